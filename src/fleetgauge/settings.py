@@ -1,0 +1,115 @@
+"""Where the servers are and how to log in: environment variables over one TOML file. The only reader of the environment."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from fleetgauge.errors import Terminal
+
+CONFIG_VARIABLE = "FLEETGAUGE_CONFIG"
+DEFAULT_CONFIG = "fleetgauge.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """How to reach Kafka."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+
+
+class ElasticsearchSettings(_Section):
+    """How to reach Elasticsearch."""
+
+    url: str = "http://127.0.0.1:9200"
+    api_key: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    request_timeout_s: float = 60.0
+
+
+class MetricsSettings(_Section):
+    """The metrics database. `url` is the pipeline's login; `owner_url` the one that migrates, needed by `fleetgauge migrate` only."""
+
+    url: SecretStr = SecretStr("postgresql://fleetgauge@127.0.0.1:5432/metrics")
+    owner_url: SecretStr | None = None
+
+
+class SourceSettings(_Section):
+    """One read replica. The primary's address has no place here."""
+
+    url: SecretStr
+    allow_primary: bool = False
+    """A named danger: lets a pass read a server that is not in recovery. Sets the gauge `fleetgauge_source_primary`."""
+    max_transaction_age_s: float | None = None
+    """Only for a source without a heartbeat: no transaction there ever lives longer than this, in seconds."""
+    statement_timeout_s: float = 20.0
+    """Keep it below the replica's `max_standby_streaming_delay`."""
+
+
+class Settings(BaseSettings):
+    """All of it; frozen, and safe to print (secrets are masked)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLEETGAUGE_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    sources: dict[str, SourceSettings] = Field(default_factory=dict)
+    content: Path = Path()
+    """The folder that holds `schemas/`, `consumers/`, `sql/` and `dashboards/`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's signature)
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, secret files, TOML."""
+        path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+        toml = TomlConfigSettingsSource(settings_cls, path)
+        return init_settings, env_settings, file_secret_settings, toml
+
+    def source(self, name: str) -> SourceSettings:
+        """The replica called `name`; raises `Terminal` naming the known ones."""
+        try:
+            return self.sources[name]
+        except KeyError:
+            known = ", ".join(sorted(self.sources)) or "none"
+            raise Terminal(
+                f"source {name!r} is not configured (known: {known}); "
+                f"add [sources.{name}] to {DEFAULT_CONFIG} or set FLEETGAUGE_SOURCES__{name.upper()}__URL"
+            ) from None
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings, `path` standing in for `FLEETGAUGE_CONFIG`. Raises `Terminal` naming each bad key."""
+    named = path or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
+    if named is not None and not named.is_file():
+        raise Terminal(f"configuration file {named} does not exist; create it or unset {CONFIG_VARIABLE}")
+    if path is not None:
+        os.environ[CONFIG_VARIABLE] = str(path)  # child processes and Airflow tasks read the same file
+    try:
+        return Settings()
+    except ValidationError as error:
+        # `include_input=False`: the rejected value may be a secret.
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)
+        )
+        raise Terminal(f"configuration is not valid: {problems}") from None
