@@ -1,0 +1,72 @@
+# Two commands matter: `make demo` and `make test`. They need Python 3.11+, make and a JDK 17+, nothing else.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python that is new enough; PYTHON=… overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO ?=
+PYTEST ?=
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found on PATH; install one or say make PYTHON=/path/to/python." >&2; exit 1; }
+	@start=$$(date +%s); echo "Installing into $(VENV) …"; \
+	{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } || { echo "$(PYTHON) cannot make a virtual environment; install its venv module (Debian: python3-venv)." >&2; exit 1; }; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' constraints.txt)" && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[airflow,lab,dev]' && \
+	echo $$(( $$(date +%s) - start )) > $(VENV)/.install-seconds && touch $@ && echo "Installed in $$(cat $(VENV)/.install-seconds) s."
+
+.PHONY: install
+install: $(READY) ## install everything into .venv
+
+.PHONY: demo
+demo: $(READY) ## the whole pipeline on real servers, checked against ground truth (DEMO="--keep --json out.json" passes options)
+	@$(BIN)/fleetlab demo $(DEMO)
+
+.PHONY: test
+test: $(READY) ## all tests but the long ones, on the embedded servers (PYTEST="-k ledger" passes options)
+	@$(BIN)/pytest -m "not long" $(PYTEST)
+
+.PHONY: test-unit
+test-unit: $(READY) ## tests that need no server
+	@$(BIN)/pytest tests/unit $(PYTEST)
+
+.PHONY: test-long
+test-long: $(READY) ## the tests that run for minutes each
+	@$(BIN)/pytest -m long $(PYTEST)
+
+.PHONY: check
+check: $(READY) ## ruff (lint and format), mypy strict, definitions and boards
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(READY) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: up down status
+up: $(READY) ## start the embedded servers and leave them running
+	@$(BIN)/fleetlab up
+down: $(READY) ## stop the embedded servers
+	@$(BIN)/fleetlab down
+status: $(READY) ## what runs, and where
+	@$(BIN)/fleetlab status
+
+.PHONY: constraints
+constraints: $(READY) ## pin all dependencies anew, for Python 3.11 to 3.13
+	@$(BIN)/uv pip compile pyproject.toml --extra airflow --extra lab --extra dev --python-version 3.11 \
+		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o constraints.txt
+
+.PHONY: clean
+clean: ## stop the servers, remove the environment and all data of the laboratory
+	@test ! -x $(BIN)/fleetlab || $(BIN)/fleetlab down --purge
+	@rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
