@@ -1,0 +1,51 @@
+"""The root of the command line. To add a command: write `cli/<command>.py`, import it here, add one line at the end.
+
+A command file imports its engine *inside* the function: `fleetgauge consume` must not pay for pandas or SQLAlchemy.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetgauge.cli import consume
+from fleetgauge.errors import FleetgaugeError
+
+app = typer.Typer(
+    name="fleetgauge",
+    help="Fleet telemetry and business data into service metrics.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def root(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file with the addresses; stands in for FLEETGAUGE_CONFIG.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Fleet telemetry and business data into service metrics."""
+    if config is not None:
+        from fleetgauge import settings
+
+        settings.load(config)  # checks it and points every later `settings.load()` at it
+
+
+# COMMANDS
+app.command("consume")(consume.consume)
+
+
+def main() -> None:
+    """Entry point: an error raised on purpose is one line on stderr and its own exit code, never a traceback."""
+    try:
+        app()
+    except FleetgaugeError as error:
+        print(f"fleetgauge: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)

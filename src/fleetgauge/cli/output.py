@@ -1,0 +1,47 @@
+"""What every command needs to speak: machine-readable output and logs."""
+
+import json
+import sys
+from typing import Any
+
+import typer
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; dates and paths as strings."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def configure_logging(*, verbose: bool = False) -> None:
+    """Structured logs on stderr: JSON lines, or plain text when stderr is a terminal. Call once per process."""
+    import logging
+
+    import structlog
+
+    plain = sys.stderr.isatty()
+    level = logging.DEBUG if verbose else logging.INFO
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if plain
+        else structlog.processors.JSONRenderer()
+    )
+    final: list[structlog.types.Processor] = [renderer] if plain else [structlog.processors.dict_tracebacks, renderer]
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # Libraries speak through the standard logger: the same shape, warnings and worse only.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
