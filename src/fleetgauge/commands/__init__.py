@@ -1,0 +1,1 @@
+"""Command events into attempts, outcomes, tariffs and cost."""

@@ -1,0 +1,148 @@
+"""Folds new command events from Elasticsearch into `fleetgauge.command_attempt`: one row per command and attempt.
+
+Events of a command cannot be joined where they are stored, and a time-out is an absence, which no event tells. So a
+pass reads the documents that ingest has finished since the last one, merges them, then closes what the watermark has
+overtaken.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from fleetgauge.clock import Clock
+from fleetgauge.commands.events import Fact, fact
+from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page, Span
+from fleetgauge.commands.store import AttemptStore, Cursor, FoldSource, open_store
+from fleetgauge.progress.offsets import GroupProgress, read_progress, went_backwards
+from fleetgauge.settings import Settings
+
+__all__ = ["FoldReport", "FoldSource", "fold", "fold_documents"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """What one fold did."""
+
+    watermark: datetime
+    """Every event appended before this instant (UTC) is in the table; deadlines were judged against it."""
+    events: int
+    """Documents read."""
+    attempts: int
+    """Rows of `command_attempt` that became new or different, counted once a batch."""
+    late: int
+    """Answers read that came after their deadline."""
+    overdue: int
+    """Open attempts that the watermark's move turned into `timed_out` or `expired`."""
+    conflicts: int
+    """Attempts whose events disagree, or that have two messages of one step: the earliest wins. 0 if all is well."""
+    unusable: int
+    """Documents that do not say what a command event must; they were logged and left out. 0 if all is well."""
+    restarted: bool
+    """Offsets had gone backwards (a topic made anew, a group rewound), so every stored document was read again."""
+    backlog: int
+    """Records that ingest has still to finish."""
+    seconds: float
+
+
+def fold(settings: Settings, source: FoldSource, clock: Clock) -> FoldReport:
+    """Fold everything that ingest has finished; blocks until then. Called by a pass before it reads `command_attempt`.
+
+    A topic whose index does not exist yet is no work. Raises `Transient` (a server is away; another fold holds the
+    lock) or `Terminal` (no such topic, no right, no schema). Whatever it raises, the next fold goes on where this one
+    stood.
+    """
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(settings.metrics, source))
+        # After the lock: another fold may have moved the cursor beyond offsets that were read before it.
+        progress = read_progress(settings.kafka, source.topic, source.group, clock)
+        documents = stack.enter_context(ElasticsearchDocuments(settings.elasticsearch))
+        return fold_documents(store, documents, progress, source)
+
+
+def fold_documents(
+    store: AttemptStore, documents: CommandDocuments, progress: GroupProgress, source: FoldSource
+) -> FoldReport:
+    """The fold itself, with its servers given."""
+    started = time.monotonic()
+    cursor = store.cursor()
+    if not cursor.rescan and _made_anew(cursor, progress):
+        cursor = replace(cursor, rescan=True)
+        store.save(cursor)
+        _log.warning("offsets went backwards, folding every stored document again", topic=source.topic)
+    restarted = cursor.rescan
+    tally = _Tally()
+    spans = None if cursor.rescan else _spans(cursor, progress)
+    if spans is None or spans:
+        with closing(documents.pages(source.index, spans)) as pages:
+            for page in pages:
+                cursor = cursor if cursor.rescan else _advance(cursor, page, progress)
+                merged = store.merge(tally.facts(page), cursor)
+                tally.attempts += merged.written
+                tally.conflicts += merged.conflicts
+    done = Cursor(
+        topic_id=progress.topic_id,
+        offsets=dict(cursor.offsets) | progress.committed if not cursor.rescan else progress.committed,
+        # Never backwards: a deadline once judged as passed stays so, whatever an ill-stamped record says later.
+        watermark=max(cursor.watermark, progress.watermark),
+    )
+    overdue = store.finish(done)
+    return FoldReport(
+        watermark=progress.watermark,
+        events=tally.events,
+        attempts=tally.attempts,
+        late=tally.late,
+        overdue=overdue,
+        conflicts=tally.conflicts,
+        unusable=tally.unusable,
+        restarted=restarted,
+        backlog=progress.lag,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _made_anew(cursor: Cursor, progress: GroupProgress) -> bool:
+    if cursor.topic_id is not None and progress.topic_id is not None and cursor.topic_id != progress.topic_id:
+        return True  # even where the new offsets have already overtaken the old
+    return bool(went_backwards(cursor.offsets, progress.committed))
+
+
+def _spans(cursor: Cursor, progress: GroupProgress) -> dict[int, Span]:
+    """What is new: from the cursor to what is committed, by partition."""
+    return {
+        partition: Span(cursor.offsets.get(partition, 0), committed)
+        for partition, committed in progress.committed.items()
+        if committed > cursor.offsets.get(partition, 0)
+    }
+
+
+def _advance(cursor: Cursor, page: Page, progress: GroupProgress) -> Cursor:
+    """The cursor after `page`: earlier partitions are through, its own stands *at* the last one, which may have a twin."""
+    passed = {p: offset for p, offset in progress.committed.items() if p < page.partition}
+    return replace(cursor, offsets=dict(cursor.offsets) | passed | {page.partition: page.offset})
+
+
+class _Tally:
+    """Counts of one fold."""
+
+    def __init__(self) -> None:
+        self.events = self.attempts = self.late = self.conflicts = self.unusable = 0
+
+    def facts(self, page: Page) -> Iterator[Fact]:
+        """The facts of a page; what is unusable is logged and skipped."""
+        for source in page.sources:
+            self.events += 1
+            try:
+                stated = fact(source)
+            except ValueError as error:
+                self.unusable += 1
+                if self.unusable <= 5:
+                    _log.error("a stored document is no command event", reason=str(error), partition=page.partition)
+                continue
+            self.late += stated.responded_at is not None and stated.responded_at > stated.deadline_at
+            yield stated

@@ -1,0 +1,192 @@
+"""The metrics database's side of the fold: lock, cursor, staging, merge."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from fleetgauge.commands.events import Fact
+from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.settings import MetricsSettings
+
+NEVER = datetime(1, 1, 1, tzinfo=UTC)
+"""The watermark before the first fold; the database keeps it as -infinity, which Python's datetime lacks."""
+
+_COLUMN_TYPES = (
+    "text", "int2", "int2", "text", "text", "text", "text", "text", "text", "int8", "int8",
+    "int8", "int4", "int8", "int4", "int8", "int4", "text", "text",
+)  # fmt: skip
+"""Of `command_fact`, sent in binary: a timestamptz travels as the int8 it is (see `events.postgres_microseconds`)."""
+
+
+@dataclass(frozen=True)
+class FoldSource:
+    """What is folded: `topic` as `group` has ingested it, read through the alias `index`."""
+
+    topic: str
+    group: str
+    index: str
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a source has been folded."""
+
+    topic_id: str | None = None
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    """Next offset to fold, by partition."""
+    rescan: bool = False
+    """Offsets went backwards, and not everything has been read again yet."""
+    watermark: datetime = NEVER
+    """Latest instant against which deadlines have been judged (UTC)."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What one batch did."""
+
+    written: int
+    conflicts: int
+
+
+class AttemptStore:
+    """One connection that holds the source's fold lock. Called from one thread; every method blocks.
+
+    Each method is a transaction: after a crash a fold starts again at the cursor, and folding a document twice changes
+    nothing.
+    """
+
+    def __init__(self, connection: psycopg.Connection, source: FoldSource) -> None:
+        self._connection = connection
+        self._source = source
+
+    def cursor(self) -> Cursor:
+        """Where the last fold stood; a new source starts at nothing."""
+        with self._connection.transaction():
+            row = self._connection.execute(
+                """
+                SELECT topic_id, offsets, rescan, nullif(watermark, '-infinity') FROM fleetgauge.command_fold
+                WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
+                """,
+                self._key,
+            ).fetchone()
+        if row is None:
+            return Cursor()
+        offsets = {int(partition): int(offset) for partition, offset in row[1].items()}
+        return Cursor(row[0], offsets, row[2], row[3].astimezone(UTC) if row[3] is not None else NEVER)
+
+    def save(self, cursor: Cursor) -> None:
+        """Set the cursor, without anything else."""
+        with self._connection.transaction():
+            self._save(cursor)
+
+    def merge(self, facts: Iterable[Fact], cursor: Cursor) -> Merged:
+        """Merge facts into attempts and save the cursor, at once. Deadlines before `cursor.watermark` have passed."""
+        with self._connection.transaction():
+            self._connection.execute(_sql("stage"))
+            with (
+                self._connection.cursor() as staging,
+                staging.copy("COPY command_fact FROM STDIN (FORMAT binary)") as copy,
+            ):
+                copy.set_types(_COLUMN_TYPES)
+                for fact in facts:
+                    copy.write_row(fact)
+            self._connection.execute(_sql("recall"))
+            row = self._connection.execute(_sql("merge"), {"as_of": _as_of(cursor)}).fetchone()
+            self._save(cursor)
+        assert row is not None
+        return Merged(*row)
+
+    def finish(self, cursor: Cursor) -> int:
+        """Close open attempts whose deadline lies before `cursor.watermark`, and save the cursor; returns how many."""
+        with self._connection.transaction():
+            closed = self._connection.execute(_sql("close_overdue"), {"as_of": _as_of(cursor)}).rowcount
+            self._save(cursor)
+        return closed
+
+    @property
+    def _key(self) -> tuple[str, str, str]:
+        return self._source.topic, self._source.group, self._source.index
+
+    def _save(self, cursor: Cursor) -> None:
+        self._connection.execute(
+            """
+            INSERT INTO fleetgauge.command_fold
+                (topic, consumer_group, index_name, topic_id, offsets, rescan, watermark, updated_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, now())
+            ON CONFLICT (topic, consumer_group, index_name) DO UPDATE SET
+                topic_id = excluded.topic_id, offsets = excluded.offsets, rescan = excluded.rescan,
+                watermark = excluded.watermark, updated_at = excluded.updated_at
+            """,
+            (
+                *self._key,
+                cursor.topic_id,
+                Jsonb({str(partition): offset for partition, offset in sorted(cursor.offsets.items())}),
+                cursor.rescan,
+                _as_of(cursor),
+            ),
+        )
+
+
+@contextmanager
+def open_store(settings: MetricsSettings, source: FoldSource, *, lock_wait_s: float = 120.0) -> Iterator[AttemptStore]:
+    """Connect and take the fold lock, waiting for another fold up to `lock_wait_s` seconds.
+
+    One lock for all sources: they share the table. Database errors inside come out as `Transient` or `Terminal`.
+    """
+    try:
+        with psycopg.connect(
+            settings.url.get_secret_value(),
+            autocommit=True,  # a transaction lives only inside `transaction()`, never while Elasticsearch is read
+            connect_timeout=10,
+            application_name="fleetgauge fold",
+        ) as connection:
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(lock_wait_s * 1000)}ms",))
+            # The session's, not a transaction's: a fold is many transactions. It ends with the connection, in any case.
+            connection.execute("SELECT pg_advisory_lock(hashtextextended('fleetgauge.command_attempt', 0))")
+            yield AttemptStore(connection, source)
+    except psycopg.Error as error:
+        raise _explain(error, lock_wait_s) from error
+
+
+def reset(connection: psycopg.Connection, *, truncate: bool = False) -> None:
+    """Have the next fold read every stored document again; with `truncate`, into an empty table.
+
+    Joins the caller's transaction. Truncating forgets attempts whose documents retention has deleted.
+    """
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge.command_attempt', 0))")
+    connection.execute("UPDATE fleetgauge.command_fold SET offsets = '{}', rescan = true, updated_at = now()")
+    if truncate:
+        connection.execute("TRUNCATE fleetgauge.command_attempt")
+        connection.execute("UPDATE fleetgauge.command_fold SET watermark = '-infinity'")
+
+
+def _as_of(cursor: Cursor) -> datetime | str:
+    return cursor.watermark if cursor.watermark > NEVER else "-infinity"
+
+
+def _sql(name: str) -> str:
+    return (files("fleetgauge.commands") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _explain(error: psycopg.Error, lock_wait_s: float) -> FleetgaugeError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return Transient(
+            f"another fold of command events has not ended within {lock_wait_s:g} s; try again when it has"
+        )
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
+        return Terminal(f"the metrics database lacks a part of its schema ({reason}); run `fleetgauge migrate`")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return Terminal(
+            f"the login of the metrics database may not fold commands ({reason}); make it a member of fleetgauge_writer"
+        )
+    if isinstance(error, psycopg.OperationalError):
+        return Transient(f"the metrics database could not be used ({reason}); check that it runs, then try again")
+    return Terminal(
+        f"the metrics database refused a fold of command events ({reason}); this is a defect, please report it"
+    )

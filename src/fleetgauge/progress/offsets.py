@@ -1,0 +1,215 @@
+"""How far a consumer group has come, and up to which instant its topic is therefore finished.
+
+Ingest commits an offset only after Elasticsearch or the dead-letter topic has acknowledged everything before it, so the
+committed offsets say exactly which records can be found by a search. Nothing here joins the group or changes it.
+"""
+
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError, for_code
+
+from fleetgauge.clock import Clock
+from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.settings import KafkaSettings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNKNOWN_TOPIC = 3
+
+
+@dataclass(frozen=True)
+class PartitionProgress:
+    """One partition. Offsets are those of Kafka: `committed` and `end` name the next record, not the last."""
+
+    partition: int
+    begin: int
+    end: int
+    committed: int | None
+    """None: the group has never committed here, so nothing counts as finished."""
+    unfinished_at: datetime | None
+    """Append time (UTC) of the first record that is not finished; None when there is none."""
+
+    @property
+    def finished(self) -> int:
+        """The next offset to finish: everything below it is stored, dead-lettered, or was deleted by retention."""
+        return self.begin if self.committed is None else max(self.committed, self.begin)
+
+    @property
+    def lag(self) -> int:
+        """Records not yet finished."""
+        return max(0, self.end - self.finished)
+
+
+@dataclass(frozen=True)
+class GroupProgress:
+    """A consumer group over one topic, at one moment."""
+
+    topic: str
+    group: str
+    topic_id: str | None
+    """Kafka's id of the topic: another one means that the topic was made anew. None from brokers before 2.8."""
+    observed_at: datetime
+    """The instant just before the end offsets were read (UTC)."""
+    partitions: tuple[PartitionProgress, ...]
+
+    @property
+    def watermark(self) -> datetime:
+        """Every record appended before this (UTC) is finished; a caught-up partition counts as `observed_at`."""
+        return min((p.unfinished_at or self.observed_at for p in self.partitions), default=self.observed_at)
+
+    @property
+    def committed(self) -> dict[int, int]:
+        """The next offset by partition, of those partitions where the group has committed."""
+        return {p.partition: p.committed for p in self.partitions if p.committed is not None}
+
+    @property
+    def lag(self) -> int:
+        """Records not yet finished, over all partitions."""
+        return sum(p.lag for p in self.partitions)
+
+
+def went_backwards(before: Mapping[int, int], now: Mapping[int, int]) -> frozenset[int]:
+    """The partitions whose committed offset is below an earlier one: the topic was made anew, or the group was rewound.
+
+    Either way documents below the old cursor may be new, so a cursor that stands higher would miss them.
+    """
+    return frozenset(partition for partition, offset in now.items() if offset < before.get(partition, 0))
+
+
+def read_progress(
+    settings: KafkaSettings, topic: str, group: str, clock: Clock, *, timeout_s: float = 30.0
+) -> GroupProgress:
+    """Ask Kafka where `group` stands in `topic`; blocks for at most about `timeout_s`.
+
+    A group without any commit is no error: its partitions have `committed` None. Raises `Terminal` for a topic that
+    does not exist or a refused login, `Transient` when Kafka cannot be reached or does not answer in time.
+    """
+    common = client_options(settings, timeout_s)
+    try:
+        admin = KafkaAdminClient(**common)
+        try:
+            topic_id, partitions = _describe(admin, topic)
+            observed_at = clock.now()
+            end = _offsets(admin, partitions, OffsetSpec.LATEST)
+            committed = _committed(admin, group, partitions)
+            if any(committed.get(p, 0) > end[p] for p in partitions):
+                # Usually a commit since the first look; one that stays beyond the end belongs to a deleted topic.
+                latest = _offsets(admin, partitions, OffsetSpec.LATEST)
+                committed = {p: offset for p, offset in committed.items() if offset <= latest[p]}
+            begin = _offsets(admin, partitions, OffsetSpec.EARLIEST)
+        finally:
+            admin.close()
+        finished = {p: max(begin[p], committed.get(p, begin[p])) for p in partitions}
+        lagging = {p: offset for p, offset in finished.items() if offset < end[p]}
+        unfinished = _append_times(common, lagging, end, timeout_s) if lagging else {}
+    except FleetgaugeError:
+        raise
+    except (KafkaError, OSError) as error:
+        raise _explain(error, settings, topic, group) from error
+    return GroupProgress(
+        topic,
+        group,
+        topic_id,
+        observed_at,
+        tuple(
+            PartitionProgress(p.partition, begin[p], end[p], committed.get(p), unfinished.get(p)) for p in partitions
+        ),
+    )
+
+
+def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
+    """Keyword arguments that every kafka-python client here shares: address, security, bounded time-outs (seconds)."""
+    limit_ms = int(timeout_s * 1000)
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "client_id": "fleetgauge-progress",
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": limit_ms,
+        "bootstrap_timeout_ms": limit_ms,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = ssl.create_default_context(
+            cafile=str(settings.ca_file) if settings.ca_file is not None else None
+        )
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.username
+        options["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
+    return options
+
+
+def _describe(admin: KafkaAdminClient, topic: str) -> tuple[str | None, list[TopicPartition]]:
+    described = next((t for t in admin.describe_topics([topic]) if t["name"] == topic), None)
+    code = described["error_code"] if described is not None else _UNKNOWN_TOPIC
+    if code and code != _UNKNOWN_TOPIC:
+        raise for_code(code)(topic)
+    if described is None or code == _UNKNOWN_TOPIC or not described["partitions"]:
+        raise Terminal(f"Kafka topic {topic!r} does not exist or has no partitions; create it, or correct the consumer")
+    identity = described.get("topic_id")
+    partitions = sorted(p["partition_index"] for p in described["partitions"])
+    return (str(identity) if identity else None), [TopicPartition(topic, p) for p in partitions]
+
+
+def _offsets(admin: KafkaAdminClient, partitions: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    found = admin.list_partition_offsets(dict.fromkeys(partitions, spec))
+    return {p: int(found[p].offset) for p in partitions}
+
+
+def _committed(admin: KafkaAdminClient, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    found = admin.list_group_offsets({group: partitions}).get(group, {})
+    return {p: int(at.offset) for p, at in found.items() if at is not None and at.offset >= 0}
+
+
+def _append_times(
+    common: dict[str, Any], start: dict[TopicPartition, int], end: dict[TopicPartition, int], timeout_s: float
+) -> dict[TopicPartition, datetime]:
+    """Append time of the first record at or after each offset; a partition that holds none below `end` is left out."""
+    consumer = KafkaConsumer(
+        **common,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # retention may have passed the offset meanwhile
+        allow_auto_create_topics=False,
+        max_partition_fetch_bytes=65536,
+        metrics_enabled=False,
+    )
+    try:
+        consumer.assign(list(start))
+        for partition, offset in start.items():
+            consumer.seek(partition, offset)
+        waiting, found = set(start), {}
+        give_up = time.monotonic() + timeout_s
+        while waiting:
+            for partition, records in consumer.poll(timeout_ms=500).items():
+                if partition in waiting and records:
+                    # A record without a timestamp (-1) counts as infinitely old: never call finished what may not be.
+                    found[partition] = _EPOCH + timedelta(milliseconds=max(0, records[0].timestamp))
+            # The rest of a partition can be transaction markers alone: no record comes, but the position moves on.
+            done = {p for p in waiting if p in found or (consumer.position(p) or 0) >= end[p]}
+            waiting -= done
+            consumer.pause(*done)
+            if waiting and time.monotonic() > give_up:
+                where = ", ".join(f"{p.topic}-{p.partition}" for p in sorted(waiting))
+                raise Transient(
+                    f"Kafka did not hand out the first unfinished record of {where}"
+                    f" within {timeout_s:g} s; check the partitions' leaders and try again"
+                )
+        return found
+    finally:
+        consumer.close(autocommit=False, timeout_ms=5000)
+
+
+def _explain(error: Exception, settings: KafkaSettings, topic: str, group: str) -> FleetgaugeError:
+    what = f"progress of group {group!r} in topic {topic!r} at {settings.bootstrap_servers} could not be read: {error}"
+    name = type(error).__name__
+    if "Authentication" in name or "Authorization" in name:
+        return Terminal(f"{what}; give the login the right DESCRIBE on both, and READ on the topic")
+    if isinstance(error, KafkaError) and not error.retriable and "Brokers" not in name and "Connection" not in name:
+        return Terminal(f"{what}; check the broker's version and the settings under kafka")
+    return Transient(f"{what}; check that Kafka runs there, then try again")
