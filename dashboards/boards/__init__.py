@@ -1,0 +1,1 @@
+"""One module a board; each has `build()`, which returns an unplaced SDK builder."""

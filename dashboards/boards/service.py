@@ -1,0 +1,303 @@
+"""Service: what a product manager asks about rentals each morning and an on-call engineer during an incident."""
+
+# ruff: noqa: S608 - queries are put together from this package's constants; nothing that a viewer types is among them
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import FieldTextAlignment
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from dashboards.frame import Filter, board, final_until, provisional_annotation, where
+from dashboards.panels import (
+    GREY,
+    PROVISIONAL_BAR,
+    PROVISIONAL_LINE,
+    Limits,
+    bars,
+    colour,
+    coloured,
+    filter_link,
+    gauge_cell,
+    lines,
+    number,
+    prop,
+    ranking,
+    stat_tile,
+    table_panel,
+)
+from dashboards.postgres import Sql
+
+UID = "fleetgauge-service"
+FILTERS = (Filter("zone", "Zone", "rental"), Filter("vehicle_model", "Vehicle model", "rental"))
+WHERE = where(FILTERS)
+DIMENSIONS = "zone IN (${zone:sqlstring}) AND vehicle_model IN (${vehicle_model:sqlstring})"
+VIEW = "metrics.rental_${grain}"
+SOURCE = "Source: metrics.rental_$grain."
+
+COMPLETION = Limits(warn=0.95, bad=0.85, rising=False)
+REFUNDS = Limits(warn=0.03, bad=0.06)
+
+
+def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
+    """The board and its annotations."""
+    found = board(
+        UID,
+        "Service: rentals",
+        "Rentals, revenue and rides. A rental counts in the window in which it started. Days are Asia/Seoul days.",
+        ["service"],
+        FILTERS,
+    )
+    for panel in _tiles():
+        found = found.with_panel(panel)
+    found = found.with_row(dashboard.Row("Course"))
+    for panel in _course():
+        found = found.with_panel(panel)
+    found = found.with_row(dashboard.Row("Where and when"))
+    for panel in _breakdown():
+        found = found.with_panel(panel)
+    return found, [provisional_annotation("rental")]
+
+
+def _tiles() -> list[Builder[Panel]]:
+    return [
+        stat_tile(
+            "Rentals started",
+            f"Rentals that started in the time range. {SOURCE}",
+            f"""
+            SELECT window_start AS "time", sum(started) AS "started"
+            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+            unit="locale",
+            decimals=0,
+            total=True,
+        ),
+        stat_tile(
+            "Revenue",
+            f"Fares of the rentals that started in the time range, in KRW. {SOURCE}",
+            f"""
+            SELECT window_start AS "time", sum(fare_krw) AS "revenue"
+            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+            unit="currencyKRW",
+            decimals=1,
+            total=True,
+        ),
+        stat_tile(
+            "Revenue per completed rental",
+            f"Fares divided by completed rentals, in KRW. {SOURCE}",
+            f"""
+            SELECT sum(fare_krw) / nullif(sum(completed), 0) AS "revenue per rental"
+            FROM {VIEW} WHERE {WHERE}""",
+            unit="currencyKRW",
+            decimals=2,
+        ),
+        stat_tile(
+            "Completion rate",
+            f"Completed rentals divided by started ones. Rides that are still under way lower it. {SOURCE}",
+            f"""
+            SELECT sum(completed)::float8 / nullif(sum(started), 0) AS "completion rate"
+            FROM {VIEW} WHERE {WHERE}""",
+            unit="percentunit",
+            decimals=1,
+            limits=COMPLETION,
+        ),
+        stat_tile(
+            "Refund rate",
+            f"Refunded rentals divided by started ones. Refunds come days later and restate past windows. {SOURCE}",
+            f"""
+            SELECT sum(refunded)::float8 / nullif(sum(started), 0) AS "refund rate"
+            FROM {VIEW} WHERE {WHERE}""",
+            unit="percentunit",
+            decimals=2,
+            limits=REFUNDS,
+        ),
+        stat_tile(
+            "Final until",
+            "Up to this instant every window of the time range is final: its sources are complete. "
+            f"Later windows are shaded and drawn faintly, and may still change. {SOURCE}",
+            final_until("rental"),
+            unit="time:MMM D, HH:mm",
+            no_value="not yet",
+        ),
+    ]
+
+
+def _course() -> list[Builder[Panel]]:
+    return [
+        bars(
+            "Rentals per $grain",
+            "Rentals by the window in which they started. Faint bars are provisional; the grey line is the same hour "
+            f"of the day before (at day grain: of the week before). {SOURCE}",
+            Sql(
+                f"""
+                SELECT window_start AS "time",
+                  sum(started) FILTER (WHERE NOT provisional) AS "started",
+                  sum(started) FILTER (WHERE provisional) AS "started (provisional)"
+                FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
+            Sql(
+                f"""
+                WITH shift AS (
+                  SELECT CASE '${{grain}}' WHEN 'day' THEN interval '7 days' ELSE interval '1 day' END AS by
+                )
+                SELECT window_start + shift.by AS "time", sum(started) AS "period before"
+                FROM {VIEW}, shift
+                WHERE window_start BETWEEN $__timeFrom()::timestamptz - shift.by AND $__timeTo()::timestamptz - shift.by
+                  AND {DIMENSIONS}
+                GROUP BY 1 ORDER BY 1""",
+                "time_series",
+                "B",
+            ),
+            unit="locale",
+        )
+        .override_by_name("started", [colour("blue")])
+        .override_by_name("started (provisional)", [colour("blue"), *PROVISIONAL_BAR])
+        .override_by_name(
+            "period before",
+            [
+                colour(GREY),
+                prop("custom.drawStyle", "line"),
+                prop("custom.lineWidth", 1),
+                prop("custom.fillOpacity", 0),
+                prop("custom.spanNulls", True),
+                prop("custom.showPoints", "never"),
+            ],
+        ),
+        bars(
+            "Revenue per $grain by vehicle model",
+            f"Fares by the window in which the rental started, in KRW, stacked by vehicle model. {SOURCE}",
+            Sql(
+                f"""
+                SELECT window_start AS "time", vehicle_model AS metric, sum(fare_krw) AS "revenue"
+                FROM {VIEW} WHERE {WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit="currencyKRW",
+            stacked=True,
+        ),
+        lines(
+            "Completion rate per $grain",
+            "Completed rentals divided by started ones, per window. It is low in the newest windows, whose rides are "
+            f"still under way: those are dashed. {SOURCE}",
+            Sql(
+                f"""
+                WITH windows AS (
+                  SELECT window_start, bool_or(provisional) AS provisional,
+                    sum(completed)::float8 / nullif(sum(started), 0) AS rate
+                  FROM {VIEW} WHERE {WHERE} GROUP BY 1
+                )
+                SELECT window_start AS "time",
+                  CASE WHEN NOT provisional THEN rate END AS "completion rate",
+                  CASE WHEN provisional OR lead(provisional) OVER (ORDER BY window_start) THEN rate END AS "provisional"
+                FROM windows ORDER BY 1""",
+                "time_series",
+            ),
+            unit="percentunit",
+            calcs=("lastNotNull", "min"),
+        )
+        .max(1)
+        .override_by_name("completion rate", [colour("green")])
+        .override_by_name("provisional", [colour("green"), *PROVISIONAL_LINE]),
+        lines(
+            "Ride duration per $grain",
+            "Median and 95th percentile of the durations of completed rentals, from mergeable sketches "
+            f"(relative error at most 1 %). {SOURCE}",
+            Sql(
+                f"""
+                WITH windows AS (
+                  SELECT window_start, fleetgauge.sketch_merge(duration_s) AS sketch
+                  FROM {VIEW} WHERE {WHERE} GROUP BY 1
+                )
+                SELECT window_start AS "time",
+                  fleetgauge.quantile(sketch, 0.5) AS "median",
+                  fleetgauge.quantile(sketch, 0.95) AS "p95"
+                FROM windows ORDER BY 1""",
+                "time_series",
+            ),
+            unit="s",
+        )
+        .override_by_name("median", [colour("blue")])
+        .override_by_name("p95", [colour("purple")]),
+    ]
+
+
+def _breakdown() -> list[Builder[Panel]]:
+    by_zone = table_panel(
+        "Zones",
+        "One row a zone, by revenue. Click a zone to narrow the board to it. Revenue in KRW, ride length in metres, "
+        f"duration in seconds. {SOURCE}",
+        f"""
+        SELECT zone AS "Zone", sum(started) AS "Started",
+          sum(completed)::float8 / nullif(sum(started), 0) AS "Completed",
+          sum(refunded)::float8 / nullif(sum(started), 0) AS "Refunded",
+          sum(fare_krw) AS "Revenue",
+          (sum(fare_krw) / nullif(sum(sum(fare_krw)) OVER (), 0))::float8 AS "Share of revenue",
+          sum(fare_krw) / nullif(sum(completed), 0) AS "Per rental",
+          sum(distance_m)::float8 / nullif(sum(completed), 0) AS "Ride length",
+          fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) AS "Median ride"
+        FROM {VIEW} WHERE {WHERE} GROUP BY zone ORDER BY sum(fare_krw) DESC NULLS LAST""",
+    )
+    by_zone = (
+        by_zone.span(16)
+        .height(10)
+        .override_by_name("Zone", [filter_link(UID, "zone", "zone")])
+        .override_by_name("Started", number("locale", 0))
+        .override_by_name("Completed", [*number("percentunit", 1), *coloured(COMPLETION)])
+        .override_by_name("Refunded", [*number("percentunit", 2), *coloured(REFUNDS)])
+        .override_by_name("Revenue", number("currencyKRW", 1))
+        .override_by_name("Share of revenue", gauge_cell())
+        .override_by_name("Per rental", number("currencyKRW", 2))
+        .override_by_name("Ride length", number("lengthm", 1))
+        .override_by_name("Median ride", number("s", 1))
+    )
+    by_model = ranking(
+        "Rentals by vehicle model",
+        f"Rentals started in the time range, by vehicle model. {SOURCE}",
+        f"""
+        SELECT vehicle_model AS "model", sum(started) AS "started"
+        FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 2 DESC""",
+        unit="locale",
+        decimals=0,
+    ).height(10)
+    return [by_zone, by_model, _week()]
+
+
+def _week() -> Builder[Panel]:
+    hours = ",\n          ".join(
+        f"sum(started) FILTER (WHERE hour = {hour})::float8"
+        f" / nullif(count(DISTINCT day) FILTER (WHERE hour = {hour}), 0)"
+        f' AS "{hour:02d}"'
+        for hour in range(24)
+    )
+    panel = table_panel(
+        "Rentals by weekday and hour",
+        "Mean number of rentals started in that hour of that weekday (Asia/Seoul), over the time range or the last "
+        "7 days, whichever is longer. Source: metrics.rental_hour.",
+        f"""
+        WITH hours AS (
+          SELECT started, window_start,
+            (window_start AT TIME ZONE 'Asia/Seoul')::date AS day,
+            extract(hour FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS hour,
+            extract(isodow FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS weekday
+          FROM metrics.rental_hour
+          WHERE window_start BETWEEN least($__timeFrom()::timestamptz, $__timeTo()::timestamptz - interval '7 days')
+              AND $__timeTo()::timestamptz
+            AND {DIMENSIONS}
+        )
+        SELECT (ARRAY['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'])[weekday] AS "Weekday",
+          {hours}
+        FROM hours GROUP BY weekday ORDER BY weekday""",
+    )
+    return (
+        panel.span(24)
+        .height(9)
+        .unit("locale")
+        .decimals(0)
+        .min_width(36)
+        .align(FieldTextAlignment.CENTER)
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.CONTINUOUS_BLUES))
+        .override_by_regexp("^[0-9]{2}$", [prop("custom.cellOptions", {"type": "color-background", "mode": "basic"})])
+        .override_by_name("Weekday", [prop("custom.width", 90), prop("custom.align", "left")])
+    )

@@ -1,0 +1,63 @@
+"""Write the boards: `python -m dashboards.build`; `--check` only says by its exit code whether they are up to date."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from dashboards.boards import commands, service
+
+GENERATED = Path(__file__).parent / "generated"
+BOARDS: tuple[ModuleType, ...] = (service, commands)
+
+
+def board_json(module: ModuleType) -> dict[str, Any]:
+    """The board of `module` as plain JSON: the builder's output, with what the SDK's types have no place for."""
+    builder, annotations = module.build()
+    found: dict[str, Any] = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
+    found["annotations"] = {"list": list(annotations)}
+    for number, panel in enumerate(found["panels"], start=1):
+        panel["id"] = number  # links to a panel stay the same from build to build
+    for variable in found["templating"]["list"]:
+        if variable.get("hide"):
+            variable["skipUrlSync"] = True  # a hidden value from an old link must not outlive a new time range
+        for meaningless in ("auto", "auto_min", "auto_count"):  # of variables of the type `interval`
+            variable.pop(meaningless, None)
+    return found
+
+
+def render() -> Iterator[tuple[Path, str]]:
+    """Path and text of each generated file."""
+    for module in BOARDS:
+        found = board_json(module)
+        text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        yield GENERATED / f"{found['uid']}.json", text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 1 if `--check` finds a stale file."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards.build", description="Write Grafana boards as JSON.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not up to date")
+    check = parser.parse_args(arguments).check
+    wanted = dict(render())
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    orphans = [path for path in sorted(GENERATED.glob("*.json")) if path not in wanted]
+    if not check:
+        GENERATED.mkdir(exist_ok=True)
+        for path in stale:
+            path.write_text(wanted[path], encoding="utf-8")
+        for path in orphans:
+            path.unlink()
+    verb = "is not up to date; run `make boards`" if check else "written"
+    for path in [*stale, *orphans]:
+        sys.stdout.write(f"{path.name}: {verb}\n")
+    return 1 if check and (stale or orphans) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

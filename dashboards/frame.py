@@ -1,0 +1,176 @@
+"""What all boards share: the grain that follows the time range, filters, links, the mark on provisional windows."""
+
+# ruff: noqa: S608 - queries are put together from this package's constants; nothing that a viewer types is among them
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import dedent
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as model
+
+from dashboards.postgres import DATASOURCE_UID, PLUGIN, datasource
+
+TIMEZONE = "Asia/Seoul"
+"""Days are the metrics' days; in the browser's zone a day's row would stand at an odd hour."""
+TAG = "fleetgauge"
+
+# Half an hour or half a day above the round number, since "last 12 hours" lasts some milliseconds longer.
+GRAIN_SQL = """
+SELECT CASE
+  WHEN wish = 'minute' AND hours <= 48.5 THEN 'minute'
+  WHEN wish IN ('minute', 'hour') AND hours <= 92.5 * 24 THEN 'hour'
+  WHEN wish <> 'auto' THEN 'day'
+  WHEN hours <= 12.5 THEN 'minute'
+  WHEN hours <= 31.5 * 24 THEN 'hour'
+  ELSE 'day'
+END AS grain
+FROM (SELECT ${resolution:sqlstring} AS wish, (${__to} - ${__from}) / 3600000.0 AS hours) AS asked
+"""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A dimension that viewers may narrow; its values are those of the day view, of the last 30 days at least."""
+
+    column: str
+    label: str
+    view: str
+
+    def variable(self) -> dashboard.QueryVariable:
+        """Several values or All.
+
+        All is written into the query as the column's own name: `column IN (column)` is true for each row, also for
+        values that came up after the page was loaded, and is valid SQL while there are no values at all.
+        """
+        sql = f"""
+            SELECT DISTINCT {self.column} FROM metrics.{self.view}_day
+            WHERE window_start BETWEEN least($__timeFrom()::timestamptz, now() - interval '30 days') - interval '1 day'
+              AND $__timeTo()::timestamptz
+            ORDER BY 1"""
+        return (
+            dashboard.QueryVariable(self.column)
+            .label(self.label)
+            .datasource(datasource())
+            .query(dedent(sql).strip())
+            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(model.VariableSort.DISABLED)
+            .multi(True)
+            .include_all(True)
+            .all_value(self.column)
+            .allow_custom_value(False)
+            .current(model.VariableOption(text=["All"], value=["$__all"], selected=True))
+        )
+
+
+def where(filters: Sequence[Filter]) -> str:
+    """The condition of a query that heeds the time range and `filters`."""
+    return " AND ".join(
+        ["$__timeFilter(window_start)", *(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)]
+    )
+
+
+def final_until(view: str) -> str:
+    """SQL of the instant (milliseconds) up to which every window of the range is final."""
+    return f"""
+        SELECT extract(epoch FROM max(window_start) + interval '1 ${{grain}}') * 1000 AS "final until"
+        FROM metrics.{view}_${{grain}}
+        WHERE $__timeFilter(window_start) AND NOT provisional AND window_start < coalesce(
+          (SELECT min(window_start) FROM metrics.{view}_${{grain}} WHERE $__timeFilter(window_start) AND provisional),
+          'infinity')"""
+
+
+def provisional_sql(view: str) -> str:
+    """SQL of the regions to shade: unbroken runs of windows that may still change."""
+    sql = f"""
+        WITH windows AS (
+          SELECT window_start, bool_or(provisional) AS provisional
+          FROM metrics.{view}_${{grain}} WHERE $__timeFilter(window_start) GROUP BY window_start
+        ), runs AS (
+          SELECT window_start, provisional,
+            row_number() OVER (ORDER BY window_start)
+              - row_number() OVER (PARTITION BY provisional ORDER BY window_start) AS run
+          FROM windows
+        )
+        SELECT min(window_start) AS "time",
+          least(max(window_start) + interval '1 ${{grain}}', $__timeTo()::timestamptz) AS "timeEnd",
+          'Provisional: these windows may still change' AS "text"
+        FROM runs WHERE provisional GROUP BY run ORDER BY 1"""
+    return dedent(sql).strip()
+
+
+def provisional_annotation(view: str) -> dict[str, object]:
+    """The shading as an annotation; plain JSON, since the SDK's annotation target knows no SQL."""
+    source = {"type": PLUGIN, "uid": DATASOURCE_UID}
+    return {
+        "name": "Provisional",
+        "datasource": source,
+        "enable": True,
+        "hide": False,
+        "iconColor": "rgba(142, 142, 142, 0.6)",
+        "target": {
+            "refId": "Provisional",
+            "datasource": source,
+            "editorMode": "code",
+            "format": "table",
+            "rawQuery": True,
+            "rawSql": provisional_sql(view),
+        },
+    }
+
+
+def board(
+    uid: str, title: str, description: str, tags: Sequence[str], filters: Sequence[Filter]
+) -> dashboard.Dashboard:
+    """An empty board with its variables and its link to the other boards."""
+    resolution = (
+        dashboard.CustomVariable("resolution")
+        .label("Grain")
+        .description(
+            "auto: minutes up to 12 hours, hours up to a month, else days. Coarser than wished where it is too much."
+        )
+        .values("auto,minute,hour,day")
+        .multi(False)
+        .include_all(False)
+        .allow_custom_value(False)
+        .current(model.VariableOption(text="auto", value="auto", selected=True))
+    )
+    grain = (
+        dashboard.QueryVariable("grain")
+        .hide(model.VariableHide.HIDE_VARIABLE)
+        .description("The grain in use: the last part of the names of the views that are read.")
+        .datasource(datasource())
+        .query(GRAIN_SQL.strip())
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .multi(False)
+        .include_all(False)
+        .current(model.VariableOption(text="hour", value="hour", selected=True))
+    )
+    link = (
+        dashboard.DashboardLink("fleetgauge boards")
+        .type(model.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .icon("dashboard")
+        .as_dropdown(False)
+        .keep_time(True)
+        .include_vars(True)
+        .target_blank(False)
+    )
+    found = (
+        dashboard.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags([TAG, *tags])
+        .timezone(TIMEZONE)
+        .week_start("monday")
+        .readonly()
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .time("now-3d", "now")
+        .refresh("1m")
+        .link(link)
+        .with_variable(resolution)
+        .with_variable(grain)
+    )
+    for one in filters:
+        found = found.with_variable(one.variable())
+    return found
