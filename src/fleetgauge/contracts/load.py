@@ -1,0 +1,132 @@
+"""From files to contracts, and the rules every event contract keeps."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from fleetgauge.contracts import mapping, types
+from fleetgauge.contracts.subset import Choice, Documents, Node, Object, Scalar
+from fleetgauge.errors import Terminal
+
+ID_PATTERN = r"^[A-Za-z0-9._-]+\Z"
+"""What `device.id` and `event.id` must look like to become a document id: no escaping, no separator inside."""
+IDENTITY = ("device.id", "event.id")
+MAX_ID = 200
+"""Longest `device.id` and `event.id`, in characters; Elasticsearch allows 512 bytes for both together."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One event kind. `version` is the newest version that it accepts; `identified` says that events carry their id."""
+
+    kind: str
+    version: int
+    node: Object
+    identified: bool
+
+    @property
+    def located(self) -> bool:
+        """Whether `location.lat` and `location.lng` exist as numbers."""
+        return all(_is_number(_find(self.node, f"location.{axis}")) for axis in ("lat", "lng"))
+
+
+class ContractSet:
+    """The contracts of one consumer, compiled together. Immutable, safe to share between threads."""
+
+    def __init__(self, contracts: Iterable[Contract], reserved: Iterable[str] = ()) -> None:
+        """`reserved`: dotted paths that a payload must not hold. Raises `Terminal` on contracts that cannot be mixed."""
+        self.contracts = tuple(contracts)
+        if not self.contracts:
+            raise Terminal("a consumer without contracts accepts nothing; name at least one")
+        if len({contract.identified for contract in self.contracts}) > 1:
+            without = ", ".join(contract.kind for contract in self.contracts if not contract.identified)
+            raise Terminal(
+                f"contract {without} lacks a safe device.id and event.id while others of the consumer have them; "
+                "give it both or a consumer of its own"
+            )
+        self.identified = self.contracts[0].identified
+        """Whether events carry `device.id` and `event.id` that are safe as a document id."""
+        self.versions: Mapping[str, int] = {contract.kind: contract.version for contract in self.contracts}
+        reserved = tuple(reserved)
+        strict = []
+        fast = []
+        repeated: dict[type, Callable[[Any], Hashable]] = {}
+        located = set()
+        for contract in self.contracts:
+            strict.append(types.event_type(contract.kind, contract.node, reserved))
+            node, paths = types.without_patterns(contract.node)
+            fast.append(types.event_type(contract.kind, node, reserved))
+            paths = tuple(path for path in paths if not (self.identified and path in IDENTITY))
+            if paths:
+                repeated[fast[-1]] = attrgetter(*paths)
+            if contract.located:
+                located.add(fast[-1])
+        self.strict = types.decoder(strict)
+        """Bytes → Struct, every rule checked.
+
+        Raises `msgspec.DecodeError` (its subclass `ValidationError` for a broken contract), `UnicodeDecodeError`,
+        `RecursionError`.
+        """
+        self.fast = types.decoder(fast)
+        """As `strict`, but the patterns of the identity and of what `repeated` returns are left to the caller."""
+        self.repeated: Mapping[type, Callable[[Any], Hashable]] = repeated
+        """For a type of `fast`: the values whose patterns it did not check. Equal values give equal verdicts."""
+        self.located = frozenset(located)
+        """The types of `fast` that may have a position: `location.lat` and `location.lng`."""
+
+    def mapping(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The Elasticsearch mapping, with the fields that the pipeline adds. Raises `Terminal` on a conflict."""
+        return mapping.mapping(((c.kind, c.node) for c in self.contracts), extra)
+
+
+def load(directory: Path) -> dict[str, Contract]:
+    """All contracts of a folder by kind; `common.json` holds shared definitions only. Raises `Terminal`."""
+    files = sorted(path.name for path in directory.glob("*.json") if path.name != "common.json")
+    if not files:
+        raise Terminal(f"no event contracts in {directory}; set `content` to the folder that holds schemas/")
+    documents = Documents(directory)
+    return {contract.kind: contract for contract in (_contract(file, documents.node(file)) for file in files)}
+
+
+def _contract(file: str, node: Object) -> Contract:
+    kind = file.removesuffix(".json")
+    if node.properties.get("kind") != Choice((kind,)):
+        raise Terminal(f"contract {file}: property kind must be the constant {kind!r}, the name of the file")
+    version = node.properties.get("version")
+    if not isinstance(version, Scalar) or version.type != "integer" or "maximum" not in version.constraints:
+        raise Terminal(f"contract {file}: property version must be an integer with a maximum")
+    timestamp = node.properties.get("timestamp")
+    if not isinstance(timestamp, Scalar) or not timestamp.instant:
+        raise Terminal(f"contract {file}: property timestamp must be an instant (common.json#/$defs/instant)")
+    missing = {"kind", "version", "timestamp"} - node.required
+    if missing:
+        raise Terminal(f"contract {file}: {', '.join(sorted(missing))} must be required")
+    identified = all(_is_id(node, *path.split(".")) for path in IDENTITY)
+    return Contract(kind, version.constraints["maximum"], node, identified)
+
+
+def _is_id(node: Object, parent: str, name: str) -> bool:
+    holder = node.properties.get(parent)
+    if parent not in node.required or not isinstance(holder, Object) or name not in holder.required:
+        return False
+    field = holder.properties[name]
+    return (
+        isinstance(field, Scalar)
+        and field.type == "string"
+        and field.constraints.get("pattern") == ID_PATTERN
+        and field.constraints.get("maxLength", MAX_ID + 1) <= MAX_ID
+    )
+
+
+def _find(node: Node, path: str) -> Node | None:
+    for key in path.split("."):
+        if not isinstance(node, Object) or key not in node.properties:
+            return None
+        node = node.properties[key]
+    return node
+
+
+def _is_number(node: Node | None) -> bool:
+    return isinstance(node, Scalar) and node.type == "number"

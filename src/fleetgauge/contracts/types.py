@@ -1,0 +1,118 @@
+"""Contracts as msgspec types: one nested Struct for each contract, a union tagged by `kind` for a set of them."""
+
+import keyword
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from fleetgauge.contracts.subset import Array, Choice, Node, Object, Scalar
+
+TAG = "kind"
+_META = {
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "minItems": "min_length",
+    "maxItems": "max_length",
+    "pattern": "pattern",
+    "minimum": "ge",
+    "maximum": "le",
+    "exclusiveMinimum": "gt",
+    "exclusiveMaximum": "lt",
+}
+_SCALARS: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
+_NEVER: Any = Annotated[int, Meta(gt=0, lt=0)]
+"""A type without values: the field may be absent, never present."""
+
+
+def event_type(kind: str, node: Object, reserved: Iterable[str] = ()) -> type[msgspec.Struct]:
+    """The Struct of one contract. `reserved` are dotted paths that the pipeline writes and a payload must not."""
+    fields = {name: child for name, child in node.properties.items() if name != TAG}
+    return _struct(kind, Object(fields, node.required - {TAG}), tuple(reserved), tag=kind)
+
+
+def decoder(types: Iterable[type[msgspec.Struct]]) -> "msgspec.json.Decoder[Any]":
+    """A decoder of the union of `types`. Raises `msgspec.DecodeError`, `UnicodeDecodeError`, `RecursionError`."""
+    # A lone Struct would accept an event without its tag; a union never does. No event can have the empty kind.
+    nothing = msgspec.defstruct("Nothing", [], tag_field=TAG, tag="")
+    return msgspec.json.Decoder(Union[(*types, nothing)])
+
+
+def without_patterns(node: Object) -> tuple[Object, tuple[str, ...]]:
+    """The tree without the patterns of strings that every event reaches by plain attributes, and the paths of those.
+
+    Patterns cost more than all other checks of an event together, and most such strings repeat (SIMs, error codes), so
+    a caller in a hurry checks distinct values only. Patterns below optional objects, or in lists, stay.
+    """
+    paths: list[str] = []
+    properties = dict(node.properties)
+    for key, child in node.properties.items():
+        if not _is_plain(key):
+            continue
+        if isinstance(child, Scalar) and "pattern" in child.constraints:
+            properties[key] = replace(child, constraints={k: v for k, v in child.constraints.items() if k != "pattern"})
+            paths.append(key)
+        elif isinstance(child, Object) and key in node.required:
+            properties[key], below = without_patterns(child)
+            paths += [f"{key}.{path}" for path in below]
+    return Object(properties, node.required), tuple(paths)
+
+
+def _struct(name: str, node: Object, reserved: tuple[str, ...], tag: str | None = None) -> type[msgspec.Struct]:
+    required: list[tuple[str, Any]] = []
+    optional: list[tuple[str, Any, Any]] = []
+    rename: dict[str, str] = {}
+    for key, child in node.properties.items():
+        below = tuple(path[len(key) + 1 :] for path in reserved if path.startswith(f"{key}."))
+        kind = _type(f"{name}_{key}", child, below)
+        attribute = _attribute(key, rename)
+        if key in node.required:
+            required.append((attribute, kind))
+        else:
+            optional.append((attribute, kind | UnsetType, UNSET))
+    for key in sorted(_forbidden(reserved) - node.properties.keys()):
+        optional.append((_attribute(key, rename), _NEVER | UnsetType, UNSET))
+    return msgspec.defstruct(
+        name,
+        [*required, *optional],
+        tag_field=TAG if tag is not None else None,
+        tag=tag,
+        rename=rename,
+        gc=False,  # a tree of scalars holds no cycle
+        eq=False,
+    )
+
+
+def _forbidden(reserved: Iterable[str]) -> set[str]:
+    """A payload may spell a path as one dotted key or as objects; Elasticsearch reads both as the same field."""
+    return {key for path in reserved for key in (path, path.partition(".")[0])}
+
+
+def _is_plain(key: str) -> bool:
+    return key.isidentifier() and not keyword.iskeyword(key) and not key.startswith("_")
+
+
+def _attribute(key: str, rename: dict[str, str]) -> str:
+    if _is_plain(key):
+        return key
+    attribute = f"field_{len(rename)}_"
+    rename[attribute] = key
+    return attribute
+
+
+def _type(name: str, node: Node, reserved: tuple[str, ...]) -> Any:
+    match node:
+        case Object():
+            return _struct(name, node, reserved)
+        case Choice(values):
+            return Literal[values]
+        case Array(items, constraints):
+            return _constrained(list[_type(name, items, ())], constraints)  # type: ignore[misc]
+        case Scalar(kind, constraints):
+            return _constrained(_SCALARS[kind], constraints)
+
+
+def _constrained(kind: Any, constraints: Mapping[str, Any]) -> Any:
+    return Annotated[kind, Meta(**{_META[key]: value for key, value in constraints.items()})] if constraints else kind
