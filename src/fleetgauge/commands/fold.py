@@ -122,7 +122,7 @@ def _spans(cursor: Cursor, progress: GroupProgress) -> dict[int, Span]:
 
 
 def _advance(cursor: Cursor, page: Page, progress: GroupProgress) -> Cursor:
-    """The cursor after `page`: earlier partitions are through, its own stands *at* the last one, which may have a twin."""
+    """The cursor after `page`: earlier partitions are through, its own stands *at* the last, which may have a twin."""
     passed = {p: offset for p, offset in progress.committed.items() if p < page.partition}
     return replace(cursor, offsets=dict(cursor.offsets) | passed | {page.partition: page.offset})
 

@@ -26,7 +26,7 @@ STATEMENTS = (
     """,
     """
     COMMENT ON FUNCTION fleetgauge.command_status IS
-        'Status of a command attempt from its clocks (server''s), result and deadline, as of an instant before which all is known.'
+        'Status of a command attempt from its clocks, result and deadline, as of an instant before which all is known.'
     """,
     """
     CREATE TABLE fleetgauge.command_attempt (
@@ -59,10 +59,13 @@ STATEMENTS = (
         CHECK ((responded_at IS NULL) = (result IS NULL))
     )
     """,
-    "COMMENT ON TABLE fleetgauge.command_attempt IS 'One row per command and attempt, folded from events; times by the server''s clock.'",
+    """
+    COMMENT ON TABLE fleetgauge.command_attempt IS
+        'One row per command and attempt, folded from events; times are the server''s.'
+    """,
     """
     COMMENT ON COLUMN fleetgauge.command_attempt.described_by IS
-        'Step whose event gave the attributes: 1 requested, 2 sent, 3 delivered, 4 responded. The earliest step seen wins.'
+        'Step whose event gave the attributes: 1 requested, 2 sent, 3 delivered, 4 responded. The earliest seen wins.'
     """,
     """
     COMMENT ON COLUMN fleetgauge.command_attempt.is_last IS
@@ -91,8 +94,14 @@ STATEMENTS = (
     )
     """,
     "COMMENT ON COLUMN fleetgauge.command_fold.offsets IS 'Next offset to fold, by partition.'",
-    "COMMENT ON COLUMN fleetgauge.command_fold.rescan IS 'Offsets went backwards: every stored document is folded anew, whatever its offset.'",
-    "COMMENT ON COLUMN fleetgauge.command_fold.watermark IS 'Latest instant against which deadlines have been judged.'",
+    """
+    COMMENT ON COLUMN fleetgauge.command_fold.rescan IS
+        'Offsets went backwards: every stored document is to be folded anew, whatever its offset.'
+    """,
+    """
+    COMMENT ON COLUMN fleetgauge.command_fold.watermark IS
+        'Latest instant against which deadlines have been judged.'
+    """,
     """
     CREATE TABLE fleetgauge.tariff (
         carrier text NOT NULL,
@@ -106,8 +115,22 @@ STATEMENTS = (
         CHECK (valid_from < valid_to)
     )
     """,
-    "COMMENT ON TABLE fleetgauge.tariff IS 'Price of mobile traffic: each message costs ceil((bytes + overhead) / step) * price. Filled from sql/tariffs/ by fleetgauge migrate.'",
-    "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON fleetgauge.command_attempt, fleetgauge.command_fold TO fleetgauge_writer",
+    """
+    COMMENT ON TABLE fleetgauge.tariff IS
+        'Mobile traffic: a message costs ceil((bytes + overhead) / step) * price. From sql/tariffs/ by fleetgauge migrate.'
+    """,
+    # The formula of the bill, beside `fleetgauge.commands.cost`. A payload of `other` or `unknown` has no price: NULL.
+    """
+    CREATE FUNCTION fleetgauge.billed_steps(payload_bytes text, overhead_bytes integer, step_bytes integer)
+    RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE
+        WHEN payload_bytes ~ '^[0-9]{1,15}$' THEN (payload_bytes::bigint + overhead_bytes + step_bytes - 1) / step_bytes
+    END
+    """,
+    """
+    GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE
+    ON fleetgauge.command_attempt, fleetgauge.command_fold TO fleetgauge_writer
+    """,
     "GRANT SELECT ON fleetgauge.tariff TO fleetgauge_writer",
 )
 
@@ -121,4 +144,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop everything; attempts can be folded again while their events are kept."""
     op.execute("DROP TABLE fleetgauge.tariff, fleetgauge.command_fold, fleetgauge.command_attempt")
-    op.execute("DROP FUNCTION fleetgauge.command_status")
+    op.execute("DROP FUNCTION fleetgauge.command_status, fleetgauge.billed_steps")
