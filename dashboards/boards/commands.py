@@ -107,7 +107,7 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         stat_tile(
             "Latency p95",
-            "95 of 100 answered commands were answered within this time, from request to the device's result. "
+            "95 of 100 succeeded commands were answered within this time after their request. "
             f"Amber from 5 s, red from 15 s. {SOURCE}",
             f"""
             SELECT fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
@@ -249,8 +249,8 @@ def _failures() -> list[Builder[Panel]]:
 def _latency() -> list[Builder[Panel]]:
     by_type = table_panel(
         "Latency by command",
-        "Time from request to the device's result (latency) and to the transport's acknowledgement (ack), of commands "
-        f"that got one; from mergeable sketches (relative error at most 1 %). The slowest first. {SOURCE}",
+        "p50 to p99: time from request to answer of succeeded commands. Ack: time from sending to the transport's "
+        f"acknowledgement. From mergeable sketches (relative error at most 1 %); the slowest first. {SOURCE}",
         f"""
         WITH types AS (
           SELECT command_type, fleetgauge.sketch_merge(latency_ms) AS latency, fleetgauge.sketch_merge(ack_ms) AS ack
@@ -272,8 +272,8 @@ def _latency() -> list[Builder[Panel]]:
     return [
         lines(
             "Latency per $grain",
-            "Median and 95th percentile of the time from request to the device's result, and 95th percentile of the "
-            f"time to the transport's acknowledgement. {SOURCE}",
+            "Median and 95th percentile of the time from request to answer of succeeded commands, and 95th percentile "
+            f"of the time from sending to the transport's acknowledgement. {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
@@ -295,7 +295,7 @@ def _latency() -> list[Builder[Panel]]:
         .override_by_name("ack p95", [colour(GREY)]),
         lines(
             "Latency p95 per $grain by command",
-            f"95th percentile of the time from request to the device's result, by command type. {SOURCE}",
+            f"95th percentile of the time from request to answer of succeeded commands, by command type. {SOURCE}",
             Sql(
                 f"""
                 SELECT window_start AS "time", command_type AS metric,
@@ -308,7 +308,7 @@ def _latency() -> list[Builder[Panel]]:
         by_type,
         ranking(
             "Latency p95 by carrier",
-            f"95th percentile of the time from request to the device's result, by the SIM's carrier. {SOURCE}",
+            f"95th percentile of the time from request to answer of succeeded commands, by carrier. {SOURCE}",
             f"""
             SELECT carrier AS "carrier", fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
             FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",

@@ -36,6 +36,8 @@ WHERE = where(FILTERS)
 DIMENSIONS = "zone IN (${zone:sqlstring}) AND vehicle_model IN (${vehicle_model:sqlstring})"
 VIEW = "metrics.rental_${grain}"
 SOURCE = "Source: metrics.rental_$grain."
+NET = "(coalesce(sum(fare_krw), 0) - coalesce(sum(refund_krw), 0))"
+"""Fares less refunds. A sum over no rows is NULL, which must not swallow the other sum."""
 
 COMPLETION = Limits(warn=0.95, bad=0.85, rising=False)
 REFUNDS = Limits(warn=0.03, bad=0.06)
@@ -75,9 +77,9 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         stat_tile(
             "Revenue",
-            f"Fares of the rentals that started in the time range, in KRW. {SOURCE}",
+            f"Fares less refunds of the rentals that started in the time range, in KRW. {SOURCE}",
             f"""
-            SELECT window_start AS "time", sum(fare_krw) AS "revenue"
+            SELECT window_start AS "time", {NET} AS "revenue"
             FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
             unit="currencyKRW",
             decimals=1,
@@ -85,9 +87,9 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         stat_tile(
             "Revenue per completed rental",
-            f"Fares divided by completed rentals, in KRW. {SOURCE}",
+            f"Fares less refunds, divided by completed rentals, in KRW. {SOURCE}",
             f"""
-            SELECT sum(fare_krw) / nullif(sum(completed), 0) AS "revenue per rental"
+            SELECT {NET} / nullif(sum(completed), 0) AS "revenue per rental"
             FROM {VIEW} WHERE {WHERE}""",
             unit="currencyKRW",
             decimals=2,
@@ -104,9 +106,9 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         stat_tile(
             "Refund rate",
-            f"Refunded rentals divided by started ones. Refunds come days later and restate past windows. {SOURCE}",
+            f"Refunded rentals divided by completed ones. Refunds come days later and restate past windows. {SOURCE}",
             f"""
-            SELECT sum(refunded)::float8 / nullif(sum(started), 0) AS "refund rate"
+            SELECT sum(refunded)::float8 / nullif(sum(completed), 0) AS "refund rate"
             FROM {VIEW} WHERE {WHERE}""",
             unit="percentunit",
             decimals=2,
@@ -114,8 +116,8 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         stat_tile(
             "Final until",
-            "Up to this instant every window of the time range is final: its sources are complete. "
-            f"Later windows are shaded and drawn faintly, and may still change. {SOURCE}",
+            "Up to this instant every window of the time range is final: its sources are complete and "
+            f"no ride of it is under way. Later windows are shaded and drawn faintly, and may still change. {SOURCE}",
             final_until("rental"),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
@@ -167,10 +169,10 @@ def _course() -> list[Builder[Panel]]:
         ),
         bars(
             "Revenue per $grain by vehicle model",
-            f"Fares by the window in which the rental started, in KRW, stacked by vehicle model. {SOURCE}",
+            f"Fares less refunds by the window in which the rental started, in KRW, stacked by model. {SOURCE}",
             Sql(
                 f"""
-                SELECT window_start AS "time", vehicle_model AS metric, sum(fare_krw) AS "revenue"
+                SELECT window_start AS "time", vehicle_model AS metric, {NET} AS "revenue"
                 FROM {VIEW} WHERE {WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
@@ -226,18 +228,18 @@ def _course() -> list[Builder[Panel]]:
 def _breakdown() -> list[Builder[Panel]]:
     by_zone = table_panel(
         "Zones",
-        "One row a zone, by revenue. Click a zone to narrow the board to it. Revenue in KRW, ride length in metres, "
-        f"duration in seconds. {SOURCE}",
+        "One row a zone, by revenue. Click a zone to narrow the board to it. Revenue: fares less refunds, in KRW. Ride "
+        f"length: mean metres of a completed ride. {SOURCE}",
         f"""
         SELECT zone AS "Zone", sum(started) AS "Started",
           sum(completed)::float8 / nullif(sum(started), 0) AS "Completed",
-          sum(refunded)::float8 / nullif(sum(started), 0) AS "Refunded",
-          sum(fare_krw) AS "Revenue",
-          (sum(fare_krw) / nullif(sum(sum(fare_krw)) OVER (), 0))::float8 AS "Share of revenue",
-          sum(fare_krw) / nullif(sum(completed), 0) AS "Per rental",
+          sum(refunded)::float8 / nullif(sum(completed), 0) AS "Refunded",
+          {NET} AS "Revenue",
+          ({NET} / nullif(sum({NET}) OVER (), 0))::float8 AS "Share of revenue",
+          {NET} / nullif(sum(completed), 0) AS "Per rental",
           sum(distance_m)::float8 / nullif(sum(completed), 0) AS "Ride length",
           fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) AS "Median ride"
-        FROM {VIEW} WHERE {WHERE} GROUP BY zone ORDER BY sum(fare_krw) DESC NULLS LAST""",
+        FROM {VIEW} WHERE {WHERE} GROUP BY zone ORDER BY 5 DESC NULLS LAST""",
     )
     by_zone = (
         by_zone.span(16)
