@@ -23,7 +23,7 @@ BEGIN
             END;
         END IF;
     END LOOP;
-    IF NOT pg_has_role(current_user, 'fleetgauge_writer', 'MEMBER') THEN
+    IF NOT pg_has_role(current_user, 'fleetgauge_writer', 'USAGE') THEN
         EXECUTE format('GRANT fleetgauge_writer TO %I', current_user);
     END IF;
 END
