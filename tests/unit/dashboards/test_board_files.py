@@ -1,0 +1,161 @@
+"""The generated files: up to date, complete, and laid out so that Grafana shows what was meant."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dashboards.build import main, render
+from dashboards.queries import panels
+
+ROOT = Path(__file__).parents[3]
+SOURCE = {"type": "grafana-postgresql-datasource", "uid": "fleetgauge-metrics"}
+UNITS = {"locale", "none", "percentunit", "ms", "s", "lengthm", "decbytes", "currencyKRW", "time:MMM D, HH:mm"}
+
+
+def test_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_deterministic_across_processes() -> None:
+    program = (
+        "import hashlib, dashboards.build as b; print(hashlib.sha256(repr(list(b.render())).encode()).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+def test_check_finds_a_stale_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboards.build.GENERATED", tmp_path)
+    assert main(["--check"]) == 1
+    assert main([]) == 0
+    assert main(["--check"]) == 0
+    (tmp_path / "removed-board.json").write_text("{}")
+    assert main(["--check"]) == 1
+    assert main([]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path, _ in render())
+
+
+def test_board_is_code(board: dict[str, Any]) -> None:
+    assert board["editable"] is False
+    assert board["timezone"] == "Asia/Seoul"
+    assert board["time"] == {"from": "now-3d", "to": "now"}
+    assert board["refresh"] == "1m"
+    assert board["graphTooltip"] == 1
+    assert 36 <= board["schemaVersion"] <= 42  # what Grafana 12 reads or migrates
+    assert len(board["uid"]) <= 40
+    assert "id" not in board
+    assert "fleetgauge" in board["tags"]
+    link = board["links"][0]
+    assert (link["type"], link["tags"], link["keepTime"], link["includeVars"]) == (
+        "dashboards",
+        ["fleetgauge"],
+        True,
+        True,
+    )
+
+
+def test_every_panel_explains_itself(board: dict[str, Any]) -> None:
+    seen: set[str] = set()
+    for panel in panels(board):
+        assert panel["title"] not in seen, "titles are names: the report of a failing query uses them"
+        seen.add(panel["title"])
+        assert len(panel["description"]) > 40, panel["title"]
+        assert "Source: metrics." in panel["description"], panel["title"]
+        assert panel["datasource"] == SOURCE
+        assert "libraryPanel" not in panel
+        assert panel["fieldConfig"]["defaults"].get("unit") in UNITS or panel["type"] == "table", panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(refs) == len(set(refs)), panel["title"]
+        for target in panel["targets"]:
+            assert target["datasource"] == SOURCE
+            assert target["rawQuery"] is True
+            assert target["editorMode"] == "code"
+            assert target["format"] == ("time_series" if panel["type"] == "timeseries" else target["format"])
+
+
+def test_numeric_columns_of_tables_have_a_unit(board: dict[str, Any]) -> None:
+    for panel in (one for one in panels(board) if one["type"] == "table"):
+        defaults = panel["fieldConfig"]["defaults"]
+        overrides = {
+            override["matcher"]["options"]: {prop["id"]: prop["value"] for prop in override["properties"]}
+            for override in panel["fieldConfig"]["overrides"]
+        }
+        for unit in [defaults.get("unit"), *(found.get("unit") for found in overrides.values())]:
+            assert unit is None or unit in UNITS, panel["title"]
+        if "unit" not in defaults:
+            assert len([1 for found in overrides.values() if "unit" in found]) >= 5, panel["title"]
+
+
+def test_overrides_name_columns_that_exist(board: dict[str, Any]) -> None:
+    for panel in panels(board):
+        text = "\n".join(target["rawSql"] for target in panel["targets"])
+        for override in panel["fieldConfig"].get("overrides", []):
+            if override["matcher"]["id"] == "byName":
+                assert f'"{override["matcher"]["options"]}"' in text, (panel["title"], override["matcher"]["options"])
+
+
+def rectangles(board: dict[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:
+    for panel in board["panels"]:
+        yield panel["title"], panel["gridPos"]
+
+
+def test_layout_has_no_overlap_and_no_gap(board: dict[str, Any]) -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for title, at in rectangles(board):
+        assert at["x"] >= 0
+        assert at["x"] + at["w"] <= 24, title
+        for x in range(at["x"], at["x"] + at["w"]):
+            for y in range(at["y"], at["y"] + at["h"]):
+                assert (x, y) not in taken, f"{title} lies over {taken[x, y]}"
+                taken[x, y] = title
+    height = max(at["y"] + at["h"] for _, at in rectangles(board))
+    assert len(taken) == 24 * height, "the boards fill their grid"
+
+
+def test_variables(board: dict[str, Any]) -> None:
+    names = [variable["name"] for variable in board["templating"]["list"]]
+    assert names[:2] == ["resolution", "grain"], "grain is computed from resolution"
+    grain = board["templating"]["list"][1]
+    assert grain["hide"] == 2
+    assert grain["refresh"] == 2, "computed anew when the time range changes"
+    assert grain["skipUrlSync"] is True, "a link made for another range must not pin the grain"
+    for variable in board["templating"]["list"][2:]:
+        assert variable["multi"]
+        assert variable["includeAll"]
+        assert variable["allValue"] == variable["name"]
+        assert variable["datasource"] == SOURCE
+        assert f"metrics.{'rental' if 'service' in board['uid'] else 'device_command'}_day" in variable["query"]
+
+
+def test_provisional_windows_are_shaded(board: dict[str, Any]) -> None:
+    (annotation,) = board["annotations"]["list"]
+    assert annotation["enable"] is True
+    assert annotation["datasource"] == SOURCE
+    assert '"timeEnd"' in annotation["target"]["rawSql"]
+    assert "Final until" in {panel["title"] for panel in panels(board)}
+
+
+def test_provisioning_fits_the_boards(board: dict[str, Any]) -> None:
+    folder = ROOT / "dashboards" / "provisioning"
+    (source,) = yaml.safe_load((folder / "datasources" / "fleetgauge.yaml").read_text("utf-8"))["datasources"]
+    assert {"type": source["type"], "uid": source["uid"]} == SOURCE
+    assert source["jsonData"]["timescaledb"] is False
+    assert source["secureJsonData"]["password"].startswith("${")
+    assert source["editable"] is False
+    (provider,) = yaml.safe_load((folder / "dashboards" / "fleetgauge.yaml").read_text("utf-8"))["providers"]
+    assert provider["allowUiUpdates"] is False
+    assert provider["options"]["path"].startswith("${")
