@@ -1,0 +1,94 @@
+"""One Elasticsearch node, of the newest version that the JDK runs."""
+
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from fleetlab.stack import artifacts
+from fleetlab.stack.context import Context
+from fleetlab.stack.java import Jdk
+from fleetlab.stack.ports import LOOPBACK
+from fleetlab.stack.state import ElasticsearchState, Endpoint
+
+NAME = "elasticsearch"
+PORTS = ("elasticsearch", "elasticsearch-transport")
+_START_S = 180
+
+_LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+logger.deprecation.name = deprecation
+logger.deprecation.level = error
+"""
+
+
+def start(context: Context, jdk: Jdk) -> ElasticsearchState:
+    """Start the node; blocks until its cluster answers. Raises `Terminal`."""
+    bundle = artifacts.bundles()[jdk.elasticsearch]
+    tree = context.layout.reachable_program(artifacts.ensure(bundle, context.cache, context.progress))
+    folder = context.layout.server_folder(NAME)
+    configuration = _configure(context, tree, folder)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "LC_ALL": "C.UTF-8",
+        "ES_JAVA_HOME": str(jdk.home),
+        "ES_PATH_CONF": str(configuration),
+        "ES_TMPDIR": str(folder / "tmp"),
+    }
+    log = context.log(NAME)
+    context.processes.spawn(
+        NAME,
+        [tree / "bin" / "elasticsearch"],
+        log=log,
+        user=context.layout.user,
+        environment=environment,
+        folder=folder,
+    )
+    endpoint = Endpoint(LOOPBACK, context.ports["elasticsearch"])
+    context.processes.wait_ready(NAME, lambda: _answers(endpoint), log=log, timeout_s=_START_S)
+    return ElasticsearchState(endpoint, bundle.version)
+
+
+def _configure(context: Context, tree: Path, folder: Path) -> Path:
+    # Data of one major version cannot be read by an older one, so each has its own.
+    configuration, major = folder / "config", tree.name.split("-")[1].split(".")[0]
+    shutil.rmtree(configuration, ignore_errors=True)
+    for path in (configuration / "jvm.options.d", folder / "tmp", folder / "logs"):
+        path.mkdir(parents=True, exist_ok=True)
+    values = {
+        "cluster.name": "fleetlab",
+        "node.name": "fleetlab",
+        "discovery.type": "single-node",
+        "network.host": LOOPBACK,
+        "http.port": context.ports["elasticsearch"],
+        "transport.port": context.ports["elasticsearch-transport"],
+        "path.data": folder / f"data-{major}",
+        "path.logs": folder / "logs",
+        "xpack.security.enabled": "false",
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+    }
+    settings = "".join(f"{key}: {value}\n" for key, value in values.items())
+    (configuration / "elasticsearch.yml").write_text(settings, encoding="utf-8")
+    (configuration / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+    # Lines such as -Xlog:gc* write files that nobody reads.
+    options = (tree / "config" / "jvm.options").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in options if "-Xlog:" not in line and "HeapDump" not in line]
+    (configuration / "jvm.options").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    (configuration / "jvm.options.d" / "heap.options").write_text("-Xms1g\n-Xmx1g\n", encoding="utf-8")
+    context.layout.user.own(folder)
+    return configuration
+
+
+def _answers(endpoint: Endpoint) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{endpoint}/_cluster/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,109 @@
+"""One Kafka broker in KRaft mode."""
+
+import base64
+import uuid
+from pathlib import Path
+
+from fleetlab.stack import artifacts
+from fleetlab.stack.context import Context
+from fleetlab.stack.java import Jdk
+from fleetlab.stack.ports import LOOPBACK, is_open
+from fleetlab.stack.state import Endpoint, KafkaState
+
+NAME = "kafka"
+PORTS = ("kafka", "kafka-controller")
+_START_S = 90
+_MADE = "meta.properties"
+
+_LOGGING = """\
+status = warn
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}] %p %m (%c)%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = info
+"""
+
+
+def start(context: Context, jdk: Jdk) -> KafkaState:
+    """Start the broker, formatting its storage the first time; blocks until it listens. Raises `Terminal`."""
+    bundle = artifacts.bundles()["kafka"]
+    jars = context.layout.reachable_program(artifacts.ensure(bundle, context.cache, context.progress))
+    folder = context.layout.server_folder(NAME)
+    settings, logging, logs = folder / "server.properties", folder / "log4j2.properties", folder / "logs"
+    settings.write_text(_properties(context, logs), encoding="utf-8")
+    logging.write_text(_LOGGING, encoding="utf-8")
+    context.layout.user.own(folder)
+    java = _java(jdk, jars, folder, logging)
+    log = context.log(NAME)
+    if not (logs / _MADE).is_file():
+        format_storage = [*java, "-Xmx128m", "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", settings]
+        context.processes.run(
+            f"{NAME}-format", format_storage, log=log, user=context.layout.user, environment=_environment(folder)
+        )
+    context.processes.spawn(
+        NAME,
+        [*java, "-Xms256m", "-Xmx512m", "kafka.Kafka", settings],
+        log=log,
+        user=context.layout.user,
+        environment=_environment(folder),
+    )
+    context.processes.wait_ready(NAME, lambda: is_open(context.ports["kafka"]), log=log, timeout_s=_START_S)
+    return KafkaState(Endpoint(LOOPBACK, context.ports["kafka"]), bundle.version)
+
+
+def _java(jdk: Jdk, jars: Path, folder: Path, logging: Path) -> list[str | Path]:
+    return [
+        jdk.java,
+        "-cp",
+        f"{jars}/*",
+        f"-Djava.io.tmpdir={folder}",
+        f"-Dlog4j2.configurationFile={logging}",
+        "-Djava.awt.headless=true",
+        "-XX:+UseG1GC",
+        "-XX:+ExitOnOutOfMemoryError",
+    ]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+
+
+def _cluster_id() -> str:
+    """22 characters of base64; the tool would take a leading dash for an option."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def _properties(context: Context, logs: Path) -> str:
+    client, controller = context.ports["kafka"], context.ports["kafka-controller"]
+    values = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{client},CONTROLLER://{LOOPBACK}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{client}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": logs,
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 2,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        # A simulated backlog carries the timestamps of days ago: retention by time would delete it at once,
+        # and the default limits could refuse it.
+        "log.retention.ms": -1,
+        "log.message.timestamp.before.max.ms": 2**63 - 1,
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    }
+    return "".join(f"{key}={value}\n" for key, value in values.items())

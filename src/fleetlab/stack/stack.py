@@ -1,0 +1,339 @@
+"""Starting, stopping and looking at a whole stack."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fleetgauge.errors import Terminal, Transient
+from fleetlab.stack import airflow, artifacts, elasticsearch, kafka, layout, ports, postgres, state
+from fleetlab.stack.context import Context, Secrets
+from fleetlab.stack.guard import Guard
+from fleetlab.stack.java import Jdk, find_jdk, look_at
+from fleetlab.stack.processes import Cancelled, Processes
+from fleetlab.stack.progress import Silent, StackProgress
+from fleetlab.stack.state import SERVICES, JavaState, Service, StackState
+
+NEEDED_BYTES = 3 * 1000**3
+"""Free space without which a start is refused: servers that fill the disk half-way fail in unclear ways."""
+_LOCK_WAIT_S = 120
+
+_PROCESSES: dict[Service, tuple[str, ...]] = {
+    "postgres": (postgres.PRIMARY, postgres.REPLICA, postgres.METRICS),
+    "kafka": (kafka.NAME,),
+    "elasticsearch": (elasticsearch.NAME,),
+    "airflow": airflow.PROCESSES,
+}
+_PORTS: dict[Service, tuple[str, ...]] = {
+    "postgres": postgres.PORTS,
+    "kafka": kafka.PORTS,
+    "elasticsearch": elasticsearch.PORTS,
+    "airflow": airflow.PORTS,
+}
+_SIGNALS = dict.fromkeys(_PROCESSES["postgres"], postgres.STOP_SIGNAL)
+PORT_NAMES = tuple(name for names in _PORTS.values() for name in names)
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service as it is now. `memory_bytes` is the proportional set size where the system tells it, else resident."""
+
+    service: Service
+    running: bool
+    address: str | None
+    memory_bytes: int
+    detail: str
+
+
+class Stack:
+    """One set of servers, with all it keeps below `home`.
+
+    Safe against itself: a lock lets one process at a time start or stop, and each start first removes what a crash left.
+    """
+
+    def __init__(self, home: Path | None = None, *, cache: Path | None = None, project: Path | None = None) -> None:
+        self.home = (home or layout.default_home()).resolve()
+        self._cache = (cache or layout.default_cache()).resolve()
+        self._project = (project or layout.project_root()).resolve()
+        self._guard: Guard | None = None
+
+    def up(
+        self,
+        services: Collection[Service] = SERVICES,
+        *,
+        progress: StackProgress | None = None,
+        asked_ports: Mapping[str, int] | None = None,
+        jdk: Path | None = None,
+        guard: bool = False,
+        wipe_on_guard: bool = False,
+    ) -> StackState:
+        """Start these services and what they need; those that are up already stay as they are. Blocks until all are ready.
+
+        With `guard` they are stopped when this process ends, however it ends (`wipe_on_guard`: deleted too).
+        If the start fails or is interrupted, what this call started is stopped again.
+        Raises `Terminal` (bad request, a server that did not start) or `Transient` (network, another command at work).
+        """
+        progress = progress or Silent()
+        wanted = _wanted(services)
+        self._check_ports(asked_ports or {})
+        layout.remove_orphans()
+        places = layout.prepare(self.home)
+        with self._locked(places):
+            processes = Processes(self.home, places.run)
+            before = self._running(places, processes)
+            keep = [name for service in before.services for name in _PROCESSES[service]]
+            self._stop_all_but(keep, processes)
+            missing = wanted - before.services
+            if not missing:
+                if guard and self._guard is None:
+                    self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
+                return before
+            self._check_disk(places)
+            found = self._jdk(before, missing, jdk)
+            transient_guard = Guard.start(self.home, wipe=False, keep=keep) if self._guard is None else None
+            try:
+                context = self._context(places, processes, progress, asked_ports or {}, before, missing)
+                after = self._start(context, found, before, missing)
+                state.write_config(Path(after.config), after, self._project)
+                state.save(places.run, after)
+                if guard and self._guard is None:
+                    self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
+            except BaseException:
+                self._stop_all_but(keep, processes)
+                raise
+            finally:
+                if transient_guard is not None:
+                    transient_guard.release()
+            return after
+
+    def down(self, *, wipe: bool = False) -> None:
+        """Stop everything of this home, whoever started it, also after a crash; with `wipe` delete its data too."""
+        places = layout.find(self.home)
+        if places.run.is_dir():
+            with self._locked(places):
+                self._stop_all_but([], Processes(self.home, places.run))
+                state.remove(places.run)
+                if wipe:
+                    places.wipe()
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+
+    def clean_up(self, *, keep: Collection[str], wipe: bool) -> None:
+        """For the guard: stop all processes but those named, whose services stay in the state file."""
+        if not keep:
+            self.down(wipe=wipe)
+            return
+        places = layout.find(self.home)
+        with self._locked(places):
+            self._stop_all_but(keep, Processes(self.home, places.run))
+
+    def state(self) -> StackState | None:
+        """What was started and not stopped, from the state file; None if nothing is up."""
+        return state.load(layout.find(self.home).run)
+
+    def status(self) -> list[ServiceStatus]:
+        """Each service as it is now, judged by its processes and ports."""
+        places = layout.find(self.home)
+        saved = state.load(places.run)
+        processes = Processes(self.home, places.run)
+        return [self._status_of(service, saved, processes) for service in _PROCESSES]
+
+    def logs(self, service: Service) -> dict[str, Path]:
+        """The log file of each process of the service."""
+        folder = layout.find(self.home).logs
+        return {name: folder / f"{name}.log" for name in _PROCESSES[service]}
+
+    # --- starting
+
+    def _start(self, context: Context, jdk: Jdk | None, before: StackState, missing: frozenset[Service]) -> StackState:
+        started = time.monotonic()
+
+        def timed(title: str, action: Callable[[], object]) -> object:
+            begun = time.monotonic()
+            result = action()
+            context.progress.note(f"{title} is ready ({time.monotonic() - begun:.1f} s)")
+            return result
+
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            jobs: dict[str, Future[object]] = {}
+
+            def submit(title: str, action: Callable[[], object]) -> None:
+                jobs[title] = pool.submit(timed, title, action)
+
+            if "postgres" in missing:
+                submit("postgres metrics", lambda: postgres.start_metrics(context))
+                submit("postgres primary and replica", lambda: postgres.start_production(context))
+            if jdk is not None and "elasticsearch" in missing:
+                submit("elasticsearch", lambda: elasticsearch.start(context, jdk))
+            if jdk is not None and "kafka" in missing:
+                submit("kafka", lambda: kafka.start(context, jdk))
+            if "airflow" in missing:
+                database = jobs.get("postgres metrics")
+
+                def after_database() -> object:
+                    if database is not None:
+                        database.result()
+                    return airflow.start(context)
+
+                submit("airflow", after_database)
+            try:
+                done, _ = wait(jobs.values(), return_when=FIRST_EXCEPTION)
+                errors = [error for job in done if (error := job.exception()) is not None]
+                if errors:
+                    raise next((e for e in errors if not isinstance(e, Cancelled)), errors[0])
+            except BaseException:
+                context.processes.cancel()  # the other starts give up at their next look
+                raise
+        context.progress.note(f"the stack is up ({time.monotonic() - started:.1f} s)")
+        after = before
+        if jdk is not None:
+            after = replace(after, java=JavaState(str(jdk.home), jdk.version))
+        if "postgres" in missing:
+            after = replace(after, postgres=postgres.state(context))
+        parts: dict[str, Any] = {n: jobs[n].result() for n in ("kafka", "elasticsearch", "airflow") if n in missing}
+        return replace(after, **parts)
+
+    def _context(
+        self,
+        places: layout.Layout,
+        processes: Processes,
+        progress: StackProgress,
+        asked: Mapping[str, int],
+        before: StackState,
+        missing: frozenset[Service],
+    ) -> Context:
+        path = places.run / "ports.json"
+        remembered: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = {n: remembered[n] for s in before.services for n in _PORTS[s] if n in remembered}
+        names = [name for service in SERVICES if service in missing for name in _PORTS[service]]
+        chosen = {**remembered, **kept, **ports.choose(names, asked=asked, before=remembered)}
+        state.write_private(path, json.dumps(chosen, indent=2))
+        secrets = Secrets(places.run, (*postgres.LOGINS, *airflow.SECRETS))
+        return Context(places, processes, self._cache, progress, secrets, chosen, self._project)
+
+    def _jdk(self, before: StackState, missing: frozenset[Service], named: Path | None) -> Jdk | None:
+        if not missing & {"kafka", "elasticsearch"}:
+            return None
+        if named is not None:
+            return look_at(named)
+        if before.java is not None:
+            return Jdk(Path(before.java.home), before.java.version)
+        return find_jdk()
+
+    def _check_disk(self, places: layout.Layout) -> None:
+        fetching = any(not artifacts.is_cached(bundle, self._cache) for bundle in artifacts.bundles().values())
+        for folder in (places.base, self._cache) if fetching else (places.base,):
+            existing = next(p for p in (folder, *folder.parents) if p.exists())
+            free = shutil.disk_usage(existing).free
+            if free < NEEDED_BYTES:
+                raise Terminal(
+                    f"only {free / 1e9:.1f} GB are free for {folder} and the stack needs {NEEDED_BYTES / 1e9:.0f} GB; "
+                    "free some space, or choose another folder with --home or FLEETLAB_CACHE"
+                )
+
+    @staticmethod
+    def _check_ports(asked: Mapping[str, int]) -> None:
+        unknown = sorted(set(asked) - set(PORT_NAMES))
+        if unknown:
+            raise Terminal(f"there is no port called {', '.join(unknown)}; the names are {', '.join(PORT_NAMES)}")
+
+    # --- stopping and looking
+
+    def _running(self, places: layout.Layout, processes: Processes) -> StackState:
+        """The saved state without the services of which a process is gone."""
+        try:
+            saved = state.load(places.run)
+        except Terminal:
+            saved = None  # damaged, or of another version: everything is stopped and started anew
+        fresh = StackState(home=str(self.home), config=str(places.run / "fleetgauge.toml"))
+        if saved is None:
+            return fresh
+        alive = {s for s in saved.services if all(processes.pid(name) is not None for name in _PROCESSES[s])}
+        if "postgres" not in alive:
+            alive.discard("airflow")
+        return replace(saved, **dict.fromkeys(saved.services - alive))
+
+    @staticmethod
+    def _stop_all_but(keep: Collection[str], processes: Processes) -> None:
+        names = [name for name in processes.names() if name not in keep]
+        # Airflow first: its tasks would report lost databases as failures.
+        first = [name for name in names if name in airflow.PROCESSES]
+        processes.stop(first, grace_s=10)
+        processes.stop([name for name in names if name not in first], signals=_SIGNALS)
+        if not keep:
+            processes.sweep()
+
+    def _status_of(self, service: Service, saved: StackState | None, processes: Processes) -> ServiceStatus:
+        names = _PROCESSES[service]
+        gone = [name for name in names if processes.pid(name) is None]
+        part = getattr(saved, service) if saved is not None else None
+        if part is None:
+            detail = "down" if len(gone) == len(names) else "a start was interrupted; run `fleetlab down`"
+            return ServiceStatus(service, False, None, 0, detail)
+        address = (
+            f"primary {part.primary}, replica {part.replica}, metrics {part.metrics}"
+            if service == "postgres"
+            else getattr(part, "url", str(part.endpoint))
+        )
+        memory = sum(_memory(p) for name in names for p in processes.family(name))
+        if gone:
+            return ServiceStatus(
+                service, False, address, memory, f"{', '.join(gone)} ended; see `fleetlab logs {service}`"
+            )
+        endpoints = (part.primary, part.replica, part.metrics) if service == "postgres" else (part.endpoint,)
+        closed = [str(end) for end in endpoints if not ports.is_open(end.port)]
+        return ServiceStatus(
+            service, not closed, address, memory, f"does not answer on {', '.join(closed)}" if closed else "up"
+        )
+
+    @contextmanager
+    def _locked(self, places: layout.Layout) -> Iterator[None]:
+        """One command at a time on a home; released by the system when its holder dies."""
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        path = places.run / "lock"
+        with path.open("a+", encoding="ascii") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        lock.seek(0)
+                        raise Transient(
+                            f"another command (pid {lock.read().strip()}) has been starting or stopping {self.home} "
+                            f"for {_LOCK_WAIT_S} s; wait for it or end it, and try again"
+                        ) from None
+                    time.sleep(0.1)
+            lock.seek(0)
+            lock.truncate()
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def _wanted(services: Collection[Service]) -> frozenset[Service]:
+    unknown = sorted(set(services) - SERVICES)
+    if unknown:
+        raise Terminal(
+            f"there is no service called {', '.join(unknown)}; the services are {', '.join(sorted(SERVICES))}"
+        )
+    extra: set[Service] = {"postgres"} if "airflow" in services else set()
+    return frozenset(services) | extra
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        full = process.memory_full_info()
+        return int(getattr(full, "pss", full.uss))
+    except (psutil.Error, OSError):
+        return 0

@@ -1,0 +1,81 @@
+"""Real servers for the integration tests: started once for each run, only those that the selected tests ask for.
+
+With FLEETLAB_HOME_REUSE set to the home of a running stack that one is used and left running: handy while writing tests.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fleetgauge.settings import Settings, load
+from fleetlab.stack import (
+    AirflowState,
+    ElasticsearchState,
+    KafkaState,
+    PostgresState,
+    Service,
+    Silent,
+    Stack,
+    StackState,
+)
+
+Starter = Callable[[set[Service]], StackState]
+
+
+@pytest.fixture(scope="session")
+def start_services() -> Iterator[Starter]:
+    """Starts servers of this run's stack, those that are up already staying as they are."""
+    reused = os.environ.get("FLEETLAB_HOME_REUSE")
+    if reused:
+        running = Stack(Path(reused))
+        yield lambda services: running.up(services, progress=Silent())
+        return
+    home = Path(tempfile.mkdtemp(prefix="fleetlab-test-"))
+    home.chmod(0o755)  # else root's servers, which run as nobody, would need copies of all programs
+    stack = Stack(home)
+    try:
+        yield lambda services: stack.up(services, progress=Silent(), guard=True, wipe_on_guard=True)
+    finally:
+        stack.down(wipe=True)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(start_services: Starter) -> PostgresState:
+    """Primary, replica and metrics cluster; no schema but what `fleetlab up` makes."""
+    return start_services({"postgres"}).need_postgres()
+
+
+@pytest.fixture(scope="session")
+def kafka(start_services: Starter) -> KafkaState:
+    """One broker, without topics; give those of a test a name of their own."""
+    return start_services({"kafka"}).need_kafka()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(start_services: Starter) -> ElasticsearchState:
+    """One node; give the indices of a test a name of their own."""
+    return start_services({"elasticsearch"}).need_elasticsearch()
+
+
+@pytest.fixture(scope="session")
+def stack(start_services: Starter) -> StackState:
+    """Everything but Airflow."""
+    return start_services({"postgres", "kafka", "elasticsearch"})
+
+
+@pytest.fixture(scope="session")
+def airflow(start_services: Starter) -> AirflowState:
+    """Scheduler, API server and DAG processor, with the project's DAGs, paused."""
+    return start_services({"airflow"}).need_airflow()
+
+
+@pytest.fixture
+def settings(stack: StackState, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of the stack; processes that the test starts read the same (FLEETGAUGE_CONFIG)."""
+    monkeypatch.setenv("FLEETGAUGE_CONFIG", stack.config)
+    return load()
