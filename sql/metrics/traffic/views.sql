@@ -2,7 +2,7 @@
 -- minutes and hours lie wholly within one price. A cost that is not wholly known is NULL, never a part of it:
 -- `unpriced_messages` counts what has no tariff, or a payload size beyond the dimension's limit.
 
-CREATE VIEW metrics.command_cost_minute AS
+CREATE OR REPLACE VIEW metrics.command_cost_minute AS
 SELECT
     m.window_start,
     m.command_type,
@@ -20,7 +20,7 @@ LEFT JOIN fleetgauge.tariff AS t
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload_bytes, t.overhead_bytes, t.step_bytes) AS steps) AS s
 GROUP BY m.window_start, m.command_type, m.carrier, m.direction;
 
-CREATE VIEW metrics.command_cost_hour AS
+CREATE OR REPLACE VIEW metrics.command_cost_hour AS
 SELECT
     m.window_start,
     m.command_type,
@@ -39,7 +39,7 @@ CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload_bytes, t.overhead_b
 GROUP BY m.window_start, m.command_type, m.carrier, m.direction;
 
 -- A day is priced from its own rows, save where a price changes within it: there from its hours.
-CREATE VIEW metrics.command_cost_day AS
+CREATE OR REPLACE VIEW metrics.command_cost_day AS
 WITH bound AS (
     SELECT carrier, valid_from AT TIME ZONE 'Asia/Seoul' AS at_local FROM fleetgauge.tariff
     UNION
@@ -56,13 +56,13 @@ message AS (
     WHERE NOT EXISTS (SELECT FROM split AS p WHERE p.carrier = d.carrier AND p.date = d.date)
     UNION ALL
     SELECT
-        p.date::timestamp AT TIME ZONE 'Asia/Seoul', p.date, h.window_start, h.command_type, h.carrier, h.direction,
+        fleetgauge.date_start(p.date, 'Asia/Seoul'), p.date, h.window_start, h.command_type, h.carrier, h.direction,
         h.payload_bytes, h.messages, h.bytes, h.provisional
     FROM split AS p
     INNER JOIN metrics.traffic_hour AS h
         ON h.carrier = p.carrier
-        AND h.window_start >= p.date::timestamp AT TIME ZONE 'Asia/Seoul'
-        AND h.window_start < (p.date + 1)::timestamp AT TIME ZONE 'Asia/Seoul'
+        AND h.window_start >= fleetgauge.date_start(p.date, 'Asia/Seoul')
+        AND h.window_start < fleetgauge.date_start(p.date + 1, 'Asia/Seoul')
 )
 SELECT
     m.window_start,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -173,7 +173,7 @@ def _full_hour(instant: datetime, zone: ZoneInfo) -> bool:
 
 
 def _with_ends(tariffs: list[Tariff]) -> Iterator[Tariff]:
-    for tariff, following in zip(tariffs, [*tariffs[1:], None], strict=True):
+    for tariff, following in zip_longest(tariffs, tariffs[1:]):
         if tariff.valid_to is None and following is not None and following.carrier == tariff.carrier:
             yield tariff.model_copy(update={"valid_to": following.valid_from})
         else:

@@ -124,7 +124,10 @@ def read_progress(
 
 
 def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
-    """Keyword arguments that every kafka-python client here shares: address, security, bounded time-outs (seconds)."""
+    """Keyword arguments that every kafka-python client here shares: address, security, bounded time-outs (seconds).
+
+    Raises `Terminal` for a CA file that cannot be used.
+    """
     limit_ms = int(timeout_s * 1000)
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
@@ -134,9 +137,12 @@ def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
         "bootstrap_timeout_ms": limit_ms,
     }
     if settings.security_protocol.endswith("SSL"):
-        options["ssl_context"] = ssl.create_default_context(
-            cafile=str(settings.ca_file) if settings.ca_file is not None else None
-        )
+        try:
+            options["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file)
+        except OSError as error:
+            raise Terminal(
+                f"kafka.ca_file {settings.ca_file} cannot be used: {error}; name a readable PEM file"
+            ) from error
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.username

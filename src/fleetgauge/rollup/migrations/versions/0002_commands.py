@@ -117,7 +117,7 @@ STATEMENTS = (
     """,
     """
     COMMENT ON TABLE fleetgauge.tariff IS
-        'Mobile traffic: a message costs ceil((bytes + overhead) / step) * price. From sql/tariffs/ by fleetgauge migrate.'
+        'Mobile traffic: a message costs ceil((bytes + overhead) / step) * price. Filled from sql/tariffs/ by migrate.'
     """,
     # The formula of the bill, beside `fleetgauge.commands.cost`. A payload of `other` or `unknown` has no price: NULL.
     """

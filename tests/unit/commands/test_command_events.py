@@ -1,0 +1,72 @@
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fleetgauge.commands.events import fact, postgres_microseconds
+
+AT = 1_763_700_000_123
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def document(action: str, **changes):
+    return {
+        "event": {"action": action},
+        "device": {"id": "sc-00042", "model": "m365-pro", "firmware": "2.4.1"},
+        "timestamp": AT,
+        "network": {"carrier": "skt", "sim": "8982"},
+        "command": {"id": "c-1", "type": "unlock", "attempt": 2, "requested_at": AT - 500, "deadline_at": AT + 500},
+        **changes,
+    }
+
+
+def test_microseconds_are_those_of_a_timestamptz():
+    moment = POSTGRES_EPOCH + timedelta(microseconds=postgres_microseconds(AT))
+    assert moment == datetime.fromtimestamp(AT // 1000, UTC) + timedelta(milliseconds=AT % 1000)
+
+
+def test_requested_has_no_clock_of_its_own():
+    stated = fact(document("requested"))
+    assert (stated.described_by, stated.command_id, stated.attempt) == (1, "c-1", 2)
+    assert stated.requested_at == postgres_microseconds(AT - 500)
+    assert (stated.sent_at, stated.delivered_at, stated.responded_at) == (None, None, None)
+
+
+@pytest.mark.parametrize(("action", "rank"), [("sent", 2), ("delivered", 3)])
+def test_a_step_fills_its_own_clock_only(action, rank):
+    stated = fact(document(action, message={"bytes": 96, "direction": "downlink"}))
+    clocks = {"sent": (stated.sent_at, stated.sent_bytes), "delivered": (stated.delivered_at, stated.delivered_bytes)}
+    assert stated.described_by == rank
+    assert clocks.pop(action) == (postgres_microseconds(AT), 96)
+    assert set(clocks.values()) == {(None, None)}
+    assert stated.responded_at is None
+
+
+def test_response():
+    stated = fact(document("responded", message={"bytes": 64}, result="failed", error_code="E_LOCK"))
+    assert (stated.responded_at, stated.responded_bytes) == (postgres_microseconds(AT), 64)
+    assert (stated.result, stated.error_code, stated.described_by) == ("failed", "E_LOCK", 4)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        {},
+        document("sent") | {"command": None},
+        document("tipped_over"),
+        document("responded"),
+        document("sent") | {"timestamp": "soon"},
+        document("sent", message={"bytes": -1}),
+        document("sent", message={"bytes": 2**31}),
+    ],
+)
+def test_what_is_no_command_event_is_refused(broken):
+    with pytest.raises(ValueError):
+        fact(broken)
+
+
+def test_text_that_postgres_cannot_hold_is_replaced():
+    device = json.loads(r'{"id": "sc-1", "model": "a\u0000b", "firmware": "\ud800x 한"}')
+    stated = fact(document("requested", device=device))
+    assert (stated.vehicle_model, stated.firmware) == ("a\ufffdb", "\ufffdx 한")
