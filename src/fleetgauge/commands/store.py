@@ -143,7 +143,7 @@ def open_store(settings: MetricsSettings, source: FoldSource, *, lock_wait_s: fl
             settings.url.get_secret_value(),
             autocommit=True,  # a transaction lives only inside `transaction()`, never while Elasticsearch is read
             connect_timeout=10,
-            application_name="fleetgauge fold",
+            application_name="fleetgauge-fold",
         ) as connection:
             connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(lock_wait_s * 1000)}ms",))
             # The session's, not a transaction's: a fold is many transactions. It ends with the connection, in any case.

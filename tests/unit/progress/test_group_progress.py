@@ -65,5 +65,5 @@ def test_client_options_are_bounded_and_carry_the_login():
 
 
 def test_an_unreadable_ca_file_is_not_ignored(tmp_path: Path):
-    with pytest.raises(Terminal, match="none.pem"):
+    with pytest.raises(Terminal, match=r"none\.pem"):
         client_options(KafkaSettings(security_protocol="SSL", ca_file=tmp_path / "none.pem"), 7)

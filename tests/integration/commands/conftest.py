@@ -1,0 +1,77 @@
+"""A metrics database of its own for each module, migrated by the real migrations."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from command_world import SOURCE
+from pydantic import SecretStr
+
+from fleetgauge.commands.fold import fold_documents
+from fleetgauge.commands.store import open_store
+from fleetgauge.rollup import load_definitions
+from fleetgauge.rollup.migrate import migrate
+from fleetgauge.settings import MetricsSettings, Settings
+from fleetlab.stack import PostgresState
+
+CONTENT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def metrics(postgres: PostgresState) -> Iterator[MetricsSettings]:
+    """Logins of a fresh metrics database with every table and view of the project."""
+    name = f"commands_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+    found = MetricsSettings(
+        url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
+        owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
+    )
+    migrate(Settings(metrics=found, content=CONTENT), load_definitions(CONTENT))
+    yield found
+    with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def connection(metrics: MetricsSettings) -> Iterator[psycopg.Connection]:
+    """The owner, in autocommit."""
+    with psycopg.connect(metrics.owner_url.get_secret_value(), autocommit=True) as found:
+        yield found
+
+
+@pytest.fixture
+def empty(connection: psycopg.Connection) -> Callable[[], None]:
+    """Forgets every attempt and cursor; called before the test and by it."""
+
+    def forget() -> None:
+        connection.execute("DELETE FROM fleetgauge.command_attempt")
+        connection.execute("DELETE FROM fleetgauge.command_fold")
+
+    forget()
+    return forget
+
+
+@pytest.fixture
+def attempts(connection: psycopg.Connection, empty: Callable[[], None]) -> Callable[[str], list[tuple]]:
+    """Reads columns of the table, which is empty when the test begins."""
+
+    def read(columns: str) -> list[tuple]:
+        return connection.execute(
+            f"SELECT {columns} FROM fleetgauge.command_attempt ORDER BY command_id, attempt"
+        ).fetchall()
+
+    return read
+
+
+@pytest.fixture
+def fold_listed(metrics: MetricsSettings):
+    """Folds documents that a test hands in, through a connection of its own, as the pipeline's login."""
+
+    def run(documents, progress):
+        with open_store(metrics, SOURCE) as store:
+            return fold_documents(store, documents, progress, SOURCE)
+
+    return run
