@@ -36,7 +36,7 @@ class ContractSet:
     """The contracts of one consumer, compiled together. Immutable, safe to share between threads."""
 
     def __init__(self, contracts: Iterable[Contract], reserved: Iterable[str] = ()) -> None:
-        """`reserved`: dotted paths that a payload must not hold. Raises `Terminal` on contracts that cannot be mixed."""
+        """`reserved`: dotted paths a payload must not hold. Raises `Terminal` on contracts that cannot be mixed."""
         self.contracts = tuple(contracts)
         if not self.contracts:
             raise Terminal("a consumer without contracts accepts nothing; name at least one")
@@ -53,7 +53,7 @@ class ContractSet:
         strict = []
         fast = []
         repeated: dict[type, Callable[[Any], Hashable]] = {}
-        located = set()
+        located: set[type] = set()
         for contract in self.contracts:
             strict.append(types.event_type(contract.kind, contract.node, reserved))
             node, paths = types.without_patterns(contract.node)
@@ -62,7 +62,7 @@ class ContractSet:
             if paths:
                 repeated[fast[-1]] = attrgetter(*paths)
             if contract.located:
-                located.add(fast[-1])
+                located |= {strict[-1], fast[-1]}
         self.strict = types.decoder(strict)
         """Bytes → Struct, every rule checked.
 
@@ -74,7 +74,7 @@ class ContractSet:
         self.repeated: Mapping[type, Callable[[Any], Hashable]] = repeated
         """For a type of `fast`: the values whose patterns it did not check. Equal values give equal verdicts."""
         self.located = frozenset(located)
-        """The types of `fast` that may have a position: `location.lat` and `location.lng`."""
+        """The types, of `fast` and of `strict`, that may have a position: `location.lat` and `location.lng`."""
 
     def mapping(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The Elasticsearch mapping, with the fields that the pipeline adds. Raises `Terminal` on a conflict."""

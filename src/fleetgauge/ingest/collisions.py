@@ -1,0 +1,45 @@
+"""Two different events under one id would be a silent loss: compare a sample of duplicates with what is stored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fleetgauge.errors import Transient
+from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.index import POSITION, SUFFIX
+from fleetgauge.ingest.sink import Bulk
+
+SAMPLE = 3
+"""Duplicates of a batch that are compared: a replay of a whole topic stays quick."""
+_PATH = "/_mget?filter_path=docs._source"
+
+
+class Collisions:
+    """Looks for them; called from worker threads, blocks for one request."""
+
+    def __init__(self, bulk: Bulk) -> None:
+        self._bulk = bulk
+
+    def find(self, batch: Batch, duplicates: Sequence[int]) -> list[int]:
+        """Those of a spread sample of `duplicates` whose stored payload differs. Never raises for the server's sake."""
+        sample = duplicates[:: max(1, len(duplicates) // SAMPLE)][:SAMPLE]
+        if not sample:
+            return []
+        wanted = [dict(zip(("_index", "_id"), batch.id_of(i), strict=True)) for i in sample]
+        try:
+            answer = self._bulk.request("POST", _PATH, msgspec.json.encode({"docs": wanted}))
+            found = msgspec.json.decode(answer.body)["docs"] if answer.status == 200 else []
+        except (Transient, msgspec.MsgspecError, KeyError, UnicodeDecodeError):
+            return []  # a check beside the work: no reason to hold it up
+        if len(found) != len(sample):
+            return []
+        return [
+            i
+            for i, document in zip(sample, found, strict=True)
+            if _payload(document.get("_source", {})) != _payload(msgspec.json.decode(batch.records[i].value))
+        ]
+
+
+def _payload(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in SUFFIX and key != POSITION}

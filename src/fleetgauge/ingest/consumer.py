@@ -1,0 +1,91 @@
+"""What a team declares in `consumers/*.py`: one `Consumer` a file."""
+
+import importlib.util
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from fleetgauge.errors import Terminal
+
+
+@dataclass(frozen=True)
+class DeadLetterLimit:
+    """When to stop, for each partition, rather than to empty a topic into its dead letters after a bad deploy."""
+
+    consecutive: int = 200
+    """So many poisonous records in a row."""
+    ratio: float = 0.1
+    """This share of the recent records, once `minimum` have been seen."""
+    minimum: int = 2_000
+    """Records of a partition before `ratio` is looked at; also how far back "recent" reaches, roughly."""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One topic into one family of daily indices."""
+
+    name: str
+    """Also names the Kafka consumer group: `fleetgauge-<name>`."""
+    topic: str
+    contracts: tuple[str, ...]
+    """Event kinds that are accepted: names of files in `schemas/events`."""
+    index: str
+    """Prefix of the daily indices `<index>-YYYY.MM.DD`, and the read alias over them."""
+    accept_past: timedelta = timedelta(days=7)
+    """How much older than its Kafka timestamp an event may be."""
+    accept_future: timedelta = timedelta(minutes=10)
+    """How much newer than its Kafka timestamp an event may be: clocks differ."""
+    dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+    batch_bytes: int = 2 * 1024 * 1024
+    """A bulk request is sent when it has reached this size …"""
+    batch_records: int = 5_000
+    """… or this many events …"""
+    linger: timedelta = timedelta(milliseconds=200)
+    """… or when its first event has waited this long."""
+    requests: int = 2
+    """Bulk requests under way at the same time. Memory is bounded by about (requests + 1) × batch_bytes × 3."""
+
+    @property
+    def group(self) -> str:
+        """The Kafka consumer group."""
+        return f"fleetgauge-{self.name}"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where events go that can never be stored."""
+        return f"{self.topic}.dlq"
+
+    def __post_init__(self) -> None:
+        """Raises `Terminal` naming what is wrong."""
+        for what, value, pattern in (
+            ("name", self.name, r"[a-z0-9][a-z0-9-]*"),
+            ("index", self.index, r"[a-z0-9][a-z0-9-]*"),
+            ("topic", self.topic, r"[A-Za-z0-9._-]{1,245}"),
+        ):
+            if not re.fullmatch(pattern, value):
+                raise Terminal(f"consumer {self.name!r}: {what} {value!r} must match {pattern}")
+        if min(self.batch_bytes, self.batch_records, self.requests) < 1:
+            raise Terminal(f"consumer {self.name}: batch_bytes, batch_records and requests must be at least 1")
+
+
+def load_consumer(content: Path, name: str) -> Consumer:
+    """The consumer that `consumers/<name>.py` declares as `consumer`; `-` and `_` are the same. Raises `Terminal`."""
+    folder = content / "consumers"
+    path = folder / f"{name.replace('-', '_')}.py"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
+        raise Terminal(
+            f"consumer {name!r} is not declared in {folder} (known: {known}); name one of these or add a file"
+        )
+    spec = importlib.util.spec_from_file_location(f"consumers.{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, NameError, TypeError) as error:
+        raise Terminal(f"consumer file {path} cannot be read: {error}; fix the file") from error
+    consumer = getattr(module, "consumer", None)
+    if not isinstance(consumer, Consumer):
+        raise Terminal(f"consumer file {path} declares no `consumer = Consumer(...)`; add it")
+    return consumer

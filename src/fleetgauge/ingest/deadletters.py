@@ -1,0 +1,196 @@
+"""Dead letters: where a record goes that can never be stored, and the limit beyond which the consumer stops instead."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from kafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RetriableError,
+    TopicAlreadyExistsError,
+)
+
+from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.ingest.batch import Batch, DeadLetter
+from fleetgauge.ingest.classes import Class
+from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
+from fleetgauge.ingest.decode import ORIGINAL_TIMESTAMP
+from fleetgauge.progress.offsets import client_options
+from fleetgauge.settings import KafkaSettings
+
+MAX_RECORD = 32 * 1024 * 1024
+_REASON_LIMIT = 1000
+_TIMEOUT_S = 30.0
+
+
+class DeadLetterSink(Protocol):
+    """Takes dead letters; called by worker threads."""
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Return when all of them are durable. Raises `Transient` or `Stop`; a repeated call writes them again."""
+        ...
+
+
+class KafkaDeadLetters:
+    """The real one: `<topic>.dlq`, acknowledged by all in-sync replicas. Connects on first use."""
+
+    def __init__(self, settings: KafkaSettings, consumer: Consumer, versions: str) -> None:
+        self._settings = settings
+        self._topic = consumer.dead_letter_topic
+        self._versions = versions.encode()
+        self._producer: KafkaProducer | None = None
+        self._lock = threading.Lock()
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """See `DeadLetterSink.send`."""
+        try:
+            producer = self._connect()
+            futures = [
+                producer.send(
+                    self._topic,
+                    key=f"{letter.record.topic}-{letter.record.partition}-{letter.record.offset}".encode(),
+                    value=letter.record.value,
+                    headers=headers(letter, self._versions),
+                )
+                for letter in letters
+            ]
+            for future in futures:
+                future.get(timeout=_TIMEOUT_S)
+        except MessageSizeTooLargeError:
+            raise Stop(
+                f"a dead letter is too large for {self._topic}; raise its max.message.bytes above the source topic's"
+            ) from None
+        except KafkaError as error:
+            if isinstance(error, RetriableError):
+                raise Transient(f"dead letters cannot be written to {self._topic}: {error}") from None
+            raise Stop(
+                f"dead letters cannot be written to {self._topic}: {error}; check the topic and its rights"
+            ) from None
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._producer is not None:
+            self._producer.close(timeout=5)
+
+    def _connect(self) -> KafkaProducer:
+        with self._lock:
+            if self._producer is None:
+                self._producer = KafkaProducer(
+                    **{**client_options(self._settings, _TIMEOUT_S), "client_id": "fleetgauge-dead-letters"},
+                    acks="all",
+                    linger_ms=5,
+                    max_request_size=MAX_RECORD,
+                    allow_auto_create_topics=False,
+                    metrics_enabled=False,
+                )
+            return self._producer
+
+
+def headers(letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
+    """What a dead letter says about itself; the record's own headers follow, unless it had been buried before."""
+    record = letter.record
+    own = {
+        "fleetgauge.topic": record.topic.encode(),
+        "fleetgauge.partition": b"%d" % record.partition,
+        "fleetgauge.offset": b"%d" % record.offset,
+        ORIGINAL_TIMESTAMP: b"%d" % record.timestamp,
+        "fleetgauge.class": Class.POISON.value.encode(),
+        "fleetgauge.error_type": letter.error_type.encode(),
+        "fleetgauge.reason": letter.reason[:_REASON_LIMIT].encode("utf-8", "replace"),
+        "fleetgauge.contracts": versions,
+    }
+    if record.key is not None:
+        own["fleetgauge.key"] = record.key
+    earlier = [(key, value) for key, value in record.headers or () if value is not None]
+    for key, value in earlier:
+        if key == ORIGINAL_TIMESTAMP:
+            own[key] = value  # replayed: the time of the first try stays
+    return [*own.items(), *((key, value) for key, value in earlier if key not in own)]
+
+
+def ensure_topic(settings: KafkaSettings, kafka: KafkaConsumer, consumer: Consumer) -> None:
+    """Create the dead-letter topic if it is missing; blocks. Raises `Terminal` for a missing source topic or right."""
+    if not kafka.partitions_for_topic(consumer.topic):
+        raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
+    if kafka.partitions_for_topic(consumer.dead_letter_topic):
+        return
+    admin = KafkaAdminClient(**client_options(settings, _TIMEOUT_S))
+    try:
+        admin.create_topics(
+            [
+                NewTopic(
+                    consumer.dead_letter_topic,
+                    num_partitions=1,
+                    replication_factor=-1,
+                    # A record as large as the source allows must fit with its headers.
+                    topic_configs={"max.message.bytes": str(MAX_RECORD), "retention.ms": str(30 * 86_400_000)},
+                )
+            ]
+        )
+    except TopicAlreadyExistsError:
+        pass
+    except KafkaError as error:
+        raise Terminal(
+            f"dead-letter topic {consumer.dead_letter_topic!r} is missing and cannot be created: {error}; create it"
+        ) from None
+    finally:
+        admin.close()
+
+
+@dataclass
+class _Tally:
+    run: int = 0
+    seen: int = 0
+    buried: int = 0
+
+
+class PoisonLimit:
+    """Counts poison by partition and says stop. Shared by the worker threads."""
+
+    def __init__(self, limit: DeadLetterLimit) -> None:
+        self._limit = limit
+        self._tallies: dict[tuple[str, int], _Tally] = {}
+        self._lock = threading.Lock()
+
+    def admit(self, batch: Batch) -> None:
+        """Call once a batch, *before* its dead letters are sent. Raises `Stop` beyond the limit."""
+        with self._lock:
+            poison: dict[tuple[str, int], list[int]] = {}
+            for letter in batch.poison:
+                poison.setdefault((letter.record.topic, letter.record.partition), []).append(letter.record.offset)
+            counts: dict[tuple[str, int], int] = {}
+            for span in batch.spans:
+                counts[span.topic, span.partition] = counts.get((span.topic, span.partition), 0) + span.count
+            for place, count in counts.items():
+                self._count(place, count, poison.get(place, []), batch)
+
+    def _count(self, place: tuple[str, int], count: int, bad: list[int], batch: Batch) -> None:
+        tally = self._tallies.setdefault(place, _Tally())
+        tally.seen += count
+        tally.buried += len(bad)
+        longest = tally.run = 0 if not bad else tally.run
+        if bad:
+            good = [r.offset for r in batch.records if (r.topic, r.partition) == place]
+            buried = set(bad)
+            for offset in sorted(buried.union(good)):
+                tally.run = tally.run + 1 if offset in buried else 0
+                longest = max(longest, tally.run)
+        if longest >= self._limit.consecutive:
+            self._stop(place, f"{longest} records in a row are broken", batch)
+        if tally.seen >= self._limit.minimum:
+            if tally.buried > self._limit.ratio * tally.seen:
+                self._stop(place, f"{tally.buried} of the last {tally.seen} records are broken", batch)
+            tally.seen //= 2
+            tally.buried //= 2
+
+    def _stop(self, place: tuple[str, int], what: str, batch: Batch) -> None:
+        sample = next(x for x in batch.poison if (x.record.topic, x.record.partition) == place)
+        raise Stop(
+            f"{what} in {place[0]} partition {place[1]}, more than dead_letters allows (for example offset "
+            f"{sample.record.offset}: {sample.error_type}: {sample.reason[:200]}); correct the producer or the "
+            "contract, or raise the limit, and start again: this batch was neither buried nor committed"
+        )

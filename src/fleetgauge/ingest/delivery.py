@@ -1,0 +1,243 @@
+"""Write one batch until every event in it is final: stored, known, or dead-lettered.
+
+Runs in a worker thread and may take as long as Elasticsearch is away; the poll thread goes on polling meanwhile.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from fleetgauge.errors import FleetgaugeError, Stop, Transient
+from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest.batch import Batch, DeadLetter
+from fleetgauge.ingest.classes import TOO_LARGE, Class, classify
+from fleetgauge.ingest.collisions import Collisions
+from fleetgauge.ingest.deadletters import DeadLetterSink, PoisonLimit
+from fleetgauge.ingest.index import Indices
+from fleetgauge.ingest.metrics import Metrics
+from fleetgauge.ingest.sink import Bulk, Cause, error_of
+
+PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
+"""Items keep their order, so status and error are all that has to travel back."""
+_BASE_S = 0.25
+_CAP_S = 30.0
+_CREATED = b'"status":201'
+
+
+class _Item(msgspec.Struct):
+    status: int
+    error: Cause | None = None
+
+
+class _BulkAnswer(msgspec.Struct):
+    items: list[dict[str, _Item]]
+
+
+@dataclass
+class Report:
+    """What became of a batch."""
+
+    batch: Batch
+    created: int = 0
+    duplicates: int = 0
+    finished: bool = False
+    """False: cancelled on the way, or failed; whatever is unfinished must not be committed."""
+    error: FleetgaugeError | None = None
+
+
+@dataclass
+class _Try:
+    """What is left after an attempt, and why."""
+
+    remaining: list[int] = field(default_factory=list)
+    error_type: str = ""
+    because: str = ""
+
+    def add(self, which: Sequence[int], error_type: str, because: str) -> None:
+        self.remaining += which
+        self.error_type = self.error_type or error_type
+        self.because = self.because or because
+
+
+def full_jitter(tries: int, random_: random.Random) -> float:
+    """Seconds to wait after `tries` failures (≥ 1): uniform up to a doubling, capped bound ("full jitter")."""
+    return random_.uniform(0, min(_CAP_S, _BASE_S * 2.0 ** min(tries - 1, 16)))
+
+
+class Delivery:
+    """Delivers batches; shared by the worker threads."""
+
+    def __init__(
+        self,
+        bulk: Bulk,
+        indices: Indices,
+        dead_letters: DeadLetterSink,
+        limit: PoisonLimit,
+        metrics: Metrics,
+        back_off: Callable[[int], float] | None = None,
+    ) -> None:
+        """`back_off`: seconds to wait after that many failures; full jitter by default."""
+        jitter = random.Random()  # noqa: S311 (spreads retries, guards nothing)
+        self._bulk = bulk
+        self._indices = indices
+        self._dead_letters = dead_letters
+        self._limit = limit
+        self._metrics = metrics
+        self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
+        self._collisions = Collisions(bulk)
+        self._log = structlog.get_logger("fleetgauge.ingest")
+        self.answered = False
+        """Whether the last bulk request was answered: what readiness asks."""
+
+    def deliver(self, batch: Batch) -> Report:
+        """Blocks until the batch is final or cancelled; never raises: the report carries the error."""
+        report = Report(batch)
+        try:
+            report.finished = self._write(report) and self._bury(batch)
+        except FleetgaugeError as error:
+            report.error = error
+        except Exception as error:
+            self._log.exception("unexpected error while a batch was written")
+            report.error = Stop(f"unexpected {type(error).__name__} while a batch was written: {error}; see the log")
+        return report
+
+    def _write(self, report: Report) -> bool:
+        batch = report.batch
+        pending = list(range(len(batch.records)))
+        duplicates: list[int] = []
+        tries = 0
+        try:
+            while pending:
+                if batch.cancelled.is_set():
+                    return False
+                outcome = self._attempt(report, pending, duplicates)
+                pending = outcome.remaining
+                if pending:
+                    tries += 1
+                    self._retry(batch, outcome, tries)
+        finally:
+            if tries:
+                self._metrics.of(m.RETRY_DEPTH).set(0)
+        if tries:
+            self._log.info("events that were being retried are stored", attempts=tries + 1, events=len(batch.records))
+        report.duplicates = len(duplicates)
+        self._compare(batch, duplicates)
+        return True
+
+    def _retry(self, batch: Batch, outcome: _Try, tries: int) -> None:
+        self._metrics.of(m.RETRIES, outcome.error_type).inc()
+        self._metrics.of(m.RETRY_DEPTH).set(tries)
+        if tries & (tries - 1) == 0:  # attempts 1, 2, 4, 8 …: an outage of hours is a handful of lines
+            self._log.warning(
+                "events are being retried",
+                attempts=tries,
+                events=len(outcome.remaining),
+                error_type=outcome.error_type,
+                because=outcome.because,
+            )
+        batch.cancelled.wait(self._back_off(tries))
+
+    def _attempt(self, report: Report, which: list[int], duplicates: list[int]) -> _Try:
+        batch = report.batch
+        outcome = _Try()
+        body = batch.body(which)
+        started = time.monotonic()
+        try:
+            self._indices.ensure(batch.indices)
+            answer = self._bulk.request("POST", PATH, body)
+        except Transient as error:
+            self.answered = False
+            outcome.add(which, "no_answer", str(error))
+            return outcome
+        self.answered = True
+        self._metrics.of(m.BULK_SECONDS).observe(time.monotonic() - started)
+        self._metrics.of(m.BATCH_BYTES).observe(len(body))
+        if answer.status == 200:
+            self._items(report, which, answer.body, duplicates, outcome)
+        elif answer.status == 413 and len(which) > 1:
+            half = len(which) // 2
+            for part in (which[:half], which[half:]):
+                rest = self._attempt(report, part, duplicates)
+                outcome.add(rest.remaining, rest.error_type, rest.because)
+        elif answer.status == 413:
+            reason = f"the server refuses a request of {len(body)} bytes"
+            batch.poison.append(DeadLetter(batch.records[which[0]], TOO_LARGE, reason))
+        else:
+            error_type, reason = error_of(answer.body)
+            rule = classify(answer.status, error_type, reason)
+            if rule.outcome is not Class.RETRY:
+                raise _stop(f"a bulk request got HTTP {answer.status} {error_type}", reason, answer.status)
+            outcome.add(which, error_type, f"{rule.because} ({reason})")
+        return outcome
+
+    def _items(self, report: Report, which: list[int], body: bytes, duplicates: list[int], outcome: _Try) -> None:
+        if body.startswith(b'{"errors":false') and body.count(_CREATED) == len(which):
+            report.created += len(which)
+            return
+        try:
+            items = msgspec.json.decode(body, type=_BulkAnswer).items
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Stop(f"a bulk answer cannot be read: {error}; is a proxy between us and Elasticsearch?") from None
+        if len(items) != len(which):
+            raise Stop(f"a bulk answer tells of {len(items)} events, not of the {len(which)} that were sent")
+        batch = report.batch
+        for i, entry in zip(which, items, strict=True):
+            (item,) = entry.values()
+            cause = item.error or Cause("")
+            reason = cause.reason or ""
+            rule = classify(item.status, cause.type, reason)
+            match rule.outcome:
+                case Class.OK:
+                    report.created += 1
+                case Class.DUPLICATE:
+                    duplicates.append(i)
+                case Class.POISON:
+                    batch.poison.append(DeadLetter(batch.records[i], cause.type, reason))
+                case Class.RETRY:
+                    if cause.type == "index_not_found_exception":
+                        self._indices.forget(batch.id_of(i)[0])
+                    outcome.add((i,), cause.type, f"{rule.because} ({reason})")
+                case Class.STOP:
+                    record = batch.records[i]
+                    where = f"{record.topic} partition {record.partition} offset {record.offset}"
+                    raise _stop(f"the event at {where} got {item.status} {cause.type}", reason, item.status)
+
+    def _compare(self, batch: Batch, duplicates: list[int]) -> None:
+        for i in self._collisions.find(batch, duplicates):
+            record = batch.records[i]
+            self._metrics.of(m.COLLISIONS).inc()
+            self._log.error(
+                "another document is stored under the id of this event",
+                id=batch.id_of(i)[1],
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+            )
+
+    def _bury(self, batch: Batch) -> bool:
+        self._limit.admit(batch)
+        tries = 0
+        while batch.poison and not batch.cancelled.is_set():
+            try:
+                self._dead_letters.send(batch.poison)
+            except Transient as error:
+                tries += 1
+                self._retry(batch, _Try([0] * len(batch.poison), "dead_letters", str(error)), tries)
+                continue
+            if tries:
+                self._metrics.of(m.RETRY_DEPTH).set(0)
+            return True
+        return not batch.poison
+
+
+def _stop(what: str, reason: str, status: int) -> Stop:
+    fix = (
+        "check elasticsearch.api_key or username and password, and that the role may create_doc on the index"
+        if status in (401, 403)
+        else "this answer is not in the table of docs/ingest.md, so nothing was committed; see Elasticsearch's log"
+    )
+    return Stop(f"{what}: {reason}; {fix}")

@@ -1,0 +1,103 @@
+"""The indices of one consumer: what the pipeline adds to a document, the template, and their creation.
+
+The index of an event is chosen by its event time alone, after a literal prefix: a replay finds the same index, and with
+it the same ids. Each index is created explicitly from the contracts before the first write to it.
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from fleetgauge.contracts import ContractSet
+from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.ingest.classes import Class, classify
+from fleetgauge.ingest.sink import Bulk, error_of
+
+POSITION = "geo.location"
+SUFFIX: Mapping[str, Mapping[str, Any]] = {
+    "@timestamp": {"type": "date", "format": "epoch_millis"},
+    "event.ingested": {"type": "date", "format": "epoch_millis"},
+    "kafka.partition": {"type": "integer"},
+    "kafka.offset": {"type": "long"},
+}
+"""What is spliced to every document: field → mapping. A payload may not hold these."""
+DAY_MS = 86_400_000
+
+
+def suffix_fields(located: bool) -> Mapping[str, Mapping[str, Any]]:
+    """The mapping of all spliced fields; `located` events also get a `geo_point` made of `location.lat` and `.lng`."""
+    return {**SUFFIX, POSITION: {"type": "geo_point"}} if located else SUFFIX
+
+
+def index_of(prefix: str, day: int) -> str:
+    """The index of the UTC day `day`, counted from 1970-01-01."""
+    return f"{prefix}-{date.fromordinal(day + _EPOCH):%Y.%m.%d}"
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).date().toordinal()
+
+
+class Indices:
+    """Creates what is missing; called from worker threads, blocks for a request."""
+
+    def __init__(self, bulk: Bulk, prefix: str, contracts: ContractSet) -> None:
+        self._bulk = bulk
+        self._prefix = prefix
+        self._mappings = contracts.mapping(suffix_fields(bool(contracts.located)))
+        self._known: set[str] = set()
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Install the template, and add new fields to indices that exist. Raises `Transient`, `Stop`, `Terminal`."""
+        self._put(f"/_index_template/fleetgauge-{self._prefix}", {**self.template(), "priority": 500})
+        if self._ask("HEAD", f"/_alias/{self._prefix}", None).status == 200:
+            self._put(f"/{self._prefix}/_mapping", {"properties": self._mappings["properties"]})
+
+    def template(self) -> dict[str, Any]:
+        """The composable index template."""
+        return {
+            "index_patterns": [f"{self._prefix}-*"],
+            "template": {
+                "settings": {
+                    "index.codec": "best_compression",
+                    "index.number_of_shards": 1,
+                    "index.auto_expand_replicas": "0-1",
+                    "index.refresh_interval": "5s",
+                },
+                "mappings": self._mappings,
+                "aliases": {self._prefix: {}},
+            },
+        }
+
+    def ensure(self, names: Iterable[str]) -> None:
+        """Create the named indices unless known to exist. Raises `Transient`, `Stop`."""
+        for name in names:
+            if name in self._known:
+                continue
+            with self._lock:
+                self._put(f"/{name}", None)
+                self._known.add(name)
+
+    def forget(self, name: str) -> None:
+        """The index has gone: create it again when it is next needed."""
+        self._known.discard(name)
+
+    def _ask(self, method: str, path: str, body: Any) -> Any:
+        return self._bulk.request(method, path, None if body is None else json.dumps(body).encode())
+
+    def _put(self, path: str, body: Any) -> None:
+        answer = self._ask("PUT", path, body)
+        if answer.status == 200:
+            return
+        kind, reason = error_of(answer.body)
+        if kind == "resource_already_exists_exception":
+            return
+        told = f"Elasticsearch refused PUT {path} with {answer.status} {kind}: {reason}"
+        rule = classify(answer.status, kind, reason)
+        if rule.outcome is Class.RETRY:
+            raise Transient(f"{told} ({rule.because})")
+        if answer.status in (401, 403):
+            raise Stop(f"{told}; give the login the right to manage index templates and to create {self._prefix}-*")
+        raise Terminal(f"{told}; a field cannot change its type in place: rename it, or delete the old indices")

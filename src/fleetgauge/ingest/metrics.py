@@ -1,0 +1,128 @@
+"""What ingest exports to Prometheus. `CATALOGUE` is the one list; the documentation is made from it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BYTES = tuple(float(4**exponent) for exponent in range(5, 13))
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One metric: what it means and what to do about it."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+EVENTS = Definition(
+    "counter",
+    "fleetgauge_ingest_events_total",
+    "Events that are final, by class: ok, duplicate, poison. Many duplicates mean a replay or a restart.",
+    ("class",),
+)
+DEAD_LETTERS = Definition(
+    "counter",
+    "fleetgauge_ingest_dead_letters_total",
+    "Dead letters by error type. Any: look at the dead-letter topic.",
+    ("error_type",),
+)
+COLLISIONS = Definition(
+    "counter",
+    "fleetgauge_ingest_collisions_total",
+    "Sampled duplicates whose stored document differs: two events share an id, so one of them is lost. Must stay 0.",
+)
+BULK_SECONDS = Definition(
+    "histogram", "fleetgauge_ingest_bulk_seconds", "Duration of one bulk request.", buckets=_SECONDS
+)
+BATCH_BYTES = Definition("histogram", "fleetgauge_ingest_batch_bytes", "Size of one bulk body.", buckets=_BYTES)
+RETRIES = Definition(
+    "counter",
+    "fleetgauge_ingest_retries_total",
+    "Attempts after which something had to be sent again, by the type of the first error.",
+    ("error_type",),
+)
+RETRY_DEPTH = Definition(
+    "gauge",
+    "fleetgauge_ingest_retry_depth",
+    "Failed attempts of the batch that is tried longest; 0 when nothing is being retried.",
+)
+IN_FLIGHT_BYTES = Definition(
+    "gauge", "fleetgauge_ingest_in_flight_bytes", "Bytes being written or waiting to be written again."
+)
+LAG_RECORDS = Definition(
+    "gauge",
+    "fleetgauge_ingest_lag_records",
+    "Records behind the end of the partition, by what is committed.",
+    ("topic", "partition"),
+)
+LAG_SECONDS = Definition(
+    "gauge",
+    "fleetgauge_ingest_lag_seconds",
+    "Now minus the append time, or the event time, of the newest finished record; append is 0 when caught up.",
+    ("topic", "partition", "of"),
+)
+ASSIGNED = Definition("gauge", "fleetgauge_ingest_assigned_partitions", "Partitions that this process reads.")
+PAUSED = Definition(
+    "gauge",
+    "fleetgauge_ingest_paused_partitions",
+    "Partitions held back because the work in flight is at its cap: Elasticsearch is slow or away.",
+)
+REBALANCES = Definition("counter", "fleetgauge_ingest_rebalances_total", "Times that partitions were taken away.")
+COMMITS = Definition(
+    "counter",
+    "fleetgauge_ingest_commits_total",
+    "Offset commits by result: ok, or refused (normal after a rebalance; the work comes again).",
+    ("result",),
+)
+CATALOGUE = (
+    EVENTS,
+    DEAD_LETTERS,
+    COLLISIONS,
+    BULK_SECONDS,
+    BATCH_BYTES,
+    RETRIES,
+    RETRY_DEPTH,
+    IN_FLIGHT_BYTES,
+    LAG_RECORDS,
+    LAG_SECONDS,
+    ASSIGNED,
+    PAUSED,
+    REBALANCES,
+    COMMITS,
+)
+
+
+class Metrics:
+    """All metrics of one consumer in a registry of their own. Thread-safe; updated once a batch, not once an event."""
+
+    def __init__(self, consumer: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._consumer = consumer
+        self._metrics: dict[str, Any] = {}
+        for definition in CATALOGUE:
+            labels = ("consumer", *definition.labels)
+            match definition.kind:
+                case "counter":
+                    metric: Any = Counter(definition.name, definition.meaning, labels, registry=self.registry)
+                case "gauge":
+                    metric = Gauge(definition.name, definition.meaning, labels, registry=self.registry)
+                case "histogram":
+                    metric = Histogram(
+                        definition.name, definition.meaning, labels, buckets=definition.buckets, registry=self.registry
+                    )
+            self._metrics[definition.name] = metric
+
+    def of(self, definition: Definition, *labels: str | int) -> Any:
+        """The child of a metric for these label values."""
+        return self._metrics[definition.name].labels(self._consumer, *labels)
+
+    def drop(self, definition: Definition, *labels: str | int) -> None:
+        """Forget a child, for example of a partition that is read elsewhere now."""
+        self._metrics[definition.name].remove(self._consumer, *map(str, labels))

@@ -1,0 +1,369 @@
+"""Run one consumer: poll Kafka, keep the pipeline fed, commit what is final, serve metrics, leave in good order."""
+
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import structlog
+from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import AuthorizationError, KafkaError, RetriableError
+from kafka.future import Future
+
+from fleetgauge.clock import Clock
+from fleetgauge.errors import Stop, Transient
+from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.metrics import Metrics
+from fleetgauge.ingest.pipeline import Pipeline
+from fleetgauge.progress.offsets import client_options
+from fleetgauge.settings import KafkaSettings
+
+_COMMIT_EVERY_S = 0.5
+_GAUGES_EVERY_S = 2.0
+_KEEP_ALIVE_S = 1.0
+_POLL_S = 0.1
+_POLL_RECORDS = 1_000
+_STUCK_S = 120.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one run behaves."""
+
+    until_caught_up: bool = False
+    """End once everything that was in the topic at the start is committed."""
+    drain: timedelta = timedelta(seconds=20)
+    """How long a shutdown or a rebalance waits for the events that are under way."""
+
+
+@dataclass
+class Summary:
+    """What a run did."""
+
+    consumer: str
+    events: dict[str, int]
+    """Final events by class."""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    committed: dict[str, int] = field(default_factory=dict)
+    """`topic-partition` → offset of the next record, of the partitions held at the end."""
+    drained: bool = True
+    """False: some events were under way when the time was up; they come again."""
+
+
+def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
+    """A Kafka consumer that neither commits nor subscribes by itself. Raises `Transient` if no broker answers."""
+    try:
+        return KafkaConsumer(
+            **{**client_options(settings, 30.0), "client_id": consumer.group},
+            group_id=consumer.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+            max_poll_records=_POLL_RECORDS,
+            fetch_max_bytes=16 * 1024 * 1024,
+            session_timeout_ms=10_000,  # how long a killed process keeps its partitions
+            heartbeat_interval_ms=3_000,
+            metrics_enabled=False,
+        )
+    except KafkaError as error:
+        raise Transient(
+            f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "
+            "start it, or correct kafka.bootstrap_servers"
+        ) from None
+
+
+class Service:
+    """One consumer at work. `run` blocks until a signal, an error, or the end that was asked for."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        kafka: KafkaConsumer,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        clock: Clock,
+        options: Options,
+    ) -> None:
+        self._consumer = consumer
+        self._kafka = kafka
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._clock = clock
+        self._options = options
+        self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
+        self._stopping = threading.Event()
+        self._hurry = threading.Event()
+        self._leaving = False
+        self._paused: set[TopicPartition] = set()
+        self._committed: dict[TopicPartition, int] = {}
+        self._beat = time.monotonic()
+        self._last_poll = self._last_commit = self._last_gauges = 0.0
+
+    def stop(self) -> None:
+        """Ask the run to drain, commit and leave; a second call stops waiting for what is under way. Never blocks."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    def healthy(self) -> str | None:
+        """What is wrong with the process itself, for `/healthz`; any thread."""
+        silent = time.monotonic() - self._beat
+        return f"the loop has not turned for {silent:.0f} s" if silent > _STUCK_S else None
+
+    def assigned(self) -> bool:
+        """Whether the group has given us partitions; any thread."""
+        return bool(self._kafka.assignment())
+
+    def run(self) -> Summary:
+        """Raises `Stop`, `Terminal` or `Transient`; what was final until then is committed."""
+        started, cpu = time.monotonic(), time.process_time()
+        drained = False
+        try:
+            with _signals(self.stop):
+                goal = self._goal() if self._options.until_caught_up else None
+                self._kafka.subscribe([self._consumer.topic], listener=_Listener(self))
+                self._loop(goal)
+                drained = self._pipeline.drain(self._options.drain.total_seconds(), self._hurry)
+            self._raise_failure()
+        finally:
+            self._leave()
+        return Summary(
+            self._consumer.name,
+            dict(self._pipeline.counts),
+            round(time.monotonic() - started, 3),
+            round(time.process_time() - cpu, 3),
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            {f"{place.topic}-{place.partition}": offset for place, offset in sorted(self._committed.items())},
+            drained,
+        )
+
+    def _loop(self, goal: Mapping[TopicPartition, int] | None) -> None:
+        while not self._stopping.is_set():
+            self._beat = time.monotonic()
+            self._pipeline.collect()
+            self._raise_failure()
+            wait = self._pipeline.pump()
+            if self._pipeline.full:
+                if not self._pipeline.collect(_POLL_S):
+                    self._keep_alive()
+            else:
+                self._resume()
+                self._take(self._poll(min(wait, _POLL_S)))
+            now = time.monotonic()
+            if now - self._last_commit >= _COMMIT_EVERY_S:
+                self._last_commit = now
+                self._commit_async()
+                if goal is not None and self._reached(goal):
+                    self._log.info("caught up")
+                    return
+            if now - self._last_gauges >= _GAUGES_EVERY_S:
+                self._last_gauges = now
+                self._set_gauges()
+
+    def _poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
+        self._last_poll = time.monotonic()
+        try:
+            records: Mapping[TopicPartition, list[Any]] = self._kafka.poll(timeout_ms=max(1, int(timeout * 1000)))
+        except RetriableError as error:
+            self._log.warning("Kafka does not answer; trying again", error=str(error))
+            self._stopping.wait(_POLL_S)
+            return {}
+        except AuthorizationError as error:
+            raise Stop(f"Kafka refuses {self._consumer.group}: {error}; grant it READ on topic and group") from None
+        except KafkaError as error:
+            raise Stop(
+                f"Kafka cannot be read: {type(error).__name__}: {error}; nothing after it was committed"
+            ) from error
+        return records
+
+    def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
+        for place, values in records.items():
+            self._pipeline.add(place.topic, place.partition, values)
+
+    def _keep_alive(self) -> None:
+        """The work in flight is at its cap: hold all partitions back, but stay a member of the group."""
+        if time.monotonic() - self._last_poll < _KEEP_ALIVE_S:
+            return
+        self._paused = set(self._kafka.assignment())
+        self._kafka.pause(*self._paused)
+        self._metrics.of(m.PAUSED).set(len(self._paused))
+        self._take(self._poll(0))  # empty, unless a rebalance has just brought new partitions
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._kafka.resume(*(self._paused & self._kafka.assignment()))
+            self._paused = set()
+            self._metrics.of(m.PAUSED).set(0)
+
+    def _raise_failure(self) -> None:
+        if self._pipeline.failure is not None:
+            raise self._pipeline.failure
+
+    # Offsets
+
+    def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {
+            place: OffsetAndMetadata(offset, "", -1)
+            for place, offset in self._pipeline.committable().items()
+            if self._committed.get(place) != offset
+        }
+
+    def _commit_async(self) -> Future | None:
+        due = self._due()
+        if not due:
+            return None
+        future: Future = self._kafka.commit_async(due)
+        future.add_callback(lambda _: self._is_committed(due))
+        future.add_errback(self._is_refused)
+        return future
+
+    def _is_committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        self._metrics.of(m.COMMITS, "ok").inc()
+        for place, offset in offsets.items():
+            self._committed[place] = max(offset.offset, self._committed.get(place, 0))
+
+    def _is_refused(self, error: BaseException) -> None:
+        # After a rebalance this is normal: whoever has the partition now reads from the last commit.
+        self._metrics.of(m.COMMITS, "refused").inc()
+        self._log.info("offsets not committed; the work comes again", error=f"{type(error).__name__}: {error}")
+
+    def _leave(self) -> None:
+        """Commit what is final and leave the group."""
+        self._leaving = True
+        due = self._due()
+        try:
+            if due:
+                self._kafka.commit(due, timeout_ms=10_000)
+                self._is_committed(due)
+        except KafkaError as error:
+            self._is_refused(error)
+        self._pipeline.close()
+        try:
+            self._kafka.close(autocommit=False, timeout_ms=5_000)
+        except KafkaError as error:
+            self._log.warning("could not leave the group in good order", error=str(error))
+
+    # Rebalances: called on Kafka's IO thread while the poll thread waits inside poll()
+
+    def hand_over(self) -> Future:
+        """Drain and commit in a thread of its own; the future is done when the partitions may go."""
+        done = Future()
+
+        def work() -> None:
+            try:
+                if not self._pipeline.drain(self._options.drain.total_seconds(), self._hurry):
+                    self._log.info("partitions are revoked before all was stored; the rest comes again")
+                commit = self._commit_async()
+            except Exception as error:
+                self._log.warning("hand-over failed; the work comes again", error=str(error))
+                commit = None
+            if commit is None:
+                # Completed on the IO thread, which an empty commit wakes.
+                commit = self._kafka.commit_async({})
+            commit.add_both(lambda _: done.success(None))
+
+        threading.Thread(target=work, name="hand-over", daemon=True).start()
+        return done
+
+    def forget(self) -> None:
+        """The partitions have gone."""
+        self._metrics.of(m.REBALANCES).inc()
+        self._pipeline.drop()
+        self._committed.clear()
+        self._paused = set()
+        self._metrics.of(m.ASSIGNED).set(0)
+
+    @property
+    def leaving(self) -> bool:
+        """The final commit is done, so a revocation needs no further work."""
+        return self._leaving
+
+    def assign(self, places: set[TopicPartition]) -> None:
+        """The partitions that we hold from now on."""
+        self._log.info("partitions assigned", partitions=sorted(place.partition for place in places))
+        self._metrics.of(m.ASSIGNED).set(len(places))
+
+    # The end that was asked for, and what is shown
+
+    def _goal(self) -> Mapping[TopicPartition, int]:
+        partitions = self._kafka.partitions_for_topic(self._consumer.topic) or set()
+        places = [TopicPartition(self._consumer.topic, partition) for partition in sorted(partitions)]
+        try:
+            begin, end = self._kafka.beginning_offsets(places), self._kafka.end_offsets(places)
+        except KafkaError as error:
+            raise Transient(f"the end of {self._consumer.topic} cannot be read: {error}; try again") from None
+        return {place: end[place] for place in places if end[place] > begin[place]}
+
+    def _reached(self, goal: Mapping[TopicPartition, int]) -> bool:
+        assigned = self._kafka.assignment()
+        for place, end in goal.items():
+            if self._committed.get(place, 0) >= end:
+                continue
+            if place in assigned and place in self._pipeline.partitions():
+                return False  # at work on it
+            try:  # read by another member, or finished before we started
+                if (self._kafka.committed(place, timeout_ms=5_000) or 0) < end:
+                    return False
+            except KafkaError:
+                return False
+        return True
+
+    def _set_gauges(self) -> None:
+        now_ms = self._clock.now().timestamp() * 1000
+        for place, offsets in self._pipeline.partitions().items():
+            if place not in self._kafka.assignment():
+                continue
+            highwater = self._kafka.highwater(place)
+            committed = offsets.committable
+            if highwater is None or committed is None or offsets.last is None:
+                continue
+            behind = max(0, highwater - committed)
+            labels = place.topic, place.partition
+            self._metrics.of(m.LAG_RECORDS, *labels).set(behind)
+            append = (now_ms - offsets.last.appended_ms) / 1000 if behind else 0.0
+            self._metrics.of(m.LAG_SECONDS, *labels, "append").set(append)
+            if offsets.last.event_ms:
+                self._metrics.of(m.LAG_SECONDS, *labels, "event").set((now_ms - offsets.last.event_ms) / 1000)
+
+
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-python is untyped
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        if revoked and not self._service.leaving:
+            await self._service.hand_over()
+            self._service.forget()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._service.assign(assigned)
+
+    async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:  # noqa: ARG002 (kafka-python's signature)
+        self._service.forget()
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for a good end while the block runs; only in the main thread, else nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
