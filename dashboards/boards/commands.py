@@ -323,18 +323,18 @@ def _cost() -> list[Builder[Panel]]:
         "Cost by command",
         "One row a command type, the dearest first. Bytes are payload; billed bytes add protocol overhead and rounding "
         "up to the tariff's step. Per 1,000: KRW for 1,000 requested commands, answers and retries included. "
-        f"{COST_SOURCE}",
+        f"Unpriced: messages without a tariff, whose cost is missing here. {COST_SOURCE}",
         f"""
         WITH cost AS (
           SELECT command_type, sum(messages) AS messages, sum(bytes) AS bytes, sum(billed_bytes) AS billed,
-            sum(cost_krw) AS krw
+            sum(cost_krw) AS krw, sum(unpriced_messages) AS unpriced
           FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1
         ), commands AS (
           SELECT command_type, sum(requested) AS requested FROM {VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1
         )
         SELECT command_type AS "Command", requested AS "Requested", messages AS "Messages", bytes AS "Bytes",
           billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share of cost",
-          1000 * krw / nullif(requested, 0) AS "Per 1,000"
+          1000 * krw / nullif(requested, 0) AS "Per 1,000", unpriced AS "Unpriced"
         FROM cost LEFT JOIN commands USING (command_type) ORDER BY krw DESC NULLS LAST, 1""",
     )
     by_type = (
@@ -347,6 +347,7 @@ def _cost() -> list[Builder[Panel]]:
         .override_by_name("Cost", number("currencyKRW", 1))
         .override_by_name("Share of cost", gauge_cell())
         .override_by_name("Per 1,000", number("currencyKRW", 1))
+        .override_by_name("Unpriced", coloured(Limits(warn=1, bad=1)))
     )
     return [
         bars(

@@ -1,0 +1,134 @@
+"""docker-compose.yml without an engine: pinned, loopback only, complete, and walled off from production."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fleetgauge import settings as settings_module
+
+ROOT = Path(__file__).parents[3]
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::\?[^}]*)?\}")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def example() -> dict[str, str]:
+    lines = (ROOT / "deploy" / "compose" / ".env.example").read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_images_are_pinned_to_a_version(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        image, _, tag = service["image"].partition(":")
+        assert re.search(r"\d+\.\d+", tag), f"{name}: {service['image']}"
+        assert image.count("/") <= 1, f"{name}: plain image names only"
+        assert "." not in image.split("/")[0], f"{name}: no registry host"
+
+
+def test_ports_listen_on_loopback(compose: dict[str, Any]) -> None:
+    published = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in published)
+    host_ports = [port.split(":")[1] for port in published]
+    assert len(host_ports) == len(set(host_ports))
+
+
+def test_every_service_is_bounded_and_watched(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert "mem_limit" in service, name
+        assert service["logging"]["options"]["max-size"], name
+        one_shot = service["restart"] == "no"
+        assert one_shot != ("healthcheck" in service), name
+        for wanted, how in service.get("depends_on", {}).items():
+            ends = compose["services"][wanted]["restart"] == "no"
+            assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy"), (name, wanted)
+
+
+def test_mounted_files_and_volumes_exist(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("."):
+                assert (ROOT / source).exists(), f"{name} mounts {source}"
+                assert volume.endswith(":ro"), f"{name} could change {source}"
+            else:
+                assert source in compose["volumes"], f"{name} uses the undeclared volume {source}"
+        for network in service["networks"]:
+            assert network in compose["networks"], name
+
+
+def test_nothing_of_the_pipeline_reaches_production(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    production = set(services["primary"]["networks"])
+    assert {name for name, one in services.items() if production & set(one["networks"])} == {"primary", "replica"}
+    grafana = set(services["grafana"]["networks"])
+    for forbidden in ("primary", "replica", "kafka", "elasticsearch"):
+        assert not grafana & set(services[forbidden]["networks"]), forbidden
+    for name, service in services.items():
+        if name not in ("primary", "replica"):
+            assert "primary" not in str(service.get("environment", "")), f"{name} knows the primary"
+
+
+def test_the_example_names_every_variable(compose: dict[str, Any], example: dict[str, str]) -> None:
+    used = set(VARIABLE.findall((ROOT / "docker-compose.yml").read_text("utf-8")))
+    assert used == set(example)
+    unguarded = re.findall(r"(?<!\$)\$\{\w+\}", (ROOT / "docker-compose.yml").read_text("utf-8"))
+    assert not unguarded, "a missing secret must stop the start"
+
+
+@pytest.mark.parametrize("name", ["device-events", "device-commands", "airflow-scheduler", "migrate"])
+def test_engine_accepts_its_environment(
+    compose: dict[str, Any], example: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLEETGAUGE_CONFIG", raising=False)
+    for key, value in compose["services"][name]["environment"].items():
+        if key.startswith("FLEETGAUGE_"):
+            monkeypatch.setenv(key, VARIABLE.sub(lambda match: example[match[1]], value))
+    found = settings_module.load()
+    if name == "airflow-scheduler":
+        assert "@replica/" in found.source("operations").url.get_secret_value()
+    if name == "migrate":
+        assert found.metrics.owner_url is not None
+    else:
+        assert found.elasticsearch.url == "http://elasticsearch:9200"
+
+
+def test_consumers_exist_and_answer_where_they_are_asked(compose: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text("utf-8"))
+    targets = set(scraped["scrape_configs"][0]["static_configs"][0]["targets"])
+    consumers = {name: one for name, one in compose["services"].items() if one.get("command", [""])[0] == "consume"}
+    assert targets == {f"{name}:9400" for name in consumers}
+    for service in consumers.values():
+        command = service["command"]
+        assert command[command.index("--http-port") + 1] == "9400"
+        assert ":9400/healthz" in service["healthcheck"]["test"][-1]
+
+
+def test_grafana_gets_what_its_provisioning_asks_for(compose: dict[str, Any]) -> None:
+    given = set(compose["services"]["grafana"]["environment"])
+    for path in (ROOT / "dashboards" / "provisioning").rglob("*.yaml"):
+        asked = set(re.findall(r"\$\{(\w+)\}", path.read_text("utf-8")))
+        assert asked <= given, path.name
+
+
+def test_the_dockerfile_builds_the_targets_without_root(compose: dict[str, Any]) -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    targets = {one["build"]["target"] for one in compose["services"].values() if "build" in one}
+    assert targets == {"consumer", "airflow"} <= stages
+    consumer = text.split("AS consumer")[1]
+    assert re.search(r"^USER 10001", consumer, re.MULTILINE)
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
+    for copied in re.findall(r"^COPY (?!--from)(?:--chown=\S+ )?(.+)$", text, re.MULTILINE):
+        for source in copied.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert source in kept, f"{source} is hidden by .dockerignore"
