@@ -2,5 +2,17 @@
 
 from fleetgauge.rollup.definition import COMMANDS, GRAINS, Definition, Grain
 from fleetgauge.rollup.loader import DefinitionError, load_definitions
+from fleetgauge.rollup.report import PassReport, raise_failures
+from fleetgauge.rollup.run import run_metrics
 
-__all__ = ["COMMANDS", "GRAINS", "Definition", "DefinitionError", "Grain", "load_definitions"]
+__all__ = [
+    "COMMANDS",
+    "GRAINS",
+    "Definition",
+    "DefinitionError",
+    "Grain",
+    "PassReport",
+    "load_definitions",
+    "raise_failures",
+    "run_metrics",
+]

@@ -206,9 +206,7 @@ class Definition:
             problems.append(f"provisional_while: {open_rows} is not a measure of kind count")
         for level, checks in (("fail", self.checks.fail), ("warn", self.checks.warn)):
             for check in checks:
-                unknown = sorted(
-                    n for n in check.measures if n not in stored or isinstance(stored[n], Percentile)
-                )
+                unknown = sorted(n for n in check.measures if n not in stored or isinstance(stored[n], Percentile))
                 if unknown:
                     problems.append(f"checks.{level}: {check.text!r} names {', '.join(unknown)}, no stored number")
         if problems:

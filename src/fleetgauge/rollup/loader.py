@@ -116,7 +116,9 @@ def _say(error: Any) -> str:
     if kind == "union_tag_invalid":
         agg = str(given.get("agg")) if isinstance(given, dict) else str(given)
         if agg in _NOT_MERGEABLE or agg.startswith(("p5", "p9", "quantile")):
-            what = f"agg {agg!r} cannot be merged into hours and days; declare a percentile, or a sum, a count and a ratio"
+            what = (
+                f"agg {agg!r} cannot be merged into hours and days; declare a percentile, or a sum, a count and a ratio"
+            )
         else:
             what = f"agg {agg!r} is unknown; write {_KINDS}"
     elif kind == "union_tag_not_found":

@@ -62,7 +62,9 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
             "it must own the database and have CREATEROLE"
         ) from error
     except psycopg.OperationalError as error:
-        raise Transient(f"the metrics database did not answer: {str(error).strip()}; check metrics.owner_url") from error
+        raise Transient(
+            f"the metrics database did not answer: {str(error).strip()}; check metrics.owner_url"
+        ) from error
 
 
 def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str, ...]:
@@ -133,16 +135,15 @@ def create(connection: psycopg.Connection, definition: Definition) -> list[str]:
     connection.execute("INSERT INTO fleetgauge.metric_version (metric, version) VALUES (%s, %s)", key)
     for grain in GRAINS:
         connection.execute(tables.create_table(definition, grain))
-        connection.execute(
-            "INSERT INTO fleetgauge.ledger (metric, version, grain) VALUES (%s, %s, %s)", [*key, grain]
-        )
+        connection.execute("INSERT INTO fleetgauge.ledger (metric, version, grain) VALUES (%s, %s, %s)", [*key, grain])
     return [definition.table(grain) for grain in GRAINS]
 
 
-def publication(connection: psycopg.Connection, definition: Definition) -> str:
+def publication(connection: psycopg.Connection, definition: Definition, *, replace: bool = True) -> str:
     """Point the views at this version, unless an older one is shown and this one is not filled yet.
 
-    Returns `current`, `published` or `waiting`.
+    Called by `migrate`, and by the pass that fills a new version, with `replace` false: that one may not drop what others
+    built upon a view, so new columns wait for `migrate`. Returns `current`, `published` or `waiting`.
     """
     row = connection.execute(
         """
@@ -159,7 +160,10 @@ def publication(connection: psycopg.Connection, definition: Definition) -> str:
     current, any_published, filled = row
     if any_published and not current and not filled:
         return "waiting"
-    publish(connection, definition)
+    try:
+        _publish(connection, definition, replace=replace)
+    except psycopg.errors.InvalidTableDefinition:
+        return "waiting"
     if current:
         return "current"
     connection.execute(
@@ -169,15 +173,18 @@ def publication(connection: psycopg.Connection, definition: Definition) -> str:
     return "published"
 
 
-def publish(connection: psycopg.Connection, definition: Definition) -> None:
+def _publish(connection: psycopg.Connection, definition: Definition, *, replace: bool) -> None:
     """(Re)create the views over this version; where columns differ, the old ones and what hangs on them go first."""
-    for grain in GRAINS:
-        try:
-            with connection.transaction():
+    try:
+        with connection.transaction():
+            for grain in GRAINS:
                 connection.execute(tables.create_view(definition, grain))
-        except psycopg.errors.InvalidTableDefinition:
+    except psycopg.errors.InvalidTableDefinition:
+        if not replace:
+            raise
+        for grain in GRAINS:
             view = sql.Identifier(tables.VIEWS, definition.view(grain))
-            connection.execute(sql.SQL("DROP VIEW {} CASCADE").format(view))
+            connection.execute(sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(view))
             connection.execute(tables.create_view(definition, grain))
     for comment in tables.comments(definition):
         connection.execute(comment)
@@ -195,9 +202,7 @@ def _derived(connection: psycopg.Connection, definitions: Mapping[str, Definitio
             "SELECT viewname FROM pg_views WHERE schemaname = %s AND viewowner = current_user AND viewname <> ALL (%s)",
             [tables.VIEWS, own],
         ).fetchall():
-            connection.execute(
-                sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(sql.Identifier(tables.VIEWS, name))
-            )
+            connection.execute(sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(sql.Identifier(tables.VIEWS, name)))
         _apply(connection, scripts)
 
 

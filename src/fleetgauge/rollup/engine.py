@@ -1,0 +1,417 @@
+"""One pass over one metric.
+
+Every step is one transaction in the metrics database. It takes the metric's lock *before* it reads the source, so that rows of
+an older snapshot can never replace those of a newer one, and it replaces rows and writes the ledger together. A step that is
+lost is done again; nothing is ever added to.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from fleetgauge.errors import Transient
+from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.rollup import source_sql
+from fleetgauge.rollup.definition import Definition, Grain
+from fleetgauge.rollup.dimensions import Admission
+from fleetgauge.rollup.ledger import Ledger, Span, State
+from fleetgauge.rollup.migrate import publication
+from fleetgauge.rollup.pace import Pace
+from fleetgauge.rollup.report import Blocked, PassReport
+from fleetgauge.rollup.source import APPLICATION, Conflict, Row, Source, translate
+from fleetgauge.rollup.source_sql import Cell
+from fleetgauge.rollup.store_sql import Statements
+
+log = structlog.get_logger(__name__)
+
+Connect = Callable[[], psycopg.Connection[Row]]
+"""Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
+
+MINUTE = timedelta(minutes=1)
+_ABOVE: dict[Grain, tuple[Grain, ...]] = {"minute": ("hour", "day"), "hour": ("day",), "day": ()}
+_SPAN_ABOVE = timedelta(days=31)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes and patience; a test makes them small."""
+
+    overlap: timedelta = timedelta(seconds=5)
+    """How far the cursor stays behind the horizon: a session shows its transaction's start a moment after it took the time."""
+    windows: int = 1440
+    """Minutes of the first chunk; it grows and shrinks by the rows that come."""
+    cells: int = 2000
+    """Touched cells of the first batch."""
+    rows_aimed: int = 20_000
+    """Rows that one transaction should write."""
+    tries: int = 6
+    """Failures in a row, each with half the work, after which a pass gives up what is left."""
+    pause_s: float = 0.5
+    """Before the first new try; doubles with each."""
+    lock_timeout_s: float = 60.0
+    """How long to wait for another worker on the same metric."""
+
+
+def connect_metrics(url: str, options: Options) -> psycopg.Connection[Row]:
+    """The writing connection."""
+    connection = psycopg.connect(url, autocommit=True, application_name=f"{APPLICATION}-writer", connect_timeout=10)
+    connection.prepare_threshold = None
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false), set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false)",
+        [f"{options.lock_timeout_s * 1000:.0f}ms"],
+    )
+    return connection
+
+
+class Pass:
+    """Computes one metric. Not thread-safe; two workers may each have their own on the same metric."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        source: Source,
+        connect: Connect,
+        options: Options | None = None,
+        watermark: datetime | None = None,
+    ) -> None:
+        self._definition = definition
+        self._source = source
+        self._connect = connect
+        self._options = options or Options()
+        self._watermark = watermark
+        self._sql = Statements(definition)
+        self._connection: psycopg.Connection[Row] | None = None
+        self._report = PassReport(definition.metric, definition.version, "")
+
+    def run(self, grain: Grain, interval: Span | None) -> PassReport:
+        """Do what the ledger says is missing, and recompute `interval` besides. Blocks; raises `FleetgaugeError`."""
+        self._report = PassReport(self._definition.metric, self._definition.version, grain)
+        began, on_source = time.perf_counter(), self._source.seconds
+        try:
+            if grain == "minute":
+                self._minute(interval)
+            else:
+                self._upper(grain, interval)
+            with self._step() as (_, ledger):
+                self._report = replace(
+                    self._report,
+                    closed_until=ledger.closed_until(),
+                    blocked=tuple(Blocked(*b) for b in ledger.blocked()),
+                )
+        finally:
+            self._report = replace(
+                self._report,
+                seconds=round(time.perf_counter() - began, 3),
+                source_seconds=round(self._source.seconds - on_source, 3),
+            )
+            self.close()
+        return self._report
+
+    @property
+    def report(self) -> PassReport:
+        """What is done so far; whole only when `run` has returned."""
+        return self._report
+
+    def close(self) -> None:
+        """Give the writing connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # --- minute ---------------------------------------------------------------------------------------------------
+
+    def _minute(self, interval: Span | None) -> None:
+        with self._step() as (_, ledger):
+            state = ledger.state()
+        horizon, begin, cells = self._look(state)
+        if horizon is None:
+            self._defer(f"source {self._source.name} has shown no heartbeat yet")
+            return
+        frontier = self._frontier(horizon)
+        if not state.begun:
+            with self._step() as (_, ledger):
+                ledger.begin(min(begin or frontier, frontier), horizon.at - self._options.overlap, horizon.beat_at)
+        with self._step() as (_, ledger):
+            wanted = ledger.missing(frontier)
+        forced = [] if interval is None else _clip(interval, frontier)
+        self._spans(wanted, horizon, forced=False)
+        self._spans(_subtract(forced, wanted), horizon, forced=True)
+        computed = [*wanted, *forced]
+        self._cells([c for c in cells if not _inside(c[0], computed)], horizon)
+        self._finish(horizon, state)
+
+    def _look(self, state: State) -> tuple[Horizon | None, datetime | None, list[Cell]]:
+        """The first snapshot: how far the source is, where history begins, what changed."""
+        definition = self._definition
+        with self._source.snapshot() as snapshot:
+            horizon = snapshot.horizon
+            if horizon is None:
+                return None, None, []
+            self._not_older(horizon, state.beat_at)
+            begin = None
+            if not state.begun:
+                begin = snapshot.fetch(source_sql.first_event(definition))[0][0]
+            cells: list[Cell] = []
+            if definition.change_time is not None:
+                cursor = state.cursor_at or horizon.at - self._options.overlap
+                # Until a first pass is through, facts beyond the frontier may be older than any cursor.
+                open_from = None if state.complete else self._frontier(horizon)
+                query = source_sql.touched(definition, cursor, open_from)
+                cells = [(row[0], tuple(row[1:])) for row in snapshot.fetch(query)]
+        return horizon, begin, cells
+
+    def _frontier(self, horizon: Horizon) -> datetime:
+        """Windows that end by it are computed as a whole, once; without a change column late facts would never come in."""
+        at = horizon.at if self._definition.change_time else horizon.at - self._definition.grace
+        return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+    def _spans(self, spans: Sequence[Span], horizon: Horizon, *, forced: bool) -> None:
+        pace = Pace(self._options.windows, self._options.rows_aimed, self._options.tries, self._options.pause_s)
+        for begin, end in spans:
+            at = begin
+            while at < end:
+                upto = min(end, at + pace.size * MINUTE)
+                try:
+                    written = self._replace_span((at, upto), horizon, forced=forced)
+                except Conflict as error:
+                    pace.failed(error)
+                else:
+                    pace.succeeded(written)
+                    at = upto
+
+    def _replace_span(self, span: Span, horizon: Horizon, *, forced: bool) -> int:
+        """Compute every minute of `span` anew; returns the rows that it has."""
+        with self._step() as (connection, ledger):
+            if not forced and ledger.covers(span):
+                return 0  # another worker was here first
+            rows = self._read(source_sql.windows(self._definition, *span), ledger, horizon)
+            merged = self._stage(connection, ledger, rows)
+            broken = self._broken(connection)
+            windows = list(broken)
+            values: dict[str, Any] = {"begin": span[0], "end": span[1], "windows": windows}
+            connection.execute(self._sql.clear_minutes(), values)
+            written = connection.execute(self._sql.fill(merged)).rowcount
+            ledger.unblock(span, windows)
+            ledger.block(broken)
+            ledger.minutes_done(span, self._frontier(horizon), windows)
+            written_above = self._rebuild_above(connection, ledger, "minute", span)
+            if broken:
+                ledger.settle()
+        self._count(windows=int((span[1] - span[0]) / MINUTE), rows=written + written_above)
+        return len(rows)
+
+    def _cells(self, cells: list[Cell], horizon: Horizon) -> None:
+        pace = Pace(self._options.cells, self._options.rows_aimed, self._options.tries, self._options.pause_s)
+        cells = sorted(cells)  # neighbours share pages
+        whole: set[datetime] = set()
+        at = 0
+        while at < len(cells):
+            batch = cells[at : at + pace.size]
+            try:
+                whole |= self._replace_cells(batch, horizon)
+            except Conflict as error:
+                pace.failed(error)
+            else:
+                at += len(batch)
+                pace.succeeded(len(batch))
+        self._spans(_join(sorted(whole)), horizon, forced=True)
+
+    def _replace_cells(self, cells: list[Cell], horizon: Horizon) -> set[datetime]:
+        """Compute the cells anew; returns the windows of those that are part of `other`, which only a whole window can tell."""
+        with self._step() as (connection, ledger):
+            admission = Admission(self._definition, ledger.admitted())
+            apart: list[Cell] = []
+            whole: set[datetime] = set()
+            for cell in cells:
+                if admission.fits(cell[1]):
+                    apart.append(cell)
+                else:
+                    whole.add(cell[0])
+            written = 0
+            if apart:
+                rows = self._read(source_sql.cells(self._definition, apart), ledger, horizon)
+                ledger.admit(admission.new)
+                self._stage(connection, ledger, rows)
+                with connection.cursor().copy(self._sql.copy_touched()) as copy:
+                    for window, values in apart:
+                        copy.write_row(("minute", window + MINUTE, window, *values))
+                broken = self._broken(connection)
+                if broken:
+                    connection.execute("DELETE FROM touched WHERE window_start = ANY (%s)", [list(broken)])
+                    ledger.block(broken)
+                self._count(cells=len(apart), restated=ledger.touched_closed())
+                connection.execute(self._sql.clear_cells("minute"))
+                written = connection.execute(self._sql.fill(False)).rowcount
+                for grain in _ABOVE["minute"]:
+                    connection.execute(self._sql.rise(grain))
+                    connection.execute(self._sql.clear_cells(grain))
+                    written += connection.execute(self._sql.merge_cells(grain)).rowcount
+                if broken:
+                    ledger.settle()
+        self._count(rows=written)
+        return whole
+
+    def _finish(self, horizon: Horizon, state: State) -> None:
+        watermark = horizon.at if self._watermark is None else min(horizon.at, self._watermark)
+        with self._step() as (connection, ledger):
+            ledger.advance(horizon.at - self._options.overlap, horizon.beat_at, watermark - self._definition.grace)
+            if not state.complete and publication(connection, self._definition, replace=False) == "waiting":
+                log.warning(
+                    "new version is filled but its columns differ; run fleetgauge migrate to show it",
+                    metric=self._definition.metric,
+                    version=self._definition.version,
+                )
+        self._report = replace(self._report, watermark=watermark)
+
+    # --- hour and day ---------------------------------------------------------------------------------------------
+
+    def _upper(self, grain: Grain, interval: Span | None) -> None:
+        with self._step() as (_, ledger):
+            ledger.state()
+            spans = ledger.missing_above(grain)
+            if interval is not None:
+                spans.append(ledger.widen(interval, grain))
+        for begin, end in spans:
+            at = begin
+            while at < end:
+                with self._step() as (connection, ledger):
+                    span = ledger.widen((at, min(end, at + _SPAN_ABOVE)), grain)
+                    written = self._rebuild(connection, ledger, grain, span)
+                    written += self._rebuild_above(connection, ledger, grain, span)
+                    ledger.settle()
+                self._count(windows=1, rows=written)
+                at = span[1]
+
+    def _rebuild_above(self, connection: psycopg.Connection[Row], ledger: Ledger, grain: Grain, span: Span) -> int:
+        return sum(self._rebuild(connection, ledger, above, ledger.widen(span, above)) for above in _ABOVE[grain])
+
+    def _rebuild(self, connection: psycopg.Connection[Row], ledger: Ledger, grain: Grain, span: Span) -> int:
+        values = {"begin": span[0], "end": span[1]}
+        connection.execute(self._sql.clear_span(grain), values)
+        written = connection.execute(self._sql.merge_span(grain), values).rowcount
+        ledger.done_above(grain, span)
+        return written
+
+    # --- parts ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _step(self) -> Iterator[tuple[psycopg.Connection[Row], Ledger]]:
+        """One transaction in the metrics database under the metric's lock."""
+        try:
+            connection = self._connected()
+            with connection.transaction():
+                ledger = Ledger(connection, self._definition)
+                ledger.lock()
+                yield connection, ledger
+        except psycopg.errors.LockNotAvailable as error:
+            self.close()
+            raise Transient(
+                f"another worker holds metric {self._definition.metric} for more than "
+                f"{self._options.lock_timeout_s:.0f} s; this one leaves it alone until the next run"
+            ) from error
+        except psycopg.Error as error:
+            self.close()
+            raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _connected(self) -> psycopg.Connection[Row]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+            for statement in self._sql.create_temporary():
+                self._connection.execute(statement)
+        return self._connection
+
+    def _read(self, query: sql.Composed, ledger: Ledger, horizon: Horizon) -> list[Row]:
+        """Rows of a new snapshot, which must not be older than any that rows were computed under."""
+        newest = ledger.state().beat_at
+        with self._source.snapshot() as snapshot:
+            if snapshot.horizon is None:
+                raise Conflict(f"source {self._source.name} lost its heartbeat row; let production write it again")
+            self._not_older(snapshot.horizon, max(horizon.beat_at, newest) if newest else horizon.beat_at)
+            rows = snapshot.fetch(query)
+            seen = snapshot.horizon.beat_at
+        ledger.saw(seen)
+        return rows
+
+    def _not_older(self, horizon: Horizon, newest: datetime | None) -> None:
+        if newest is not None and horizon.beat_at < newest:
+            raise Transient(
+                f"source {self._source.name} is behind what was read before ({horizon.beat_at:%Y-%m-%dT%H:%M:%SZ}, "
+                f"then {newest:%Y-%m-%dT%H:%M:%SZ}); the run waits until this replica has caught up"
+            )
+
+    def _stage(self, connection: psycopg.Connection[Row], ledger: Ledger, rows: list[Row]) -> bool:
+        """Source rows into `staged`; true if some fell together in `other`."""
+        admission = Admission(self._definition, ledger.admitted())
+        n = len(self._definition.dimensions)
+        with connection.cursor().copy(self._sql.copy_staged()) as copy:
+            for row in rows:
+                copy.write_row((row[0], *admission.place(row[1 : n + 1]), *row[n + 1 :]))
+        ledger.admit(admission.new)
+        return admission.overflowed
+
+    def _broken(self, connection: psycopg.Connection[Row]) -> dict[datetime, str]:
+        """Windows of `staged` that break a `fail` check, taken out of it: they keep the rows that they have."""
+        warn = self._sql.broken(fail=False)
+        if warn is not None:
+            found = connection.execute(warn).fetchall()
+            if found:
+                said = f"check {found[0][1]!r} is broken in {len(found)} window(s), first {found[0][0]:%Y-%m-%dT%H:%MZ}"
+                self._report = replace(self._report, warnings=(*self._report.warnings, said))
+                log.warning(said, metric=self._definition.metric)
+        fail = self._sql.broken(fail=True)
+        broken: dict[datetime, str] = dict(connection.execute(fail).fetchall()) if fail is not None else {}
+        if broken:
+            connection.execute("DELETE FROM staged WHERE window_start = ANY (%s)", [list(broken)])
+        return broken
+
+    def _count(self, *, windows: int = 0, cells: int = 0, rows: int = 0, restated: int = 0) -> None:
+        now = self._report
+        self._report = replace(
+            now,
+            windows=now.windows + windows,
+            cells=now.cells + cells,
+            rows=now.rows + rows,
+            restated=now.restated + restated,
+        )
+
+    def _defer(self, why: str) -> None:
+        self._report = replace(self._report, deferred=why)
+        log.warning("pass deferred", metric=self._definition.metric, reason=why)
+
+
+def _clip(span: Span, frontier: datetime) -> list[Span]:
+    begin = span[0].astimezone(UTC).replace(second=0, microsecond=0)
+    end = min(span[1], frontier)
+    return [(begin, end)] if begin < end else []
+
+
+def _inside(instant: datetime, spans: Sequence[Span]) -> bool:
+    return any(begin <= instant < end for begin, end in spans)
+
+
+def _subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    left = list(spans)
+    for begin, end in others:
+        left = [part for a, b in left for part in ((a, min(b, begin)), (max(a, end), b)) if part[0] < part[1]]
+    return left
+
+
+def _join(windows: Sequence[datetime]) -> list[Span]:
+    """Sorted minute windows as spans."""
+    spans: list[Span] = []
+    for window in windows:
+        if spans and spans[-1][1] == window:
+            spans[-1] = (spans[-1][0], window + MINUTE)
+        else:
+            spans.append((window, window + MINUTE))
+    return spans

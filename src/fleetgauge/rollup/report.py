@@ -1,0 +1,89 @@
+"""What a pass did, for the CLI, the task log and the DAG."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+
+Severity = Literal["transient", "terminal", "stop"]
+_ERRORS: dict[Severity, type[FleetgaugeError]] = {"transient": Transient, "terminal": Terminal, "stop": Stop}
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A minute whose new rows broke a `fail` check."""
+
+    window_start: datetime
+    check: str
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """One pass over one metric. Instants are UTC."""
+
+    metric: str
+    version: str
+    grain: str
+    windows: int = 0
+    """Windows recomputed as a whole: never computed before, asked for, or blocked."""
+    cells: int = 0
+    """Touched cells recomputed."""
+    rows: int = 0
+    """Rows written, at all grains."""
+    restated: int = 0
+    """Touched cells of windows that were closed already."""
+    source_seconds: float = 0.0
+    """Time in transactions on the source."""
+    seconds: float = 0.0
+    watermark: datetime | None = None
+    """Everything older is known; the least of the source's horizon and the given watermark."""
+    closed_until: dict[str, datetime | None] = field(default_factory=dict)
+    """By grain, up to where windows are final."""
+    blocked: tuple[Blocked, ...] = ()
+    warnings: tuple[str, ...] = ()
+    deferred: str | None = None
+    """Why nothing was done, if that is no fault: the source cannot say yet how far it is."""
+    error: str | None = None
+    severity: Severity | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; instants as ISO 8601."""
+        return {k: _plain(v) for k, v in asdict(self).items()}
+
+
+def severity(error: FleetgaugeError) -> Severity:
+    """The class of an error, as a word."""
+    for name, kind in _ERRORS.items():
+        if isinstance(error, kind):
+            return name
+    return "stop"
+
+
+def raise_failures(reports: Sequence[PassReport]) -> None:
+    """Raise one error for all metrics that failed or are blocked, of the gravest class among them; nothing if all is well."""
+    said: dict[Severity, list[str]] = {"stop": [], "terminal": [], "transient": []}
+    for report in reports:
+        if report.error is not None:
+            said[report.severity or "stop"].append(f"metric {report.metric}: {report.error}")
+        if report.blocked:
+            first = report.blocked[0]
+            said["terminal"].append(
+                f"metric {report.metric}: check {first.check!r} is broken in {len(report.blocked)} window(s), first "
+                f"{first.window_start:%Y-%m-%dT%H:%MZ}; they keep their old rows until source or check is corrected"
+            )
+    messages = [m for part in said.values() for m in part]
+    for name, part in said.items():
+        if part:
+            raise _ERRORS[name]("; ".join(messages))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
