@@ -11,6 +11,7 @@ from fleetgauge.errors import FleetgaugeError
 from fleetlab.cli.doctor import doctor
 from fleetlab.cli.down import down
 from fleetlab.cli.logs import logs
+from fleetlab.cli.simulate import simulate
 from fleetlab.cli.status import status
 from fleetlab.cli.up import up
 
@@ -28,6 +29,7 @@ app.command()(down)
 app.command()(status)
 app.command()(logs)
 app.command()(doctor)
+app.command()(simulate)
 
 
 def main() -> None:

@@ -1,0 +1,96 @@
+"""`fleetlab simulate`"""
+
+import dataclasses
+import json
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fleetgauge.errors import Terminal
+from fleetlab.cli.options import HomeOption, JsonOption
+from fleetlab.simulator import Heartbeat, Scale, Timeline, Truth, load_backlog, run_live
+from fleetlab.stack import Stack
+
+TRUTH_FILE = "truth.sqlite"
+
+_DEFAULT = Scale()
+
+
+def simulate(
+    vehicles: Annotated[int, typer.Option(help="Scooters on the street.")] = _DEFAULT.vehicles,
+    days: Annotated[int, typer.Option(help="Days of history.")] = _DEFAULT.days,
+    rate: Annotated[float, typer.Option(help="Rentals a vehicle and day.")] = _DEFAULT.rate,
+    seed: Annotated[int, typer.Option(help="Another seed, another city; the same seed and start, the same bytes.")] = 1,
+    live_seconds: Annotated[int, typer.Option(help="Seconds that are played live afterwards.")] = 0,
+    live_factor: Annotated[float, typer.Option(help="How much busier they are than usual.")] = _DEFAULT.live_factor,
+    start: Annotated[
+        datetime | None, typer.Option(help="Where the history ends and the live stretch begins (UTC); by default now.")
+    ] = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Fill an empty stack with a scooter company: its database, its events, and the truth to compare with.
+
+    The truth is the file truth.sqlite in the stack's folder.
+    """
+    stack = Stack(home)
+    state = stack.state()
+    if state is None:
+        raise Terminal("no stack is up; run `fleetlab up postgres kafka` first")
+    postgres, kafka = state.need_postgres(), state.need_kafka()
+    truth_path = Path(state.home) / TRUTH_FILE
+    console = Console(stderr=True, highlight=False)
+    plan = Timeline.ending(
+        Scale(vehicles, days, rate, seed, live_seconds, live_factor),
+        start.replace(tzinfo=UTC) if start else datetime.now(UTC),
+    )
+    with Heartbeat(postgres.primary_app_url):
+        loaded = load_backlog(
+            plan,
+            primary_url=postgres.primary_app_url,
+            dba_url=postgres.primary_admin_url,
+            kafka_bootstrap=kafka.bootstrap,
+            truth_path=truth_path,
+            progress=lambda stage, done, total: console.print(f"{stage}: {done} of {total}"),
+        )
+        console.print(f"{loaded.records} records, {loaded.rows} rows in {loaded.seconds:.1f} s")
+        live = None
+        if live_seconds:
+            console.print(f"live until {plan.end:%H:%M:%S} UTC; Ctrl-C ends it earlier")
+            stop = threading.Event()
+            try:
+                live = run_live(
+                    plan,
+                    primary_url=postgres.primary_app_url,
+                    kafka_bootstrap=kafka.bootstrap,
+                    truth_path=truth_path,
+                    stop=stop,
+                )
+            except KeyboardInterrupt:
+                console.print("ended; what was sent until now is in the truth")
+    truth = Truth(truth_path)
+    commands, rentals = truth.command_counts().get(()), truth.rental_counts().get(())
+    summary = {
+        "truth": str(truth_path),
+        "backlog": dataclasses.asdict(loaded),
+        "live": dataclasses.asdict(live) if live else None,
+        "events": truth.event_counts(),
+        "duplicates": truth.duplicates(),
+        "broken": truth.faults(),
+        "commands": commands.requested if commands else 0,
+        "failure_rate": commands.failure_rate if commands else None,
+        "rentals": rentals.started if rentals else 0,
+        "sudden_stops": len(truth.sudden_stops()),
+    }
+    truth.close()
+    if json_:
+        json.dump(summary, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    for name, value in summary.items():
+        typer.echo(f"{name:<14} {value}")

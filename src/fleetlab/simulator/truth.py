@@ -1,0 +1,385 @@
+"""What the pipeline should find, computed from what was really sent, by means of its own."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import ceil
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from fleetgauge.errors import Terminal
+
+Grain = Literal["minute", "hour", "day"]
+Dimension = Literal["type", "model", "firmware", "carrier"]
+TrafficDimension = Literal["subject", "carrier", "direction", "bytes"]
+RentalDimension = Literal["zone", "model"]
+Key = tuple[object, ...]
+"""A window's start (UTC), unless no grain was asked for, then the values of the dimensions."""
+
+
+@dataclass(slots=True)
+class CommandCounts:
+    """Commands by their outcome. `open`: the last attempt is neither answered nor past its deadline."""
+
+    requested: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    rejected: int = 0
+    timed_out: int = 0
+    expired: int = 0
+    open: int = 0
+    late_success: int = 0
+    """Part of `timed_out`: done, but the answer came after the deadline."""
+    attempts: int = 0
+    latencies_ms: list[int] = field(default_factory=list)
+    """Request of the command to the answer, of those that succeeded."""
+
+    @property
+    def unsuccessful(self) -> int:
+        """All that came to nothing."""
+        return self.failed + self.rejected + self.timed_out + self.expired
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Unsuccessful of requested; None for none requested."""
+        return self.unsuccessful / self.requested if self.requested else None
+
+    def latency_ms(self, q: float) -> int | None:
+        """The exact nearest-rank quantile of the latency, in ms."""
+        return nearest_rank(self.latencies_ms, q)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Messages over the air and their payload."""
+
+    messages: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class RentalCounts:
+    """Rentals by the time of their start. Sums are of completed or refunded ones."""
+
+    started: int = 0
+    completed: int = 0
+    """Ended, refunded ones included."""
+    refunded: int = 0
+    fare_krw: int = 0
+    refund_krw: int = 0
+    distance_m: int = 0
+    durations_s: list[int] = field(default_factory=list)
+
+    @property
+    def open(self) -> int:
+        """Still riding."""
+        return self.started - self.completed
+
+    @property
+    def duration_total_s(self) -> int:
+        """Sum of the durations, in seconds."""
+        return sum(self.durations_s)
+
+    def duration_s(self, q: float) -> int | None:
+        """The exact nearest-rank quantile of the duration, in seconds."""
+        return nearest_rank(self.durations_s, q)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandTruth:
+    """One command as its events have told it, judged at an instant."""
+
+    id: str
+    type: str
+    device: str
+    model: str
+    firmware: str
+    carrier: str
+    requested_ms: int
+    attempts: int
+    status: str
+    latency_ms: int | None
+    late_success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SuddenStop:
+    """A vehicle that died under its rider at `stopped_ms`; the rental could be ended only at `ended_ms`."""
+
+    device: str
+    model: str
+    rental_id: str
+    stopped_ms: int
+    ended_ms: int
+
+
+def nearest_rank(values: Iterable[int], q: float) -> int | None:
+    """The nearest-rank quantile (0 < q <= 1): the smallest value that at least that share does not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, ceil(q * len(ranked)) - 1)] if ranked else None
+
+
+def windows(grain: Grain | None, zone: ZoneInfo) -> Callable[[int], tuple[datetime, ...]]:
+    """A function from an instant (ms) to `(start of its window in UTC,)`, or to `()` without a grain."""
+    known: dict[int, tuple[datetime, ...]] = {}
+
+    def start(instant_ms: int) -> tuple[datetime, ...]:
+        if grain is None:
+            return ()
+        minute = instant_ms // 60_000
+        if minute not in known:
+            at = datetime.fromtimestamp(minute * 60, UTC)
+            local = at.astimezone(zone)
+            if grain == "hour":
+                at -= timedelta(minutes=local.minute)
+            elif grain == "day":
+                at = local.replace(hour=0, minute=0, fold=0).astimezone(UTC)
+            known[minute] = (at,)
+        return known[minute]
+
+    return start
+
+
+class Truth:
+    """Questions to a truth file. Opens it read-only; may be used while the simulator still writes.
+
+    `until` (aware) keeps only windows that end by it: `until` should be a window's edge. `as_of` is the instant at
+    which commands are judged; by default now.
+    """
+
+    def __init__(self, path: Path, zone: str = "Asia/Seoul") -> None:
+        """Raises `Terminal` when there is no truth at `path`. Hours and days are those of `zone`."""
+        if not path.is_file():
+            raise Terminal(f"there is no ground truth at {path}; simulate first")
+        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._zone = ZoneInfo(zone)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last append time of the plan: start and end of the timeline."""
+        meta = dict(self._db.execute("SELECT key, value FROM meta"))
+        return _instant(int(meta["start_ms"])), _instant(int(meta["end_ms"]))
+
+    # Events
+
+    def event_counts(self) -> dict[str, int]:
+        """Valid unique events sent, by kind."""
+        return dict(self._db.execute("SELECT kind, count(*) FROM events GROUP BY kind ORDER BY kind"))
+
+    def sent_events(self, topic: str | None = None) -> set[tuple[str, str]]:
+        """`(device id, event id)` of every valid event, of one topic or all."""
+        sql = "SELECT device, event_id FROM events WHERE ?1 IS NULL OR topic = ?1"
+        return set(self._db.execute(sql, (topic,)))
+
+    def duplicates(self, topic: str | None = None) -> int:
+        """How many records repeat an earlier one."""
+        sql = "SELECT count(*) FROM duplicates WHERE ?1 IS NULL OR topic = ?1"
+        return int(self._db.execute(sql, (topic,)).fetchone()[0])
+
+    def broken(self, topic: str | None = None) -> set[tuple[str, int, int]]:
+        """`(topic, partition, offset)` of every broken record: what should be a dead letter."""
+        sql = "SELECT topic, partition, kafka_offset FROM broken WHERE ?1 IS NULL OR topic = ?1"
+        return set(self._db.execute(sql, (topic,)))
+
+    def faults(self) -> dict[str, int]:
+        """Broken records by what is wrong with them."""
+        return dict(self._db.execute("SELECT fault, count(*) FROM broken GROUP BY fault ORDER BY fault"))
+
+    def end_offsets(self) -> dict[tuple[str, int], int]:
+        """The offset after the last record sent, by topic and partition."""
+        union = " UNION ALL ".join(
+            f"SELECT topic, partition, kafka_offset FROM {table}"  # noqa: S608
+            for table in ("events", "duplicates", "broken")
+        )
+        sql = f"SELECT topic, partition, max(kafka_offset) + 1 FROM ({union}) GROUP BY 1, 2"  # noqa: S608
+        return {(topic, partition): end for topic, partition, end in self._db.execute(sql)}
+
+    # Commands
+
+    def commands(self, as_of: datetime | None = None) -> list[CommandTruth]:
+        """Every command that was sent, judged at `as_of`."""
+        now_ms = _ms(as_of or datetime.now(UTC))
+        rows = self._db.execute(
+            "SELECT command_id, type, device, model, firmware, carrier, command_requested_ms, attempt, deadline_ms,"
+            " sent_ms, delivered_ms, responded_ms, result FROM attempts a WHERE attempt ="
+            " (SELECT max(attempt) FROM attempts b WHERE b.command_id = a.command_id)"
+            " ORDER BY command_requested_ms, command_id"
+        )
+        result = []
+        for row in rows:
+            identifier, kind, device, model, firmware, carrier, requested_ms, attempts = row[:8]
+            deadline_ms, sent_ms, _, responded_ms, answer = row[8:]
+            in_time = responded_ms is not None and responded_ms <= deadline_ms
+            if in_time:
+                status = answer
+            elif deadline_ms > now_ms:
+                status = "open"
+            else:
+                status = "expired" if sent_ms is None and responded_ms is None else "timed_out"
+            late = not in_time and answer == "succeeded" and status == "timed_out"
+            latency = responded_ms - requested_ms if in_time else None
+            result.append(
+                CommandTruth(
+                    identifier, kind, device, model, firmware, carrier, requested_ms, attempts, status, latency, late
+                )
+            )
+        return result
+
+    def command_counts(
+        self,
+        grain: Grain | None = None,
+        dimensions: Sequence[Dimension] = (),
+        *,
+        until: datetime | None = None,
+        as_of: datetime | None = None,
+    ) -> dict[Key, CommandCounts]:
+        """Commands by window of their request and by dimensions."""
+        window, limit, counts = self._window(grain), _limit(until), defaultdict[Key, CommandCounts](CommandCounts)
+        for command in self.commands(as_of):
+            if command.requested_ms >= limit:
+                continue
+            cell = counts[(*window(command.requested_ms), *(getattr(command, d) for d in dimensions))]
+            cell.requested += 1
+            cell.attempts += command.attempts
+            setattr(cell, command.status, getattr(cell, command.status) + 1)
+            cell.late_success += command.late_success
+            if command.status == "succeeded" and command.latency_ms is not None:
+                cell.latencies_ms.append(command.latency_ms)
+        return dict(counts)
+
+    # Traffic
+
+    def traffic(
+        self,
+        grain: Grain | None = None,
+        dimensions: Sequence[TrafficDimension] = ("subject",),
+        *,
+        until: datetime | None = None,
+        commands_only: bool = True,
+    ) -> dict[Key, Traffic]:
+        """Messages over the air by window of their own time and by dimensions; duplicates count once."""
+        window, result = self._window(grain), defaultdict[Key, Traffic](Traffic)
+        columns = "".join(f", {d}" for d in dimensions)
+        for at_ms, nbytes, *values in self._messages(columns, until, commands_only):
+            cell = result[(*window(at_ms), *values)]
+            cell.messages += 1
+            cell.bytes += nbytes
+        return dict(result)
+
+    def cost_krw(
+        self,
+        tariffs: Path,
+        grain: Grain | None = None,
+        dimensions: Sequence[TrafficDimension] = ("subject",),
+        *,
+        until: datetime | None = None,
+        commands_only: bool = True,
+    ) -> dict[Key, Decimal]:
+        """Exact cost in KRW of `traffic`, message by message, by the tariff files in a folder."""
+        prices, window = _prices(tariffs), self._window(grain)
+        columns = ", carrier" + "".join(f", {d}" for d in dimensions)
+        # Most messages share price and size: count first, multiply afterwards.
+        counts: dict[tuple[Key, str, datetime, int], int] = defaultdict(int)
+        for at_ms, nbytes, carrier, *values in self._messages(columns, until, commands_only):
+            entry = next((p for p in prices if p.carrier == carrier and p.from_ms <= at_ms), None)
+            if entry is None:
+                raise Terminal(f"no tariff of carrier {carrier} holds at {_instant(at_ms)}; add one to {tariffs}")
+            counts[(*window(at_ms), *values), carrier, entry.valid_from, nbytes] += 1
+        known = {(p.carrier, p.valid_from): p for p in prices}
+        cost: dict[Key, Decimal] = defaultdict(Decimal)
+        for (key, carrier, valid_from, nbytes), count in counts.items():
+            cost[key] += count * known[carrier, valid_from].of(nbytes)
+        return dict(cost)
+
+    def _messages(self, columns: str, until: datetime | None, commands_only: bool) -> sqlite3.Cursor:
+        where = "direction <> '' AND event_ms < ?" + (" AND command_id IS NOT NULL" if commands_only else "")
+        return self._db.execute(f"SELECT event_ms, bytes{columns} FROM events WHERE {where}", (_limit(until),))  # noqa: S608
+
+    # Rentals
+
+    def rental_counts(
+        self,
+        grain: Grain | None = None,
+        dimensions: Sequence[RentalDimension] = (),
+        *,
+        until: datetime | None = None,
+        as_of: datetime | None = None,
+    ) -> dict[Key, RentalCounts]:
+        """Rentals by window of their start and by dimensions, as written to the database by `as_of`."""
+        window, counts = self._window(grain), defaultdict[Key, RentalCounts](RentalCounts)
+        columns = "".join(f", {d}" for d in dimensions)
+        sql = (
+            "SELECT started_ms, ended_ms, end_applied_ms <= ?1, refund_applied_ms <= ?1, distance_m, fare_krw"  # noqa: S608
+            f"{columns} FROM rentals WHERE start_applied_ms <= ?1 AND started_ms < ?2"
+        )
+        rows = self._db.execute(sql, (_limit(as_of), _limit(until)))
+        for started_ms, ended_ms, ended, refunded, distance, fare, *values in rows:
+            cell = counts[(*window(started_ms), *values)]
+            cell.started += 1
+            if ended:
+                cell.completed += 1
+                cell.fare_krw += fare
+                cell.distance_m += distance
+                cell.durations_s.append((ended_ms - started_ms) // 1000)
+            if refunded:
+                cell.refunded += 1
+                cell.refund_krw += fare
+        return dict(counts)
+
+    def sudden_stops(self) -> list[SuddenStop]:
+        """Ageing vehicles that died under their riders, of the rentals that were started."""
+        rows = self._db.execute("SELECT * FROM sudden_stops ORDER BY stopped_ms")
+        return [SuddenStop(*row) for row in rows]
+
+    def _window(self, grain: Grain | None) -> Callable[[int], tuple[datetime, ...]]:
+        return windows(grain, self._zone)
+
+
+@dataclass(frozen=True, slots=True)
+class _Price:
+    carrier: str
+    valid_from: datetime
+    from_ms: int
+    overhead: int
+    step: int
+    price: Decimal
+
+    def of(self, nbytes: int) -> Decimal:
+        """KRW for one message: every started step is charged."""
+        return -(-(nbytes + self.overhead) // self.step) * self.price
+
+
+def _prices(folder: Path) -> list[_Price]:
+    """All entries, newest first."""
+    prices = []
+    for path in sorted(folder.glob("*.yaml")):
+        for entry in yaml.safe_load(path.read_text())["entries"]:
+            if entry["rounding"] != "message":
+                raise Terminal(f"{path}: the ground truth can only price rounding by message, not {entry['rounding']}")
+            begin = datetime.fromisoformat(str(entry["valid_from"]))
+            price = Decimal(entry["price_krw"])
+            prices.append(
+                _Price(entry["carrier"], begin, _ms(begin), entry["overhead_bytes"], entry["step_bytes"], price)
+            )
+    return sorted(prices, key=lambda p: -p.from_ms)
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _limit(instant: datetime | None) -> int:
+    return _ms(instant) if instant else 1 << 62
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
