@@ -15,8 +15,8 @@ START_MS = 1_763_700_000_000
 STEPS = ("requested", "sent", "delivered", "responded")
 COLUMNS = (
     "command_id, attempt, described_by, command_type, device_id, vehicle_model, firmware, carrier, sim, "
-    "requested_at, deadline_at, sent_at, delivered_at, responded_at, result, error_code, sent_bytes, delivered_bytes, responded_bytes, "
-    "status, late_success, is_last"
+    "requested_at, deadline_at, sent_at, delivered_at, responded_at, result, error_code, "
+    "sent_bytes, delivered_bytes, responded_bytes, status, late_success, is_last"
 )
 
 Document = dict[str, Any]
