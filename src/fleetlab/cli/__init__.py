@@ -8,6 +8,7 @@ import sys
 import typer
 
 from fleetgauge.errors import FleetgaugeError
+from fleetlab.cli.demo import demo
 from fleetlab.cli.doctor import doctor
 from fleetlab.cli.down import down
 from fleetlab.cli.logs import logs
@@ -29,6 +30,7 @@ app.command()(down)
 app.command()(status)
 app.command()(logs)
 app.command()(doctor)
+app.command()(demo)
 app.command()(simulate)
 
 

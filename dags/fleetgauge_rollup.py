@@ -1,0 +1,64 @@
+"""Roll every source up: a DAG for each grain, a task for each source.
+
+Scheduling only: the work is `fleetgauge.pipeline.run`. Parsing reads the definitions' files and touches no database.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from fleetgauge import pipeline, settings
+from fleetgauge.errors import Stop, Terminal
+
+TIME_ZONE = "Asia/Seoul"
+SCHEDULES = {"minute": "* * * * *", "hour": "0 * * * *", "day": "0 0 * * *"}
+BELOW = {"hour": "minute", "day": "hour"}
+
+
+def table(metric: str, grain: str) -> Asset:
+    """The aggregate table of a metric at a grain, as Airflow shows it in its lineage."""
+    return Asset(name=f"metrics.{metric}_{grain}", uri=f"x-fleetgauge://metrics/{metric}_{grain}", group="aggregate")
+
+
+@task(retries=2, retry_delay=timedelta(seconds=10), execution_timeout=timedelta(hours=1))
+def roll_up(
+    source: str,
+    grain: str,
+    data_interval_start: datetime | None = None,
+    data_interval_end: datetime | None = None,
+) -> list[dict[str, Any]]:
+    """Recompute the run's own interval and all other work that the ledger and the changed rows tell; reports go to XCom."""
+    interval = None
+    if data_interval_start is not None and data_interval_end is not None and data_interval_start < data_interval_end:
+        interval = (data_interval_start, data_interval_end)
+    try:
+        return [report.to_dict() for report in pipeline.run(settings.load(), source, grain, interval)]
+    except (Terminal, Stop) as error:
+        raise AirflowFailException(str(error)) from error  # trying again would not help
+
+
+def build(grain: str, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
+    """The DAG of one grain."""
+    with DAG(
+        dag_id=f"fleetgauge_{grain}",
+        description=f"Aggregate tables at {grain} grain",
+        schedule=CronDataIntervalTimetable(SCHEDULES[grain], timezone=TIME_ZONE),
+        start_date=datetime(2024, 1, 1, tzinfo=UTC),
+        catchup=False,  # the ledger knows what is missing: one run heals a backlog
+        max_active_runs=1,
+        tags=["fleetgauge", grain],
+        doc_md=__doc__,
+    ) as dag:
+        for source, metrics in metrics_by_source.items():
+            below = [table(metric, BELOW[grain]) for metric in metrics] if grain in BELOW else []
+            roll_up.override(task_id=source, inlets=below, outlets=[table(metric, grain) for metric in metrics])(
+                source, grain
+            )
+    return dag
+
+
+METRICS_BY_SOURCE = pipeline.metrics_by_source(settings.load().content)
+for _grain in SCHEDULES:
+    globals()[f"fleetgauge_{_grain}"] = build(_grain, METRICS_BY_SOURCE)

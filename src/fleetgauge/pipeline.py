@@ -1,0 +1,59 @@
+"""One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing itself."""
+
+from collections.abc import Collection
+from datetime import datetime
+from pathlib import Path
+
+from fleetgauge.clock import SystemClock
+from fleetgauge.errors import Terminal
+from fleetgauge.rollup import COMMANDS, Definition, Grain, PassReport, load_definitions, raise_failures, run_metrics
+from fleetgauge.settings import Settings
+
+COMMANDS_CONSUMER = "device_commands"
+"""The consumer whose documents are folded into `command_attempt` before that table is read."""
+
+
+def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
+    """Source → its metrics, both in alphabetical order. Reads files only. Raises `Terminal` listing bad definitions."""
+    definitions = load_definitions(content)
+    sources = sorted({definition.source for definition in definitions.values()})
+    return {source: tuple(_of_source(definitions, source)) for source in sources}
+
+
+def run(
+    settings: Settings,
+    source: str,
+    grain: Grain,
+    interval: tuple[datetime, datetime] | None = None,
+    metrics: Collection[str] | None = None,
+) -> list[PassReport]:
+    """Bring the metrics of a source up to date at a grain; recompute `interval` (aware, end exclusive) in any case.
+
+    A minute pass takes up what changed since the last one and carries it into the hours and days above. For the source
+    `commands` it first folds what ingest has finished. `metrics` narrows it to some of the source's metrics. Blocks
+    until done. One metric's failure does not stop the others; afterwards one error is raised that names all.
+    """
+    definitions = load_definitions(settings.content)
+    chosen = _of_source(definitions, source)
+    if metrics is not None:
+        chosen = {name: definition for name, definition in chosen.items() if name in metrics}
+    if not chosen:
+        known = ", ".join(sorted({definition.source for definition in definitions.values()}))
+        raise Terminal(f"no metric reads from source {source!r} (sources: {known}); see sql/metrics")
+    watermark = _fold(settings) if source == COMMANDS and grain == "minute" else None
+    reports = run_metrics(settings, chosen.values(), grain, interval, watermark=watermark)
+    raise_failures(reports)
+    return reports
+
+
+def _of_source(definitions: dict[str, Definition], source: str) -> dict[str, Definition]:
+    return {name: definition for name, definition in sorted(definitions.items()) if definition.source == source}
+
+
+def _fold(settings: Settings) -> datetime:
+    """Fold the finished command events; returns the watermark by which command windows may close."""
+    from fleetgauge.commands.fold import FoldSource, fold
+    from fleetgauge.ingest.consumer import load_consumer
+
+    consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
+    return fold(settings, FoldSource(consumer.topic, consumer.group, consumer.index), SystemClock()).watermark

@@ -1,0 +1,61 @@
+"""`fleetlab demo`"""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fleetlab.cli.options import HomeOption
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running and print their addresses.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON too.", show_default=False)
+    ] = None,
+    vehicles: Annotated[int | None, typer.Option(help="Scooters of the company.", show_default=False)] = None,
+    days: Annotated[int | None, typer.Option(help="Days before the live stretch.", show_default=False)] = None,
+    rate: Annotated[float | None, typer.Option(help="Rentals per vehicle and day.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed is another company.", show_default=False)] = None,
+    live_seconds: Annotated[int, typer.Option(help="Length of the live stretch.")] = 90,
+    home: HomeOption = None,
+) -> None:
+    """Run the whole pipeline on real servers and compare every number with the truth. Exit code 1 if one differs."""
+    from rich.console import Console
+
+    from fleetlab.demo.report import draw
+    from fleetlab.demo.run import Demo, DemoOptions
+    from fleetlab.simulator import Scale
+    from fleetlab.stack.layout import project_root
+
+    asked = {"vehicles": vehicles, "days": days, "rate": rate, "seed": seed}
+    scale = Scale(**{name: value for name, value in asked.items() if value is not None}, live_seconds=live_seconds)  # type: ignore[arg-type]
+    if json_file is not None and not os.access(json_file.parent, os.W_OK):
+        raise typer.BadParameter(f"{json_file.parent} is not a folder that can be written to", param_hint="--json")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    signal.signal(signal.SIGTERM, _interrupt)
+    run = Demo(DemoOptions(scale=scale, home=home, keep=keep), console)
+    report = run.run()
+    installing = project_root() / ".venv" / ".install-seconds"
+    if installing.is_file():
+        report.seconds["install (once, before)"] = float(installing.read_text(encoding="ascii"))
+    draw(report, console)
+    if json_file is not None:
+        json_file.write_text(json.dumps(dataclasses.asdict(report) | {"ok": report.ok}, indent=2, default=str))
+    state = run.state()
+    if keep and state is not None:
+        from fleetlab.cli.up import describe
+
+        console.print(describe(state), markup=False, highlight=False)
+    if not report.ok:
+        typer.echo("fleetlab: a number differs from the truth; see the table above", err=True)
+        raise typer.Exit(1)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

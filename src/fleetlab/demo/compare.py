@@ -1,0 +1,200 @@
+"""Fills the report: every result of the pipeline, with the truth beside it."""
+
+import importlib.util
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+
+from fleetgauge.ingest.consumer import Consumer
+from fleetlab.demo import events, verify
+from fleetlab.demo.report import Check, CommandLine, Report, TopicCount
+from fleetlab.simulator.truth import Truth, nearest_rank
+from fleetlab.stack import StackState
+
+PIPELINE_LOGINS = ("fleetgauge_reader", "fleetgauge", "fleetgauge_owner", "grafana", "analyst", "airflow")
+"""Every login that the pipeline has anywhere. On the primary only the first one exists, for the replica's sake."""
+SEOUL = ZoneInfo("Asia/Seoul")
+
+
+def compare(report: Report, state: StackState, truth_path: Path, content: Path, consumers: Sequence[Consumer]) -> None:
+    """Add all comparisons to `report`. Blocks for some 20 seconds; raises `Transient` when a server is away."""
+    truth = Truth(truth_path)
+    try:
+        for consumer in consumers:
+            _events(report, state, truth, consumer)
+        _numbers(report, state, truth, content / "sql" / "tariffs")
+    finally:
+        truth.close()
+    _isolation(report, state)
+    report.checks.append(_runs(report))
+    report.checks.append(_boards(content, state.need_postgres().grafana_url))
+
+
+def _events(report: Report, state: StackState, truth: Truth, consumer: Consumer) -> None:
+    topic = consumer.topic
+    sent = {f"{device}:{event}" for device, event in truth.sent_events(topic)}
+    stored = events.stored_ids(state.need_elasticsearch().url, consumer.index)
+    broken, letters = truth.broken(topic), events.dead_letters(state.need_kafka().bootstrap, topic)
+    duplicates = truth.duplicates(topic)
+    produced = len(sent) + duplicates + len(broken)
+    report.topics.append(TopicCount(topic, produced, len(stored), duplicates, len(letters)))
+    report.checks.append(verify.same_set(f"{topic}: valid events = documents", sent, stored))
+    report.checks.append(verify.same_set(f"{topic}: broken events = dead letters", broken, letters))
+
+
+def _numbers(report: Report, state: StackState, truth: Truth, tariffs: Path) -> None:
+    postgres = state.need_postgres()
+    closed = verify.closed_windows(postgres.metrics_writer_url)
+    report.closed_until = {
+        f"{metric} {grain}": str(windows[-1].upper) for (metric, grain), windows in closed.items() if windows
+    }
+    with psycopg.connect(postgres.analyst_url) as analyst:
+        aggregates = verify.Aggregates(analyst, closed)
+        report.checks += verify.commands(aggregates, truth)
+        report.checks += verify.traffic(aggregates, truth, tariffs)
+        report.checks += verify.rentals(aggregates, truth)
+        report.commands = _command_lines(analyst, aggregates, truth, tariffs)
+        report.rentals_by_hour = _rentals_by_hour(aggregates)
+
+
+def _command_lines(
+    analyst: psycopg.Connection, aggregates: verify.Aggregates, truth: Truth, tariffs: Path
+) -> list[CommandLine]:
+    """A line for each command type over the hours that are final for commands and for traffic, the dearest first."""
+    answered, billed = aggregates.is_final("device_command", "hour"), aggregates.is_final("traffic", "hour")
+    starts = [start for (start,) in analyst.execute("SELECT DISTINCT window_start FROM metrics.device_command_hour")]
+    hours = {start for start in starts if answered(start) and billed(start)}
+    counts = analyst.execute(
+        """
+        SELECT command_type, sum(requested)::bigint, sum(failed)::bigint, sum(rejected)::bigint, sum(timed_out)::bigint,
+               sum(expired)::bigint, sum(unsuccessful)::bigint,
+               fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.5),
+               fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95)
+        FROM metrics.device_command_hour WHERE window_start = ANY(%s) GROUP BY 1
+        """,
+        [list(hours)],
+    ).fetchall()
+    priced = analyst.execute(
+        """
+        SELECT command_type, sum(bytes)::bigint, sum(cost_krw)
+        FROM metrics.command_cost_hour WHERE window_start = ANY(%s) GROUP BY 1
+        """,
+        [list(hours)],
+    )
+    costs = {kind: (size, krw or Decimal(0)) for kind, size, krw in priced}
+    total = sum((krw for _, krw in costs.values()), Decimal(0))
+    true_counts = _by_type(truth.command_counts("hour", ("type",)), hours)
+    true_costs = _by_type(truth.cost_krw(tariffs, "hour", ("subject",)), hours)
+    lines = []
+    for kind, requested, failed, rejected, timed_out, expired, unsuccessful, p50, p95 in counts:
+        cells = true_counts.get(kind, [])
+        latencies = [ms for cell in cells for ms in cell.latencies_ms]
+        size, krw = costs.get(kind, (0, Decimal(0)))
+        lines.append(
+            CommandLine(
+                command_type=kind,
+                requested=requested,
+                failed=failed,
+                rejected=rejected,
+                timed_out=timed_out,
+                expired=expired,
+                failure_rate=unsuccessful / requested,
+                true_failure_rate=sum(c.unsuccessful for c in cells) / max(sum(c.requested for c in cells), 1),
+                p50_ms=p50 or 0.0,
+                true_p50_ms=float(nearest_rank(latencies, 0.5) or 0),
+                p95_ms=p95 or 0.0,
+                true_p95_ms=float(nearest_rank(latencies, 0.95) or 0),
+                bytes=size,
+                cost_krw=krw,
+                true_cost_krw=sum(true_costs.get(kind, []), Decimal(0)),
+                cost_share=float(krw / total) if total else 0.0,
+            )
+        )
+    return sorted(lines, key=lambda line: -line.cost_krw)
+
+
+def _by_type(cells: dict[verify.Key, Any], hours: set[datetime]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for (start, kind), cell in cells.items():
+        if start in hours:
+            found.setdefault(kind, []).append(cell)
+    return found
+
+
+def _rentals_by_hour(aggregates: verify.Aggregates) -> list[tuple[str, int]]:
+    rows = aggregates.rows(
+        "rental",
+        "hour",
+        "SELECT window_start, sum(started)::bigint FROM metrics.rental_$grain GROUP BY 1 ORDER BY 1",
+    )
+    return [(f"{start.astimezone(SEOUL):%a %d %b %H:%M}", started) for start, started in rows]
+
+
+def _isolation(report: Report, state: StackState) -> None:
+    postgres = state.need_postgres()
+    primary = verify.statements_by_login(postgres.primary_admin_url)
+    replica = verify.statements_by_login(postgres.replica_admin_url)
+    report.primary_statements = {login: primary.get(login, 0) for login in PIPELINE_LOGINS}
+    report.replica_statements = replica.get("fleetgauge_reader", 0)
+    told = [f"{login} ran {count} on the primary" for login, count in report.primary_statements.items() if count]
+    # Production's own login must be listed there: a view that lists nobody would prove nothing.
+    if not primary.get("scooter_app"):
+        told.append("pg_stat_statements on the primary does not even list the app's statements")
+    report.checks.append(
+        Check("production: the pipeline ran nothing on the primary", report.replica_statements, tuple(told))
+    )
+
+
+def _runs(report: Report) -> Check:
+    told = [
+        f"{dag} has no successful run" if not states.get("success") else f"{dag} has a failed run"
+        for dag, states in report.airflow_runs.items()
+        if not states.get("success") or states.get("failed")
+    ]
+    return Check(
+        "airflow: runs of each grain succeeded",
+        sum(map(sum, map(dict.values, report.airflow_runs.values()))),
+        tuple(told),
+    )
+
+
+def count_states(states: Sequence[str]) -> dict[str, int]:
+    """State → how many runs are in it."""
+    return dict(Counter(states))
+
+
+def _boards(content: Path, grafana_url: str) -> Check:
+    """Run each query of each board as Grafana's login, over three days and at each grain's own range."""
+    queries = _module(content / "dashboards" / "queries.py")
+    now = datetime.now(UTC)
+    ranges = {"minute": timedelta(hours=3), "hour": timedelta(days=3), "day": timedelta(days=30)}
+    told, count = [], 0
+    with psycopg.connect(grafana_url, autocommit=True) as grafana:
+        for path in sorted((content / "dashboards" / "generated").glob("*.json")):
+            board = json.loads(path.read_text(encoding="utf-8"))
+            for grain, span in ranges.items():
+                for query in queries.panel_queries(board, {"grain": grain}, now - span, now):
+                    count += 1
+                    try:
+                        if not grafana.execute(query.sql).fetchone():
+                            told.append(f"{path.stem} by {grain}, {query.name}: no data")
+                    except psycopg.Error as error:
+                        told.append(f"{path.stem} by {grain}, {query.name}: {str(error).splitlines()[0]}")
+    return Check("boards: every panel's query has data", count, tuple(told))
+
+
+def _module(path: Path) -> ModuleType:
+    """`dashboards/` is content, not a package that is installed."""
+    spec = importlib.util.spec_from_file_location("dashboard_queries", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,224 @@
+"""The demo from an empty machine to a checked result: real servers, three days of a company, a live stretch."""
+
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+
+from fleetgauge import settings as fleetgauge_settings
+from fleetgauge.clock import SystemClock
+from fleetgauge.errors import Terminal, Transient
+from fleetgauge.ingest.consumer import Consumer, load_consumer
+from fleetgauge.progress.offsets import read_progress
+from fleetgauge.settings import Settings
+from fleetlab.demo.airflow_api import AirflowApi
+from fleetlab.demo.beside import Beside
+from fleetlab.demo.compare import compare, count_states
+from fleetlab.demo.report import Report
+from fleetlab.demo.steps import Steps, wait_for
+from fleetlab.simulator import Heartbeat, LoadSummary, Scale, Timeline, load_backlog, run_live
+from fleetlab.stack import ConsoleProgress, Stack, StackState, artifacts
+from fleetlab.stack.java import find_jdk
+from fleetlab.stack.layout import default_cache, project_root
+from fleetlab.stack.machine import check_machine
+
+CONSUMERS = ("device_events", "device_commands")
+DAGS = ("fleetgauge_minute", "fleetgauge_hour", "fleetgauge_day")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a user may choose."""
+
+    scale: Scale = field(default_factory=lambda: Scale(live_seconds=90))
+    home: Path | None = None
+    keep: bool = False
+    rollup_timeout_s: float = 420
+    """How long Airflow may take for everything after the backlog is loaded."""
+
+
+class Demo:
+    """One run. `run()` blocks for minutes; whatever happens, nothing is left running unless `keep`."""
+
+    def __init__(self, options: DemoOptions, console: Console) -> None:
+        self._options = options
+        self._console = console
+        self._steps = Steps(console)
+        self._stack = Stack(options.home)
+        self._root = project_root()
+        self._beside: Beside | None = None
+        self.report = Report(scale=asdict(options.scale))
+
+    def run(self) -> Report:
+        """The whole demo. Raises `FleetgaugeError` if a part cannot run; a wrong number is told in the report."""
+        finished = False
+        try:
+            self._check_machine()
+            with self._steps.step("clean", "Removing what an earlier run left"):
+                self._stack.down(wipe=True)
+            self._play()
+            finished = True
+        finally:
+            if not (finished and self._options.keep):
+                with self._steps.step("stop", "Stopping the servers"):
+                    self._stack.down(wipe=True)
+            self.report.seconds = {**self._steps.seconds, "total": self._steps.total}
+        return self.report
+
+    def state(self) -> StackState | None:
+        """The servers that were left running."""
+        return self._stack.state()
+
+    def _check_machine(self) -> None:
+        checks = check_machine(self._options.home)
+        bad = [check for check in checks if not check.ok]
+        if bad:
+            raise Terminal("; ".join(f"{check.name}: {check.detail}" for check in bad))
+        self._console.print(
+            "Machine: " + "; ".join(f"{c.name} {c.detail}" for c in checks), markup=False, highlight=False
+        )
+
+    def _play(self) -> None:
+        steps, stack = self._steps, self._stack
+        progress = ConsoleProgress(sys.stderr)
+        with steps.step("download", "Fetching Kafka and Elasticsearch, if the cache has not got them"):
+            fetch(progress)
+        with ExitStack() as running:
+            pool = running.enter_context(ThreadPoolExecutor(2, "demo"))
+            stop_live = threading.Event()
+            running.callback(stop_live.set)  # before the pool waits for its threads
+            with steps.step("first servers", "Starting Postgres (primary, replica, metrics) and Kafka"):
+                first = stack.up({"postgres", "kafka"}, progress=progress, guard=not self._options.keep)
+            plan = Timeline.ending(self._options.scale, datetime.now(UTC))
+            loading = pool.submit(self._load, plan, first)
+            with steps.step("all servers", "Starting Elasticsearch and Airflow, while three days are simulated"):
+                state = stack.up(progress=progress, guard=not self._options.keep)
+                settings = fleetgauge_settings.load(Path(state.config))
+                self._migrate(settings)
+                self._beside = self._start_consumers(state)
+            with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
+                loaded = _result(loading)
+                running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
+                live = pool.submit(self._live, plan, state, stop_live)
+                self._wait_until_stored(settings, 300)
+            self.report.scale["records"] = loaded.records
+            with AirflowApi(
+                state.need_airflow().url, state.need_airflow().username, state.need_airflow().password
+            ) as airflow:
+                self._roll_up(airflow, settings, live)
+            with steps.step("compare", "Comparing with the truth"):
+                compare(self.report, state, self._truth_path, settings.content, self._consumers(settings))
+
+    def _load(self, plan: Timeline, state: StackState) -> LoadSummary:
+        postgres = state.need_postgres()
+        return load_backlog(
+            plan,
+            primary_url=postgres.primary_app_url,
+            dba_url=postgres.primary_admin_url,
+            kafka_bootstrap=state.need_kafka().bootstrap,
+            truth_path=self._truth_path,
+            source_sql=self._root / "sql" / "source",
+        )
+
+    def _live(self, plan: Timeline, state: StackState, stop: threading.Event) -> None:
+        run_live(
+            plan,
+            primary_url=state.need_postgres().primary_app_url,
+            kafka_bootstrap=state.need_kafka().bootstrap,
+            truth_path=self._truth_path,
+            stop=stop,
+        )
+
+    @property
+    def _truth_path(self) -> Path:
+        return self._stack.home / "truth.sqlite"
+
+    def _migrate(self, settings: Settings) -> None:
+        from fleetgauge.rollup import load_definitions
+        from fleetgauge.rollup.migrate import migrate
+
+        migrate(settings, load_definitions(settings.content))
+
+    def _start_consumers(self, state: StackState) -> Beside:
+        beside = Beside(self._stack.home)
+        for name in CONSUMERS:
+            command = [sys.executable, "-m", "fleetgauge", "--config", state.config, "consume", name]
+            beside.start(f"consumer-{name}", command, self._root)
+        return beside
+
+    def _wait_until_stored(self, settings: Settings, timeout_s: float) -> None:
+        def stored() -> bool:
+            if self._beside:
+                self._beside.check()
+            return all(
+                read_progress(settings.kafka, c.topic, c.group, SystemClock()).lag == 0
+                for c in self._consumers(settings)
+            )
+
+        wait_for("storing all events", stored, timeout_s=timeout_s, hint="see the consumers' logs in .lab/logs")
+
+    def _consumers(self, settings: Settings) -> list[Consumer]:
+        return [load_consumer(settings.content, name) for name in CONSUMERS]
+
+    def _roll_up(self, airflow: AirflowApi, settings: Settings, live: Future[None]) -> None:
+        steps, timeout = self._steps, self._options.rollup_timeout_s
+        hint = "see `fleetlab logs airflow` and the runs in Airflow's UI (make demo DEMO=--keep)"
+        minute, hour, day = DAGS
+        with steps.step("first rollup", "Airflow's scheduler rolls up the backlog"):
+            airflow.unpause([minute])
+            wait_for("a first minute run", lambda: _succeeded(airflow, minute), timeout_s=timeout, hint=hint)
+            airflow.unpause([hour, day])
+        with steps.step("live", "The company rides on, live"):
+            _result(live)
+            self._wait_until_stored(settings, 120)
+            caught_up = datetime.now(UTC)
+        with steps.step("last rollup", "Waiting for a minute run over the live stretch"):
+            wait_for(
+                "a minute run after the last event",
+                lambda: _succeeded(airflow, minute, caught_up) and all(_succeeded(airflow, dag) for dag in DAGS),
+                timeout_s=timeout,
+                hint=hint,
+            )
+            airflow.pause(DAGS)
+            wait_for("the end of the last runs", lambda: not _busy(airflow), timeout_s=timeout, hint=hint)
+        self.report.airflow_runs = {dag: count_states([run.state for run in airflow.runs(dag)]) for dag in DAGS}
+
+
+def fetch(progress: ConsoleProgress) -> None:
+    """Bring the servers of this machine's JDK into the cache, if they are not there."""
+    known = artifacts.bundles()
+    for name in ("kafka", find_jdk().elasticsearch):
+        artifacts.ensure(known[name], default_cache(), progress)
+
+
+def _result(job: Future[T]) -> T:
+    """The job's result; waits in short steps, so that Ctrl-C is heard at once."""
+    while True:
+        try:
+            return job.result(timeout=0.5)
+        except TimeoutError:
+            if job.done():
+                raise
+
+
+def _succeeded(airflow: AirflowApi, dag_id: str, after: datetime | None = None) -> bool:
+    """Whether a run that began after an instant succeeded. Raises `Transient` when the DAG has a failed run."""
+    runs = airflow.runs(dag_id)
+    if any(run.state == "failed" for run in runs):
+        raise Transient(f"a run of {dag_id} failed; run `make demo DEMO=--keep` and look at it in Airflow's UI")
+    return any(
+        run.state == "success" and run.started_at is not None and (after is None or run.started_at > after)
+        for run in runs
+    )
+
+
+def _busy(airflow: AirflowApi) -> bool:
+    return any(run.state in ("queued", "running") for dag in DAGS for run in airflow.runs(dag))

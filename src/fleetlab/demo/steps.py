@@ -1,0 +1,48 @@
+"""Tells how far the demo is: a spinner on a terminal, a line for each finished step anywhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from fleetgauge.errors import Transient
+
+_POLL_S = 0.5
+
+
+class Steps:
+    """Times the steps. Use from one thread."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: dict[str, float] = {}
+        """Step → how long it took, in order."""
+        self._started = time.monotonic()
+
+    @contextmanager
+    def step(self, name: str, title: str) -> Iterator[None]:
+        """Run a step; `name` is its key in `seconds`, `title` what a reader sees."""
+        begun = time.monotonic()
+        if not self.console.is_terminal:
+            self.console.print(f"[{begun - self._started:5.0f} s] {title} …", markup=False, highlight=False)
+        with self.console.status(title):
+            yield
+        self.seconds[name] = took = time.monotonic() - begun
+        if self.console.is_terminal:
+            now = time.monotonic() - self._started
+            self.console.print(f"[{now:5.0f} s] {title}: {took:.0f} s", markup=False, highlight=False)
+
+    @property
+    def total(self) -> float:
+        """Seconds since the demo began."""
+        return time.monotonic() - self._started
+
+
+def wait_for(what: str, ready: Callable[[], bool], *, timeout_s: float, hint: str) -> None:
+    """Block until `ready()`; raises `Transient` with `hint` when time runs out."""
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        if time.monotonic() > deadline:
+            raise Transient(f"{what} did not happen within {timeout_s:.0f} s; {hint}")
+        time.sleep(_POLL_S)

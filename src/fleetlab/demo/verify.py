@@ -1,0 +1,241 @@
+"""The pipeline's results beside the simulator's books. Everything here only reads."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+import psycopg.sql
+from psycopg.types.multirange import Multirange
+
+from fleetlab.demo.report import Check
+from fleetlab.simulator.truth import Grain, Truth, nearest_rank
+
+GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
+QUANTILES = (0.5, 0.95)
+SHOWN = 5
+"""How many differences are kept; the first ones tell enough."""
+RELATIVE_ERROR = 0.01
+"""What a percentile sketch may be off from the exact nearest-rank quantile."""
+
+Key = tuple[Any, ...]
+T = TypeVar("T")
+Closed = Multirange[datetime]
+
+
+def closed_windows(metrics_url: str) -> dict[tuple[str, str], Closed]:
+    """`(metric, grain)` → the final windows, from the ledger of each metric's published version."""
+    sql = """
+        SELECT DISTINCT ON (l.metric, l.grain) l.metric, l.grain, l.closed
+        FROM fleetgauge.ledger AS l JOIN fleetgauge.metric_version AS v USING (metric, version)
+        WHERE v.published_at IS NOT NULL ORDER BY l.metric, l.grain, v.published_at DESC
+    """
+    with psycopg.connect(metrics_url) as connection:
+        return {(metric, grain): closed for metric, grain, closed in connection.execute(sql)}
+
+
+def equal(name: str, expected: Mapping[Key, Any], actual: Mapping[Key, Any]) -> Check:
+    """Both sides hold the same keys with the same values."""
+    differing = [key for key in expected.keys() | actual.keys() if expected.get(key) != actual.get(key)]
+    told = [
+        f"{_words(key)}: {_value(actual.get(key))} instead of {_value(expected.get(key))}"
+        for key in sorted(differing, key=str)[:SHOWN]
+    ]
+    if len(differing) > SHOWN:
+        told.append(f"and {len(differing) - SHOWN} more")
+    return Check(name, len(expected.keys() | actual.keys()), tuple(told))
+
+
+def same_set(name: str, expected: set[Any], actual: set[Any]) -> Check:
+    """Both sets are equal; says how many are missing and how many are too many, with an example of each."""
+    told = []
+    if missing := expected - actual:
+        told.append(f"{len(missing):,} missing, such as {_words(min(missing))}")
+    if extra := actual - expected:
+        told.append(f"{len(extra):,} too many, such as {_words(min(extra))}")
+    return Check(name, len(expected), tuple(told))
+
+
+def close(name: str, expected: Mapping[Key, float], actual: Mapping[Key, float | None]) -> Check:
+    """Each value is within `RELATIVE_ERROR` of the exact one."""
+    told = []
+    for key in sorted(expected.keys() | actual.keys(), key=str):
+        want, got = expected.get(key), actual.get(key)
+        if want is None or got is None or abs(got - want) > RELATIVE_ERROR * abs(want) * (1 + 1e-9):
+            told.append(f"{_words(key)}: {got} instead of {want}")
+    return Check(name, len(expected), tuple(told[:SHOWN]))
+
+
+class Aggregates:
+    """The aggregate views as an analyst reads them, final windows only."""
+
+    def __init__(self, analyst: psycopg.Connection, closed: Mapping[tuple[str, str], Closed]) -> None:
+        self._analyst, self._closed = analyst, closed
+        self._open: dict[tuple[str, str], set[datetime]] = {}
+
+    def is_final(self, metric: str, grain: str) -> Callable[[datetime], bool]:
+        """A function of a window's start: is the window final, and does none of its rows wait for an answer?"""
+        closed, waiting = self._closed[metric, grain], self._waiting(metric, grain)
+        return lambda start: start not in waiting and any(start in one for one in closed)
+
+    def rows(self, metric: str, grain: str, sql: LiteralString) -> list[tuple[Any, ...]]:
+        """The rows of a query whose first column is the window's start, final windows only."""
+        final = self.is_final(metric, grain)
+        return [row for row in self._analyst.execute(sql.replace("$grain", grain)) if final(row[0])]
+
+    def _waiting(self, metric: str, grain: str) -> set[datetime]:
+        if (metric, grain) not in self._open:
+            query = psycopg.sql.SQL("SELECT DISTINCT window_start FROM metrics.{} WHERE provisional").format(
+                psycopg.sql.Identifier(f"{metric}_{grain}")
+            )
+            closed = self._closed[metric, grain]
+            starts = (start for (start,) in self._analyst.execute(query))
+            self._open[metric, grain] = {start for start in starts if any(start in one for one in closed)}
+        return self._open[metric, grain]
+
+
+def _final_only(cells: Mapping[Key, T], final: Callable[[datetime], bool]) -> dict[Key, T]:
+    return {key: cell for key, cell in cells.items() if final(key[0])}
+
+
+def commands(aggregates: Aggregates, truth: Truth) -> list[Check]:
+    """Counts, failure rate and latency of commands at each grain."""
+    return [check for grain in GRAINS for check in _commands(aggregates, truth, grain)]
+
+
+def _commands(aggregates: Aggregates, truth: Truth, grain: Grain) -> Iterable[Check]:
+    final = aggregates.is_final("device_command", grain)
+    expected = {
+        key: (c.requested, c.succeeded, c.failed, c.rejected, c.timed_out, c.expired, c.late_success, c.attempts)
+        for key, c in _final_only(truth.command_counts(grain, ("type", "model", "firmware", "carrier")), final).items()
+    }
+    rows = aggregates.rows(
+        "device_command",
+        grain,
+        """
+        SELECT window_start, command_type, vehicle_model, firmware, carrier, requested, succeeded, failed, rejected,
+               timed_out, expired, late_success, attempts
+        FROM metrics.device_command_$grain
+        """,
+    )
+    yield equal(f"commands by {grain}: counts", expected, {row[:5]: row[5:] for row in rows})
+    rates = {
+        key: c.unsuccessful / c.requested
+        for key, c in _final_only(truth.command_counts(grain, ("type",)), final).items()
+    }
+    rows = aggregates.rows(
+        "device_command",
+        grain,
+        """
+        SELECT window_start, command_type, sum(unsuccessful), sum(requested)
+        FROM metrics.device_command_$grain GROUP BY 1, 2
+        """,
+    )
+    yield equal(f"commands by {grain}: failure rate", rates, {row[:2]: int(row[2]) / int(row[3]) for row in rows})
+    yield _latencies(aggregates, truth, grain)
+
+
+def _latencies(aggregates: Aggregates, truth: Truth, grain: Grain) -> Check:
+    final = aggregates.is_final("device_command", grain)
+    expected = {
+        (*key, q): float(nearest_rank(c.latencies_ms, q) or 0)
+        for key, c in _final_only(truth.command_counts(grain, ("type",)), final).items()
+        if c.latencies_ms
+        for q in QUANTILES
+    }
+    rows = aggregates.rows(
+        "device_command",
+        grain,
+        """
+        SELECT window_start, command_type, fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.5),
+               fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95)
+        FROM metrics.device_command_$grain WHERE succeeded > 0 GROUP BY 1, 2
+        """,
+    )
+    actual = {(*row[:2], q): row[2 + n] for row in rows for n, q in enumerate(QUANTILES)}
+    return close(f"commands by {grain}: p50, p95 within 1 %", expected, actual)
+
+
+def traffic(aggregates: Aggregates, truth: Truth, tariffs: Path) -> list[Check]:
+    """Messages, bytes and KRW at each grain."""
+    checks = []
+    for grain in GRAINS:
+        final = aggregates.is_final("traffic", grain)
+        sent = _final_only(truth.traffic(grain, ("subject", "carrier", "direction", "bytes")), final)
+        expected: dict[Key, Any] = {(*key[:4], str(key[4])): (cell.messages, cell.bytes) for key, cell in sent.items()}
+        rows = aggregates.rows(
+            "traffic",
+            grain,
+            """
+            SELECT window_start, command_type, carrier, direction, payload_bytes, messages, bytes
+            FROM metrics.traffic_$grain
+            """,
+        )
+        checks.append(equal(f"traffic by {grain}: messages, bytes", expected, {row[:5]: row[5:] for row in rows}))
+        cost = _final_only(truth.cost_krw(tariffs, grain, ("subject", "carrier", "direction")), final)
+        rows = aggregates.rows(
+            "traffic",
+            grain,
+            "SELECT window_start, command_type, carrier, direction, cost_krw FROM metrics.command_cost_$grain",
+        )
+        checks.append(equal(f"traffic by {grain}: cost in KRW", cost, {row[:4]: row[4] for row in rows}))
+    return checks
+
+
+def rentals(aggregates: Aggregates, truth: Truth) -> list[Check]:
+    """Counts, money, metres and durations of rentals at each grain."""
+    checks = []
+    for grain in GRAINS:
+        final = aggregates.is_final("rental", grain)
+        cells = _final_only(truth.rental_counts(grain, ("zone", "model")), final)
+        expected = {
+            key: (c.started, c.completed, c.refunded, Decimal(c.fare_krw), Decimal(c.refund_krw), c.distance_m)
+            for key, c in cells.items()
+        }
+        rows = aggregates.rows(
+            "rental",
+            grain,
+            """
+            SELECT window_start, zone, vehicle_model, started, completed, refunded, fare_krw, refund_krw, distance_m,
+                   fleetgauge.quantile(duration_s, 0.5), fleetgauge.quantile(duration_s, 0.95)
+            FROM metrics.rental_$grain
+            """,
+        )
+        checks.append(equal(f"rentals by {grain}: counts, KRW, metres", expected, {row[:3]: row[3:9] for row in rows}))
+        checks.append(
+            close(
+                f"rentals by {grain}: p50, p95 within 1 %",
+                {
+                    (*key, q): float(nearest_rank(c.durations_s, q) or 0)
+                    for key, c in cells.items()
+                    if c.durations_s
+                    for q in QUANTILES
+                },
+                {(*row[:3], q): row[9 + n] for row in rows if row[4] for n, q in enumerate(QUANTILES)},
+            )
+        )
+    return checks
+
+
+def statements_by_login(admin_url: str) -> dict[str, int]:
+    """Login → distinct statements that `pg_stat_statements` of this server knows of it, in any database."""
+    sql = """
+        SELECT r.rolname, count(s.queryid) FROM pg_roles AS r LEFT JOIN pg_stat_statements AS s ON s.userid = r.oid
+        WHERE r.rolcanlogin GROUP BY 1 ORDER BY 1
+    """
+    with psycopg.connect(admin_url) as connection:
+        return dict(connection.execute(sql).fetchall())
+
+
+def _words(key: Any) -> str:
+    if not isinstance(key, tuple):
+        return str(key)
+    return " ".join(f"{part:%Y-%m-%dT%H:%MZ}" if isinstance(part, datetime) else str(part) for part in key)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
