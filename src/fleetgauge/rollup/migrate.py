@@ -74,6 +74,7 @@ def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import NullPool
 
     config = Config()
@@ -89,7 +90,10 @@ def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str
         missing = tuple(reversed([s.revision for s in script.iterate_revisions("head", current or "base")]))
         if missing and not dry_run:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except DBAPIError as error:
+                raise error.orig or error from error  # the driver's own class says what is wrong
             connection.commit()
     return missing
 

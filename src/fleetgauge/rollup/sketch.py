@@ -7,7 +7,7 @@ their twin for analysts and tests, held equal by a test.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 ALPHA = 0.0099
@@ -37,7 +37,7 @@ def estimate(number: int) -> float:
 
 
 def sketch(values: Iterable[float]) -> list[int]:
-    """Sketch of finite values: `[bucket, count, bucket, count, …]`, buckets rising."""
+    """Sketch of finite values: the numbers of its buckets, rising, then their counts in the same order."""
     return _flat(Counter(bucket(v) for v in values))
 
 
@@ -45,16 +45,16 @@ def merge(sketches: Iterable[Sequence[int]]) -> list[int]:
     """Sketch of all values of all sketches."""
     counts: Counter[int] = Counter()
     for one in sketches:
-        for number, n in zip(one[::2], one[1::2], strict=True):
+        for number, n in _pairs(one):
             counts[number] += n
     return _flat(counts)
 
 
 def quantile(one: Sequence[int], q: float) -> float | None:
     """Nearest-rank quantile, 0 ≤ q ≤ 1: the value of rank max(1, ⌈q·n⌉), within 1 %; None of an empty sketch."""
-    n = sum(one[1::2])
+    n = sum(count for _, count in _pairs(one))
     rank = max(1, math.ceil(Fraction(str(q)) * n))
-    for number, count in zip(one[::2], one[1::2], strict=True):
+    for number, count in _pairs(one):
         rank -= count
         if rank <= 0:
             return estimate(number)
@@ -62,4 +62,10 @@ def quantile(one: Sequence[int], q: float) -> float | None:
 
 
 def _flat(counts: Counter[int]) -> list[int]:
-    return [x for number in sorted(counts) for x in (number, counts[number])]
+    numbers = sorted(counts)
+    return [*numbers, *(counts[number] for number in numbers)]
+
+
+def _pairs(one: Sequence[int]) -> Iterator[tuple[int, int]]:
+    half = len(one) // 2
+    return zip(one[:half], one[half:], strict=True)

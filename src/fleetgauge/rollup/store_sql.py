@@ -4,6 +4,7 @@ Two temporary tables carry a step's work: `staged` has new minute rows, `touched
 window, for the grain above reads its rows from the grain below by it).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -189,5 +190,5 @@ def _merge(column: sql.Composable, measure: StoredMeasure) -> sql.Composable:
             return sql.SQL("fleetgauge.sketch_merge({})").format(column)
 
 
-def _comma(parts: list[sql.Composable] | list[sql.Identifier]) -> sql.Composed:
+def _comma(parts: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)

@@ -211,23 +211,31 @@ TIME = (
     """,
 )
 
-# A sketch is {bucket, count, bucket, count, …} by rising bucket. DDSketch (Masson, Rim, Lee 2019, doi:10.14778/3352063.3352135):
-# value x > 0 lies in bucket k = ceil(ln x / ln gamma) and is estimated as 2 gamma^k / (gamma + 1), off by at most
-# (gamma - 1) / (gamma + 1) = 0.0099, which leaves room below 1 % for the rounding of logarithms. Stored bucket: 100000 + k,
-# negative values the same with a minus, zero 0. The twin in Python is `fleetgauge.rollup.sketch`.
+# A sketch is {bucket, …, count, …}: its buckets by rising number, then their counts in the same order. DDSketch (Masson,
+# Rim, Lee 2019, doi:10.14778/3352063.3352135): x > 0 lies in bucket k = ceil(ln x / ln gamma) and is estimated as
+# 2 gamma^k / (gamma + 1), off by at most (gamma - 1) / (gamma + 1) = 0.0099, which leaves room below 1 % for the rounding
+# of logarithms. Stored bucket: 100000 + k, for negative values the same with a minus, for zero 0. PL/pgSQL, which every
+# Postgres has, since it starts faster than an SQL function and these run once a row. Twin: `fleetgauge.rollup.sketch`.
 SKETCHES = (
     "CREATE DOMAIN fleetgauge.sketch AS bigint[]",
     """
     CREATE FUNCTION fleetgauge.sketch_fold(parts fleetgauge.sketch[]) RETURNS fleetgauge.sketch
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    BEGIN ATOMIC
-        SELECT coalesce(array_agg(element ORDER BY bucket, place), '{}')
-        FROM (
-            SELECT part[i] AS bucket, sum(part[i + 1])::bigint AS n
-            FROM unnest(parts) AS part, generate_series(1, cardinality(part), 2) AS i
-            GROUP BY 1
-        ) AS buckets, LATERAL (VALUES (1, bucket), (2, n)) AS pair(place, element);
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    BEGIN
+        IF cardinality(parts) = 1 THEN
+            RETURN parts[1];
+        END IF;
+        RETURN (
+            SELECT coalesce(array_agg(bucket ORDER BY bucket) || array_agg(n ORDER BY bucket), '{}')
+            FROM (
+                SELECT bucket, sum(n)::bigint AS n
+                FROM unnest(parts) AS part,
+                    unnest(part[1:cardinality(part) / 2], part[cardinality(part) / 2 + 1:]) AS pair(bucket, n)
+                GROUP BY bucket
+            ) AS buckets
+        );
     END
+    $$
     """,
     """
     CREATE AGGREGATE fleetgauge.sketch_merge(fleetgauge.sketch) (
@@ -244,26 +252,33 @@ SKETCHES = (
     CREATE FUNCTION fleetgauge.sketch_count(sketch fleetgauge.sketch) RETURNS bigint
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     BEGIN ATOMIC
-        SELECT coalesce(sum(sketch[i + 1]), 0)::bigint FROM generate_series(1, cardinality(sketch), 2) AS i;
+        SELECT coalesce(sum(n), 0)::bigint FROM unnest(sketch[cardinality(sketch) / 2 + 1:]) AS n;
     END
     """,
     """
     CREATE FUNCTION fleetgauge.quantile(sketch fleetgauge.sketch, q double precision) RETURNS double precision
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    BEGIN ATOMIC
-        SELECT fleetgauge.sketch_value(sketch[i])
-        FROM (
-            SELECT i, sum(sketch[i + 1]) OVER (ORDER BY i) AS upto, sum(sketch[i + 1]) OVER () AS n
-            FROM generate_series(1, cardinality(sketch), 2) AS i
-        ) AS ranks
-        WHERE upto >= greatest(1, ceil(q::numeric * n))
-        ORDER BY i
-        LIMIT 1;
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    DECLARE
+        half int := cardinality(sketch) / 2;
+        rank numeric := 0;
+    BEGIN
+        FOR i IN 1..half LOOP
+            rank := rank + sketch[half + i];
+        END LOOP;
+        rank := greatest(1, ceil(q::numeric * rank));
+        FOR i IN 1..half LOOP
+            rank := rank - sketch[half + i];
+            IF rank <= 0 THEN
+                RETURN fleetgauge.sketch_value(sketch[i]);
+            END IF;
+        END LOOP;
+        RETURN NULL;
     END
+    $$
     """,
     """
     COMMENT ON FUNCTION fleetgauge.quantile IS
-        'Nearest-rank quantile of a percentile measure, within 1 %; over several rows: quantile(sketch_merge(measure), 0.95).'
+        'Nearest-rank quantile of a percentile measure, within 1 %; of several rows: quantile(sketch_merge(measure), 0.95).'
     """,
 )
 
