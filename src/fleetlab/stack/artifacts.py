@@ -1,15 +1,15 @@
-"""The Java servers: fetched once from Maven Central into a cache, checked against sizes and checksums kept in the source.
+"""The Java servers: fetched once from Maven Central into a cache, checked against checksums kept in the source.
 
-`artifacts.lock.json` lists each file with its SHA-256, so nothing is resolved at run time and a changed file is noticed.
-Afterwards everything works offline.
+`artifacts.lock.json` lists every file of the dependency tree that Maven resolves, with its SHA-256: nothing is resolved
+at run time, and an altered file is noticed. Afterwards everything works offline.
 """
 
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +27,7 @@ from fleetlab.stack.progress import StackProgress
 _MARK = ".complete"
 _PARALLEL_DOWNLOADS = 6
 _TIMEOUT_S = 60
+_LOCK_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,29 @@ def is_cached(bundle: Bundle, cache_folder: Path) -> bool:
         return False
 
 
-def ensure(bundle: Bundle, cache_folder: Path, progress: StackProgress, download: Downloader | None = None) -> Path:
+def ensure(
+    bundle: Bundle,
+    cache_folder: Path,
+    progress: StackProgress,
+    *,
+    check: Callable[[], None] = lambda: None,
+    download: Downloader | None = None,
+) -> Path:
     """The bundle's folder in the cache, fetched first if it is not there. Blocks for the download.
 
-    Safe when several processes ask at once: one fetches, the others wait. Raises `Transient` if the network fails,
-    `Terminal` if a file has not the checksum it must have or the cache cannot be written.
+    Safe when several processes ask at once: one fetches, the others wait. `check` is called often and may raise to give
+    up. Raises `Transient` if the network fails, `Terminal` if a file has not the checksum it must have or the cache
+    cannot be written.
     """
     target = cache_folder / bundle.folder
     if is_cached(bundle, cache_folder):
         return target
     try:
         cache_folder.mkdir(parents=True, exist_ok=True)
-        with _exclusive(cache_folder / f"{bundle.folder}.lock"):
+        with _exclusive(cache_folder / f"{bundle.folder}.lock", check):
             if not is_cached(bundle, cache_folder):
                 with tempfile.TemporaryDirectory(prefix=f".{bundle.folder}-", dir=cache_folder) as scratch:
-                    made = _fetch(bundle, Path(scratch), progress, download or _download)
+                    made = _fetch(bundle, Path(scratch), progress, check, download or _download)
                     shutil.rmtree(target, ignore_errors=True)
                     made.rename(target)
     except OSError as error:
@@ -117,7 +126,9 @@ def ensure(bundle: Bundle, cache_folder: Path, progress: StackProgress, download
     return target
 
 
-def _fetch(bundle: Bundle, scratch: Path, progress: StackProgress, download: Downloader) -> Path:
+def _fetch(
+    bundle: Bundle, scratch: Path, progress: StackProgress, check: Callable[[], None], download: Downloader
+) -> Path:
     downloads, made = scratch / "downloads", scratch / "made"
     downloads.mkdir()
     made.mkdir()
@@ -125,7 +136,12 @@ def _fetch(bundle: Bundle, scratch: Path, progress: StackProgress, download: Dow
         progress.download(bundle.folder, bundle.size) as advance,
         ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool,
     ):
-        paths = list(pool.map(lambda artifact: _verified(artifact, downloads, advance, download), bundle.files))
+
+        def count(size: int) -> None:
+            check()
+            advance(size)
+
+        paths = list(pool.map(lambda artifact: _verified(artifact, downloads, count, download), bundle.files))
     if bundle.files[0].packaging == "zip":
         with zipfile.ZipFile(paths[0]) as archive:
             archive.extractall(made)
@@ -148,7 +164,7 @@ def _verified(artifact: Artifact, folder: Path, advance: Callable[[int], None], 
     if found != artifact.sha256:
         raise Terminal(
             f"{artifact.filename} has SHA-256 {found} where {artifact.sha256} is required; "
-            "the download was altered or broken: try again, and if it stays so, check the repository or proxy in between"
+            "the download was altered or broken: try again, and if it stays so, look at the proxy in between"
         )
     return path
 
@@ -186,14 +202,20 @@ def _download(artifact: Artifact, folder: Path, advance: Callable[[int], None]) 
                 return fetch()
     except (requests.RequestException, RuntimeError) as error:
         raise Transient(
-            f"{artifact.filename} could not be fetched ({type(error).__name__}); check the network or proxy and try again"
+            f"{artifact.filename} could not be fetched ({type(error).__name__}); "
+            "check the network or proxy and try again"
         ) from error
     raise AssertionError("Retrying neither returned nor raised")
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(str(os.getpid()))
+def _exclusive(path: Path, check: Callable[[], None]) -> Iterator[None]:
+    with path.open("a", encoding="ascii") as lock:
+        while True:
+            check()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_LOCK_POLL_S)
         yield

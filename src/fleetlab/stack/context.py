@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetgauge.errors import Terminal
+from fleetlab.stack import artifacts
 from fleetlab.stack.layout import Layout
 from fleetlab.stack.processes import Processes
 from fleetlab.stack.progress import StackProgress
@@ -23,6 +24,11 @@ class Context:
     secrets: "Secrets"
     ports: dict[str, int]
     project: Path
+
+    def fetch(self, bundle: artifacts.Bundle) -> Path:
+        """The bundle's folder, which the servers' account can reach; fetched into the cache first if need be."""
+        folder = artifacts.ensure(bundle, self.cache, self.progress, check=self.processes.check_cancelled)
+        return self.layout.reachable_program(folder)
 
     def log(self, name: str) -> Path:
         """Where the process called `name` prints."""

@@ -1,14 +1,13 @@
 """One Elasticsearch node, of the newest version that the JDK runs."""
 
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
+from urllib.error import URLError
 
 from fleetlab.stack import artifacts
 from fleetlab.stack.context import Context
 from fleetlab.stack.java import Jdk
-from fleetlab.stack.ports import LOOPBACK
+from fleetlab.stack.ports import LOOPBACK, get
 from fleetlab.stack.state import ElasticsearchState, Endpoint
 
 NAME = "elasticsearch"
@@ -28,10 +27,10 @@ logger.deprecation.level = error
 """
 
 
-def start(context: Context, jdk: Jdk) -> ElasticsearchState:
+def start(context: Context, jdk: Jdk) -> None:
     """Start the node; blocks until its cluster answers. Raises `Terminal`."""
     bundle = artifacts.bundles()[jdk.elasticsearch]
-    tree = context.layout.reachable_program(artifacts.ensure(bundle, context.cache, context.progress))
+    tree = context.fetch(bundle)
     folder = context.layout.server_folder(NAME)
     configuration = _configure(context, tree, folder)
     environment = {
@@ -51,9 +50,14 @@ def start(context: Context, jdk: Jdk) -> ElasticsearchState:
         environment=environment,
         folder=folder,
     )
-    endpoint = Endpoint(LOOPBACK, context.ports["elasticsearch"])
+    endpoint = state(context, jdk).endpoint
     context.processes.wait_ready(NAME, lambda: _answers(endpoint), log=log, timeout_s=_START_S)
-    return ElasticsearchState(endpoint, bundle.version)
+
+
+def state(context: Context, jdk: Jdk) -> ElasticsearchState:
+    """How to reach the node."""
+    endpoint = Endpoint(LOOPBACK, context.ports["elasticsearch"])
+    return ElasticsearchState(endpoint, artifacts.bundles()[jdk.elasticsearch].version)
 
 
 def _configure(context: Context, tree: Path, folder: Path) -> Path:
@@ -88,7 +92,7 @@ def _configure(context: Context, tree: Path, folder: Path) -> Path:
 
 def _answers(endpoint: Endpoint) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{endpoint}/_cluster/health", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        get(f"http://{endpoint}/_cluster/health")
+    except (URLError, OSError):
         return False
+    return True

@@ -28,10 +28,10 @@ logger.server.level = info
 """
 
 
-def start(context: Context, jdk: Jdk) -> KafkaState:
+def start(context: Context, jdk: Jdk) -> None:
     """Start the broker, formatting its storage the first time; blocks until it listens. Raises `Terminal`."""
     bundle = artifacts.bundles()["kafka"]
-    jars = context.layout.reachable_program(artifacts.ensure(bundle, context.cache, context.progress))
+    jars = context.fetch(bundle)
     folder = context.layout.server_folder(NAME)
     settings, logging, logs = folder / "server.properties", folder / "log4j2.properties", folder / "logs"
     settings.write_text(_properties(context, logs), encoding="utf-8")
@@ -52,7 +52,11 @@ def start(context: Context, jdk: Jdk) -> KafkaState:
         environment=_environment(folder),
     )
     context.processes.wait_ready(NAME, lambda: is_open(context.ports["kafka"]), log=log, timeout_s=_START_S)
-    return KafkaState(Endpoint(LOOPBACK, context.ports["kafka"]), bundle.version)
+
+
+def state(context: Context) -> KafkaState:
+    """How to reach the broker."""
+    return KafkaState(Endpoint(LOOPBACK, context.ports["kafka"]), artifacts.bundles()["kafka"].version)
 
 
 def _java(jdk: Jdk, jars: Path, folder: Path, logging: Path) -> list[str | Path]:

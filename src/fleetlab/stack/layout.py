@@ -34,7 +34,10 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of one stack. `base` is the home, or a folder below /var/tmp if the servers' account cannot enter the home."""
+    """The folders of one stack.
+
+    `base` is the home, or a folder below /var/tmp if the servers' account cannot enter the home.
+    """
 
     home: Path
     base: Path
@@ -123,7 +126,8 @@ def prepare(home: Path) -> Layout:
             folder.chmod(0o755)
     except OSError as error:
         raise Terminal(
-            f"the folder {home} cannot be used ({error.strerror or error}); make it writable or choose another with --home"
+            f"the folder {home} cannot be used ({error.strerror or error}); "
+            "make it writable or choose another with --home"
         ) from error
     return layout
 

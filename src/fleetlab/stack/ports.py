@@ -2,6 +2,7 @@
 
 import random
 import socket
+import urllib.request
 from collections.abc import Mapping
 
 from fleetgauge.errors import Terminal
@@ -30,8 +31,16 @@ def is_open(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
+def get(url: str) -> bytes:
+    """The body of a loopback URL, past any proxy. Raises `urllib.error.URLError`, also for a status that is an error."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as response:
+        body: bytes = response.read()
+    return body
+
+
 def choose(names: list[str], *, asked: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
-    """One free port for each name: the one `asked` for, else the one it had `before` if that is free, else a random one.
+    """A free port for each name: the one `asked` for, else the one it had `before` if that is free, else a random one.
 
     Raises `Terminal` when an asked port is in use.
     """

@@ -1,8 +1,8 @@
 """Starting servers so that they can always be found and stopped again, also by another process after a crash.
 
-A server writes its own pid file before it becomes the server: between fork and exec there is no moment at which it runs
-unrecorded. It is in a session of its own, so that Ctrl-C on the terminal reaches only the command that started it, and it
-carries the stack's home in its environment, so that even its children without a pid file are found.
+A server writes its own pid file before it becomes the server: there is no moment at which it runs unrecorded. It is in a
+session of its own, so that Ctrl-C on the terminal reaches only the command that started it, and it carries the stack's
+home in its environment, so that even its children without a pid file are found.
 """
 
 import contextlib
@@ -53,7 +53,10 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> int:
-        """Start `command` in the background, its output appended to `log`; returns the pid. Raises `Cancelled`, `Terminal`."""
+        """Start `command` in the background, its output appended to `log`; returns the pid.
+
+        Raises `Cancelled` after `cancel()`, `Terminal` if the system refuses.
+        """
         self._folder.mkdir(exist_ok=True)
         full = {**(os.environ if environment is None else environment), OWNER_VARIABLE: self._home}
         with self._spawning, log.open("ab") as output, self._pid_file(name).open("wb") as pid_file:
@@ -101,7 +104,9 @@ class Processes:
         if child.returncode != 0:
             raise failure(name, f"ended with exit code {child.returncode}", log)
 
-    def wait_ready(self, name: str, ready: Callable[[], bool], *, log: Path, timeout_s: float) -> None:
+    def wait_ready(
+        self, name: str, ready: Callable[[], bool], *, log: Path, timeout_s: float, poll_s: float = _POLL_S
+    ) -> None:
         """Block until `ready()`, for a process that this object spawned.
 
         Raises `Terminal` with the log's last lines if the process ends first or time runs out.
@@ -114,7 +119,7 @@ class Processes:
                 raise failure(name, "ended while starting", log)
             if time.monotonic() > deadline:
                 raise failure(name, f"was not ready within {timeout_s:.0f} s", log)
-            time.sleep(_POLL_S)
+            time.sleep(poll_s)
 
     def cancel(self) -> None:
         """From now on `spawn` and the waits raise `Cancelled`; returns when no spawn is half-way."""
@@ -131,7 +136,7 @@ class Processes:
         return sorted(path.stem for path in self._folder.glob("*.pid"))
 
     def pid(self, name: str) -> int | None:
-        """The pid of the living process called `name`, else None. A pid that the system has given to another does not count."""
+        """The pid of the living process called `name`, else None; a pid that now belongs to another does not count."""
         process = self._process(name)
         return None if process is None else process.pid
 
@@ -209,7 +214,7 @@ class Processes:
         deadline = time.monotonic() + _EMPTY_FILE_WAIT_S
         while time.monotonic() < deadline:
             try:
-                # A command that could not be forked leaves an empty file for good; only a fresh one is worth waiting for.
+                # A command that could not be forked leaves its file empty; only a fresh one is worth waiting for.
                 if path.stat().st_size or time.time() - path.stat().st_mtime > _EMPTY_FILE_WAIT_S:
                     return
             except OSError:

@@ -45,7 +45,7 @@ PORT_NAMES = tuple(name for names in _PORTS.values() for name in names)
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service as it is now. `memory_bytes` is the proportional set size where the system tells it, else resident."""
+    """One service as it is now. `memory_bytes`: proportional set size where the system tells it, else unique."""
 
     service: Service
     running: bool
@@ -57,7 +57,7 @@ class ServiceStatus:
 class Stack:
     """One set of servers, with all it keeps below `home`.
 
-    Safe against itself: a lock lets one process at a time start or stop, and each start first removes what a crash left.
+    A lock lets one process at a time start or stop it, and each start first removes what a crash left.
     """
 
     def __init__(self, home: Path | None = None, *, cache: Path | None = None, project: Path | None = None) -> None:
@@ -76,7 +76,7 @@ class Stack:
         guard: bool = False,
         wipe_on_guard: bool = False,
     ) -> StackState:
-        """Start these services and what they need; those that are up already stay as they are. Blocks until all are ready.
+        """Start these services and what they need, and block until all are ready; what is up already stays as it is.
 
         With `guard` they are stopped when this process ends, however it ends (`wipe_on_guard`: deleted too).
         If the start fails or is interrupted, what this call started is stopped again.
@@ -99,20 +99,27 @@ class Stack:
                 return before
             self._check_disk(places)
             found = self._jdk(before, missing, jdk)
-            transient_guard = Guard.start(self.home, wipe=False, keep=keep) if self._guard is None else None
+            started, config = time.monotonic(), Path(before.config)
+            # Until all is up, even `kill -9` of this process must not leave a half-started stack behind.
+            watch = Guard.start(self.home, wipe=False, keep=keep) if self._guard is None else None
             try:
-                context = self._context(places, processes, progress, asked_ports or {}, before, missing)
-                after = self._start(context, found, before, missing)
-                state.write_config(Path(after.config), after, self._project)
+                context = self._context(places, processes, progress, asked_ports or {}, missing)
+                after = self._planned(context, found, before, missing)
+                state.write_config(config, after, self._project)  # Airflow's first task may want it
+                self._start(context, found, missing, config)
                 state.save(places.run, after)
                 if guard and self._guard is None:
                     self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
             except BaseException:
                 self._stop_all_but(keep, processes)
+                if keep:
+                    state.write_config(config, before, self._project)
+                else:
+                    state.remove(places.run)
+                self._release(watch)  # not reached if the stopping is interrupted too: then the watchdog does it
                 raise
-            finally:
-                if transient_guard is not None:
-                    transient_guard.release()
+            self._release(watch)
+            progress.note(f"the stack is up ({time.monotonic() - started:.1f} s)")
             return after
 
     def down(self, *, wipe: bool = False) -> None:
@@ -155,53 +162,59 @@ class Stack:
 
     # --- starting
 
-    def _start(self, context: Context, jdk: Jdk | None, before: StackState, missing: frozenset[Service]) -> StackState:
-        started = time.monotonic()
+    def _start(self, context: Context, jdk: Jdk | None, missing: frozenset[Service], config: Path) -> None:
+        """Start what is missing, side by side; Airflow as soon as its database is there."""
+        jobs: dict[str, Future[None]] = {}
 
-        def timed(title: str, action: Callable[[], object]) -> object:
-            begun = time.monotonic()
-            result = action()
-            context.progress.note(f"{title} is ready ({time.monotonic() - begun:.1f} s)")
-            return result
+        def job(title: str, action: Callable[[], None], after: Future[None] | None = None) -> None:
+            def timed() -> None:
+                if after is not None:
+                    after.result()
+                begun = time.monotonic()
+                action()
+                context.progress.note(f"{title} is ready ({time.monotonic() - begun:.1f} s)")
+
+            jobs[title] = pool.submit(timed)
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            jobs: dict[str, Future[object]] = {}
-
-            def submit(title: str, action: Callable[[], object]) -> None:
-                jobs[title] = pool.submit(timed, title, action)
-
             if "postgres" in missing:
-                submit("postgres metrics", lambda: postgres.start_metrics(context))
-                submit("postgres primary and replica", lambda: postgres.start_production(context))
-            if jdk is not None and "elasticsearch" in missing:
-                submit("elasticsearch", lambda: elasticsearch.start(context, jdk))
-            if jdk is not None and "kafka" in missing:
-                submit("kafka", lambda: kafka.start(context, jdk))
+                job("metrics database", lambda: postgres.start_metrics(context))
+                job("production primary and replica", lambda: postgres.start_production(context))
             if "airflow" in missing:
-                database = jobs.get("postgres metrics")
-
-                def after_database() -> object:
-                    if database is not None:
-                        database.result()
-                    return airflow.start(context)
-
-                submit("airflow", after_database)
+                job("airflow", lambda: airflow.start(context, config), after=jobs.get("metrics database"))
+            if jdk is not None and "elasticsearch" in missing:
+                job("elasticsearch", lambda: elasticsearch.start(context, jdk))
+            if jdk is not None and "kafka" in missing:
+                job("kafka", lambda: kafka.start(context, jdk))
             try:
                 done, _ = wait(jobs.values(), return_when=FIRST_EXCEPTION)
-                errors = [error for job in done if (error := job.exception()) is not None]
+                errors = [error for one in done if (error := one.exception()) is not None]
                 if errors:
                     raise next((e for e in errors if not isinstance(e, Cancelled)), errors[0])
             except BaseException:
                 context.processes.cancel()  # the other starts give up at their next look
                 raise
-        context.progress.note(f"the stack is up ({time.monotonic() - started:.1f} s)")
+
+    @staticmethod
+    def _release(watch: Guard | None) -> None:
+        if watch is not None:
+            watch.release()
+
+    @staticmethod
+    def _planned(context: Context, jdk: Jdk | None, before: StackState, missing: frozenset[Service]) -> StackState:
+        """The state as it will be when all that is missing has started."""
         after = before
-        if jdk is not None:
-            after = replace(after, java=JavaState(str(jdk.home), jdk.version))
         if "postgres" in missing:
             after = replace(after, postgres=postgres.state(context))
-        parts: dict[str, Any] = {n: jobs[n].result() for n in ("kafka", "elasticsearch", "airflow") if n in missing}
-        return replace(after, **parts)
+        if "airflow" in missing:
+            after = replace(after, airflow=airflow.state(context))
+        if jdk is not None:
+            after = replace(after, java=JavaState(str(jdk.home), jdk.version))
+            if "kafka" in missing:
+                after = replace(after, kafka=kafka.state(context))
+            if "elasticsearch" in missing:
+                after = replace(after, elasticsearch=elasticsearch.state(context, jdk))
+        return after
 
     def _context(
         self,
@@ -209,14 +222,12 @@ class Stack:
         processes: Processes,
         progress: StackProgress,
         asked: Mapping[str, int],
-        before: StackState,
         missing: frozenset[Service],
     ) -> Context:
         path = places.run / "ports.json"
         remembered: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        kept = {n: remembered[n] for s in before.services for n in _PORTS[s] if n in remembered}
         names = [name for service in SERVICES if service in missing for name in _PORTS[service]]
-        chosen = {**remembered, **kept, **ports.choose(names, asked=asked, before=remembered)}
+        chosen = {**remembered, **ports.choose(names, asked=asked, before=remembered)}
         state.write_private(path, json.dumps(chosen, indent=2))
         secrets = Secrets(places.run, (*postgres.LOGINS, *airflow.SECRETS))
         return Context(places, processes, self._cache, progress, secrets, chosen, self._project)
@@ -261,7 +272,8 @@ class Stack:
         alive = {s for s in saved.services if all(processes.pid(name) is not None for name in _PROCESSES[s])}
         if "postgres" not in alive:
             alive.discard("airflow")
-        return replace(saved, **dict.fromkeys(saved.services - alive))
+        gone: dict[str, Any] = {service: None for service in saved.services if service not in alive}
+        return replace(saved, **gone)
 
     @staticmethod
     def _stop_all_but(keep: Collection[str], processes: Processes) -> None:
