@@ -1,0 +1,42 @@
+"""What the tests of the boards run on."""
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fleetgauge.commands.pages import Page, Span
+from fleetgauge.commands.store import FoldSource
+from fleetgauge.progress.offsets import GroupProgress, PartitionProgress
+from fleetlab.simulator import Timeline
+
+SOURCE = FoldSource("device-commands", "boards", "device-commands")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled metrics database."""
+
+    grafana_url: str
+    now: datetime
+    """Where the company's history ends: some rides are under way then."""
+
+
+class Documents:
+    """The company's command events as if read from Elasticsearch; that path is tested elsewhere."""
+
+    def __init__(self, plan: Timeline) -> None:
+        self.partitions: dict[int, list[dict[str, Any]]] = {}
+        for records in plan.backlog():
+            for one in records:
+                if one.topic == SOURCE.topic and not one.fault and one.value is not None:
+                    self.partitions.setdefault(one.partition, []).append(json.loads(one.value))
+
+    def pages(self, index: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
+        for partition, found in sorted(self.partitions.items()):
+            yield Page(found, partition, len(found) - 1)
+
+    def progress(self, now: datetime) -> GroupProgress:
+        done = tuple(PartitionProgress(p, 0, len(f), len(f), None) for p, f in sorted(self.partitions.items()))
+        return GroupProgress(SOURCE.topic, SOURCE.group, "boards", now, done)

@@ -1,0 +1,83 @@
+"""A metrics database that the real rollup has filled: rentals read from the replica, commands folded from events."""
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from board_world import SOURCE, Documents, Filled
+from pydantic import SecretStr
+
+from fleetgauge.commands.fold import fold_documents
+from fleetgauge.commands.store import open_store
+from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup.migrate import migrate
+from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
+from fleetlab.simulator import Heartbeat, Scale, Timeline, operations
+from fleetlab.stack import PostgresState
+
+ROOT = Path(__file__).parents[3]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: PostgresState) -> Iterator[Filled]:
+    """Four days of a small company, rolled up at all grains; databases of this module's own."""
+    name = f"boards_{uuid4().hex[:12]}"
+    now = datetime.now(UTC).replace(microsecond=0)
+    plan = Timeline.ending(Scale(vehicles=150, days=4, rate=12, live_seconds=0), now)
+    try:
+        with psycopg.connect(postgres.primary_admin_url, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} OWNER scooter_app")
+        with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+        with psycopg.connect(postgres.url("primary", "postgres", name), autocommit=True) as admin:
+            admin.execute("ALTER SCHEMA public OWNER TO scooter_app")
+        app_url = postgres.url("primary", "scooter_app", name)
+        operations.create_schema(operations.app_engine(app_url))
+        operations.run_source_sql(postgres.url("primary", "postgres", name), ROOT / "sql" / "source")
+        operations.copy_history(app_url, plan)
+        replica = postgres.url("replica", "fleetgauge_reader", name) + "?target_session_attrs=standby"
+        settings = Settings(
+            content=ROOT,
+            metrics=MetricsSettings(
+                url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
+                owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
+            ),
+            sources={"operations": SourceSettings(url=SecretStr(replica))},
+        )
+        definitions = load_definitions(ROOT)
+        migrate(settings, definitions)
+        documents = Documents(plan)
+        with open_store(settings.metrics, SOURCE) as store:
+            watermark = fold_documents(store, documents, documents.progress(now), SOURCE).watermark
+        with Heartbeat(app_url, every_s=0.2):
+            _wait_for_heartbeat(postgres.url("replica", "postgres", name))
+            for source in ("operations", "commands"):
+                chosen = [one for one in definitions.values() if one.source == source]
+                raise_failures(
+                    run_metrics(settings, chosen, "minute", watermark=watermark if source == "commands" else None)
+                )
+        yield Filled(postgres.url("metrics", "grafana", name), now)
+    finally:
+        for url in (postgres.metrics_admin_url, postgres.primary_admin_url):
+            with psycopg.connect(url, autocommit=True) as admin:
+                admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _wait_for_heartbeat(replica_url: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with psycopg.connect(replica_url, autocommit=True) as connection:
+                if connection.execute("SELECT 1 FROM fleetgauge_heartbeat").fetchone():
+                    return
+        except psycopg.Error:
+            pass  # the replica has not replayed the new database yet
+        time.sleep(0.1)
+    raise TimeoutError("the heartbeat did not reach the replica within 30 s")

@@ -1,0 +1,145 @@
+"""Every query of the boards, as the login of Grafana, on data that the real rollup made."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from board_world import Filled
+from dashboards.queries import BoardQuery, board_queries, panel_queries
+
+ROOT = Path(__file__).parents[3]
+BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "dashboards" / "generated").glob("*.json")}
+RANGES = {"minute": timedelta(hours=12), "hour": timedelta(days=3), "day": timedelta(days=180)}
+SLOWEST_S = 2.0
+
+
+@pytest.fixture(params=sorted(BOARDS))
+def board(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = BOARDS[request.param]
+    return found
+
+
+@pytest.fixture
+def grafana(filled: Filled) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(filled.grafana_url, autocommit=True) as connection:
+        yield connection
+
+
+def run(connection: psycopg.Connection, query: BoardQuery) -> tuple[list[str], list[tuple[Any, ...]]]:
+    try:
+        cursor = connection.execute(query.sql)
+    except psycopg.Error as error:
+        pytest.fail(f"{query.kind} {query.name!r} of {query.board}: {error}\n{query.sql}")
+    return [column.name for column in cursor.description or []], cursor.fetchall()
+
+
+@pytest.mark.parametrize("grain", RANGES)
+def test_every_panel_shows_data(board: dict[str, Any], grain: str, grafana: psycopg.Connection, filled: Filled) -> None:
+    shown: dict[str, bool] = defaultdict(bool)
+    for query in panel_queries(board, {"grain": grain}, filled.now - RANGES[grain], filled.now):
+        began = time.monotonic()
+        names, rows = run(grafana, query)
+        assert time.monotonic() - began < SLOWEST_S, f"{query.name} at {grain} is slow"
+        values = [value for row in rows for value in row if value is not None and not isinstance(value, str | datetime)]
+        shown[query.name] |= bool(values)
+        if query.format == "time_series":
+            times = [row[0] for row in rows]
+            assert times == sorted(times), query.name
+            keys = [(row[0], row[1]) for row in rows] if "metric" in names else times
+            assert len(keys) == len(set(keys)), f"{query.name}: two values at one time"
+    empty = sorted(name for name, has in shown.items() if not has)
+    assert not empty, f"No data at {grain} grain: {empty}"
+
+
+@pytest.mark.parametrize("span", [timedelta(minutes=15), timedelta(days=3), timedelta(days=180)])
+def test_variables_and_shading(
+    board: dict[str, Any], span: timedelta, grafana: psycopg.Connection, filled: Filled
+) -> None:
+    grain = {15 * 60: "minute", 3 * 86400: "hour", 180 * 86400: "day"}[int(span.total_seconds())]
+    for query in board_queries(board, {"grain": grain}, filled.now - span, filled.now):
+        if query.kind == "panel":
+            continue
+        names, rows = run(grafana, query)
+        if query.name == "grain":
+            assert rows == [(grain,)]
+        elif query.kind == "variable":
+            assert rows, query.name
+            assert all(isinstance(value, str) and value for (value,) in rows), query.name
+        elif board["uid"] == "fleetgauge-service":  # rides are under way
+            assert names == ["time", "timeEnd", "text"]
+            assert rows
+            assert all(row[0] < row[1] <= filled.now for row in rows)
+
+
+@pytest.mark.parametrize("variable", ["zone", "vehicle_model", "command_type", "firmware", "carrier"])
+def test_one_chosen_value_narrows(variable: str, grafana: psycopg.Connection, filled: Filled) -> None:
+    """All = the sum over each value chosen alone, so the filters neither lose nor double rows."""
+    board = next(
+        b for b in BOARDS.values() if any(v["name"] == variable and v["multi"] for v in b["templating"]["list"])
+    )
+    since = filled.now - timedelta(days=10)
+    title = "Commands requested" if board["uid"] == "fleetgauge-commands" else "Rentals started"
+
+    def total(variables: dict[str, Any]) -> int:
+        queries = panel_queries(board, {"grain": "day", **variables}, since, filled.now)
+        _, rows = run(grafana, next(query for query in queries if query.name == title))
+        return int(sum(row[1] for row in rows))
+
+    everything = board_queries(board, {}, since, filled.now)
+    _, values = run(grafana, next(query for query in everything if query.name == variable))
+    assert len(values) > 1
+    assert total({}) == sum(total({variable: [value]}) for (value,) in values) > 0
+    assert total({variable: ["no such value", "o'neil"]}) == 0
+
+
+@pytest.mark.parametrize("title", ["Rentals started", "Revenue", "Commands requested", "Traffic cost"])
+def test_all_grains_tell_the_same(title: str, grafana: psycopg.Connection, filled: Filled) -> None:
+    local = filled.now.astimezone(ZoneInfo("Asia/Seoul"))
+    midnight = local.replace(hour=0, minute=0, second=0)
+    since, until = midnight - timedelta(days=2), midnight - timedelta(milliseconds=1)
+    totals = set()
+    for grain in RANGES:
+        for board in BOARDS.values():
+            for query in panel_queries(board, {"grain": grain}, since, until):
+                if query.name == title:
+                    _, rows = run(grafana, query)
+                    totals.add(sum(row[1] for row in rows))
+    assert len(totals) == 1, totals
+    assert totals.pop() > 0
+
+
+@pytest.mark.parametrize("grain", RANGES)
+def test_every_view_is_read_through_an_index(
+    board: dict[str, Any], grain: str, grafana: psycopg.Connection, filled: Filled
+) -> None:
+    """On tables this small a sequential scan is right; forbidden, none may be left, and each index is cut by time."""
+    grafana.execute("SET enable_seqscan = off")
+    for query in panel_queries(board, {"grain": grain}, filled.now - RANGES[grain], filled.now):
+        row = grafana.execute(f"EXPLAIN (FORMAT JSON) {query.sql}").fetchone()
+        assert row is not None
+        for node in _nodes(row[0][0]["Plan"]):
+            relation = node.get("Relation Name", "")
+            assert not (node["Node Type"] == "Seq Scan" and f"_{grain}__" in relation), (query.name, relation)
+            if node["Node Type"] in ("Index Scan", "Index Only Scan") and f"_{grain}__" in relation:
+                assert "window_start" in node.get("Index Cond", ""), (query.name, node)
+            if node["Node Type"] == "Bitmap Index Scan" and f"_{grain}__" in node["Index Name"]:
+                assert "window_start" in node["Index Cond"], (query.name, node)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
+
+
+@pytest.mark.parametrize("table", ["fleetgauge.command_attempt", "fleetgauge.tariff", "fleetgauge.ledger"])
+def test_grafana_reads_nothing_else(table: str, grafana: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        grafana.execute(f"SELECT 1 FROM {table}")
