@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fleetgauge.cli import consume
+from fleetgauge.cli import consume, lint, migrate, run
 from fleetgauge.errors import FleetgaugeError
 
 app = typer.Typer(
@@ -40,6 +40,9 @@ def root(
 
 # COMMANDS
 app.command("consume")(consume.consume)
+app.command("migrate")(migrate.migrate)
+app.command("run")(run.run)
+app.command("lint")(lint.lint)
 
 
 def main() -> None:
