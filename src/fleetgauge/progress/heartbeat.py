@@ -1,10 +1,10 @@
 """How far a Postgres snapshot can be trusted: the instant before which no unseen change can carry its time.
 
-A snapshot hides transactions that have not committed, and a standby shows neither them nor the primary's sessions. So the
-primary's own job writes, every few seconds, `fleetgauge_heartbeat(beat_at, oldest_xact_start)`: first the clock, then the least
-start of all open transactions, prepared ones included. Whatever a snapshot that shows a beat does not show was still running
-when that beat was taken, or began later: its time, taken from its own transaction or from a later clock, is not before
-`min(beat_at, oldest_xact_start)`.
+A snapshot hides transactions that have not committed, and a standby shows neither them nor the primary's sessions. So
+the primary's own job writes, every few seconds, `fleetgauge_heartbeat(beat_at, oldest_xact_start)`: first the clock,
+then the least start of all open transactions, prepared ones included. Whatever a snapshot that shows a beat does not
+show was still running when that beat was taken, or began later: its time, taken from its own transaction or from a
+later clock, is not before `min(beat_at, oldest_xact_start)`.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ def of_snapshot(
 ) -> Horizon | None:
     """The horizon of the transaction that is open on `connection`, by the heartbeat that its snapshot shows.
 
-    None while there is no beat to read yet. Without the table, the last replayed commit less the declared age of the oldest
-    transaction stands in for it. Raises `Terminal` when neither is there.
+    None while there is no beat to read yet. Without the table, the last replayed commit less the declared age of the
+    oldest transaction stands in for it. Raises `Terminal` when neither is there.
     """
     row = connection.execute(
         "SELECT to_regclass(%(t)s) IS NOT NULL, coalesce(has_table_privilege(to_regclass(%(t)s), 'SELECT'), false)",
@@ -54,7 +54,9 @@ def of_snapshot(
     aged = connection.execute(
         """
         SELECT seen - make_interval(secs => %s), seen
-        FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE statement_timestamp() END) AS t(seen)
+        FROM (
+            SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE statement_timestamp() END
+        ) AS t(seen)
         """,
         [max_transaction_age_s],
     ).fetchone()
@@ -64,9 +66,9 @@ def of_snapshot(
 def of_sessions(connection: psycopg.Connection[Any], ignored_prefix: str) -> Horizon:
     """The horizon of a snapshot that is taken on this server *after* the call, measured directly.
 
-    For a server that is written and read in one place. `connection` must be in autocommit: the sessions have to be looked at
-    before the snapshot, or a transaction that commits between the two would be missed. Sessions whose application name begins
-    with `ignored_prefix` do not count: they write nothing that is read here.
+    For a server that is written and read in one place. `connection` must be in autocommit: the sessions have to be
+    looked at before the snapshot, or a transaction that commits between the two would be missed. Sessions whose
+    application name begins with `ignored_prefix` do not count: they write nothing that is read here.
     """
     row = connection.execute(
         """

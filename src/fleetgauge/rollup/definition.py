@@ -121,7 +121,7 @@ class Extreme:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Percentile:
-    """A sketch of a column's distribution: `fleetgauge.quantile(measure, 0.95)` is within 1 % of the nearest-rank quantile."""
+    """A sketch of a distribution: `fleetgauge.quantile(measure, 0.95)` is within 1 % of the nearest-rank quantile."""
 
     agg: Literal["percentile"]
     of: Identifier
@@ -145,7 +145,7 @@ Measure = Annotated[Count | Sum | Extreme | Percentile | Ratio, Field(discrimina
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Dimension:
-    """A column of source.sql to group by. The first `limit` values seen are kept apart, all later ones become `other`."""
+    """A column of source.sql to group by. The first `limit` values seen are kept apart, later ones become `other`."""
 
     column: Identifier
     limit: Annotated[int, Field(strict=True, ge=1, le=100_000)]

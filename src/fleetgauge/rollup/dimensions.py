@@ -1,4 +1,5 @@
-"""Which dimension values are kept apart. A value is admitted when it is first seen, while there is room; the rest is `other`.
+"""Which dimension values are kept apart. A value is admitted when it is first seen, while there is room; the rest is
+`other`.
 
 The list only grows, and only until its limit, so a value's fate never changes within a version of a definition.
 """

@@ -1,8 +1,8 @@
 """One pass over one metric.
 
-Every step is one transaction in the metrics database. It takes the metric's lock *before* it reads the source, so that rows of
-an older snapshot can never replace those of a newer one, and it replaces rows and writes the ledger together. A step that is
-lost is done again; nothing is ever added to.
+Every step is one transaction in the metrics database. It takes the metric's lock *before* it reads the source, so that
+rows of an older snapshot can never replace those of a newer one, and it replaces rows and writes the ledger together.
+A step that is lost is done again; nothing is ever added to.
 """
 
 import time
@@ -38,13 +38,21 @@ MINUTE = timedelta(minutes=1)
 _ABOVE: dict[Grain, tuple[Grain, ...]] = {"minute": ("hour", "day"), "hour": ("day",), "day": ()}
 _SPAN_ABOVE = timedelta(days=31)
 
+# Estimates about rows of this very transaction are guesses: a loop of scans would be slow for many rows, a scan for a
+# few.
+_FOR_SPANS = "SELECT set_config('enable_nestloop', 'off', true)"
+_FOR_CELLS = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
+    " set_config('enable_mergejoin', 'off', true)"
+)
+
 
 @dataclass(frozen=True)
 class Options:
     """Sizes and patience; a test makes them small."""
 
     overlap: timedelta = timedelta(seconds=5)
-    """How far the cursor stays behind the horizon: a session shows its transaction's start a moment after it took the time."""
+    """How far the cursor stays behind the horizon: a session shows its transaction's start a moment after taking it."""
     windows: int = 1440
     """Minutes of the first chunk; it grows and shrinks by the rows that come."""
     cells: int = 2000
@@ -64,7 +72,8 @@ def connect_metrics(url: str, options: Options) -> psycopg.Connection[Row]:
     connection = psycopg.connect(url, autocommit=True, application_name=f"{APPLICATION}-writer", connect_timeout=10)
     connection.prepare_threshold = None
     connection.execute(
-        "SELECT set_config('lock_timeout', %s, false), set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false)",
+        "SELECT set_config('lock_timeout', %s, false), set_config('TimeZone', 'UTC', false),"
+        " set_config('jit', 'off', false)",
         [f"{options.lock_timeout_s * 1000:.0f}ms"],
     )
     return connection
@@ -168,7 +177,7 @@ class Pass:
         return horizon, begin, cells
 
     def _frontier(self, horizon: Horizon) -> datetime:
-        """Windows that end by it are computed as a whole, once; without a change column late facts would never come in."""
+        """Windows that end by it are computed as a whole, once; without a change column late facts never come in."""
         at = horizon.at if self._definition.change_time else horizon.at - self._definition.grace
         return at.astimezone(UTC).replace(second=0, microsecond=0)
 
@@ -195,6 +204,7 @@ class Pass:
             merged = self._stage(connection, ledger, rows)
             broken = self._broken(connection)
             windows = list(broken)
+            connection.execute(_FOR_SPANS)
             values: dict[str, Any] = {"begin": span[0], "end": span[1], "windows": windows}
             connection.execute(self._sql.clear_minutes(), values)
             written = connection.execute(self._sql.fill(merged)).rowcount
@@ -224,7 +234,7 @@ class Pass:
         self._spans(_join(sorted(whole)), horizon, forced=True)
 
     def _replace_cells(self, cells: list[Cell], horizon: Horizon) -> set[datetime]:
-        """Compute the cells anew; returns the windows of those that are part of `other`, which only a whole window can tell."""
+        """Compute the cells anew; returns the windows of those within `other`, which only a whole window can tell."""
         with self._step() as (connection, ledger):
             admission = Admission(self._definition, ledger.admitted())
             apart: list[Cell] = []
@@ -247,6 +257,7 @@ class Pass:
                     connection.execute("DELETE FROM touched WHERE window_start = ANY (%s)", [list(broken)])
                     ledger.block(broken)
                 self._count(cells=len(apart), restated=ledger.touched_closed())
+                connection.execute(_FOR_CELLS)
                 connection.execute(self._sql.clear_cells("minute"))
                 written = connection.execute(self._sql.fill(False)).rowcount
                 for grain in _ABOVE["minute"]:
@@ -282,6 +293,7 @@ class Pass:
             at = begin
             while at < end:
                 with self._step() as (connection, ledger):
+                    connection.execute(_FOR_SPANS)
                     span = ledger.widen((at, min(end, at + _SPAN_ABOVE)), grain)
                     written = self._rebuild(connection, ledger, grain, span)
                     written += self._rebuild_above(connection, ledger, grain, span)

@@ -70,7 +70,7 @@ class Ledger:
     def missing(self, end: datetime) -> list[Span]:
         """Minutes before `end` that were never computed, and blocked ones, which are tried again."""
         return self._spans(
-            f"SELECT tstzmultirange(tstzrange(NULL, %(end)s)) - done + {_BLOCKED} FROM fleetgauge.ledger"
+            f"SELECT tstzmultirange(tstzrange(NULL, %(end)s)) - done + {_BLOCKED} FROM fleetgauge.ledger"  # noqa: S608
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             end=end,
         )
@@ -78,7 +78,7 @@ class Ledger:
     def covers(self, span: Span) -> bool:
         """Whether all of `span` is done and none of it blocked."""
         row = self._run(
-            f"SELECT (done - {_BLOCKED}) @> tstzrange(%(begin)s, %(end)s) FROM fleetgauge.ledger"
+            f"SELECT (done - {_BLOCKED}) @> tstzrange(%(begin)s, %(end)s) FROM fleetgauge.ledger"  # noqa: S608
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             begin=span[0],
             end=span[1],
@@ -110,8 +110,9 @@ class Ledger:
         """Mark what of `span` lies before the frontier, save newly blocked windows (those done before stay done)."""
         self._run(
             "UPDATE fleetgauge.ledger SET done = done + (tstzmultirange(tstzrange(%(begin)s, greatest(%(begin)s,"
-            " least(%(end)s, %(frontier)s::timestamptz)))) - (SELECT coalesce(range_agg(tstzrange(w, w + interval '1 minute')),"
-            " '{}') FROM unnest(%(windows)s::timestamptz[]) AS w)), updated_at = clock_timestamp()"
+            " least(%(end)s, %(frontier)s::timestamptz))))"
+            " - (SELECT coalesce(range_agg(tstzrange(w, w + interval '1 minute')), '{}')"
+            " FROM unnest(%(windows)s::timestamptz[]) AS w)), updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             begin=span[0],
             end=span[1],
@@ -124,7 +125,8 @@ class Ledger:
         self._run(
             "UPDATE fleetgauge.ledger AS l SET done = l.done + fleetgauge.whole_windows("
             "m.done * tstzmultirange(tstzrange(%(begin)s, %(end)s)), l.grain, %(zone)s), updated_at = clock_timestamp()"
-            " FROM fleetgauge.ledger AS m WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s"
+            " FROM fleetgauge.ledger AS m"
+            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s"
             " AND m.metric = l.metric AND m.version = l.version AND m.grain = 'minute'",
             grain=grain,
             begin=span[0],
@@ -150,7 +152,8 @@ class Ledger:
     def admitted(self) -> list[tuple[str, str]]:
         """Dimension values that are kept apart: (dimension, value)."""
         return self._run(
-            "SELECT dimension, value FROM fleetgauge.dimension_value WHERE metric = %(metric)s AND version = %(version)s"
+            "SELECT dimension, value FROM fleetgauge.dimension_value"
+            " WHERE metric = %(metric)s AND version = %(version)s"
         ).fetchall()
 
     def admit(self, values: list[tuple[str, str]]) -> None:
@@ -172,7 +175,8 @@ class Ledger:
         """Forget the blocked windows of `span` that were computed without a fault."""
         self._run(
             "DELETE FROM fleetgauge.blocked WHERE metric = %(metric)s AND version = %(version)s"
-            " AND window_start >= %(begin)s AND window_start < %(end)s AND window_start <> ALL (%(windows)s::timestamptz[])",
+            " AND window_start >= %(begin)s AND window_start < %(end)s"
+            " AND window_start <> ALL (%(windows)s::timestamptz[])",
             begin=span[0],
             end=span[1],
             windows=except_windows,
@@ -181,7 +185,8 @@ class Ledger:
     def advance(self, cursor_at: datetime, beat_at: datetime, closed_until: datetime) -> None:
         """End of a pass: every change before `cursor_at` is applied, windows that end by `closed_until` close."""
         self._run(
-            "UPDATE fleetgauge.ledger SET cursor_at = greatest(cursor_at, %(cursor)s), beat_at = greatest(beat_at, %(beat)s),"
+            "UPDATE fleetgauge.ledger SET cursor_at = greatest(cursor_at, %(cursor)s),"
+            " beat_at = greatest(beat_at, %(beat)s),"
             " closed = closed + tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s, 'minute', 'UTC')))"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             cursor=cursor_at,
@@ -191,9 +196,9 @@ class Ledger:
         self.settle()
 
     def settle(self) -> None:
-        """Bring `closed` in line: never more than done, never a blocked minute, above only what consists of closed minutes."""
+        """Bring `closed` in line: never beyond done, no blocked minute, above only what consists of closed minutes."""
         self._run(
-            f"UPDATE fleetgauge.ledger SET closed = closed * done - {_BLOCKED}, updated_at = clock_timestamp()"
+            f"UPDATE fleetgauge.ledger SET closed = closed * done - {_BLOCKED}, updated_at = clock_timestamp()"  # noqa: S608
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
         )
         self._run(

@@ -41,7 +41,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load_definitions(content_root: Path) -> dict[str, Definition]:
-    """All metrics below `<content_root>/sql/metrics`, by name. Raises `DefinitionError` with every problem of every file."""
+    """All metrics below `<content_root>/sql/metrics`, by name. Raises `DefinitionError` with all problems of all files."""
     found: dict[str, Definition] = {}
     problems: list[str] = []
     folder = content_root / METRICS_FOLDER

@@ -1,4 +1,4 @@
-"""Bring the metrics database up to date: Alembic's part, then each metric's tables and views. Safe to run twice, and at once."""
+"""Bring the metrics database up to date: Alembic's part, then each metric's tables and views. Safe to repeat."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -35,7 +35,8 @@ class Migration:
 
 
 def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_run: bool = False) -> Migration:
-    """Create or update everything in the metrics database. Called by the CLI and the laboratory; blocks while another one runs.
+    """Create or update everything in the metrics database. Called by the CLI and the laboratory; blocks while another
+    one runs.
 
     Raises `Terminal` when `metrics.owner_url` is missing or may not do it, `Transient` when the server is away.
     """
@@ -146,8 +147,8 @@ def create(connection: psycopg.Connection, definition: Definition) -> list[str]:
 def publication(connection: psycopg.Connection, definition: Definition, *, replace: bool = True) -> str:
     """Point the views at this version, unless an older one is shown and this one is not filled yet.
 
-    Called by `migrate`, and by the pass that fills a new version, with `replace` false: that one may not drop what others
-    built upon a view, so new columns wait for `migrate`. Returns `current`, `published` or `waiting`.
+    Called by `migrate`, and by the pass that fills a new version, with `replace` false: that one may not drop what
+    others built upon a view, so new columns wait for `migrate`. Returns `current`, `published` or `waiting`.
     """
     row = connection.execute(
         """
@@ -218,5 +219,6 @@ def _apply(connection: psycopg.Connection, scripts: Mapping[str, str]) -> None:
             raise
         except psycopg.Error as error:
             raise Terminal(
-                f"sql/metrics/{metric}/views.sql failed: {error.diag.message_primary or error}; correct it and migrate again"
+                f"sql/metrics/{metric}/views.sql failed: {error.diag.message_primary or error}; "
+                "correct it and migrate again"
             ) from error

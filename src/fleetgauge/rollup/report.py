@@ -62,7 +62,7 @@ def severity(error: FleetgaugeError) -> Severity:
 
 
 def raise_failures(reports: Sequence[PassReport]) -> None:
-    """Raise one error for all metrics that failed or are blocked, of the gravest class among them; nothing if all is well."""
+    """Raise one error for all metrics that failed or are blocked, of the gravest class; nothing if all is well."""
     said: dict[Severity, list[str]] = {"stop": [], "terminal": [], "transient": []}
     for report in reports:
         if report.error is not None:

@@ -27,10 +27,10 @@ def run_metrics(
 ) -> list[PassReport]:
     """One pass over each metric, one after the other; blocks until all are through.
 
-    `minute` reads the sources, does all work that the ledger lists up to the source's horizon, recomputes `interval` ([begin,
-    end), aware) besides, and brings hours and days along. `hour` and `day` recompute their own interval from the grain below.
-    `watermark` (UTC): windows close by it where it is earlier than the source's own horizon. A metric that fails does not stop
-    the others: look at `PassReport.error` or call `report.raise_failures`.
+    `minute` reads the sources, does all work that the ledger lists up to the source's horizon, recomputes `interval`
+    ([begin, end), aware) besides, and brings hours and days along. `hour` and `day` recompute their own interval from
+    the grain below. `watermark` (UTC): windows close by it where it is earlier than the source's own horizon. A metric
+    that fails does not stop the others: look at `PassReport.error` or call `report.raise_failures`.
     """
     options = options or Options()
     sources: dict[str, PostgresSource] = {}

@@ -1,8 +1,8 @@
 """Quantile sketches: sparse counts of logarithmic buckets, mergeable and exact in count, within 1 % in value.
 
-DDSketch: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019,
-doi:10.14778/3352063.3352135. The pipeline's own sketches are made and read in SQL (migration 0001 and `source_sql`); this is
-their twin for analysts and tests, held equal by a test.
+DDSketch: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB
+2019, doi:10.14778/3352063.3352135. The pipeline's own sketches are made and read in SQL (migration 0001 and
+`source_sql`); this is their twin for analysts and tests, held equal by a test.
 """
 
 import math

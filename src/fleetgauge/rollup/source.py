@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 
 class Conflict(Transient):
-    """The source broke off: time-out, conflict with recovery, lost connection. A smaller piece of work may get through."""
+    """The source broke off: time-out, conflict with recovery, lost connection. A smaller piece may get through."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Source(Protocol):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """Open a guarded transaction. Blocks. Raises `Stop` on a server that may not be read, `Conflict` when it breaks off."""
+        """Open a guarded transaction; blocks. Raises `Stop` on a server not to be read, `Conflict` when it breaks off."""
         ...
 
     def close(self) -> None:
@@ -107,7 +107,8 @@ class PostgresSource:
     def _guard(self, connection: psycopg.Connection[Row]) -> None:
         """First statement of every transaction: a replica may have been promoted since the last one."""
         row = connection.execute(
-            "SELECT pg_is_in_recovery(), set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+            "SELECT pg_is_in_recovery(),"
+            " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
             " set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true)",
             [f"{self._settings.statement_timeout_s * 1000:.0f}ms", f"{LOCK_TIMEOUT_S * 1000:.0f}ms"],
         ).fetchone()
@@ -152,7 +153,7 @@ def translate(
     setting: str,
     remedy: str = "correct source.sql or the definition to what the database has now",
 ) -> FleetgaugeError:
-    """A database's error as one of ours. Retrying is decided by the class of SQLSTATE, or by the text where there is none."""
+    """A database's error as one of ours: by the class of its SQLSTATE, or by its text where it has none."""
     said = (error.diag.message_primary or str(error)).strip().splitlines()[0]
     state = error.sqlstate or ""
     if state == "42501":

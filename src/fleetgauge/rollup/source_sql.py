@@ -1,7 +1,7 @@
 """What is asked of a source: aggregates by minute and dimension, so that no raw row travels.
 
-Constants go in as literals escaped by psycopg, identifiers are quoted and come from a checked definition; source.sql is the
-team's own text and stands in parentheses.
+Constants go in as literals escaped by psycopg, identifiers are quoted and come from a checked definition; source.sql
+is the team's own text and stands in parentheses.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
 
 
 def touched(definition: Definition, cursor: datetime, open_from: datetime | None) -> sql.Composed:
-    """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on where it is given."""
+    """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given."""
     assert definition.change_time is not None
     part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {finite}")
     key = _comma(

@@ -1,7 +1,7 @@
 """The statements that replace rows of one metric's tables, written out once per definition.
 
-Two temporary tables carry a step's work: `staged` has new minute rows, `touched` the cells to replace (with the end of their
-window, for the grain above reads its rows from the grain below by it).
+Two temporary tables carry a step's work: `staged` has new minute rows, `touched` the cells to replace (with the end of
+their window, for the grain above reads its rows from the grain below by it).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BELOW: dict[Grain, Grain] = {"hour": "minute", "day": "hour"}
 
 @dataclass(frozen=True)
 class Statements:
-    """SQL of one definition's writing side. Named parameters: `begin`, `end` (instants), `windows` (array of instants)."""
+    """SQL of one definition's writing side. Parameters: `begin`, `end` (instants), `windows` (array of instants)."""
 
     definition: Definition
 
@@ -46,7 +46,7 @@ class Statements:
         return sql.SQL("COPY touched (grain, window_end, {}) FROM STDIN").format(_comma(self._keys))
 
     def broken(self, fail: bool) -> sql.Composed | None:
-        """Windows of `staged` that break a check, with the first check that each breaks; None if there are no checks."""
+        """Windows of `staged` that break a check, with one check that each breaks; None if there are no checks."""
         checks = self.definition.checks.fail if fail else self.definition.checks.warn
         if not checks:
             return None

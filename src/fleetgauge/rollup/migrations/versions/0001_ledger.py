@@ -7,8 +7,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Roles belong to the whole cluster and may be there from another database of it. The owner becomes a member of the writer,
-# which owns every metric table and view, so that a migration and a pass may both replace them.
+# Roles belong to the whole cluster and may be there from another database of it. The owner becomes a member of the
+# writer, which owns every metric table and view, so that a migration and a pass may both replace them.
 ROLES = """
 DO $$
 DECLARE
@@ -50,7 +50,10 @@ TABLES = (
         PRIMARY KEY (metric, version)
     )
     """,
-    "COMMENT ON TABLE fleetgauge.metric_version IS 'Versions of a definition that have tables; the last published one feeds the views.'",
+    """
+    COMMENT ON TABLE fleetgauge.metric_version IS
+        'Versions of a definition that have tables; the one published last feeds the views.'
+    """,
     """
     CREATE TABLE fleetgauge.ledger (
         metric text NOT NULL,
@@ -67,7 +70,8 @@ TABLES = (
     """,
     """
     COMMENT ON TABLE fleetgauge.ledger IS
-        'What is computed (done) and final (closed). On minute: every change of the source before cursor_at is in the tables.'
+        'What is computed (done) and final (closed). On minute: every change of the source before cursor_at is in the
+        tables.'
     """,
     """
     CREATE TABLE fleetgauge.blocked (
@@ -80,7 +84,10 @@ TABLES = (
         FOREIGN KEY (metric, version) REFERENCES fleetgauge.metric_version ON DELETE CASCADE
     )
     """,
-    "COMMENT ON TABLE fleetgauge.blocked IS 'Minutes whose new rows broke a check; they keep their old rows and are tried again.'",
+    """
+    COMMENT ON TABLE fleetgauge.blocked IS
+        'Minutes whose new rows broke a check; they keep their old rows and are tried again.'
+    """,
     """
     CREATE TABLE fleetgauge.dimension_value (
         metric text NOT NULL,
@@ -92,11 +99,14 @@ TABLES = (
         FOREIGN KEY (metric, version) REFERENCES fleetgauge.metric_version ON DELETE CASCADE
     )
     """,
-    "COMMENT ON TABLE fleetgauge.dimension_value IS 'Values kept apart, append-only; what is not here became `other` for good.'",
+    """
+    COMMENT ON TABLE fleetgauge.dimension_value IS
+        'Values kept apart, append-only; what is not here became `other` for good.'
+    """,
 )
 
-# Offsets of a zone change on whole seconds, and at most once in an hour. An hour is the interval between consecutive local
-# full hours or offset changes, so that a local day is a union of hours in every zone.
+# Offsets of a zone change on whole seconds, and at most once in an hour. An hour is the interval between consecutive
+# local full hours or offset changes, so that a local day is a union of hours in every zone.
 TIME = (
     """
     CREATE FUNCTION fleetgauge.utc_offset(at timestamptz, tz text) RETURNS interval
@@ -139,8 +149,8 @@ TIME = (
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN (
         SELECT CASE
-            WHEN fleetgauge.utc_offset(next_hour - interval '1 second', tz) = fleetgauge.utc_offset(at, tz) THEN next_hour
-            ELSE fleetgauge.offset_change(at, next_hour - interval '1 second', tz)
+            WHEN fleetgauge.utc_offset(next_hour - interval '1 second', tz) = fleetgauge.utc_offset(at, tz) THEN
+            next_hour ELSE fleetgauge.offset_change(at, next_hour - interval '1 second', tz)
         END
         FROM (
             SELECT at - ((at AT TIME ZONE tz) - date_trunc('hour', at AT TIME ZONE tz)) + interval '1 hour' AS next_hour
@@ -207,15 +217,17 @@ TIME = (
     END
     """,
     """
-    COMMENT ON FUNCTION fleetgauge.whole_windows IS 'The part of the spans that consists of complete windows; open ends stay open.'
+    COMMENT ON FUNCTION fleetgauge.whole_windows IS 'The part of the spans that consists of complete windows; open ends
+    stay open.'
     """,
 )
 
-# A sketch is {bucket, …, count, …}: its buckets by rising number, then their counts in the same order. DDSketch (Masson,
-# Rim, Lee 2019, doi:10.14778/3352063.3352135): x > 0 lies in bucket k = ceil(ln x / ln gamma) and is estimated as
-# 2 gamma^k / (gamma + 1), off by at most (gamma - 1) / (gamma + 1) = 0.0099, which leaves room below 1 % for the rounding
-# of logarithms. Stored bucket: 100000 + k, for negative values the same with a minus, for zero 0. PL/pgSQL, which every
-# Postgres has, since it starts faster than an SQL function and these run once a row. Twin: `fleetgauge.rollup.sketch`.
+# A sketch is {bucket, …, count, …}: its buckets by rising number, then their counts in the same order. DDSketch
+# (Masson, Rim, Lee 2019, doi:10.14778/3352063.3352135): x > 0 lies in bucket k = ceil(ln x / ln gamma) and is
+# estimated as 2 gamma^k / (gamma + 1), off by at most (gamma - 1) / (gamma + 1) = 0.0099, which leaves room below 1 %
+# for the rounding of logarithms. Stored bucket: 100000 + k, for negative values the same with a minus, for zero 0.
+# PL/pgSQL, which every Postgres has, since it starts faster than an SQL function and these run once a row. Twin:
+# `fleetgauge.rollup.sketch`.
 SKETCHES = (
     "CREATE DOMAIN fleetgauge.sketch AS bigint[]",
     """
@@ -278,7 +290,8 @@ SKETCHES = (
     """,
     """
     COMMENT ON FUNCTION fleetgauge.quantile IS
-        'Nearest-rank quantile of a percentile measure, within 1 %; of several rows: quantile(sketch_merge(measure), 0.95).'
+        'Nearest-rank quantile of a percentile measure, within 1 %; of several rows: quantile(sketch_merge(measure),
+        0.95).'
     """,
 )
 

@@ -1,0 +1,27 @@
+"""`fleetgauge lint`: check the definitions without any server."""
+
+from typing import Annotated
+
+import typer
+
+
+def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
+    """Check every metric definition; lists all problems at once and exits with 78 if there is one."""
+    from fleetgauge import settings
+    from fleetgauge.cli.output import print_json
+    from fleetgauge.rollup import DefinitionError, load_definitions
+
+    found: list[str] = []
+    problems: tuple[str, ...] = ()
+    try:
+        found = sorted(load_definitions(settings.load().content))
+    except DefinitionError as error:
+        problems = error.problems
+    if as_json:
+        print_json({"metrics": found, "problems": problems})
+    elif problems:
+        typer.echo("\n".join(problems))
+    else:
+        typer.echo(f"{len(found)} metrics, no problem: {', '.join(found)}")
+    if problems:
+        raise typer.Exit(DefinitionError.exit_code)

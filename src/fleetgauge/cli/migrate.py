@@ -1,0 +1,43 @@
+"""`fleetgauge migrate`: bring the metrics database up to date."""
+
+from typing import Annotated
+
+import typer
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Create or update ledger, functions, roles, metric tables and views. Safe to repeat."""
+    from fleetgauge import settings
+    from fleetgauge.cli.output import configure_logging, print_json
+    from fleetgauge.rollup import load_definitions
+    from fleetgauge.rollup.migrate import migrate as run
+
+    configure_logging()
+    loaded = settings.load()
+    done = run(loaded, load_definitions(loaded.content), dry_run=dry_run)
+    if as_json:
+        print_json(
+            {
+                "dry_run": dry_run,
+                "revisions": done.revisions,
+                "created": done.created,
+                "published": done.published,
+                "waiting": done.waiting,
+            }
+        )
+        return
+    for what, names in (
+        ("migrations", done.revisions),
+        ("new tables", done.created),
+        ("views of", done.published),
+        ("still shown in an older version until a minute run has filled the new one", done.waiting),
+    ):
+        if names:
+            typer.echo(f"{what}: {', '.join(names)}")
+    if done == type(done)():
+        typer.echo("nothing to do: the metrics database is up to date")
+    elif dry_run:
+        typer.echo("nothing was changed (--dry-run)")

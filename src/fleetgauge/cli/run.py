@@ -1,0 +1,96 @@
+"""`fleetgauge run`: one pass now, as Airflow does on schedule."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from fleetgauge.rollup import Definition, PassReport
+    from fleetgauge.settings import Settings
+
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+
+
+def run(
+    source: Annotated[str | None, typer.Option(help="All metrics that read this source.", show_default=False)] = None,
+    metric: Annotated[str | None, typer.Option(help="This metric alone.", show_default=False)] = None,
+    grain: Annotated[Literal["minute", "hour", "day"], typer.Option(help="Grain of the pass.")] = "minute",
+    begin: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", formats=_FORMATS, help="Recompute from here on (UTC unless it says).", show_default=False
+        ),
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=_FORMATS, help="… up to here, exclusive.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the ledger of the chosen metrics, run nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Do what is missing or changed; recompute the interval besides, if one is given."""
+    from fleetgauge import pipeline, settings
+    from fleetgauge.cli.output import configure_logging, print_json
+    from fleetgauge.errors import Terminal
+    from fleetgauge.rollup import load_definitions
+
+    configure_logging()
+    if (source is None) == (metric is None):
+        raise Terminal("say what to run: either --source NAME or --metric NAME")
+    if (begin is None) != (end is None):
+        raise Terminal("an interval has two ends: give both --from and --to")
+    interval = None if begin is None or end is None else (_utc(begin), _utc(end))
+    if interval is not None and interval[0] >= interval[1]:
+        raise Terminal("--from must be before --to")
+    loaded = settings.load()
+    definitions = load_definitions(loaded.content)
+    if metric is not None:
+        if metric not in definitions:
+            raise Terminal(f"metric {metric!r} is not defined (known: {', '.join(definitions)}); see sql/metrics")
+        source = definitions[metric].source
+    assert source is not None
+    if dry_run:
+        chosen = [d for d in definitions.values() if d.source == source and metric in (None, d.metric)]
+        _show(loaded, chosen, as_json=as_json)
+        return
+    reports = pipeline.run(loaded, source, grain, interval, None if metric is None else [metric])
+    if as_json:
+        print_json([r.to_dict() for r in reports])
+        return
+    for report in reports:
+        typer.echo(_line(report))
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _line(report: "PassReport") -> str:
+    if report.deferred:
+        return f"{report.metric}: deferred, {report.deferred}"
+    closed = report.closed_until.get(report.grain)
+    return (
+        f"{report.metric}: {report.windows} windows and {report.cells} touched cells computed, "
+        f"{report.rows} rows written, {report.seconds:.1f} s ({report.source_seconds:.1f} s on the source); "
+        f"{report.grain} final until {closed.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if closed
+        else f"{report.metric}: {report.windows} windows computed, none final yet"
+    )
+
+
+def _show(settings: "Settings", definitions: "list[Definition]", *, as_json: bool) -> None:
+    from fleetgauge.cli.output import print_json
+    from fleetgauge.rollup.inspect import standing
+
+    found = standing(settings, definitions)
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        typer.echo(
+            f"{one['metric']} (version {one['version']}): done until {one['done_until'] or 'never run'}, final until "
+            f"{one['closed_until'] or 'never'}, changes from {one['cursor_at'] or 'the start'}, "
+            f"{one['blocked']} blocked"
+        )
