@@ -1,4 +1,4 @@
-"""Checks of a metric's rows: comparisons of sums of measures and whole numbers, such as `completed + open <= started`."""
+"""Checks of a metric's rows: comparisons of measures and whole numbers, such as `completed + open <= started`."""
 
 import re
 from dataclasses import dataclass

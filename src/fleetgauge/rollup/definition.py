@@ -15,16 +15,17 @@ from zoneinfo import ZoneInfo
 from pydantic import (
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    PlainValidator,
     StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
     StringConstraints,
+    Tag,
     TypeAdapter,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
+from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.rollup.checks import Check, parse_check
 
@@ -43,7 +44,6 @@ Grain = Literal["minute", "hour", "day"]
 GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
 
 Identifier = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 _STRICT = ConfigDict(extra="forbid")
@@ -66,6 +66,17 @@ def _zone(value: object) -> object:
     return value
 
 
+def _scalar(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{value!r} is not a value; write a text, a number, true or false")
+    return value
+
+
+def _form(value: object) -> str:
+    return "list" if isinstance(value, list) else "comparison" if isinstance(value, dict | Comparison) else "value"
+
+
+Scalar = Annotated[bool | int | float | str, PlainValidator(_scalar, json_schema_input_type=bool | int | float | str)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
 
@@ -84,7 +95,15 @@ class Comparison:
     is_null: StrictBool | None = None
 
 
-Where = dict[Identifier, Scalar | Annotated[list[Scalar], Field(min_length=1)] | Comparison]
+Where = dict[
+    Identifier,
+    Annotated[
+        Annotated[Scalar, Tag("value")]
+        | Annotated[list[Scalar], Field(min_length=1), Tag("list")]
+        | Annotated[Comparison, Tag("comparison")],
+        Discriminator(_form),
+    ],
+]
 """Predicates on columns of source.sql, joined by AND: a value (equals), a list (one of) or a comparison."""
 
 
@@ -228,7 +247,7 @@ class Definition:
         """Short hash of whatever changes numbers; a definition with another one gets tables of its own."""
         shape = {
             "source": self.source,
-            "source_sql": " ".join(self.source_sql.split()),
+            "source_sql": _tokens(self.source_sql),
             "time_zone": self.time_zone,
             "event_time": self.event_time,
             "dimensions": {n: [d.column, d.limit] for n, d in self.dimensions.items()},
@@ -244,6 +263,12 @@ class Definition:
     def view(self, grain: Grain) -> str:
         """The view's stable name in schema `metrics`."""
         return f"{self.metric}_{grain}"
+
+
+def _tokens(text: str) -> str:
+    """SQL without comments and layout: a remark must not make a new version."""
+    marks = {"STRING": "'", "IDENTIFIER": '"'}
+    return " ".join(marks.get(t.token_type.name, "") + t.text for t in Postgres().tokenize(text))
 
 
 _MEASURE: TypeAdapter[StoredMeasure] = TypeAdapter(StoredMeasure)

@@ -41,7 +41,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load_definitions(content_root: Path) -> dict[str, Definition]:
-    """All metrics below `<content_root>/sql/metrics`, by name. Raises `DefinitionError` with all problems of all files."""
+    """All metrics below `<content_root>/sql/metrics`, by name. Raises `DefinitionError` with all problems."""
     found: dict[str, Definition] = {}
     problems: list[str] = []
     folder = content_root / METRICS_FOLDER
@@ -111,7 +111,7 @@ def source_problems(text: str) -> list[str]:
 
 def _say(error: Any) -> str:
     """Pydantic's report in a reader's words."""
-    where = ".".join(str(part) for part in error["loc"] if part not in _TAGS)
+    where = _place(error["loc"])
     kind, given = error["type"], error["input"]
     if kind == "union_tag_invalid":
         agg = str(given.get("agg")) if isinstance(given, dict) else str(given)
@@ -126,7 +126,9 @@ def _say(error: Any) -> str:
     elif kind in ("missing", "missing_argument"):
         what = "is missing"
     elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        what = "is not a known key"
+        key = str(error["loc"][-1])
+        where = where.removesuffix(key).removesuffix(".")
+        what = f"{key!r} is not a known key" + ("; in { } a text with a comma needs quotes" if given is None else "")
     elif kind == "string_pattern_mismatch":
         what = f"{given!r} is not an identifier: lower-case letters, digits and _, beginning with a letter, up to 48"
     else:
@@ -134,4 +136,11 @@ def _say(error: Any) -> str:
     return f"{where}: {what}" if where else what
 
 
-_TAGS = {"count", "sum", "min", "max", "percentile", "ratio", "[key]"}
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Pydantic's path without the names of the union members that it tried."""
+    parts = [str(part) for part in loc if part != "[key]"]
+    if parts[:1] == ["measures"]:
+        del parts[2:3]
+        if parts[2:3] == ["where"] and parts[4:5] and parts[4] in ("value", "list", "comparison"):
+            del parts[4]
+    return ".".join(parts)

@@ -48,7 +48,7 @@ class Source(Protocol):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """Open a guarded transaction; blocks. Raises `Stop` on a server not to be read, `Conflict` when it breaks off."""
+        """Open a guarded transaction; blocks. Raises `Stop` on a primary, `Conflict` when it breaks off."""
         ...
 
     def close(self) -> None:
