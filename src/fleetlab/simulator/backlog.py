@@ -43,25 +43,31 @@ def load_backlog(
     kafka_bootstrap: str,
     truth_path: Path,
     source_sql: Path = Path("sql/source"),
+    topic_prefix: str = "",
     progress: Progress = _silent,
 ) -> LoadSummary:
     """Create the operational database's tables and the topics, then write everything up to `plan.live_from`.
 
-    `primary_url` is the app's login (`scooter_app`), `dba_url` a superuser of the same database. Blocks for some
-    20 seconds at the default scale. Raises `Terminal` when the database already holds rentals, `Transient` when
-    a server is away.
+    `primary_url` is the app's login (`scooter_app`), `dba_url` a superuser of the same database. `topic_prefix` goes
+    before each topic's name on the wire, so that several companies can share a broker; the truth does without. Blocks
+    for some 20 seconds at the default scale. Raises `Terminal` when the database already holds rentals, `Transient`
+    when a server is away.
     """
     begun = time.monotonic()
     engine = operations.app_engine(primary_url)
     operations.create_schema(engine)
     engine.dispose()
     operations.run_source_sql(dba_url, source_sql)
-    create_topics(kafka_bootstrap)
+    create_topics(kafka_bootstrap, topic_prefix)
     progress("database", 0, 1)
     rows = operations.copy_history(primary_url, plan)
     progress("database", 1, 1)
     total = 0
-    with Ledger.create(truth_path, plan) as ledger, Publisher(kafka_bootstrap) as publisher, _no_collection():
+    with (
+        Ledger.create(truth_path, plan) as ledger,
+        Publisher(kafka_bootstrap, topic_prefix) as publisher,
+        _no_collection(),
+    ):
         ledger.done(a for a in plan.actions() if a.at_ms <= plan.live_ms)
         slices = plan.slices
         for number, records in enumerate(plan.backlog()):

@@ -73,7 +73,8 @@ _RAW = ("not_json", "truncated", "not_utf8", "empty", "tombstone")
 FAULTS = (*_EDITS, *_RAW)
 
 
-def _break(fault: str, record: Record, event_id: str, rng: random.Random) -> bytes | None:
+def damaged(fault: str, record: Record, event_id: str, rng: random.Random) -> bytes | None:
+    """A valid record's value, broken in one of the ways of `FAULTS`; None is a tombstone."""
     assert record.value is not None
     if fault == "tombstone":
         return None
@@ -105,7 +106,7 @@ def spoil(records: list[Record], rng: random.Random) -> list[Record]:
             record._replace(
                 append_ms=record.append_ms + 20,
                 event_id=event_id,
-                value=_break(fault, record, event_id, rng),
+                value=damaged(fault, record, event_id, rng),
                 fault=fault,
                 attempt=None,
             )

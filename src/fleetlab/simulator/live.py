@@ -38,6 +38,7 @@ def run_live(
     truth_path: Path,
     stop: threading.Event,
     clock: Clock | None = None,
+    topic_prefix: str = "",
     on_tick: Callable[[int, int], None] | None = None,
 ) -> LiveSummary:
     """Send every record and write every action when it is due; what is overdue already goes first, at once.
@@ -51,7 +52,7 @@ def run_live(
     engine = operations.app_engine(primary_url)
     sent = applied = 0
     try:
-        with Ledger(truth_path) as ledger, Publisher(kafka_bootstrap) as publisher:
+        with Ledger(truth_path) as ledger, Publisher(kafka_bootstrap, topic_prefix) as publisher:
             while not stop.is_set():
                 now_ms = int(clock.now().timestamp() * 1000)
                 due, sent = _due(records, sent, now_ms)

@@ -29,7 +29,7 @@ _Topic = ProduceRequest.TopicProduceData
 _Partition = _Topic.PartitionProduceData
 
 
-def create_topics(bootstrap: str) -> None:
+def create_topics(bootstrap: str, prefix: str = "") -> None:
     """Create the topics that are missing; they keep their records for ever. Raises `Transient` if Kafka is away."""
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -39,7 +39,11 @@ def create_topics(bootstrap: str) -> None:
         for name, partitions in TOPICS.items():
             try:
                 admin.create_topics(
-                    [NewTopic(name, partitions, 1, topic_configs={"retention.ms": "-1", "retention.bytes": "-1"})]
+                    [
+                        NewTopic(
+                            prefix + name, partitions, 1, topic_configs={"retention.ms": "-1", "retention.bytes": "-1"}
+                        )
+                    ]
                 )
             except TopicAlreadyExistsError:
                 continue
@@ -50,8 +54,9 @@ def create_topics(bootstrap: str) -> None:
 class Publisher:
     """Sends records with the append time as their timestamp, waiting for every acknowledgement. Not thread-safe."""
 
-    def __init__(self, bootstrap: str) -> None:
-        """Connects; raises `Transient` when Kafka cannot be reached."""
+    def __init__(self, bootstrap: str, prefix: str = "") -> None:
+        """Connects; raises `Transient` when Kafka cannot be reached. `prefix` is put before each topic's name."""
+        self._prefix = prefix
         self._client = KafkaNetClient(bootstrap_servers=bootstrap, client_id="fleetlab-simulator")
         try:
             self._client.check_version(timeout_ms=_TIMEOUT_S * 1000)
@@ -86,7 +91,7 @@ class Publisher:
             chunks = {place: list(islice(queue, _BATCH_RECORDS)) for place, queue in queues.items()}
             queues = {place: queue for place, queue in queues.items() if chunks[place]}
             chunks = {place: indices for place, indices in chunks.items() if indices}
-            bases = self._produce({p: _encode([records[i] for i in indices]) for p, indices in chunks.items()})
+            bases = self._produce({p: encode([records[i] for i in indices]) for p, indices in chunks.items()})
             for place, indices in chunks.items():
                 for number, index in enumerate(indices):
                     offsets[index] = bases[place] + number
@@ -112,7 +117,7 @@ class Publisher:
     def _send(self, batches: dict[tuple[str, int], bytes]) -> list[tuple[tuple[str, int], int, int]]:
         topics: dict[str, list[object]] = defaultdict(list)
         for (topic, partition), batch in batches.items():
-            topics[topic].append(_Partition(index=partition, records=batch))
+            topics[self._prefix + topic].append(_Partition(index=partition, records=batch))
         request = ProduceRequest(
             transactional_id=None,
             acks=-1,
@@ -128,13 +133,13 @@ class Publisher:
                 f"Kafka did not confirm records ({error!r}), so the truth is unknown; begin again on an empty stack"
             ) from error
         return [
-            ((topic.name, part.index), part.error_code, part.base_offset)
+            ((topic.name.removeprefix(self._prefix), part.index), part.error_code, part.base_offset)
             for topic in answer.responses
             for part in topic.partition_responses
         ]
 
 
-def _encode(records: Sequence[Record]) -> bytes:
+def encode(records: Sequence[Record]) -> bytes:
     """One record batch (format 2, lz4)."""
     builder = MemoryRecordsBuilder(magic=2, compression_type=_LZ4, batch_size=1 << 30)
     for record in records:
