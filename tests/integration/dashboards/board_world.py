@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ SOURCE = FoldSource("device-commands", "boards", "device-commands")
 class Filled:
     """A filled metrics database."""
 
-    grafana_url: str
+    grafana_url: str = field(repr=False)
     now: datetime
     """Where the company's history ends: some rides are under way then."""
 

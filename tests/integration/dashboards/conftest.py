@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from fleetgauge.commands.fold import fold_documents
 from fleetgauge.commands.store import open_store
+from fleetgauge.commands.tariff import apply_tariffs
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
@@ -27,10 +28,10 @@ if str(ROOT) not in sys.path:
 
 @pytest.fixture(scope="module")
 def filled(postgres: PostgresState) -> Iterator[Filled]:
-    """Four days of a small company, rolled up at all grains; databases of this module's own."""
+    """Three days of a small company, rolled up at all grains; databases of this module's own."""
     name = f"boards_{uuid4().hex[:12]}"
     now = datetime.now(UTC).replace(microsecond=0)
-    plan = Timeline.ending(Scale(vehicles=150, days=4, rate=12, live_seconds=0), now)
+    plan = Timeline.ending(Scale(vehicles=40, days=3, rate=25, live_seconds=0), now)
     try:
         with psycopg.connect(postgres.primary_admin_url, autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {name} OWNER scooter_app")
@@ -53,6 +54,8 @@ def filled(postgres: PostgresState) -> Iterator[Filled]:
         )
         definitions = load_definitions(ROOT)
         migrate(settings, definitions)
+        with psycopg.connect(postgres.url("metrics", "fleetgauge_owner", name), autocommit=True) as owner:
+            apply_tariffs(owner, ROOT)
         documents = Documents(plan)
         with open_store(settings.metrics, SOURCE) as store:
             watermark = fold_documents(store, documents, documents.progress(now), SOURCE).watermark
