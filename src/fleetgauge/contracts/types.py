@@ -72,7 +72,10 @@ def _struct(name: str, node: Object, reserved: tuple[str, ...], tag: str | None 
             required.append((attribute, kind))
         else:
             optional.append((attribute, kind | UnsetType, UNSET))
-    for key in sorted(_forbidden(reserved) - node.properties.keys()):
+    # A payload may spell a path as objects or as one dotted key, and Elasticsearch reads both as one field with two
+    # values: a second spelling would get past the checks of the first.
+    forbidden = {path.partition(".")[0] for path in reserved} | set(reserved) | set(_dotted(node))
+    for key in sorted(forbidden - node.properties.keys()):
         optional.append((_attribute(key, rename), _NEVER | UnsetType, UNSET))
     return msgspec.defstruct(
         name,
@@ -85,9 +88,11 @@ def _struct(name: str, node: Object, reserved: tuple[str, ...], tag: str | None 
     )
 
 
-def _forbidden(reserved: Iterable[str]) -> set[str]:
-    """A payload may spell a path as one dotted key or as objects; Elasticsearch reads both as the same field."""
-    return {key for path in reserved for key in (path, path.partition(".")[0])}
+def _dotted(node: Object) -> Iterable[str]:
+    for key, child in node.properties.items():
+        if isinstance(child, Object):
+            yield from (f"{key}.{name}" for name in child.properties)
+            yield from (f"{key}.{name}" for name in _dotted(child))
 
 
 def _is_plain(key: str) -> bool:

@@ -20,9 +20,9 @@ from fleetgauge.ingest.offsets import Span
 ORIGINAL_TIMESTAMP = "fleetgauge.timestamp"
 """Header of a dead letter: the Kafka timestamp of the first try, which the accepted time range is measured against."""
 _SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-:"
-_REMEMBERED = 200_000
-"""Distinct combinations of repeated words that are kept, about 20 MB at most."""
-_BRACE = ord("}")
+_REMEMBERED = 50_000
+"""Distinct combinations of repeated words that are kept for a kind, about 10 MB at most."""
+_BRACE, _NEWLINE = b"}\n"
 
 
 class Decoder:
@@ -35,7 +35,7 @@ class Decoder:
         self._future = consumer.accept_future // timedelta(milliseconds=1)
         self._clock = clock
         self._heads: dict[int, tuple[str, str]] = {}
-        self._words: set[tuple[type, Hashable]] = set()
+        self._words: dict[type, set[Hashable]] = {kind: set() for kind in contracts.repeated}
 
     def add(self, batch: Batch, topic: str, partition: int, records: Sequence[Any]) -> Span:
         """Append consecutive records of one partition to the batch; never raises for what a payload holds."""
@@ -69,9 +69,9 @@ class Decoder:
                     value.decode()  # members that no contract names were skipped, not decoded
                 kind = type(event)
                 pick = repeated.get(kind)
-                if pick is not None and (kind, pick(event)) not in words:
+                if pick is not None and (picked := pick(event)) not in words[kind]:
                     strict(value)
-                    self._remember(kind, pick(event))
+                    self._remember(kind, picked)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as error:
                 poison.append(_broken(record, error))
                 continue
@@ -82,7 +82,7 @@ class Decoder:
             if not appended - past <= at <= appended + future:
                 poison.append(_out_of_range(record, at, appended))
                 continue
-            if value[-1] != _BRACE or b"\n" in value:
+            if value[-1] != _BRACE or _NEWLINE in value:
                 value = msgspec.json.format(value, indent=-1)  # NDJSON: one document, one line
             if at // DAY_MS != day:
                 day = at // DAY_MS
@@ -94,7 +94,9 @@ class Decoder:
             else:
                 document_id = f"{record.topic}-{record.partition}-{record.offset}"
             if kind in located and (place := event.location):
-                suffix = f',"geo.location":[{place.lng},{place.lat}],"@timestamp":{at}{tail}{record.offset}}}\n'
+                # Six decimals are 11 cm, and formatted at half the cost of the shortest exact form.
+                point = "%.6f,%.6f" % (place.lng, place.lat)  # noqa: UP031 (quicker still)
+                suffix = f',"geo.location":[{point}],"@timestamp":{at}{tail}{record.offset}}}\n'
             else:
                 suffix = f',"@timestamp":{at}{tail}{record.offset}}}\n'
             kept(record)
@@ -106,9 +108,10 @@ class Decoder:
         return not joined.translate(None, _SAFE) and joined.count(b":") == len(ids)
 
     def _remember(self, kind: type, values: Hashable) -> None:
-        if len(self._words) >= _REMEMBERED:
-            self._words.clear()
-        self._words.add((kind, values))
+        words = self._words[kind]
+        if len(words) >= _REMEMBERED:
+            words.clear()
+        words.add(values)
 
     def _head(self, day: int) -> tuple[str, str]:
         index = index_of(self._prefix, day)
