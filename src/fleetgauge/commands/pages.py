@@ -1,7 +1,8 @@
 """Command documents out of Elasticsearch, in the order of their Kafka positions."""
 
+import json
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -32,7 +33,8 @@ class Span:
 class Page:
     """Some documents, and the position of the last: all that sorts before it was in this page or an earlier one."""
 
-    sources: list[Any]
+    sources: Sequence[msgspec.Raw | bytes]
+    """JSON, the fields `events.SOURCE_FIELDS` at least."""
     partition: int
     offset: int
 
@@ -79,48 +81,102 @@ class ElasticsearchDocuments:
                 if error.error == "index_not_found_exception":
                     return
                 raise
+            scan = _Scan(self._client, point, self._page)
             try:
-                yield from self._scan(point, spans)
+                if spans is None:
+                    yield from scan.read({"exists": {"field": "kafka.offset"}})
+                for partition, span in sorted((spans or {}).items()):
+                    yield from self._windows(scan, partition, span)
             finally:
-                self._client.options(ignore_status=404).close_point_in_time(id=point)
+                self._client.options(ignore_status=404).close_point_in_time(id=scan.point)
         except (ApiError, TransportError) as error:
             raise _explain(error, self._settings.url, index) from error
 
-    def _scan(self, point: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
-        after: list[Any] | None = None
+    def _windows(self, scan: "_Scan", partition: int, span: Span) -> Generator[Page]:
+        """A span in pieces of about one page: the server then sorts what it returns, not all that is left each time."""
+        start, width = span.start, self._page
+        while start < span.stop:
+            stop = min(start + width, span.stop)
+            found = 0
+            for page in scan.read(_within(partition, Span(start, stop))):
+                found += len(page.sources)
+                yield page
+            # Offsets can be sparse (dead letters, events of before the index' retention).
+            start, width = stop, self._page if found > self._page // 2 else width * 4
+
+
+class _Scan:
+    """Searches over one point in time."""
+
+    def __init__(self, client: Elasticsearch, point: str, page: int) -> None:
+        self.point = point
+        """The id by which the server knows it next; every answer may change it."""
+        self._client = client
+        self._page = page
+
+    def read(self, query: dict[str, Any]) -> Generator[Page]:
+        """All that matches, by ascending (partition, offset)."""
+        after: tuple[int, int, int] | None = None
         while True:
             answer = self._client.search(
-                pit={"id": point, "keep_alive": _KEEP_ALIVE},
-                query=_query(spans),
+                pit={"id": self.point, "keep_alive": _KEEP_ALIVE},
+                query=query,
                 # A point in time adds a tie-break: after a topic was made anew two documents can share a position.
                 sort=[
                     {"kafka.partition": {"order": "asc", "unmapped_type": "long"}},
                     {"kafka.offset": {"order": "asc", "unmapped_type": "long"}},
                 ],
-                search_after=after,
+                search_after=list(after) if after is not None else None,
                 size=self._page,
                 source_includes=SOURCE_FIELDS,
                 track_total_hits=False,
                 allow_partial_search_results=False,
                 filter_path=["pit_id", "hits.hits._source", "hits.hits.sort"],
             )
-            hits = answer.get("hits", {}).get("hits", [])
-            if not hits:
+            found = answer.body
+            if not isinstance(found, _Found):  # without any hit the filter leaves no `hits`
+                self.point = found["pit_id"]
                 return
-            point, after = answer["pit_id"], hits[-1]["sort"]
-            yield Page([hit.get("_source") for hit in hits], int(after[0]), int(after[1]))
+            self.point, hits = found.pit_id, found.hits.hits
+            after = hits[-1].sort
+            yield Page([hit._source for hit in hits], partition=after[0], offset=after[1])
             if len(hits) < self._page:
                 return
 
 
+class _Hit(msgspec.Struct):
+    _source: msgspec.Raw
+    sort: tuple[int, int, int]
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit]
+
+
+class _Found(msgspec.Struct):
+    """A page's answer; the documents stay bytes until somebody decodes them, which spares a dict for each."""
+
+    pit_id: str
+    hits: _Hits
+
+
 class _Json(JsonSerializer):
-    """Decodes answers some three times faster than the standard library, and reads what only that one accepts."""
+    """Reads an answer with documents into `_Found`, any other as usual."""
 
     def loads(self, data: bytes) -> Any:
         try:
-            return msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return super().loads(data)
+            return msgspec.json.decode(data, type=_Found)
+        except msgspec.DecodeError:
+            plain = super().loads(data)
+        hits = plain.get("hits", {}).get("hits") if isinstance(plain, dict) else None
+        if not hits:
+            return plain
+        # A document without any of the fields, or with text that is not Unicode (half of a surrogate pair), which the
+        # standard library lets pass: it will be found unusable, but must not hold up its neighbours.
+        return _Found(
+            plain["pit_id"],
+            _Hits([_Hit(msgspec.Raw(json.dumps(hit.get("_source")).encode()), tuple(hit["sort"])) for hit in hits]),
+        )
 
 
 class _ElasticsearchJson(_Json):
@@ -147,21 +203,15 @@ def _connect(settings: ElasticsearchSettings) -> Elasticsearch:
     )
 
 
-def _query(spans: Mapping[int, Span] | None) -> dict[str, Any]:
-    if spans is None:
-        return {"exists": {"field": "kafka.offset"}}
-    wanted = [
-        {
-            "bool": {
-                "filter": [
-                    {"term": {"kafka.partition": partition}},
-                    {"range": {"kafka.offset": {"gte": span.start, "lt": span.stop}}},
-                ]
-            }
+def _within(partition: int, span: Span) -> dict[str, Any]:
+    return {
+        "bool": {
+            "filter": [
+                {"term": {"kafka.partition": partition}},
+                {"range": {"kafka.offset": {"gte": span.start, "lt": span.stop}}},
+            ]
         }
-        for partition, span in sorted(spans.items())
-    ]
-    return {"bool": {"filter": [{"bool": {"should": wanted, "minimum_should_match": 1}}]}}
+    }
 
 
 def _explain(error: ApiError | TransportError, url: str, index: str) -> FleetgaugeError:

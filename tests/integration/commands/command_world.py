@@ -1,5 +1,6 @@
 """Events of commands for tests, and a brute-force answer to what folding them must give."""
 
+import json
 from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -140,7 +141,7 @@ class ListedDocuments:
             if number == self.fail_before_page:
                 raise self.failure
             part = chosen[at : at + self.page]
-            yield Page([one for _, _, one in part], part[-1][0], part[-1][1])
+            yield Page([json.dumps(one).encode() for _, _, one in part], part[-1][0], part[-1][1])
 
 
 def progress_of(

@@ -201,12 +201,16 @@ def recreate(world: World) -> None:
             assert datetime.now(UTC) < give_up
 
 
+def named(one: dict) -> str:
+    return f"{one['event']['action']} {one['command']['id']}"
+
+
 def test_pages_come_by_position_whatever_their_size_and_index(world):
     world.create_topic()
     for partition in (0, 1):
         for day in ("2026.11.20", "2026.11.21"):
             world.ingest(partition, *[one for n in range(3) for one in lifecycle(f"c-{partition}{day}{n}")], day=day)
-    every = [one["event"]["action"] + one["command"]["id"] for one in world.documents]
+    every = [named(one) for one in world.documents]
     for page in (5, 7, 1000):
         with ElasticsearchDocuments(world.settings.elasticsearch, page=page) as documents:
 
@@ -214,7 +218,7 @@ def test_pages_come_by_position_whatever_their_size_and_index(world):
                 found = list(documents.pages(world.source.index, spans))
                 positions = [(p.partition, p.offset) for p in found]
                 assert positions == sorted(positions)
-                return [one["event"]["action"] + one["command"]["id"] for p in found for one in p.sources]
+                return [named(json.loads(bytes(one))) for p in found for one in p.sources]
 
             assert read(None) == every
             assert read({0: Span(0, 24), 1: Span(0, 24)}) == every
@@ -227,7 +231,31 @@ def test_documents_that_share_a_position_are_all_read(world):
     world.store(0, [7] * 5, [document("sent", START_MS, command_id=f"c-{n}") for n in range(5)])
     with ElasticsearchDocuments(world.settings.elasticsearch, page=2) as documents:
         found = [one for page in documents.pages(world.source.index, {0: Span(7, 8)}) for one in page.sources]
-    assert {one["command"]["id"] for one in found} == {f"c-{n}" for n in range(5)}
+    assert {json.loads(bytes(one))["command"]["id"] for one in found} == {f"c-{n}" for n in range(5)}
+
+
+def test_a_document_that_is_no_command_event_holds_nothing_up(world, elasticsearch, attempts):
+    world.create_topic()
+    world.ingest(0, *lifecycle())
+    half_a_pair = json.dumps(lifecycle("c-2")[0] | {"kafka.partition": 0, "kafka.offset": 4}).replace(
+        "2.4.1", r"\ud800"
+    )
+    with closing(Elasticsearch(elasticsearch.url)) as client:
+        answer = client.bulk(
+            index=f"{world.source.index}-2026.11.21",
+            operations=[
+                b'{"create": {}}',
+                half_a_pair.encode(),
+                b'{"create": {}}',
+                b'{"kafka.partition": 0, "kafka.offset": 5}',
+            ],
+        )
+        assert not answer["errors"]
+    assert world.produce(0, *lifecycle("c-3")[:2]) == [4, 5]
+    world.commit({0: 6})
+    report = world.fold()
+    assert (report.events, report.unusable) == (6, 2)
+    assert attempts("command_id, status") == [("c-1", "succeeded")]
 
 
 def test_a_closed_index_is_not_passed_over(world, elasticsearch):

@@ -3,10 +3,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleetgauge.commands.events import fact, postgres_microseconds
+from fleetgauge.commands.events import Fact, postgres_microseconds
+from fleetgauge.commands.events import fact as fact_of
 
 AT = 1_763_700_000_123
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def fact(source) -> Fact:
+    return fact_of(json.dumps(source).encode())
 
 
 def document(action: str, **changes):
@@ -66,7 +71,12 @@ def test_what_is_no_command_event_is_refused(broken):
         fact(broken)
 
 
+@pytest.mark.parametrize("broken", [b"", b"{", rb'{"device": "\ud800"}', b'"\xff"'])
+def test_what_is_not_json_is_refused(broken):
+    with pytest.raises(ValueError):
+        fact_of(broken)
+
+
 def test_text_that_postgres_cannot_hold_is_replaced():
-    device = json.loads(r'{"id": "sc-1", "model": "a\u0000b", "firmware": "\ud800x 한"}')
-    stated = fact(document("requested", device=device))
-    assert (stated.vehicle_model, stated.firmware) == ("a\ufffdb", "\ufffdx 한")
+    stated = fact(document("requested", device={"id": "sc-1", "model": "a\x00b", "firmware": "2.4 한"}))
+    assert (stated.vehicle_model, stated.firmware) == ("a\ufffdb", "2.4 한")
