@@ -11,6 +11,8 @@ from grafana_foundation_sdk.models import dashboard as model
 from dashboards.postgres import Sql, datasource
 
 GREEN, AMBER, RED, BLUE, PURPLE, GREY = "green", "orange", "red", "blue", "purple", "#8e8e8e"
+KRW, EXACT_KRW = "currencyKRW", "currency:financial:₩"
+"""Shortened (₩1.2 M) for totals and axes; in full (₩1,234,567) where amounts are compared."""
 CALM = BLUE
 """The colour of a plain quantity, which is neither good nor bad."""
 
@@ -136,8 +138,12 @@ def lines(
     unit: str,
     limit: float | None = None,
     calcs: Sequence[str] = ("lastNotNull", "max"),
+    logarithmic: bool = False,
 ) -> timeseries.Panel:
-    """Ratios and quantiles of each window; never summed or averaged over windows. `limit` draws a dashed line."""
+    """Ratios and quantiles of each window; never summed or averaged over windows. `limit` draws a dashed line.
+
+    `logarithmic` is for values some of which are a hundred times others.
+    """
     panel = (
         _chart(title, description, targets, unit, calcs)
         .draw_style(common_model.GraphDrawStyle.LINE)
@@ -147,8 +153,12 @@ def lines(
         .show_points(common_model.VisibilityMode.AUTO)
         .point_size(4)
         .span_nulls(3 * 3600 * 1000)  # milliseconds: a longer silence is drawn as a gap
-        .axis_soft_min(0)
     )
+    if logarithmic:
+        scale = common.ScaleDistributionConfig().type(common_model.ScaleDistribution.LOG).log(10)
+        panel = panel.scale_distribution(scale)
+    else:
+        panel = panel.axis_soft_min(0)
     if limit is None:
         return panel
     return panel.thresholds(thresholds(Limits(warn=limit, bad=limit))).thresholds_style(
@@ -190,12 +200,20 @@ def table_panel(
     return panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
 
 
+NO_VALUE = prop(
+    "mappings",
+    [{"type": "special", "options": {"match": "null", "result": {"text": "–", "color": "transparent", "index": 0}}}],
+)
+"""Else Grafana colours a cell without a value like the best one."""
+
+
 def coloured(limits: Limits) -> list[model.DynamicConfigValue]:
     """Cells whose background follows `limits`."""
     steps: list[Mapping[str, Any]] = [{"value": value, "color": name} for value, name in limits.steps()]
     return [
         prop("custom.cellOptions", {"type": "color-background", "mode": "basic"}),
         prop("color", {"mode": "thresholds"}),
+        NO_VALUE,
         prop("thresholds", {"mode": "absolute", "steps": steps}),
     ]
 

@@ -12,7 +12,9 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import Filter, board, final_until, provisional_annotation, where
 from dashboards.panels import (
+    EXACT_KRW,
     GREY,
+    KRW,
     PROVISIONAL_LINE,
     Limits,
     bars,
@@ -122,7 +124,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"""
             SELECT window_start AS "time", sum(cost_krw) AS "cost"
             FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 1""",
-            unit="currencyKRW",
+            unit=KRW,
             decimals=1,
             total=True,
         ),
@@ -133,8 +135,8 @@ def _tiles() -> list[Builder[Panel]]:
             SELECT 1000 * cost.krw / nullif(commands.requested, 0) AS "cost per 1,000"
             FROM (SELECT sum(cost_krw) AS krw FROM {COST_VIEW} WHERE {TRAFFIC_WHERE}) AS cost,
               (SELECT sum(requested) AS requested FROM {VIEW} WHERE {TRAFFIC_WHERE}) AS commands""",
-            unit="currencyKRW",
-            decimals=1,
+            unit=EXACT_KRW,
+            decimals=0,
         ),
         stat_tile(
             "Final until",
@@ -295,7 +297,8 @@ def _latency() -> list[Builder[Panel]]:
         .override_by_name("ack p95", [colour(GREY)]),
         lines(
             "Latency p95 per $grain by command",
-            f"95th percentile of the time from request to answer of succeeded commands, by command type. {SOURCE}",
+            f"95th percentile of the time from request to answer of succeeded commands, by command type. "
+            f"Logarithmic. {SOURCE}",
             Sql(
                 f"""
                 SELECT window_start AS "time", command_type AS metric,
@@ -304,6 +307,7 @@ def _latency() -> list[Builder[Panel]]:
                 "time_series",
             ),
             unit="ms",
+            logarithmic=True,
         ),
         by_type,
         ranking(
@@ -344,9 +348,9 @@ def _cost() -> list[Builder[Panel]]:
         .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
         .override_by_name("Bytes", number("decbytes", 1))
         .override_by_name("Billed bytes", number("decbytes", 1))
-        .override_by_name("Cost", number("currencyKRW", 1))
+        .override_by_name("Cost", number(EXACT_KRW, 0))
         .override_by_name("Share of cost", gauge_cell())
-        .override_by_name("Per 1,000", number("currencyKRW", 1))
+        .override_by_name("Per 1,000", number(EXACT_KRW, 0))
         .override_by_name("Unpriced", coloured(Limits(warn=1, bad=1)))
     )
     return [
@@ -359,7 +363,7 @@ def _cost() -> list[Builder[Panel]]:
                 FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
-            unit="currencyKRW",
+            unit=KRW,
             stacked=True,
         ).span(16),
         ranking(
@@ -378,8 +382,8 @@ def _cost() -> list[Builder[Panel]]:
             f"""
             SELECT carrier AS "carrier", sum(cost_krw) AS "cost"
             FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
-            unit="currencyKRW",
-            decimals=1,
+            unit=EXACT_KRW,
+            decimals=0,
         ),
         bars(
             "Bytes per $grain by direction",

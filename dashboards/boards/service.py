@@ -12,7 +12,10 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import Filter, board, final_until, provisional_annotation, where
 from dashboards.panels import (
+    EXACT_KRW,
     GREY,
+    KRW,
+    NO_VALUE,
     PROVISIONAL_BAR,
     PROVISIONAL_LINE,
     Limits,
@@ -81,7 +84,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"""
             SELECT window_start AS "time", {NET} AS "revenue"
             FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
-            unit="currencyKRW",
+            unit=KRW,
             decimals=1,
             total=True,
         ),
@@ -91,8 +94,8 @@ def _tiles() -> list[Builder[Panel]]:
             f"""
             SELECT {NET} / nullif(sum(completed), 0) AS "revenue per rental"
             FROM {VIEW} WHERE {WHERE}""",
-            unit="currencyKRW",
-            decimals=2,
+            unit=EXACT_KRW,
+            decimals=0,
         ),
         stat_tile(
             "Completion rate",
@@ -176,7 +179,7 @@ def _course() -> list[Builder[Panel]]:
                 FROM {VIEW} WHERE {WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
-            unit="currencyKRW",
+            unit=KRW,
             stacked=True,
         ),
         lines(
@@ -200,6 +203,7 @@ def _course() -> list[Builder[Panel]]:
             calcs=("lastNotNull", "min"),
         )
         .max(1)
+        .axis_soft_min(0.8)
         .override_by_name("completion rate", [colour("green")])
         .override_by_name("provisional", [colour("green"), *PROVISIONAL_LINE]),
         lines(
@@ -248,9 +252,9 @@ def _breakdown() -> list[Builder[Panel]]:
         .override_by_name("Started", number("locale", 0))
         .override_by_name("Completed", [*number("percentunit", 1), *coloured(COMPLETION)])
         .override_by_name("Refunded", [*number("percentunit", 2), *coloured(REFUNDS)])
-        .override_by_name("Revenue", number("currencyKRW", 1))
+        .override_by_name("Revenue", number(EXACT_KRW, 0))
         .override_by_name("Share of revenue", gauge_cell())
-        .override_by_name("Per rental", number("currencyKRW", 2))
+        .override_by_name("Per rental", number(EXACT_KRW, 0))
         .override_by_name("Ride length", number("lengthm", 1))
         .override_by_name("Median ride", number("s", 1))
     )
@@ -292,6 +296,7 @@ def _week() -> Builder[Panel]:
           {hours}
         FROM hours GROUP BY weekday ORDER BY weekday""",
     )
+    background = [prop("custom.cellOptions", {"type": "color-background", "mode": "basic"})]
     return (
         panel.span(24)
         .height(9)
@@ -300,6 +305,6 @@ def _week() -> Builder[Panel]:
         .min_width(36)
         .align(FieldTextAlignment.CENTER)
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.CONTINUOUS_BLUES))
-        .override_by_regexp("^[0-9]{2}$", [prop("custom.cellOptions", {"type": "color-background", "mode": "basic"})])
+        .override_by_regexp("^[0-9]{2}$", [*background, NO_VALUE])
         .override_by_name("Weekday", [prop("custom.width", 90), prop("custom.align", "left")])
     )

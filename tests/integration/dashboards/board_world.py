@@ -1,10 +1,8 @@
 """What the tests of the boards run on."""
 
-import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from fleetgauge.commands.pages import Page, Span
 from fleetgauge.commands.store import FoldSource
@@ -27,11 +25,11 @@ class Documents:
     """The company's command events as if read from Elasticsearch; that path is tested elsewhere."""
 
     def __init__(self, plan: Timeline) -> None:
-        self.partitions: dict[int, list[dict[str, Any]]] = {}
+        self.partitions: dict[int, list[bytes]] = {}
         for records in plan.backlog():
             for one in records:
                 if one.topic == SOURCE.topic and not one.fault and one.value is not None:
-                    self.partitions.setdefault(one.partition, []).append(json.loads(one.value))
+                    self.partitions.setdefault(one.partition, []).append(one.value)
 
     def pages(self, index: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
         for partition, found in sorted(self.partitions.items()):

@@ -13,7 +13,18 @@ from dashboards.queries import panels
 
 ROOT = Path(__file__).parents[3]
 SOURCE = {"type": "grafana-postgresql-datasource", "uid": "fleetgauge-metrics"}
-UNITS = {"locale", "none", "percentunit", "ms", "s", "lengthm", "decbytes", "currencyKRW", "time:MMM D, HH:mm"}
+UNITS = {
+    "locale",
+    "none",
+    "percentunit",
+    "ms",
+    "s",
+    "lengthm",
+    "decbytes",
+    "currencyKRW",
+    "currency:financial:₩",
+    "time:MMM D, HH:mm",
+}
 
 
 def test_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
