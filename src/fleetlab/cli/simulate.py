@@ -38,17 +38,14 @@ def simulate(
 
     The truth is the file truth.sqlite in the stack's folder.
     """
-    stack = Stack(home)
-    state = stack.state()
+    scale = Scale(vehicles, days, rate, seed, live_seconds, live_factor)
+    state = Stack(home).state()
     if state is None:
         raise Terminal("no stack is up; run `fleetlab up postgres kafka` first")
     postgres, kafka = state.need_postgres(), state.need_kafka()
     truth_path = Path(state.home) / TRUTH_FILE
     console = Console(stderr=True, highlight=False)
-    plan = Timeline.ending(
-        Scale(vehicles, days, rate, seed, live_seconds, live_factor),
-        start.replace(tzinfo=UTC) if start else datetime.now(UTC),
-    )
+    plan = Timeline.ending(scale, start.replace(tzinfo=UTC) if start else datetime.now(UTC))
     with Heartbeat(postgres.primary_app_url):
         loaded = load_backlog(
             plan,

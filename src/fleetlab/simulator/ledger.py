@@ -42,6 +42,7 @@ CREATE TABLE sudden_stops (
     device TEXT NOT NULL, model TEXT NOT NULL, rental_id TEXT NOT NULL, stopped_ms INTEGER NOT NULL,
     ended_ms INTEGER NOT NULL);
 """
+_REMEMBERED = 50_000
 _CLOCKS = {
     "requested": 9,
     "sent": 10,
@@ -124,6 +125,8 @@ class Ledger:
             [self._attempts[key] for key in sorted(touched)],
         )
         db.execute("COMMIT")
+        if len(self._attempts) > _REMEMBERED:
+            self._attempts.clear()  # they can be read back
 
     def _step(self, attempt: Attempt, record: Record) -> tuple[str, int]:
         key = (attempt.command_id, attempt.number)

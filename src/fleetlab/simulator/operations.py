@@ -34,7 +34,7 @@ def create_schema(engine: Engine) -> None:
                 if session.query(Rental.id).first() is not None:
                     raise Terminal(
                         "the operational database already holds rentals; simulate into an empty stack"
-                        " (fleetlab down, remove its data, fleetlab up)"
+                        " (fleetlab down --wipe, then fleetlab up)"
                     )
         Base.metadata.create_all(engine)
     except OperationalError as error:

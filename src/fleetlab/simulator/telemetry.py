@@ -4,6 +4,7 @@ import random
 from functools import lru_cache
 from math import atan2, degrees, sin
 
+from fleetlab.simulator.faults import spoil
 from fleetlab.simulator.records import COMMANDS_TOPIC, EVENTS_TOPIC, VALID, Attempt, Record, partition_of
 from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice
 from fleetlab.simulator.trips import Rental, Trips
@@ -99,7 +100,7 @@ class Reporter:
 
 
 def of_rental(dice: Dice, rental: Rental) -> list[Record]:
-    """Everything a device reports on one ride, and when it falls over afterwards."""
+    """Everything a device reports on one ride, and when it falls over afterwards; with faults."""
     rng = dice.stream("rtel", rental.number)
     vehicle, start, end = rental.vehicle, rental.started_ms, rental.riding_until_ms
     report = Reporter(vehicle, vehicle.firmware_at(start), f"{dice.tag}r{rental.number:x}", rng, rental.id)
@@ -143,7 +144,7 @@ def of_rental(dice: Dice, rental: Rental) -> list[Record]:
             fell = end + rng.randrange(60_000, 3_600_000)
             report.tip_over(fell, True, lat1, lng1)
             report.tip_over(fell + rng.randrange(60_000, 7_200_000), False, lat1, lng1)
-    return report.records
+    return spoil(report.records, rng)
 
 
 def _die(report: Reporter, rental: Rental) -> None:
@@ -158,7 +159,7 @@ def _die(report: Reporter, rental: Rental) -> None:
 
 
 def of_parked(dice: Dice, trips: Trips, vehicle: Vehicle, shift: int, from_ms: int) -> list[Record]:
-    """A parked vehicle's few reports in the shift from `from_ms`, the timeline's `shift`-th."""
+    """A parked vehicle's few reports in the shift from `from_ms`, the timeline's `shift`-th; with faults."""
     rng = dice.stream("ptel", vehicle.number * SHIFTS + shift)
     report = Reporter(vehicle, vehicle.firmware_at(from_ms), f"{dice.tag}p{vehicle.number:x}-{shift}", rng)
     for at in sorted(from_ms + rng.randrange(SHIFT_MS) for _ in range(1 + (rng.random() < 0.5))):
@@ -167,7 +168,7 @@ def of_parked(dice: Dice, trips: Trips, vehicle: Vehicle, shift: int, from_ms: i
             lat, lng = state.place if state else (vehicle.lat, vehicle.lng)
             report.location(at, lat, lng, 0.0, 0, 3.0 + rng.random() * 6)
             report.battery(at + 300, 30 + rng.random() * 65)
-    return report.records
+    return spoil(report.records, rng)
 
 
 def of_attempt(attempt: Attempt, vehicle: Vehicle, rng: random.Random) -> list[Record]:

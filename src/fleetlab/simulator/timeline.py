@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 from fleetlab.simulator import commands, telemetry
 from fleetlab.simulator.commands import Command
@@ -91,18 +92,16 @@ class Timeline:
 
     def commands(self) -> list[Command]:
         """Every command that is requested before `end`, as it will have ended."""
-        return [c for _, _, c in self._commands(0, self.end_ms) if c.attempts[0].requested_ms <= self.end_ms]
+        return [c for c, _ in self._commands(0, self.end_ms) if c.attempts[0].requested_ms <= self.end_ms]
 
     def _begun(self, from_ms: int, until_ms: int) -> list[Record]:
         """Records of the subjects (rides, updates, vehicles' shifts) that begin in [from, until), unsorted."""
         records: list[Record] = []
         for rental in self._rentals(from_ms, until_ms):
-            records += spoil(telemetry.of_rental(self.dice, rental), self.dice.stream("rfault", rental.number))
+            records += telemetry.of_rental(self.dice, rental)
         for vehicle, shift, begin in self._shifts(from_ms, until_ms):
-            reports = telemetry.of_parked(self.dice, self.trips, vehicle, shift, begin)
-            records += spoil(reports, self.dice.stream("pfault", vehicle.number * SHIFTS + shift))
-        for subject, number, command in self._commands(from_ms, until_ms):
-            rng = self.dice.stream(subject, number)
+            records += telemetry.of_parked(self.dice, self.trips, vehicle, shift, begin)
+        for command, rng in self._commands(from_ms, until_ms):
             steps: list[Record] = []
             for attempt in command.attempts:
                 steps += telemetry.of_attempt(attempt, command.vehicle, rng)
@@ -123,14 +122,17 @@ class Timeline:
                 for vehicle in self.world.vehicles:
                     yield vehicle, shift, begin
 
-    def _commands(self, from_ms: int, until_ms: int) -> Iterator[tuple[str, int, Command]]:
-        """Commands, each with the subject and number of its own random stream."""
+    def _commands(self, from_ms: int, until_ms: int) -> Iterator[tuple[Command, Random]]:
+        """Commands, each with the random stream of its steps: one for all commands of a subject."""
         for rental in self._rentals(from_ms, until_ms):
-            for count, command in enumerate(commands.of_rental(self.dice, rental)):
-                yield "rsteps", rental.number * 16 + count, command
+            rng = self.dice.stream("rsteps", rental.number)
+            for command in commands.of_rental(self.dice, rental):
+                yield command, rng
         for vehicle, shift, begin in self._shifts(from_ms, until_ms):
-            for count, command in enumerate(commands.of_operations(self.dice, vehicle, shift, begin)):
-                yield "osteps", (vehicle.number * SHIFTS + shift) * 4 + count, command
+            if sent := list(commands.of_operations(self.dice, vehicle, shift, begin)):
+                rng = self.dice.stream("osteps", vehicle.number * SHIFTS + shift)
+                for command in sent:
+                    yield command, rng
         for count, command in enumerate(self.update_waves):
             if from_ms <= command.attempts[0].requested_ms < until_ms:
-                yield "wsteps", count, command
+                yield command, self.dice.stream("wsteps", count)
