@@ -1,6 +1,6 @@
 """Real servers for the integration tests: started once for each run, only those that the selected tests ask for.
 
-With FLEETLAB_HOME_REUSE set to the home of a running stack that one is used and left running: handy while writing tests.
+With FLEETLAB_HOME_REUSE set to the home of a running stack, it is used and left running: handy while writing tests.
 """
 
 import os

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from fleetgauge.errors import FleetgaugeError
+from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetlab.cli.demo import demo
 from fleetlab.cli.doctor import doctor
 from fleetlab.cli.down import down
@@ -41,3 +41,6 @@ def main() -> None:
     except FleetgaugeError as error:
         typer.echo(f"fleetlab: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        typer.echo(f"fleetlab: the system refused: {error}; check the rights and the free space there", err=True)
+        sys.exit(Terminal.exit_code)

@@ -15,16 +15,15 @@ from fleetgauge.settings import CONFIG_VARIABLE
 from fleetlab.stack import postgres
 from fleetlab.stack.context import Context
 from fleetlab.stack.ports import LOOPBACK, get
-from fleetlab.stack.state import AirflowState, Endpoint, write_private
+from fleetlab.stack.state import AIRFLOW_DATABASE, AirflowState, Endpoint, write_private
 
 SCHEDULER, API_SERVER, DAG_PROCESSOR = "airflow-scheduler", "airflow-api-server", "airflow-dag-processor"
 PROCESSES = (SCHEDULER, API_SERVER, DAG_PROCESSOR)
 PORTS = ("airflow",)
 SECRETS = ("airflow_admin", "airflow_jwt", "airflow_api", "airflow_fernet")
 _ADMIN = "admin"
-_START_S = 180
-_MIGRATED = "migrated"
-_HEALTHY = {"metadatabase", "scheduler", "dag_processor"}
+_START_S = 300
+_MIGRATE, _MIGRATED = "airflow-migrate", "migrated"
 
 
 def start(context: Context, config: Path) -> None:
@@ -42,10 +41,7 @@ def start(context: Context, config: Path) -> None:
     airflow = [sys.executable, "-m", "airflow"]
     mark = home / _MIGRATED
     if not mark.is_file() or mark.read_text(encoding="ascii") != version:
-        log = context.log("airflow-migrate")
-        context.processes.run(
-            "airflow-migrate", [*airflow, "db", "migrate"], log=log, environment=environment, folder=home
-        )
+        _migrate(context, [*airflow, "db", "migrate"], environment, fresh=not mark.is_file(), version=version)
         mark.write_text(version, encoding="ascii")
     commands = {
         API_SERVER: ["api-server", "--host", LOOPBACK, "--port", str(endpoint.port), "--workers", "1"],
@@ -74,6 +70,25 @@ def state(context: Context) -> AirflowState:
     return AirflowState(
         endpoint, version, str(context.layout.data / "airflow"), _ADMIN, context.secrets["airflow_admin"]
     )
+
+
+def _migrate(context: Context, migrate: list[str], environment: dict[str, str], *, fresh: bool, version: str) -> None:
+    """Make the tables: the first time with Airflow's own command, which is slow, later from a dump in the cache."""
+    log = context.log(_MIGRATE)
+    dump = context.cache / f"airflow-{version}.sql"
+    if fresh and dump.is_file():
+        try:
+            load = ("-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", dump)
+            postgres.run_client(context, _MIGRATE, "psql", AIRFLOW_DATABASE, "airflow", *load)
+            return
+        except Terminal:
+            dump.unlink(missing_ok=True)  # damaged; it was loaded in one transaction, so nothing of it remains
+    context.processes.run(_MIGRATE, migrate, log=log, environment=environment)
+    if fresh:
+        dump.parent.mkdir(parents=True, exist_ok=True)
+        partial = dump.with_suffix(f".{os.getpid()}")
+        postgres.run_client(context, _MIGRATE, "pg_dump", AIRFLOW_DATABASE, "airflow", "--no-owner", "-f", partial)
+        partial.replace(dump)
 
 
 def _wait(context: Context, name: str, endpoint: Endpoint, needed: set[str]) -> None:

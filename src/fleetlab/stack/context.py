@@ -28,7 +28,7 @@ class Context:
     def fetch(self, bundle: artifacts.Bundle) -> Path:
         """The bundle's folder, which the servers' account can reach; fetched into the cache first if need be."""
         folder = artifacts.ensure(bundle, self.cache, self.progress, check=self.processes.check_cancelled)
-        return self.layout.reachable_program(folder)
+        return self.layout.reachable(folder)
 
     def log(self, name: str) -> Path:
         """Where the process called `name` prints."""

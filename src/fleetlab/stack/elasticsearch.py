@@ -12,7 +12,7 @@ from fleetlab.stack.state import ElasticsearchState, Endpoint
 
 NAME = "elasticsearch"
 PORTS = ("elasticsearch", "elasticsearch-transport")
-_START_S = 180
+_START_S = 300
 
 _LOGGING = """\
 status = error

@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,18 +73,23 @@ class Layout:
         self.user.own(folder)
         return folder
 
-    def reachable_program(self, tree: Path) -> Path:
-        """`tree` itself if the servers' account can execute what is in it, else a linked copy below `binaries`."""
-        if all(self.user.reaches(p) for p in (tree, *_programs(tree))):
-            return tree
-        copy = self.binaries / f"{tree.name}-{hashlib.sha256(str(tree).encode()).hexdigest()[:8]}"
+    def reachable(self, root: Path, parts: Sequence[str] = (".",)) -> Path:
+        """`root` itself if the servers' account can enter those folders of it that are needed, else a linked copy."""
+        if all(self.user.reaches(root / part) for part in parts):
+            return root
+        copy = self.binaries / f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
         if not copy.exists():
-            partial_copy = copy.with_name(f".{copy.name}-{os.getpid()}")
-            shutil.rmtree(partial_copy, ignore_errors=True)
-            shutil.copytree(tree, partial_copy, symlinks=True, copy_function=_link_or_copy)
-            for folder in (partial_copy, *(p for p in partial_copy.rglob("*") if p.is_dir() and not p.is_symlink())):
+            partial = Path(tempfile.mkdtemp(prefix=".", dir=self.binaries))
+            for part in parts:
+                shutil.copytree(
+                    root / part, partial / part, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True
+                )
+            for folder in (partial, *(p for p in partial.rglob("*") if p.is_dir() and not p.is_symlink())):
                 folder.chmod(0o755)
-            partial_copy.rename(copy)
+            try:
+                partial.rename(copy)
+            except OSError:  # another thread was quicker
+                shutil.rmtree(partial)
         return copy
 
     def wipe(self) -> None:
@@ -99,8 +106,7 @@ class Layout:
 
 
 def find(home: Path) -> Layout:
-    """The layout of `home`, without creating anything."""
-    home = home.resolve()
+    """The layout of `home`, an absolute path, without creating anything."""
     user = server_user()
     link = home / "data"
     if link.is_symlink():
@@ -108,28 +114,43 @@ def find(home: Path) -> Layout:
     return Layout(home, home, user)
 
 
-def prepare(home: Path) -> Layout:
-    """Create the folders of `home`. Raises `Terminal` if it cannot be written."""
-    home = home.resolve()
-    user = server_user()
+def make_run(home: Path) -> Path:
+    """Create `home` and the folder for its state, which only the caller can enter. Raises `Terminal` if that fails."""
+    run = home / "run"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "run").mkdir(mode=0o700, exist_ok=True)
-        (home / "run").chmod(0o700)
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run.chmod(0o700)
+    except OSError as error:
+        raise _unusable(home, error) from error
+    return run
+
+
+def prepare(home: Path) -> Layout:
+    """Create all folders of `home`. Raises `Terminal` if it cannot be written."""
+    make_run(home)
+    try:
         (home / "logs").mkdir(exist_ok=True)
         layout = find(home)
-        if layout.base == home and not (user.reaches(home) and _all_may_enter(home)):
-            layout = Layout(home, _fallback(home), user)
+        if not layout.base.is_dir():  # somebody cleared /var/tmp
+            (home / "data").unlink()
+            layout = find(home)
+        if layout.base == home and not layout.user.reaches(home):
+            layout = Layout(home, _fallback(home), layout.user)
             (home / "data").symlink_to(layout.data)
+            # Last, since a folder with a note and no link to it counts as an orphan.
+            (layout.base / _HOME_NOTE).write_text(str(home), encoding="utf-8")
         for folder in (layout.data, layout.binaries):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o755)
     except OSError as error:
-        raise Terminal(
-            f"the folder {home} cannot be used ({error.strerror or error}); "
-            "make it writable or choose another with --home"
-        ) from error
+        raise _unusable(home, error) from error
     return layout
+
+
+def _unusable(home: Path, error: OSError) -> Terminal:
+    return Terminal(
+        f"the folder {home} cannot be used ({error.strerror or error}); make it writable or choose another with --home"
+    )
 
 
 def remove_orphans() -> None:
@@ -153,23 +174,12 @@ def _fallback(home: Path) -> Path:
     except FileExistsError:
         raise Terminal(f"{folder} belongs to somebody else; delete it, or choose another folder with --home") from None
     folder.chmod(0o711)
-    (folder / _HOME_NOTE).write_text(str(home), encoding="utf-8")
     return folder
 
 
 def _is_ours(folder: Path) -> bool:
     info = folder.lstat()
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()
-
-
-def _all_may_enter(home: Path) -> bool:
-    """A home that nobody else may enter could still be reachable by group; the servers' folders need plain access."""
-    return os.geteuid() != 0 or bool(home.stat().st_mode & stat.S_IXOTH)
-
-
-def _programs(tree: Path) -> list[Path]:
-    """A few files whose reachability stands for that of the whole tree."""
-    return [p for p in (tree / "bin" / "postgres", tree / "bin" / "elasticsearch") if p.exists()]
 
 
 def _link_or_copy(source: str, target: str) -> str:

@@ -32,7 +32,7 @@ def is_open(port: int) -> bool:
 
 
 def get(url: str) -> bytes:
-    """The body of a loopback URL, past any proxy. Raises `urllib.error.URLError`, also for a status that is an error."""
+    """The body of a loopback URL, past any proxy. Raises `urllib.error.URLError`, or for an error status."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=5) as response:
         body: bytes = response.read()

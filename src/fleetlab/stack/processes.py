@@ -1,8 +1,8 @@
 """Starting servers so that they can always be found and stopped again, also by another process after a crash.
 
-A server writes its own pid file before it becomes the server: there is no moment at which it runs unrecorded. It is in a
-session of its own, so that Ctrl-C on the terminal reaches only the command that started it, and it carries the stack's
-home in its environment, so that even its children without a pid file are found.
+A server writes its own pid file before it becomes the server, so there is no moment at which it runs unrecorded. It is
+in a session of its own, so that Ctrl-C on the terminal reaches only the command that started it, and it carries the
+stack's home in its environment, so that even its children without a pid file are found.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from fleetgauge.errors import Terminal
+from fleetlab.stack.layout import Layout
 from fleetlab.stack.users import ServerUser
 
 OWNER_VARIABLE = "FLEETLAB_OWNER"
@@ -36,9 +37,9 @@ class Cancelled(Exception):  # noqa: N818 (a signal, not an error)
 class Processes:
     """The processes of one stack. Safe to use from several threads."""
 
-    def __init__(self, home: Path, run: Path) -> None:
-        self._home = str(home)
-        self._folder = run / _PIDS
+    def __init__(self, layout: Layout) -> None:
+        self._home, self._data = str(layout.home), str(layout.data)
+        self._folder = layout.run / _PIDS
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._spawning = threading.Lock()
         self._cancelled = False
@@ -171,9 +172,10 @@ class Processes:
         for name in names:
             self._pid_file(name).unlink(missing_ok=True)
 
-    def sweep(self) -> None:
-        """Stop every process that carries this home in its environment, pid file or not; the caller itself excepted."""
-        strays = [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_marked(p)]
+    def sweep(self, keep: Iterable[str] = ()) -> None:
+        """Stop every other process of this stack, with or without a pid file; the families of `keep` excepted."""
+        kept = {p.pid for name in keep for p in self.family(name)} | {os.getpid()}
+        strays = [p for p in psutil.process_iter() if p.pid not in kept and self._is_ours(p)]
         for process in strays:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
@@ -221,9 +223,13 @@ class Processes:
                 return
             time.sleep(_POLL_S)
 
-    def _is_marked(self, process: psutil.Process) -> bool:
+    def _is_ours(self, process: psutil.Process) -> bool:
         try:
-            return process.environ().get(OWNER_VARIABLE) == self._home
+            environment = process.environ()
+            if environment:
+                return environment.get(OWNER_VARIABLE) == self._home
+            # A process that set its title has overwritten its environment, as Postgres and Airflow do; no shell does.
+            return process.cwd().startswith(f"{self._data}{os.sep}")
         except (psutil.Error, OSError):
             return False
 

@@ -86,9 +86,9 @@ class Stack:
         wanted = _wanted(services)
         self._check_ports(asked_ports or {})
         layout.remove_orphans()
-        places = layout.prepare(self.home)
-        with self._locked(places):
-            processes = Processes(self.home, places.run)
+        with self._locked():
+            places = layout.prepare(self.home)
+            processes = Processes(places)
             before = self._running(places, processes)
             keep = [name for service in before.services for name in _PROCESSES[service]]
             self._stop_all_but(keep, processes)
@@ -126,11 +126,14 @@ class Stack:
         """Stop everything of this home, whoever started it, also after a crash; with `wipe` delete its data too."""
         places = layout.find(self.home)
         if places.run.is_dir():
-            with self._locked(places):
-                self._stop_all_but([], Processes(self.home, places.run))
+            with self._locked():
+                self._stop_all_but([], Processes(places))
                 state.remove(places.run)
                 if wipe:
                     places.wipe()
+        else:
+            Processes(places).sweep()  # the folder was deleted while the servers ran
+        layout.remove_orphans()
         if self._guard is not None:
             self._guard.release()
             self._guard = None
@@ -141,8 +144,8 @@ class Stack:
             self.down(wipe=wipe)
             return
         places = layout.find(self.home)
-        with self._locked(places):
-            self._stop_all_but(keep, Processes(self.home, places.run))
+        with self._locked():
+            self._stop_all_but(keep, Processes(places))
 
     def state(self) -> StackState | None:
         """What was started and not stopped, from the state file; None if nothing is up."""
@@ -152,7 +155,7 @@ class Stack:
         """Each service as it is now, judged by its processes and ports."""
         places = layout.find(self.home)
         saved = state.load(places.run)
-        processes = Processes(self.home, places.run)
+        processes = Processes(places)
         return [self._status_of(service, saved, processes) for service in _PROCESSES]
 
     def logs(self, service: Service) -> dict[str, Path]:
@@ -282,8 +285,7 @@ class Stack:
         first = [name for name in names if name in airflow.PROCESSES]
         processes.stop(first, grace_s=10)
         processes.stop([name for name in names if name not in first], signals=_SIGNALS)
-        if not keep:
-            processes.sweep()
+        processes.sweep(keep)
 
     def _status_of(self, service: Service, saved: StackState | None, processes: Processes) -> ServiceStatus:
         names = _PROCESSES[service]
@@ -309,15 +311,21 @@ class Stack:
         )
 
     @contextmanager
-    def _locked(self, places: layout.Layout) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """One command at a time on a home; released by the system when its holder dies."""
         deadline = time.monotonic() + _LOCK_WAIT_S
-        path = places.run / "lock"
-        with path.open("a+", encoding="ascii") as lock:
-            while True:
+        path = layout.make_run(self.home) / "lock"
+        while True:
+            with path.open("a+", encoding="ascii") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
+                    if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                        lock.truncate(0)
+                        lock.write(str(os.getpid()))
+                        lock.flush()
+                        yield
+                        return
+                    layout.make_run(self.home)  # the holder before us deleted the stack with its lock
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         lock.seek(0)
@@ -326,11 +334,6 @@ class Stack:
                             f"for {_LOCK_WAIT_S} s; wait for it or end it, and try again"
                         ) from None
                     time.sleep(0.1)
-            lock.seek(0)
-            lock.truncate()
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
 
 
 def _wanted(services: Collection[Service]) -> frozenset[Service]:
