@@ -1,5 +1,6 @@
--- One row for each command: its last attempt decides the outcome. The time is that of the request, so every attempt of a
--- command falls into the same window.
+-- One row for each attempt; measures count the last attempt of a command, which decides its outcome. Those before it stay
+-- here, so that an attempt which is overtaken by another is a changed row and not a missing one. The time is that of the
+-- request, the same for every attempt of a command.
 SELECT
     requested_at,
     updated_at,
@@ -8,9 +9,9 @@ SELECT
     firmware,
     carrier,
     attempt,
+    is_last,
     status,
     late_success,
     extract(epoch FROM responded_at - requested_at) * 1000 AS latency_ms,
     extract(epoch FROM delivered_at - sent_at) * 1000 AS ack_ms
 FROM fleetgauge.command_attempt
-WHERE is_last

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -22,6 +22,11 @@ from fleetgauge.settings import Settings
 
 __all__ = ["FoldReport", "FoldSource", "fold", "fold_documents"]
 
+SETTLE = timedelta(seconds=5)
+"""How far before the watermark a deadline must lie to count as passed. The server needs a moment to append an answer
+that came in time, or the next attempt, which begins where this one's deadline ends: without it such a command would
+look timed out, and its window final, for one pass."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -30,7 +35,7 @@ class FoldReport:
     """What one fold did."""
 
     watermark: datetime
-    """Every event appended before this instant (UTC) is in the table; deadlines were judged against it."""
+    """Every event appended before this instant (UTC) is in the table."""
     events: int
     """Documents read."""
     attempts: int
@@ -50,7 +55,7 @@ class FoldReport:
     seconds: float
 
 
-def fold(settings: Settings, source: FoldSource, clock: Clock) -> FoldReport:
+def fold(settings: Settings, source: FoldSource, clock: Clock, *, settle: timedelta = SETTLE) -> FoldReport:
     """Fold everything that ingest has finished; blocks until then. Called by a pass before it reads `command_attempt`.
 
     A topic whose index does not exist yet is no work. Raises `Transient` (a server is away; another fold holds the
@@ -62,13 +67,18 @@ def fold(settings: Settings, source: FoldSource, clock: Clock) -> FoldReport:
         # After the lock: another fold may have moved the cursor beyond offsets that were read before it.
         progress = read_progress(settings.kafka, source.topic, source.group, clock)
         documents = stack.enter_context(ElasticsearchDocuments(settings.elasticsearch))
-        return fold_documents(store, documents, progress, source)
+        return fold_documents(store, documents, progress, source, settle=settle)
 
 
 def fold_documents(
-    store: AttemptStore, documents: CommandDocuments, progress: GroupProgress, source: FoldSource
+    store: AttemptStore,
+    documents: CommandDocuments,
+    progress: GroupProgress,
+    source: FoldSource,
+    *,
+    settle: timedelta = SETTLE,
 ) -> FoldReport:
-    """The fold itself, with its servers given."""
+    """The fold itself, with its servers given. Deadlines count as passed `settle` before the watermark."""
     started = time.monotonic()
     cursor = store.cursor()
     if not cursor.rescan and _made_anew(cursor, progress):
@@ -89,7 +99,7 @@ def fold_documents(
         topic_id=progress.topic_id,
         offsets=dict(cursor.offsets) | progress.committed if not cursor.rescan else progress.committed,
         # Never backwards: a deadline once judged as passed stays so, whatever an ill-stamped record says later.
-        watermark=max(cursor.watermark, progress.watermark),
+        judged_at=max(cursor.judged_at, progress.watermark - settle),
     )
     overdue = store.finish(done)
     return FoldReport(

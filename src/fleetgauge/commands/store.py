@@ -14,7 +14,7 @@ from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.settings import MetricsSettings
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
-"""The watermark before the first fold; the database keeps it as -infinity, which Python's datetime lacks."""
+"""No deadline has been judged yet; the database keeps it as -infinity, which Python's datetime lacks."""
 
 _COLUMN_TYPES = (
     "text", "int2", "int2", "text", "text", "text", "text", "text", "text", "int8", "int8",
@@ -41,8 +41,8 @@ class Cursor:
     """Next offset to fold, by partition."""
     rescan: bool = False
     """Offsets went backwards, and not everything has been read again yet."""
-    watermark: datetime = NEVER
-    """Latest instant against which deadlines have been judged (UTC)."""
+    judged_at: datetime = NEVER
+    """Deadlines before this instant (UTC) have been counted as passed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class AttemptStore:
         with self._connection.transaction():
             row = self._connection.execute(
                 """
-                SELECT topic_id, offsets, rescan, nullif(watermark, '-infinity') FROM fleetgauge.command_fold
+                SELECT topic_id, offsets, rescan, nullif(judged_at, '-infinity') FROM fleetgauge.command_fold
                 WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
                 """,
                 self._key,
@@ -85,7 +85,7 @@ class AttemptStore:
             self._save(cursor)
 
     def merge(self, facts: Iterable[Fact], cursor: Cursor) -> Merged:
-        """Merge facts into attempts and save the cursor, at once. Deadlines before `cursor.watermark` have passed."""
+        """Merge facts into attempts and save the cursor, at once. Deadlines before `cursor.judged_at` have passed."""
         with self._connection.transaction():
             self._connection.execute(_sql("stage"))
             with (
@@ -102,7 +102,7 @@ class AttemptStore:
         return Merged(*row)
 
     def finish(self, cursor: Cursor) -> int:
-        """Close open attempts whose deadline lies before `cursor.watermark`, and save the cursor; returns how many."""
+        """Close open attempts whose deadline lies before `cursor.judged_at`, and save the cursor; returns how many."""
         with self._connection.transaction():
             closed = self._connection.execute(_sql("close_overdue"), {"as_of": _as_of(cursor)}).rowcount
             self._save(cursor)
@@ -116,11 +116,11 @@ class AttemptStore:
         self._connection.execute(
             """
             INSERT INTO fleetgauge.command_fold
-                (topic, consumer_group, index_name, topic_id, offsets, rescan, watermark, updated_at)
+                (topic, consumer_group, index_name, topic_id, offsets, rescan, judged_at, updated_at)
             VALUES (%s, %s, %s, %s, %s, %s, %s, now())
             ON CONFLICT (topic, consumer_group, index_name) DO UPDATE SET
                 topic_id = excluded.topic_id, offsets = excluded.offsets, rescan = excluded.rescan,
-                watermark = excluded.watermark, updated_at = excluded.updated_at
+                judged_at = excluded.judged_at, updated_at = excluded.updated_at
             """,
             (
                 *self._key,
@@ -162,11 +162,11 @@ def reset(connection: psycopg.Connection, *, truncate: bool = False) -> None:
     connection.execute("UPDATE fleetgauge.command_fold SET offsets = '{}', rescan = true, updated_at = now()")
     if truncate:
         connection.execute("TRUNCATE fleetgauge.command_attempt")
-        connection.execute("UPDATE fleetgauge.command_fold SET watermark = '-infinity'")
+        connection.execute("UPDATE fleetgauge.command_fold SET judged_at = '-infinity'")
 
 
 def _as_of(cursor: Cursor) -> datetime | str:
-    return cursor.watermark if cursor.watermark > NEVER else "-infinity"
+    return cursor.judged_at if cursor.judged_at > NEVER else "-infinity"
 
 
 def _sql(name: str) -> str:
@@ -179,7 +179,9 @@ def _explain(error: psycopg.Error, lock_wait_s: float) -> FleetgaugeError:
         return Transient(
             f"another fold of command events has not ended within {lock_wait_s:g} s; try again when it has"
         )
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
+    if isinstance(
+        error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn | psycopg.errors.UndefinedFunction
+    ):
         return Terminal(f"the metrics database lacks a part of its schema ({reason}); run `fleetgauge migrate`")
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return Terminal(

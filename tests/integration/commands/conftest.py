@@ -1,6 +1,7 @@
 """A metrics database of its own for each module, migrated by the real migrations."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,8 +71,8 @@ def attempts(connection: psycopg.Connection, empty: Callable[[], None]) -> Calla
 def fold_listed(metrics: MetricsSettings):
     """Folds documents that a test hands in, through a connection of its own, as the pipeline's login."""
 
-    def run(documents, progress):
+    def run(documents, progress, settle=timedelta(0)):
         with open_store(metrics, SOURCE) as store:
-            return fold_documents(store, documents, progress, SOURCE)
+            return fold_documents(store, documents, progress, SOURCE, settle=settle)
 
     return run

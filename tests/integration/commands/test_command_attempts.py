@@ -160,6 +160,15 @@ def test_a_passing_deadline_closes_and_touches_without_any_event(fold_listed, at
     assert all(now > then for (_, then), (_, now) in zip(before, after, strict=True))
 
 
+def test_a_deadline_passes_when_the_servers_events_have_had_time_to_come(fold_listed, attempts):
+    documents = {0: [document("requested", START_MS), document("sent", START_MS + 50)]}
+    settle, deadline = timedelta(seconds=5), instant(START_MS + 30_000)
+    fold_listed(ListedDocuments(documents), progress_of(documents, deadline + settle), settle)
+    assert attempts("status") == [("sent",)]
+    fold_listed(ListedDocuments(documents), progress_of(documents, deadline + settle * 1.001), settle)
+    assert attempts("status") == [("timed_out",)]
+
+
 def test_deadlines_are_judged_against_the_watermark_not_the_wall_clock(fold_listed, attempts):
     documents = {0: [document("requested", START_MS), document("sent", START_MS + 50)]}  # deadline a year ago by now
     fold_listed(ListedDocuments(documents), progress_of(documents, instant(START_MS + 10_000)))

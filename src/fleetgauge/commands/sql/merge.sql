@@ -1,7 +1,7 @@
 -- Each group of facts becomes its attempt. Every pick is a minimum in a total order (attributes: earliest step; a clock:
 -- earliest time), hence commutative, associative and idempotent: order, duplicates and batching of events do not matter.
 -- A row that stays the same is not written, so its `updated_at` stays too and dirties no window.
--- :as_of is the watermark of the *previous* fold: facts still to come in this one must not find a time-out.
+-- as_of is that of the *previous* fold: what is still to come in this one must not be taken for absent.
 WITH picked AS (
     SELECT
         f.command_id,

@@ -88,7 +88,7 @@ STATEMENTS = (
         topic_id text,
         offsets jsonb NOT NULL DEFAULT '{}',
         rescan boolean NOT NULL DEFAULT false,
-        watermark timestamptz NOT NULL DEFAULT '-infinity',
+        judged_at timestamptz NOT NULL DEFAULT '-infinity',
         updated_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (topic, consumer_group, index_name)
     )
@@ -99,8 +99,8 @@ STATEMENTS = (
         'Offsets went backwards: every stored document is to be folded anew, whatever its offset.'
     """,
     """
-    COMMENT ON COLUMN fleetgauge.command_fold.watermark IS
-        'Latest instant against which deadlines have been judged.'
+    COMMENT ON COLUMN fleetgauge.command_fold.judged_at IS
+        'Deadlines before this instant have been counted as passed.'
     """,
     """
     CREATE TABLE fleetgauge.tariff (
@@ -131,6 +131,8 @@ STATEMENTS = (
     GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE
     ON fleetgauge.command_attempt, fleetgauge.command_fold TO fleetgauge_writer
     """,
+    # Prices come from files alone, by the owner.
+    "REVOKE ALL ON fleetgauge.tariff FROM fleetgauge_writer",
     "GRANT SELECT ON fleetgauge.tariff TO fleetgauge_writer",
 )
 
