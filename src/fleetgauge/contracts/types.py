@@ -35,8 +35,8 @@ def event_type(kind: str, node: Object, reserved: Iterable[str] = ()) -> type[ms
 
 def decoder(types: Iterable[type[msgspec.Struct]]) -> "msgspec.json.Decoder[Any]":
     """A decoder of the union of `types`. Raises `msgspec.DecodeError`, `UnicodeDecodeError`, `RecursionError`."""
-    # A lone Struct would accept an event without its tag; a union never does. No event can have the empty kind.
-    nothing = msgspec.defstruct("Nothing", [], tag_field=TAG, tag="")
+    # A lone Struct would accept an event without its tag; a union never does. Nothing can decode as the second member.
+    nothing = msgspec.defstruct("Nothing", [("impossible", _NEVER)], tag_field=TAG, tag="")
     return msgspec.json.Decoder(Union[(*types, nothing)])
 
 

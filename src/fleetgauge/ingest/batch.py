@@ -47,8 +47,8 @@ class Batch:
 
     def id_of(self, i: int) -> tuple[str, str]:
         """Index and id of document `i`."""
-        _, _, _, index, _, _, _, document_id, _ = self.lines[3 * i].decode().split('"')[:9]
-        return index, document_id
+        parts = self.lines[3 * i].decode().split('"')  # {"create":{"_index":"…","_id":"…"}}
+        return parts[5], parts[9]
 
     def __len__(self) -> int:
         """Records, poisonous ones included."""

@@ -72,7 +72,7 @@ class Decoder:
                 if pick is not None and (picked := pick(event)) not in words[kind]:
                     strict(value)
                     self._remember(kind, picked)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError, AttributeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
                 poison.append(_broken(record, error))
                 continue
             at = event.timestamp

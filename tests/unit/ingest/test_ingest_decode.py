@@ -1,0 +1,174 @@
+"""Payloads become bulk lines or dead letters, whatever they hold."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.decode import ORIGINAL_TIMESTAMP, Decoder
+
+MakeBatch = Callable[..., Batch]
+
+
+def test_a_document_is_the_payload_with_a_suffix(world: Any, batch_of: MakeBatch, documents_of: Any) -> None:
+    payload = world.tip_over(7, unknown={"deep": [1, "é"]})
+    batch = batch_of(payload)
+    (document,) = documents_of(batch)
+    assert document == {
+        **payload,
+        "@timestamp": world.now,
+        "event.ingested": world.now,
+        "kafka.partition": 0,
+        "kafka.offset": 0,
+    }
+    assert batch.id_of(0) == ("device-events-2025.11.21", "sc-1:e-7")
+    assert batch.indices == {"device-events-2025.11.21"}
+    assert batch.lines[1] == json.dumps(payload).encode()[:-1]  # the very bytes of the payload
+    assert not batch.poison
+
+
+def test_a_position_becomes_a_point_longitude_first(world: Any, batch_of: MakeBatch, documents_of: Any) -> None:
+    batch = batch_of(world.tip_over(location={"lat": 37.123456, "lng": -126.5}), world.tip_over(1))
+    with_place, without = documents_of(batch)
+    assert with_place["geo.location"] == [-126.5, 37.123456]
+    assert "geo.location" not in without
+
+
+def test_white_space_and_line_ends_do_not_break_the_lines(world: Any, batch_of: MakeBatch, documents_of: Any) -> None:
+    pretty = json.dumps(world.tip_over(1), indent=2).encode()
+    batch = batch_of(pretty, json.dumps(world.tip_over(2)).encode() + b" \r\n\t", world.tip_over(3))
+    assert not batch.poison
+    assert [document["event"]["id"] for document in documents_of(batch)] == ["e-1", "e-2", "e-3"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "error_type", "reason"),
+    [
+        (None, "tombstone", "no value"),
+        (b"", "not_json", "truncated"),
+        (b"{", "not_json", "truncated"),
+        (b"null", "contract", "Expected `object`"),
+        (b"[]", "contract", "Expected `object`"),
+        (b'{"kind": "nothing"}', "contract", "kind"),
+        (b'{"kind": ""}', "contract", ""),
+        (b"{}", "contract", "missing required field `kind`"),
+        (b'\xef\xbb\xbf{"kind": "tip_over"}', "not_json", "invalid character"),
+        (b"[" * 100_000, "contract", "Expected `object`"),
+    ],
+)
+def test_hostile_payloads_are_buried_with_a_reason(
+    batch_of: MakeBatch, payload: bytes | None, error_type: str, reason: str
+) -> None:
+    batch = batch_of(payload)
+    (letter,) = batch.poison
+    assert letter.error_type == error_type
+    assert reason in letter.reason
+    assert not batch.records and not batch.lines
+    assert len(batch) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error_type"),
+    [
+        (b'"tipped_over": true', b'"tipped_over": NaN', "not_json"),
+        (b'"tipped_over": true', b'"tipped_over": 1', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "x": "\xff"', "not_utf8"),
+        (b'"tipped_over": true', b'"tipped_over": true, "x": "\\ud800"', "not_json"),
+        (b'"tipped_over": true', b'"tipped_over": true, "x": ' + b"[" * 9999 + b"]" * 9999, "too_deep"),
+        (b'"tipped_over": true', b'"tipped_over": true, "x": "a\nb"', "not_json"),
+        (b'"tipped_over": true', b'"tipped_over": true} {}', "not_json"),
+        (b'"tipped_over": true', b'"tipped_over": true, "@timestamp": 0', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "kafka": {"offset": 0}', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "kafka.offset": 0', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "k\\u0061fka.offset": 0', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "event.id": "other"', "contract"),
+        (b'"skt"', b'"s\xff"', "not_utf8"),
+        (b'"e-0"', b'"e:0"', "contract"),
+        (b'"e-0"', b'"e\\n0"', "contract"),
+        (b'"e-0"', b'"\\u00e9"', "contract"),
+        (b'"e-0"', b'""', "contract"),
+        (b'"8982"', b'"89x2"', "contract"),
+        (b'"version": 1', b'"version": 99999999999999999999999', "contract"),
+        (b'"version": 1', b'"version": 1e999', "contract"),
+        (b'"version": 1', b'"version": 2', "contract"),
+        (b"1763700000000", b"1", "contract"),
+    ],
+)
+def test_one_bad_event_does_not_disturb_its_neighbours(
+    world: Any, batch_of: MakeBatch, documents_of: Any, old: bytes, new: bytes, error_type: str
+) -> None:
+    bad = json.dumps(world.tip_over(0)).encode()
+    assert old in bad
+    batch = batch_of(world.tip_over(1), bad.replace(old, new), world.tip_over(2))
+    assert [letter.error_type for letter in batch.poison] == [error_type]
+    assert [letter.record.offset for letter in batch.poison] == [1]
+    assert [document["event"]["id"] for document in documents_of(batch)] == ["e-1", "e-2"]
+    assert [record.offset for record in batch.records] == [0, 2]
+    assert len(batch) == 3
+
+
+def test_patterns_hold_for_values_seen_before_and_after_a_bad_one(world: Any, batch_of: MakeBatch) -> None:
+    def sim(value: str) -> Any:
+        return world.tip_over(network={"carrier": "skt", "sim": value})
+
+    batch = batch_of(sim("12"), sim("1x"), sim("12"), sim("1x"))
+    assert [letter.record.offset for letter in batch.poison] == [1, 3]
+
+
+def test_a_second_call_keeps_what_the_first_added(world: Any, decoder: Decoder) -> None:
+    batch = Batch(0.0)
+    decoder.add(batch, "device-events", 0, [world.record(world.tip_over(1), 5), world.record(b"x", 6)])
+    size = batch.size
+    bad = json.dumps(world.tip_over(2)).replace("e-2", "e:2").encode()
+    decoder.add(batch, "device-events", 1, [world.record(bad, 9, partition=1), world.record(world.tip_over(3), 10)])
+    assert [record.offset for record in batch.records] == [5, 10]
+    assert [letter.record.offset for letter in batch.poison] == [6, 9]
+    assert [(span.partition, span.end, span.count) for span in batch.spans] == [(0, 7, 2), (1, 11, 2)]
+    assert len(batch.lines) == 6 and batch.size > size
+
+
+@pytest.mark.parametrize(
+    ("ahead", "accepted"),
+    [
+        (timedelta(minutes=10), True),
+        (timedelta(minutes=10, milliseconds=1), False),
+        (-timedelta(days=7), True),
+        (-timedelta(days=7, milliseconds=1), False),
+    ],
+)
+def test_event_time_is_measured_against_the_kafka_timestamp(
+    world: Any, batch_of: MakeBatch, ahead: timedelta, accepted: bool
+) -> None:
+    appended = world.now - 400 * 86_400_000  # a replay long after: now plays no part
+    event = world.tip_over(timestamp=appended + ahead // timedelta(milliseconds=1))
+    batch = batch_of(event, timestamp=appended)
+    assert [letter.error_type for letter in batch.poison] == ([] if accepted else ["out_of_time_range"])
+
+
+def test_a_replayed_dead_letter_is_measured_against_its_first_kafka_timestamp(world: Any, batch_of: MakeBatch) -> None:
+    event = world.tip_over(timestamp=world.now - 30 * 86_400_000)
+    assert batch_of(event).poison
+    assert not batch_of(event, headers=[(ORIGINAL_TIMESTAMP, b"%d" % event["timestamp"])]).poison
+    assert batch_of(event, headers=[(ORIGINAL_TIMESTAMP, b"-1e9"), ("other", None)]).poison
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_mutated_bytes_end_as_document_or_dead_letter(
+    world: Any, batch_of: MakeBatch, documents_of: Any, data: st.DataObject
+) -> None:
+    payload = bytearray(json.dumps(world.tip_over(0, location={"lat": 1.5, "lng": 2.5})).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(payload)))
+        payload[at : at + data.draw(st.integers(0, 3))] = data.draw(
+            st.binary(max_size=2) | st.sampled_from([b"\n", b'"', b"}", b"{", b",", b"\\", b"\\u0000", b"9" * 30])
+        )
+    batch = batch_of(bytes(payload), world.tip_over(1))
+    documents = documents_of(batch)
+    assert len(batch.poison) + len(documents) == 2
+    assert documents[-1]["event"]["id"] == "e-1"

@@ -1,0 +1,113 @@
+"""Declarations, the status server and the log set-up around the ingest loop."""
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from fleetgauge.errors import Terminal
+from fleetgauge.ingest import Consumer
+from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest.consumer import load_consumer
+from fleetgauge.ingest.http import StatusServer
+from fleetgauge.ingest.run import contracts_of
+from fleetgauge.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_status_server_tells_health_readiness_and_metrics() -> None:
+    wrong = ["no partitions assigned yet"]
+    metrics = m.Metrics("c")
+    metrics.of(m.EVENTS, "ok").inc(3)
+    server = StatusServer("127.0.0.1", 0, metrics.registry, lambda: None, lambda: wrong[0] if wrong else None)
+    try:
+        assert get(server.port, "/healthz") == (200, "ok\n")
+        assert get(server.port, "/readyz") == (503, "no partitions assigned yet\n")
+        wrong.clear()
+        assert get(server.port, "/readyz") == (200, "ok\n")
+        status, text = get(server.port, "/metrics")
+        assert status == 200 and 'fleetgauge_ingest_events_total{class="ok",consumer="c"} 3.0' in text
+        assert get(server.port, "/else")[0] == 404
+        with pytest.raises(Terminal, match=f"127.0.0.1:{server.port}.*--http-port"):
+            StatusServer("127.0.0.1", server.port, CollectorRegistry(), lambda: None, lambda: None)
+    finally:
+        server.close()
+
+
+def test_every_metric_is_in_the_catalogue_once_and_explained() -> None:
+    names = [definition.name for definition in m.CATALOGUE]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("fleetgauge_ingest_") for name in names)
+    assert all(definition.meaning.endswith(".") for definition in m.CATALOGUE)
+    declared = {value for value in vars(m).values() if isinstance(value, m.Definition)}
+    assert declared == set(m.CATALOGUE)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "consumers").glob("*.py")), ids=lambda path: path.stem)
+def test_consumers_of_the_project_compile(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 30
+    consumer = load_consumer(ROOT, path.stem)
+    assert load_consumer(ROOT, consumer.name) == consumer
+    assert contracts_of(Settings(content=ROOT), consumer).identified
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("consumer = 1", "declares no"),
+        ("import nothing_of_this_name", "cannot be read"),
+        ("consumer = Consumer(", "cannot be read"),
+    ],
+)
+def test_bad_consumer_files_are_named(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "consumers").mkdir()
+    (tmp_path / "consumers" / "mine.py").write_text(f"from fleetgauge.ingest import Consumer\n{text}\n")
+    with pytest.raises(Terminal, match=f"mine.py.*{complaint}"):
+        load_consumer(tmp_path, "mine")
+
+
+@pytest.mark.parametrize("name", ["nobody", "../settings", "a/b", ""])
+def test_unknown_consumers_are_answered_with_the_known_ones(name: str) -> None:
+    with pytest.raises(Terminal, match="known: device_commands, device_events"):
+        load_consumer(ROOT, name)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "Not Good"}, {"index": "UPPER"}, {"index": "a*"}, {"topic": "a b"}, {"requests": 0}]
+)
+def test_impossible_declarations_are_refused(changes: dict[str, object]) -> None:
+    good: dict[str, object] = {"name": "a", "topic": "a", "contracts": ("location",), "index": "a"}
+    Consumer(**good)  # type: ignore[arg-type]
+    with pytest.raises(Terminal, match="must"):
+        Consumer(**{**good, **changes})  # type: ignore[arg-type]
+
+
+def test_a_missing_contract_is_named() -> None:
+    consumer = Consumer(name="a", topic="a", contracts=("location", "teleport"), index="a")
+    with pytest.raises(Terminal, match="names contract teleport"):
+        contracts_of(Settings(content=ROOT), consumer)
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    code = (
+        "import sys, fleetgauge.cli\n"
+        "heavy = {'pandas', 'airflow', 'sqlalchemy', 'elasticsearch', 'kafka', 'alembic'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "import fleetgauge.ingest.run\n"
+        "heavy = {'pandas', 'airflow', 'sqlalchemy', 'alembic'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
