@@ -60,20 +60,21 @@ class Processes:
         """
         self._folder.mkdir(exist_ok=True)
         full = {**(os.environ if environment is None else environment), OWNER_VARIABLE: self._home}
-        with self._spawning, log.open("ab") as output, self._pid_file(name).open("wb") as pid_file:
+        with self._spawning, log.open("ab") as output:
             if self._cancelled:
                 raise Cancelled
             try:
-                child = subprocess.Popen(
-                    ["/bin/sh", "-c", _SHELL, "fleetlab", *map(str, command)],
-                    stdin=pid_file,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=full,
-                    cwd=folder or "/",
-                    start_new_session=True,
-                    **(user.popen_arguments() if user else {}),
-                )
+                with self._pid_file(name).open("wb") as pid_file:
+                    child = subprocess.Popen(
+                        ["/bin/sh", "-c", _SHELL, "fleetlab", *map(str, command)],
+                        stdin=pid_file,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        env=full,
+                        cwd=folder or "/",
+                        start_new_session=True,
+                        **(user.popen_arguments() if user else {}),
+                    )
             except OSError as error:
                 raise Terminal(f"{name} cannot be started ({error}); see {log}") from error
             self._children[name] = child
@@ -174,8 +175,10 @@ class Processes:
 
     def sweep(self, keep: Iterable[str] = ()) -> None:
         """Stop every other process of this stack, with or without a pid file; the families of `keep` excepted."""
+        ours = [p for p in psutil.process_iter() if self._is_ours(p)]
+        # The families come second: a server that is kept may fork at any moment (Postgres does for each connection).
         kept = {p.pid for name in keep for p in self.family(name)} | {os.getpid()}
-        strays = [p for p in psutil.process_iter() if p.pid not in kept and self._is_ours(p)]
+        strays = [p for p in ours if p.pid not in kept]
         for process in strays:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
