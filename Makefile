@@ -43,6 +43,12 @@ check: $(READY) ## ruff (lint and format), mypy strict, definitions and boards
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m dashboards.build --check
+	@$(BIN)/fleetgauge lint
+
+.PHONY: boards
+boards: $(READY) ## generate the Grafana boards anew
+	@$(BIN)/python -m dashboards.build
 
 .PHONY: format
 format: $(READY) ## let ruff rewrite what it can
@@ -64,7 +70,7 @@ constraints: $(READY) ## pin all dependencies anew, for Python 3.11 to 3.13
 
 .PHONY: clean
 clean: ## stop the servers, remove the environment and all data of the laboratory
-	@test ! -x $(BIN)/fleetlab || $(BIN)/fleetlab down --purge
+	@test ! -x $(BIN)/fleetlab || $(BIN)/fleetlab down --wipe
 	@rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help

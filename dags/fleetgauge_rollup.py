@@ -29,7 +29,7 @@ def roll_up(
     data_interval_start: datetime | None = None,
     data_interval_end: datetime | None = None,
 ) -> list[dict[str, Any]]:
-    """Recompute the run's own interval and all other work that the ledger and the changed rows tell; reports go to XCom."""
+    """Recompute the run's own interval and whatever the ledger and the changed rows tell; reports go to XCom."""
     interval = None
     if data_interval_start is not None and data_interval_end is not None and data_interval_start < data_interval_end:
         interval = (data_interval_start, data_interval_end)

@@ -1,4 +1,4 @@
-"""One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing itself."""
+"""One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
 from collections.abc import Collection
 from datetime import datetime

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
@@ -15,6 +16,7 @@ from fleetgauge.errors import Transient
 class DagRun:
     """`state` is `queued`, `running`, `success` or `failed`; `started_at` is aware, None while queued."""
 
+    id: str
     state: str
     started_at: datetime | None
 
@@ -66,10 +68,27 @@ class AirflowApi:
         """The runs of a DAG, at most the first hundred."""
         answer = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"limit": 100})
         return [
-            DagRun(run["state"], datetime.fromisoformat(run["start_date"]) if run["start_date"] else None)
+            DagRun(
+                run["dag_run_id"],
+                run["state"],
+                datetime.fromisoformat(run["start_date"]) if run["start_date"] else None,
+            )
             for run in answer["dag_runs"]
         ]
 
-    def import_errors(self) -> list[str]:
-        """What could not be parsed under `dags/`."""
-        return [error["stack_trace"] for error in self._call("GET", "/api/v2/importErrors")["import_errors"]]
+    def failures(self, dag_id: str, run_id: str) -> list[str]:
+        """`task: message` of the errors that the failed tasks of a run logged."""
+        run = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+        told = []
+        for task in self._call("GET", run)["task_instances"]:
+            if task["state"] != "failed":
+                continue
+            log = self._call("GET", f"{run}/{task['task_id']}/logs/{task['try_number']}")["content"]
+            errors = [entry for entry in log if isinstance(entry, dict) and entry.get("level") == "error"]
+            told += [f"{task['task_id']}: {_message(entry)}" for entry in errors[-1:]]
+        return told
+
+
+def _message(entry: dict[str, Any]) -> str:
+    causes = entry.get("error_detail") or []
+    return str(causes[0].get("exc_value") if causes else entry.get("event"))

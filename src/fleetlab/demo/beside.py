@@ -15,7 +15,7 @@ class Beside:
         """The home of a stack that is up."""
         places = layout.find(home)
         self._logs = places.logs
-        self._processes = Processes(home, places.run)
+        self._processes = Processes(places)
         self._names: list[str] = []
 
     def start(self, name: str, command: Sequence[str | Path], folder: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fleetgauge import settings as fleetgauge_settings
 from fleetgauge.clock import SystemClock
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import Settings
@@ -69,7 +69,7 @@ class Demo:
         finally:
             if not (finished and self._options.keep):
                 with self._steps.step("stop", "Stopping the servers"):
-                    self._stack.down(wipe=True)
+                    self._stack.down(wipe=finished)  # after a failure the logs are wanted; the next run removes them
             self.report.seconds = {**self._steps.seconds, "total": self._steps.total}
         return self.report
 
@@ -210,10 +210,11 @@ def _result(job: Future[T]) -> T:
 
 
 def _succeeded(airflow: AirflowApi, dag_id: str, after: datetime | None = None) -> bool:
-    """Whether a run that began after an instant succeeded. Raises `Transient` when the DAG has a failed run."""
+    """Whether a run that began after an instant succeeded. Raises `Terminal` when the DAG has a failed run."""
     runs = airflow.runs(dag_id)
-    if any(run.state == "failed" for run in runs):
-        raise Transient(f"a run of {dag_id} failed; run `make demo DEMO=--keep` and look at it in Airflow's UI")
+    for run in runs:
+        if run.state == "failed":
+            raise Terminal(f"run {run.id} of {dag_id} failed: {'; '.join(airflow.failures(dag_id, run.id))}")
     return any(
         run.state == "success" and run.started_at is not None and (after is None or run.started_at > after)
         for run in runs

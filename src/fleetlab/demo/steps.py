@@ -40,9 +40,18 @@ class Steps:
 
 
 def wait_for(what: str, ready: Callable[[], bool], *, timeout_s: float, hint: str) -> None:
-    """Block until `ready()`; raises `Transient` with `hint` when time runs out."""
+    """Block until `ready()`; raises `Transient` with `hint` when time runs out.
+
+    A `Transient` error of `ready` counts as "not yet": a young server may not answer every question at once.
+    """
     deadline = time.monotonic() + timeout_s
-    while not ready():
+    last = ""
+    while True:
+        try:
+            if ready():
+                return
+        except Transient as error:
+            last = f" (last: {error})"
         if time.monotonic() > deadline:
-            raise Transient(f"{what} did not happen within {timeout_s:.0f} s; {hint}")
+            raise Transient(f"{what} did not happen within {timeout_s:.0f} s{last}; {hint}")
         time.sleep(_POLL_S)
