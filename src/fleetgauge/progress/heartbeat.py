@@ -77,7 +77,7 @@ def of_sessions(connection: psycopg.Connection[Any], ignored_prefix: str) -> Hor
             least(
                 now,
                 (SELECT min(xact_start) FROM pg_stat_activity
-                 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+                 WHERE datname = current_database() AND backend_type <> 'autovacuum worker' AND pid <> pg_backend_pid()
                    AND NOT starts_with(application_name, %s)),
                 (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database())
             ),

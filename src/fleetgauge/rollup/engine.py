@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 Connect = Callable[[], psycopg.Connection[Row]]
 """Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
+
+_T = TypeVar("_T")
 
 MINUTE = timedelta(minutes=1)
 _ABOVE: dict[Grain, tuple[Grain, ...]] = {"minute": ("hour", "day"), "hour": ("day",), "day": ()}
@@ -67,9 +69,11 @@ class Options:
     """How long to wait for another worker on the same metric."""
 
 
-def connect_metrics(url: str, options: Options) -> psycopg.Connection[Row]:
+def connect_metrics(
+    url: str, options: Options, kind: type[psycopg.Connection[Row]] = psycopg.Connection
+) -> psycopg.Connection[Row]:
     """The writing connection."""
-    connection = psycopg.connect(url, autocommit=True, application_name=f"{APPLICATION}-writer", connect_timeout=10)
+    connection = kind.connect(url, autocommit=True, application_name=f"{APPLICATION}-writer", connect_timeout=10)
     connection.prepare_threshold = None
     connection.execute(
         "SELECT set_config('lock_timeout', %s, false), set_config('TimeZone', 'UTC', false),"
@@ -139,7 +143,7 @@ class Pass:
     def _minute(self, interval: Span | None) -> None:
         with self._step() as (_, ledger):
             state = ledger.state()
-        horizon, begin, cells = self._look(state)
+        horizon, begin, cells = self._try(lambda: self._look(state))
         if horizon is None:
             self._defer(f"source {self._source.name} has shown no heartbeat yet")
             return
@@ -155,6 +159,14 @@ class Pass:
         computed = [*wanted, *forced]
         self._cells([c for c in cells if not _inside(c[0], computed)], horizon)
         self._finish(horizon, state)
+
+    def _try(self, look: Callable[[], _T]) -> _T:
+        pace = Pace(1, 1, self._options.tries, self._options.pause_s)
+        while True:
+            try:
+                return look()
+            except Conflict as error:
+                pace.failed(error)
 
     def _look(self, state: State) -> tuple[Horizon | None, datetime | None, list[Cell]]:
         """The first snapshot: how far the source is, where history begins, what changed."""

@@ -93,8 +93,12 @@ class PostgresSource:
 
     def _connected(self) -> psycopg.Connection[Row]:
         if self._connection is None or self._connection.closed:
-            wanted = {} if self._itself or self._settings.allow_primary else {"target_session_attrs": "standby"}
-            connection = self._connect(application_name=APPLICATION, connect_timeout=10, **wanted)
+            anything = self._itself or self._settings.allow_primary
+            connection = self._connect(
+                application_name=APPLICATION,
+                connect_timeout=10,
+                target_session_attrs="any" if anything else "standby",
+            )
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             connection.prepare_threshold = None

@@ -1,0 +1,216 @@
+"""The law: after every pass that returns, each grain equals a recomputation from all committed facts."""
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+from rollup_world import Crash, Fuse, World, definition
+
+from fleetgauge.rollup import Definition
+
+# Where the calendar is odd: an hour that happens twice, half an hour that is skipped, an offset of half an hour.
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+BASES = {
+    "Asia/Seoul": NOW - timedelta(days=2),
+    "America/New_York": datetime(2026, 11, 1, 4, 30, tzinfo=UTC),
+    "Australia/Lord_Howe": datetime(2026, 10, 3, 14, 30, tzinfo=UTC),
+    "Asia/Kolkata": NOW - timedelta(days=1),
+}
+DEFINITIONS = {
+    zone: definition(f"law_{zone.rsplit('/')[-1].lower()}", time_zone=zone, provisional_while="open") for zone in BASES
+}
+
+# To shrink a script of real servers takes minutes; the one that failed is short enough to read.
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+
+
+@dataclass(frozen=True)
+class Insert:
+    session: int  # 0 commits at once
+    at: timedelta | None  # after the zone's base; None: now, beyond the frontier
+    zone: str | None
+    kind: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    session: int
+    which: int
+    state: str
+
+
+@dataclass(frozen=True)
+class End:
+    session: int
+    commit: bool
+
+
+@dataclass(frozen=True)
+class Beat:
+    pass
+
+
+@dataclass(frozen=True)
+class Run:
+    grain: str
+    crash: int | None
+    after: bool
+    workers: int
+    interval: tuple[int, int] | None
+
+
+def steps() -> st.SearchStrategy[list[Any]]:
+    session = st.integers(0, 2)
+    insert = st.builds(
+        Insert,
+        session,
+        st.one_of(st.none(), st.integers(0, 6 * 3600).map(lambda s: timedelta(seconds=s))),
+        st.sampled_from(["a", "b", None]),
+        st.sampled_from(["x", "y"]),
+        st.one_of(st.none(), st.sampled_from([-3.5, 0.0, 1e-9, 1.0, 250.0, 1e12])),
+    )
+    change = st.builds(Change, session, st.integers(0, 50), st.sampled_from(["open", "done", "paid"]))
+    run = st.builds(
+        Run,
+        st.sampled_from(["minute", "minute", "minute", "hour", "day"]),
+        st.one_of(st.none(), st.integers(1, 90)),
+        st.booleans(),
+        st.sampled_from([1, 1, 2]),
+        st.one_of(st.none(), st.tuples(st.integers(0, 300), st.integers(1, 120))),
+    )
+    step = st.one_of(
+        insert,
+        insert,
+        insert,
+        change,
+        change,
+        st.builds(End, st.integers(1, 2), st.booleans()),
+        st.builds(Beat),
+        run,
+        run,
+    )
+    return st.lists(step, min_size=3, max_size=16)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables(world: World) -> None:
+    world.migrate(*DEFINITIONS.values())
+
+
+def test_every_grain_equals_a_recomputation(world: World) -> None:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+    @given(zone=st.sampled_from(sorted(BASES)), script=steps())
+    def law(zone: str, script: list[Any]) -> None:
+        Player(world, DEFINITIONS[zone], BASES[zone]).play(script)
+
+    law()
+
+
+class Player:
+    """Plays one script and compares whenever a pass is through."""
+
+    def __init__(self, world: World, one: Definition, base: datetime) -> None:
+        self.world, self.one, self.base = world, one, base
+        self.sessions: dict[int, psycopg.Connection[Any]] = {}
+        self.facts: list[int] = []
+        self.held: dict[int, int] = {}  # fact → session whose transaction has it locked
+
+    def play(self, script: list[Any]) -> None:
+        self.world.forget(self.one)
+        self.world.beat()
+        try:
+            for step in script:
+                self.step(step)
+            for session in list(self.sessions):
+                self.end(session, commit=True)
+            self.world.beat()
+            self.world.catch_up()
+            assert self.world.run(self.one).error is None
+            self.world.assert_right(self.one)
+            self.assert_closed()
+        finally:
+            for connection in self.sessions.values():
+                connection.close()
+
+    def step(self, step: Any) -> None:
+        match step:
+            case Insert(session, at, zone, kind, score):
+                happened = datetime.now(UTC) if at is None else self.base + at
+                fact = self.world.insert(
+                    happened, self.connection(session), zone=zone, kind=kind, score=score, length=len(self.facts)
+                )
+                self.facts.append(fact)
+                if session:
+                    self.held[fact] = session
+            case Change(session, which, state) if self.facts:
+                fact = self.facts[which % len(self.facts)]
+                session = self.held.get(fact, session)
+                self.world.change(fact, self.connection(session), state=state)
+                if session:
+                    self.held[fact] = session
+            case End(session, commit) if session in self.sessions:
+                self.end(session, commit)
+            case Beat():
+                self.world.beat()
+            case Run():
+                self.run(step)
+
+    def connection(self, session: int) -> psycopg.Connection[Any] | None:
+        if session == 0:
+            return None
+        if session not in self.sessions:
+            self.sessions[session] = self.world.session()
+        return self.sessions[session]
+
+    def end(self, session: int, commit: bool) -> None:
+        connection = self.sessions.pop(session)
+        connection.commit() if commit else connection.rollback()
+        connection.close()
+        self.held = {fact: s for fact, s in self.held.items() if s != session}
+
+    def run(self, step: Run) -> None:
+        self.world.catch_up()
+        begin = self.base + timedelta(minutes=step.interval[0]) if step.interval else None
+        interval = None if begin is None else (begin, begin + timedelta(minutes=step.interval[1]))
+        fuses = [Fuse(step.crash, step.after), *(Fuse() for _ in range(step.workers - 1))]
+        outcomes: list[Any] = [None] * len(fuses)
+
+        def work(i: int) -> None:
+            try:
+                with self.world.pass_with(self.one, fuses[i]) as one_pass:
+                    outcomes[i] = one_pass.run(step.grain, interval)
+            except Crash as crash:
+                outcomes[i] = crash
+            except BaseException as error:
+                outcomes[i] = error
+
+        threads = [threading.Thread(target=work, args=[i]) for i in range(len(fuses))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, Crash):
+                raise outcome
+        event(f"crashed {sum(isinstance(o, Crash) for o in outcomes)} of {len(outcomes)}")
+        if step.grain == "minute" and not isinstance(outcomes[-1], Crash):
+            self.world.assert_right(self.one)
+
+    def assert_closed(self) -> None:
+        """All that lies before the horizon is done and closed, hours and days by their last minute."""
+        row = self.world.app.execute("SELECT least(beat_at, oldest_xact_start) FROM fleetgauge_heartbeat").fetchone()
+        for grain in ("minute", "hour", "day"):
+            done, closed = self.world.ledger(self.one, grain)
+            assert [(r.lower, r.upper) for r in closed] == [(r.lower, r.upper) for r in done]
+            assert len(done) == 1
+            assert done[0].lower is None
+            (expected,) = self.world.metrics.execute(
+                "SELECT fleetgauge.window_start(%s, %s, %s)", [row[0], grain, self.one.time_zone]
+            ).fetchone()
+            assert done[0].upper == expected
