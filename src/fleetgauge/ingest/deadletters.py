@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 from kafka.errors import (
     KafkaError,
@@ -112,14 +112,24 @@ def headers(letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
     return [*own.items(), *((key, value) for key, value in earlier if key not in own)]
 
 
-def ensure_topic(settings: KafkaSettings, kafka: KafkaConsumer, consumer: Consumer) -> None:
-    """Create the dead-letter topic if it is missing; blocks. Raises `Terminal` for a missing source topic or right."""
-    if not kafka.partitions_for_topic(consumer.topic):
-        raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
-    if kafka.partitions_for_topic(consumer.dead_letter_topic):
-        return
-    admin = KafkaAdminClient(**client_options(settings, _TIMEOUT_S))
+def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
+    """Create the dead-letter topic if it is missing; blocks.
+
+    Raises `Terminal` for a missing source topic or right, `Transient` if no broker answers.
+    """
     try:
+        admin = KafkaAdminClient(**client_options(settings, _TIMEOUT_S))
+    except KafkaError as error:
+        raise Transient(
+            f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "
+            "start it, or correct kafka.bootstrap_servers"
+        ) from None
+    try:
+        topics = set(admin.list_topics())
+        if consumer.topic not in topics:
+            raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
+        if consumer.dead_letter_topic in topics:
+            return
         admin.create_topics(
             [
                 NewTopic(

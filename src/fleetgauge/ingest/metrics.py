@@ -1,5 +1,6 @@
 """What ingest exports to Prometheus. `CATALOGUE` is the one list; the documentation is made from it."""
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,5 +125,6 @@ class Metrics:
         return self._metrics[definition.name].labels(self._consumer, *labels)
 
     def drop(self, definition: Definition, *labels: str | int) -> None:
-        """Forget a child, for example of a partition that is read elsewhere now."""
-        self._metrics[definition.name].remove(self._consumer, *map(str, labels))
+        """Forget a child if there is one, for example of a partition that is read elsewhere now."""
+        with contextlib.suppress(KeyError):
+            self._metrics[definition.name].remove(self._consumer, *map(str, labels))

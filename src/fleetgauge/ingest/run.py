@@ -17,7 +17,7 @@ from fleetgauge.ingest.http import StatusServer
 from fleetgauge.ingest.index import POSITION, SUFFIX, Indices
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.ingest.service import Options, Service, Summary, connect
+from fleetgauge.ingest.service import Options, Service, Summary, connect, goal_of
 from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
 from fleetgauge.settings import Settings
 
@@ -70,9 +70,10 @@ def consume(
     delivery = Delivery(sink, indices, dead_letters, PoisonLimit(consumer.dead_letters), metrics)
     delivery.answered = True
     pipeline = Pipeline(consumer, Decoder(consumer, compiled, clock), delivery, metrics)
+    ensure_topic(settings.kafka, consumer)
+    goal = goal_of(settings.kafka, consumer, clock) if options.until_caught_up else None
     kafka = connect(settings.kafka, consumer)
-    ensure_topic(settings.kafka, kafka, consumer)
-    service = Service(consumer, kafka, pipeline, metrics, clock, options)
+    service = Service(consumer, kafka, pipeline, metrics, clock, options, goal)
     server = None
     try:
         if http is not None:

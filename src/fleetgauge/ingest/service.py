@@ -22,7 +22,7 @@ from fleetgauge.ingest import metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.progress.offsets import client_options
+from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import KafkaSettings
 
 _COMMIT_EVERY_S = 0.5
@@ -81,6 +81,12 @@ def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
         ) from None
 
 
+def goal_of(settings: KafkaSettings, consumer: Consumer, clock: Clock) -> dict[TopicPartition, int]:
+    """The end of each partition that holds records; blocks. Raises `Terminal` or `Transient`."""
+    progress = read_progress(settings, consumer.topic, consumer.group, clock)
+    return {TopicPartition(consumer.topic, p.partition): p.end for p in progress.partitions if p.end > p.begin}
+
+
 class Service:
     """One consumer at work. `run` blocks until a signal, an error, or the end that was asked for."""
 
@@ -92,13 +98,16 @@ class Service:
         metrics: Metrics,
         clock: Clock,
         options: Options,
+        goal: Mapping[TopicPartition, int] | None = None,
     ) -> None:
+        """`goal`: end once these offsets are committed; None runs until told to stop."""
         self._consumer = consumer
         self._kafka = kafka
         self._pipeline = pipeline
         self._metrics = metrics
         self._clock = clock
         self._options = options
+        self._goal = goal
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
         self._stopping = threading.Event()
         self._hurry = threading.Event()
@@ -129,9 +138,8 @@ class Service:
         drained = False
         try:
             with _signals(self.stop):
-                goal = self._goal() if self._options.until_caught_up else None
                 self._kafka.subscribe([self._consumer.topic], listener=_Listener(self))
-                self._loop(goal)
+                self._loop()
                 drained = self._pipeline.drain(self._options.drain.total_seconds(), self._hurry)
             self._raise_failure()
         finally:
@@ -146,7 +154,7 @@ class Service:
             drained,
         )
 
-    def _loop(self, goal: Mapping[TopicPartition, int] | None) -> None:
+    def _loop(self) -> None:
         while not self._stopping.is_set():
             self._beat = time.monotonic()
             self._pipeline.collect()
@@ -162,7 +170,7 @@ class Service:
             if now - self._last_commit >= _COMMIT_EVERY_S:
                 self._last_commit = now
                 self._commit_async()
-                if goal is not None and self._reached(goal):
+                if self._goal is not None and self._reached(self._goal):
                     self._log.info("caught up")
                     return
             if now - self._last_gauges >= _GAUGES_EVERY_S:
@@ -257,6 +265,9 @@ class Service:
     def hand_over(self) -> Future:
         """Drain and commit in a thread of its own; the future is done when the partitions may go."""
         done = Future()
+        # kafka-python 3.0.12 forgets a rejoin that changed metadata set off if poll() times out meanwhile, and then
+        # never reads again (in Java this was KAFKA-9815). A requested rejoin is not forgotten.
+        self._kafka._coordinator.request_rejoin()
 
         def work() -> None:
             try:
@@ -274,9 +285,14 @@ class Service:
         threading.Thread(target=work, name="hand-over", daemon=True).start()
         return done
 
-    def forget(self) -> None:
-        """The partitions have gone."""
-        self._metrics.of(m.REBALANCES).inc()
+    def forget(self, places: set[TopicPartition]) -> None:
+        """The partitions have gone: all that we held, as the group rebalances eagerly."""
+        if places:
+            self._metrics.of(m.REBALANCES).inc()
+        for place in places:
+            for of in ("append", "event"):
+                self._metrics.drop(m.LAG_SECONDS, place.topic, place.partition, of)
+            self._metrics.drop(m.LAG_RECORDS, place.topic, place.partition)
         self._pipeline.drop()
         self._committed.clear()
         self._paused = set()
@@ -293,15 +309,6 @@ class Service:
         self._metrics.of(m.ASSIGNED).set(len(places))
 
     # The end that was asked for, and what is shown
-
-    def _goal(self) -> Mapping[TopicPartition, int]:
-        partitions = self._kafka.partitions_for_topic(self._consumer.topic) or set()
-        places = [TopicPartition(self._consumer.topic, partition) for partition in sorted(partitions)]
-        try:
-            begin, end = self._kafka.beginning_offsets(places), self._kafka.end_offsets(places)
-        except KafkaError as error:
-            raise Transient(f"the end of {self._consumer.topic} cannot be read: {error}; try again") from None
-        return {place: end[place] for place in places if end[place] > begin[place]}
 
     def _reached(self, goal: Mapping[TopicPartition, int]) -> bool:
         assigned = self._kafka.assignment()
@@ -340,15 +347,15 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
         self._service = service
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        if revoked and not self._service.leaving:
+        if not self._service.leaving:
             await self._service.hand_over()
-            self._service.forget()
+            self._service.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._service.assign(assigned)
 
-    async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:  # noqa: ARG002 (kafka-python's signature)
-        self._service.forget()
+    async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
+        self._service.forget(lost)
 
 
 @contextmanager
