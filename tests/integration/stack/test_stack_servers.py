@@ -1,12 +1,21 @@
 """The servers that the other tests rely on are what they claim to be."""
 
+import uuid
 from collections.abc import Callable
-from time import monotonic, sleep
+from pathlib import Path
+from time import monotonic, sleep, time
 
 import psycopg
 import pytest
+from elasticsearch import Elasticsearch
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
-from fleetlab.stack import PostgresState
+from fleetgauge.settings import Settings
+from fleetlab.stack import KafkaState, PostgresState, Stack, StackState
+from fleetlab.stack.artifacts import bundles
+from fleetlab.stack.java import Jdk
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
@@ -65,3 +74,50 @@ def test_statements_are_counted_on_primary_and_replica_apart(postgres: PostgresS
         count = "SELECT count(*) FROM pg_stat_statements WHERE query ~ '^SELECT .* AS only_on_the_replica'"
         assert one(replica, count) == 1
         assert one(primary, count) == 0
+
+
+def test_kafka_keeps_old_records_and_makes_no_topic_by_itself(kafka: KafkaState) -> None:
+    topic, week_ago = f"stack-probe-{uuid.uuid4().hex}", int((time() - 7 * 86_400) * 1000)
+    producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, max_block_ms=2000)
+    with pytest.raises(KafkaError):
+        producer.send(topic, b"nobody made this topic").get(timeout=5)
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
+    try:
+        assert producer.send(topic, b"old", timestamp_ms=week_ago).get(timeout=20).offset == 0
+        consumer = KafkaConsumer(topic, bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest", group_id=None)
+        record = next(iter(consumer))
+        assert (record.value, record.timestamp) == (b"old", week_ago)
+        consumer.close()
+    finally:
+        admin.delete_topics([topic])
+        admin.close()
+        producer.close()
+
+
+def test_elasticsearch_is_the_version_its_jdk_runs(stack: StackState) -> None:
+    assert stack.java is not None
+    node = stack.need_elasticsearch()
+    expected = bundles()[Jdk(Path(stack.java.home), stack.java.version).elasticsearch].version
+    with Elasticsearch(node.url) as client:
+        nodes = client.nodes.info(metric="_none_", filter_path="nodes.*.version")
+        assert {one["version"] for one in nodes["nodes"].values()} == {node.version} == {expected}
+        index = f"stack-probe-{uuid.uuid4().hex}"
+        client.index(index=index, id="1", document={"n": 1}, refresh=True)
+        assert client.get(index=index, id="1")["_source"] == {"n": 1}
+        client.indices.delete(index=index)
+
+
+def test_settings_name_the_running_servers(stack: StackState, settings: Settings) -> None:
+    assert settings.kafka.bootstrap_servers == stack.need_kafka().bootstrap
+    assert settings.elasticsearch.url == stack.need_elasticsearch().url
+    assert (settings.content / "schemas" / "events").is_dir()
+    with psycopg.connect(settings.source("operations").url.get_secret_value()) as replica:
+        assert one(replica, "SELECT pg_is_in_recovery()") is True
+
+
+def test_memory_stays_below_the_bar(stack: StackState) -> None:
+    lab = Stack(Path(stack.home))
+    used = {status.service: status.memory_bytes for status in lab.status() if status.running}
+    assert used.keys() >= {"postgres", "kafka", "elasticsearch"}
+    assert sum(used.values()) < 4 * 10**9, used  # Airflow takes less than 1 GB of the 5

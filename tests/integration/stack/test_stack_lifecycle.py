@@ -1,0 +1,149 @@
+"""Starting and stopping, also the rough way: nothing is left over. Postgres stands for all, since it starts fast."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from fleetgauge.errors import Terminal
+from fleetlab.stack import Stack, layout
+from fleetlab.stack.processes import Processes
+
+FLEETLAB = Path(sys.executable).with_name("fleetlab")
+PARENT = """
+import sys
+from pathlib import Path
+from fleetlab.stack import Stack
+Stack(Path(sys.argv[1])).up({"postgres"}, guard=True, wipe_on_guard=True)
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "condition not met in time"
+        time.sleep(0.02)
+
+
+def left_over(home: Path) -> list[list[str]]:
+    """Command lines of what still runs for this home."""
+    names = (str(home), str(layout.find(home).base))
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command, folder = process.cmdline(), process.cwd()
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(name in text for name in names for text in (*command, folder)):
+            found.append(command)
+    return found
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    # As pytest's own temporary folders: nobody else can enter, so root's servers cannot use it directly.
+    above = Path(tempfile.mkdtemp(prefix="fleetlab-lifecycle-"))
+    yield above / "lab"
+    Stack(above / "lab").down(wipe=True)
+    shutil.rmtree(above)
+    assert left_over(above) == []
+    assert not [p for p in Path("/var/tmp").glob("fleetlab-*") if (p / "home").read_text() == str(above / "lab")]
+
+
+def test_up_twice_down_and_up_again(home: Path) -> None:
+    lab = Stack(home)
+    first = lab.up({"postgres"})
+    pids = {name: Processes(layout.find(home)).pid(name) for name in ("postgres-primary", "postgres-replica")}
+    with psycopg.connect(first.need_postgres().primary_app_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    assert Stack(home).up({"postgres"}) == first
+    assert {name: Processes(layout.find(home)).pid(name) for name in pids} == pids
+    assert lab.status()[0].running
+    lab.down()
+    lab.down()
+    assert lab.state() is None
+    assert left_over(home) == []
+    again = lab.up({"postgres"})
+    assert again.need_postgres() == first.need_postgres()  # ports and passwords as well
+    with psycopg.connect(again.need_postgres().replica_reader_url) as replica:
+        assert replica.execute("SELECT to_regclass('kept') IS NOT NULL").fetchone() == (True,)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_is_cut_short_leaves_nothing(home: Path, how: signal.Signals) -> None:
+    command = subprocess.Popen(
+        [FLEETLAB, "up", "postgres", "--home", home], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: Processes(layout.find(home)).pid("postgres-primary"))
+    command.send_signal(how)
+    _, errors = command.communicate(timeout=60)
+    assert "Traceback" not in errors
+    assert command.returncode == {signal.SIGKILL: -9}.get(how, 130)
+    wait_for(lambda: left_over(home) == [])
+    state = Stack(home).up({"postgres"})
+    with psycopg.connect(state.need_postgres().replica_reader_url) as replica:
+        assert replica.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+
+
+def test_a_guarded_stack_goes_with_its_parent_even_by_kill_9(home: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"up\n"
+    assert Stack(home).status()[0].running
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: left_over(home) == [])
+    wait_for(lambda: not home.exists())
+
+
+def test_a_crashed_server_is_seen_and_started_again(home: Path) -> None:
+    lab = Stack(home)
+    lab.up({"postgres"})
+    processes = Processes(layout.find(home))
+    crashed = processes.pid("postgres-replica")
+    assert crashed is not None
+    os.kill(crashed, signal.SIGKILL)
+    wait_for(lambda: processes.pid("postgres-replica") is None)
+    status = lab.status()[0]
+    assert (status.running, status.detail) == (
+        False,
+        "postgres-replica ended; see `fleetlab logs postgres`",
+    )
+    state = lab.up({"postgres"})
+    assert lab.status()[0].running
+    with psycopg.connect(state.need_postgres().replica_reader_url) as replica:
+        assert replica.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_failing_start_names_the_log_and_stops_what_it_started(home: Path) -> None:
+    lab = Stack(home)
+    lab.up({"postgres"})
+    lab.down()
+    with (layout.find(home).data / "postgres-metrics" / "postgresql.conf").open("a") as settings:
+        settings.write("no_such_setting = 1\n")
+    with pytest.raises(Terminal) as raised:
+        lab.up({"postgres"})
+    message = str(raised.value)
+    assert f"postgres-metrics ended while starting; see {home / 'logs' / 'postgres-metrics.log'}" in message
+    assert 'unrecognized configuration parameter "no_such_setting"' in message
+    assert len(message.splitlines()) <= 16
+    assert left_over(home) == []
+    assert lab.state() is None
+
+
+def test_asked_ports_are_used(home: Path) -> None:
+    lab = Stack(home)
+    port = lab.up({"postgres"}).need_postgres().primary.port
+    lab.down(wipe=True)
+    assert lab.up({"postgres"}, asked_ports={"metrics": port}).need_postgres().metrics.port == port
