@@ -22,6 +22,11 @@ def table(metric: str, grain: str) -> Asset:
     return Asset(name=f"metrics.{metric}_{grain}", uri=f"x-fleetgauge://metrics/{metric}_{grain}", group="aggregate")
 
 
+def _plain(instant: datetime) -> datetime:
+    """Airflow's instants are pendulum's, whose differences do not divide by a `timedelta`."""
+    return datetime.fromtimestamp(instant.timestamp(), UTC)
+
+
 @task(retries=2, retry_delay=timedelta(seconds=10), execution_timeout=timedelta(hours=1))
 def roll_up(
     source: str,
@@ -32,7 +37,7 @@ def roll_up(
     """Recompute the run's own interval and whatever the ledger and the changed rows tell; reports go to XCom."""
     interval = None
     if data_interval_start is not None and data_interval_end is not None and data_interval_start < data_interval_end:
-        interval = (data_interval_start, data_interval_end)
+        interval = (_plain(data_interval_start), _plain(data_interval_end))
     try:
         return [report.to_dict() for report in pipeline.run(settings.load(), source, grain, interval)]
     except (Terminal, Stop) as error:
