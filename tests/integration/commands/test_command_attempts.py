@@ -15,7 +15,7 @@ from command_world import (
     instant,
     progress_of,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fleetgauge.commands import store as store_module
@@ -26,7 +26,10 @@ from fleetgauge.errors import Terminal, Transient
 
 LATER = instant(START_MS) + timedelta(days=1)
 SLOW = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None,
+    max_examples=40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking on a real server takes minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 offsets_ms = st.sampled_from([0, 1, 400, 29_999, 30_000, 30_001, 45_000])
@@ -64,8 +67,8 @@ def events(draw: st.DrawFn):
     return document(
         draw(st.sampled_from(STEPS)),
         START_MS + draw(offsets_ms),
-        command_id=draw(st.sampled_from(["c-1", "c-2"])),
-        attempt=draw(st.integers(1, 3)),
+        command_id=draw(st.sampled_from(["c-1", "c-1", "c-1", "c-2"])),
+        attempt=draw(st.sampled_from([1, 1, 1, 2, 3])),
         deadline_ms=START_MS + draw(st.sampled_from([30_000, 30_000, 30_000, 1])),
         firmware=draw(st.sampled_from(["2.4.1", "2.4.1", "3.0.0", "Ä"])),
         carrier=draw(st.sampled_from(["skt", "skt", "kt"])),
@@ -76,7 +79,7 @@ def events(draw: st.DrawFn):
 
 
 @SLOW
-@given(st.lists(events(), max_size=24), st.data())
+@given(st.just([]) | st.lists(events(), min_size=8, max_size=24), st.data())
 def test_any_order_duplication_and_batching_gives_the_same_table(fold_listed, connection, empty, documents, data):
     empty()
     repeated = documents + data.draw(st.lists(st.sampled_from(documents), max_size=8) if documents else st.just([]))
@@ -268,7 +271,7 @@ def crash_world():
         1: [*lifecycle("c-3"), *lifecycle("c-2", attempt=2)[1:], document("requested", START_MS, command_id="c-4")],
     }
     everything = [one for listed in documents.values() for one in listed]
-    return ListedDocuments(documents), progress_of(documents, LATER), expected_rows(everything, LATER)
+    return ListedDocuments(documents, page=5), progress_of(documents, LATER), expected_rows(everything, LATER)
 
 
 def test_a_crash_between_any_two_statements_loses_and_doubles_nothing(metrics, connection, empty, monkeypatch):
@@ -290,18 +293,18 @@ def test_a_crash_between_any_two_statements_loses_and_doubles_nothing(metrics, c
             break
         found = set(connection.execute(f"SELECT {COLUMNS} FROM fleetgauge.command_attempt").fetchall())
         assert found == expected, f"after a crash before statement {crashes}"
-    assert crashes > 20  # else the statements were not counted
+    assert crashes > 15  # else the statements were not counted
 
 
 def test_a_fold_goes_on_at_the_page_that_failed(fold_listed, connection, empty):
     documents, progress, expected = crash_world()
-    documents.failure, documents.fail_before_page = Transient("Elasticsearch is away"), 3
+    documents.failure, documents.fail_before_page = Transient("Elasticsearch is away"), 2
     with pytest.raises(Transient):
         fold_listed(documents, progress)
     documents.fail_before_page = None
     report = fold_listed(documents, progress)
     whole = sum(len(listed) for listed in documents.partitions.values())
-    assert report.events == whole - 9 + 1  # three pages of three are done; the cursor stands *at* the last document
+    assert report.events == whole - 10 + 1  # two pages of five are done; the cursor stands *at* the last document
     assert set(connection.execute(f"SELECT {COLUMNS} FROM fleetgauge.command_attempt").fetchall()) == expected
 
 

@@ -18,7 +18,7 @@ from fleetgauge.settings import Settings
 CONTENT = Path(__file__).parents[3]
 DEFINITIONS = load_definitions(CONTENT)
 NOW = datetime.now(UTC).replace(microsecond=0)
-BASE = NOW.replace(minute=0, second=0) - timedelta(hours=3)  # the same minute for everything that starts here
+BASE = (NOW - timedelta(days=1)).replace(hour=3, minute=0, second=0)  # noon in Seoul: hours around it are of one day
 
 
 def ms(at: datetime) -> int:
