@@ -62,7 +62,7 @@ class Options:
     rows_aimed: int = 20_000
     """Rows that one transaction should write."""
     tries: int = 6
-    """Failures in a row, each with half the work, after which a pass gives up what is left."""
+    """Failures in a row, each followed by a quarter of the work, after which a pass gives up what is left."""
     pause_s: float = 0.5
     """Before the first new try; doubles with each."""
     lock_timeout_s: float = 60.0

@@ -1,4 +1,4 @@
-"""How much work one transaction takes: halved when the source breaks off, doubled while little comes of it."""
+"""How much work one transaction takes: a quarter when the source breaks off, double while little comes of it."""
 
 import time
 from collections.abc import Callable
@@ -22,11 +22,11 @@ class Pace:
         self._failures = 0
 
     def failed(self, error: Transient) -> None:
-        """Take half, wait; raises `error` when it failed too often in a row."""
+        """Take a quarter, wait; raises `error` when it failed too often in a row."""
         self._failures += 1
         if self._failures >= self._tries:
             raise error
-        self.size = max(1, self.size // 2)
+        self.size = max(1, self.size // 4)
         self._sleep(self._pause_s * 2 ** (self._failures - 1))
 
     def succeeded(self, rows: int) -> None:
