@@ -47,3 +47,5 @@ def configure_logging(*, verbose: bool = False) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # It warns whenever its own thread did not get the processor for 0.1 s, which under full load is the normal case.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
+    # It tells of every failed request; whoever made the request says so, once.
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)

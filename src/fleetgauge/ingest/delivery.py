@@ -73,6 +73,7 @@ class Delivery:
 
     def __init__(
         self,
+        consumer: str,
         bulk: Bulk,
         indices: Indices,
         dead_letters: DeadLetterSink,
@@ -80,7 +81,7 @@ class Delivery:
         metrics: Metrics,
         back_off: Callable[[int], float] | None = None,
     ) -> None:
-        """`back_off`: seconds to wait after that many failures; full jitter by default."""
+        """`consumer` is its name, for the log. `back_off`: seconds to wait after that many failures; full jitter."""
         jitter = random.Random()  # noqa: S311 (spreads retries, guards nothing)
         self._bulk = bulk
         self._indices = indices
@@ -89,7 +90,7 @@ class Delivery:
         self._metrics = metrics
         self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
         self._collisions = Collisions(bulk)
-        self._log = structlog.get_logger("fleetgauge.ingest")
+        self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
         self.answered = False
         """Whether the last bulk request was answered: what readiness asks."""
 
@@ -132,12 +133,15 @@ class Delivery:
         self._metrics.of(m.RETRIES, outcome.error_type).inc()
         self._metrics.of(m.RETRY_DEPTH).set(tries)
         if tries & (tries - 1) == 0:  # attempts 1, 2, 4, 8 …: an outage of hours is a handful of lines
+            first = batch.records[outcome.remaining[0]] if batch.records else batch.poison[0].record
             self._log.warning(
                 "events are being retried",
                 attempts=tries,
                 events=len(outcome.remaining),
                 error_type=outcome.error_type,
                 because=outcome.because,
+                partition=first.partition,
+                offset=first.offset,
             )
         batch.cancelled.wait(self._back_off(tries))
 

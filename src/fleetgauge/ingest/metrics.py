@@ -38,6 +38,11 @@ COLLISIONS = Definition(
     "fleetgauge_ingest_collisions_total",
     "Sampled duplicates whose stored document differs: two events share an id, so one of them is lost. Must stay 0.",
 )
+MISSED = Definition(
+    "counter",
+    "fleetgauge_ingest_missed_records_total",
+    "Records that the topic's retention deleted before they were read. Must stay 0: lengthen it, or consume faster.",
+)
 BULK_SECONDS = Definition(
     "histogram", "fleetgauge_ingest_bulk_seconds", "Duration of one bulk request.", buckets=_SECONDS
 )
@@ -85,6 +90,7 @@ CATALOGUE = (
     EVENTS,
     DEAD_LETTERS,
     COLLISIONS,
+    MISSED,
     BULK_SECONDS,
     BATCH_BYTES,
     RETRIES,

@@ -21,7 +21,7 @@ from fleetgauge.ingest.service import Options, Service, Summary, connect, goal_o
 from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
 from fleetgauge.settings import Settings
 
-_START_LIMIT_S = 60.0
+_START_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def consume(
     _prepare(indices)
     versions = ",".join(f"{kind}={version}" for kind, version in sorted(compiled.versions.items()))
     dead_letters = KafkaDeadLetters(settings.kafka, consumer, versions)
-    delivery = Delivery(sink, indices, dead_letters, PoisonLimit(consumer.dead_letters), metrics)
+    delivery = Delivery(consumer.name, sink, indices, dead_letters, PoisonLimit(consumer.dead_letters), metrics)
     delivery.answered = True
     pipeline = Pipeline(consumer, Decoder(consumer, compiled, clock), delivery, metrics)
     ensure_topic(settings.kafka, consumer)
@@ -99,7 +99,7 @@ def consume(
 
 
 def _prepare(indices: Indices) -> None:
-    """Install the template; a server that is just starting gets a minute."""
+    """Install the template; a server that is just starting gets half a minute."""
     deadline = time.monotonic() + _START_LIMIT_S
     while True:
         try:

@@ -31,6 +31,7 @@ _KEEP_ALIVE_S = 1.0
 _POLL_S = 0.1
 _POLL_RECORDS = 1_000
 _STUCK_S = 120.0
+_START_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             allow_auto_create_topics=False,
-            max_poll_records=_POLL_RECORDS,
+            max_poll_records=min(_POLL_RECORDS, consumer.batch_records),
             fetch_max_bytes=16 * 1024 * 1024,
             session_timeout_ms=10_000,  # how long a killed process keeps its partitions
             heartbeat_interval_ms=3_000,
@@ -83,7 +84,15 @@ def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
 
 def goal_of(settings: KafkaSettings, consumer: Consumer, clock: Clock) -> dict[TopicPartition, int]:
     """The end of each partition that holds records; blocks. Raises `Terminal` or `Transient`."""
-    progress = read_progress(settings, consumer.topic, consumer.group, clock)
+    deadline = time.monotonic() + _START_LIMIT_S
+    while True:
+        try:
+            progress = read_progress(settings, consumer.topic, consumer.group, clock)
+            break
+        except Transient:  # the very first group of a cluster has no coordinator for some seconds
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
     return {TopicPartition(consumer.topic, p.partition): p.end for p in progress.partitions if p.end > p.begin}
 
 
@@ -114,6 +123,7 @@ class Service:
         self._leaving = False
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}
         self._beat = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
 
@@ -139,6 +149,7 @@ class Service:
         try:
             with _signals(self.stop):
                 self._kafka.subscribe([self._consumer.topic], listener=_Listener(self))
+                self._kafka.partitions_for_topic(self._consumer.topic)  # known before joining, else we join twice
                 self._loop()
                 drained = self._pipeline.drain(self._options.drain.total_seconds(), self._hurry)
             self._raise_failure()
@@ -195,7 +206,29 @@ class Service:
 
     def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
         for place, values in records.items():
+            self._look_for_missed(place, values[0].offset)
+            self._next[place] = values[-1].offset + 1
             self._pipeline.add(place.topic, place.partition, values)
+
+    def _look_for_missed(self, place: TopicPartition, offset: int) -> None:
+        """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
+        try:
+            expected = self._next[place] if place in self._next else self._kafka.committed(place, timeout_ms=5_000)
+            if expected is None or offset <= expected:
+                return
+            # Compaction and transaction markers leave holes too; only the beginning of the log tells them apart.
+            missed = self._kafka.beginning_offsets([place], timeout_ms=5_000)[place] - expected
+        except KafkaError:
+            return
+        if missed > 0:
+            self._metrics.of(m.MISSED).inc(missed)
+            self._log.error(
+                "records were deleted by the retention of the topic before they were read",
+                topic=place.topic,
+                partition=place.partition,
+                offset=expected,
+                records=missed,
+            )
 
     def _keep_alive(self) -> None:
         """The work in flight is at its cap: hold all partitions back, but stay a member of the group."""
@@ -295,6 +328,7 @@ class Service:
             self._metrics.drop(m.LAG_RECORDS, place.topic, place.partition)
         self._pipeline.drop()
         self._committed.clear()
+        self._next.clear()
         self._paused = set()
         self._metrics.of(m.ASSIGNED).set(0)
 

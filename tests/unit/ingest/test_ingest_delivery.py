@@ -34,7 +34,7 @@ class Rig:
         self.waits: list[int] = []
         indices = Indices(self.bulk, "device-events", contracts)
         self.delivery = Delivery(
-            self.bulk, indices, self.dead_letters, PoisonLimit(limit), self.metrics, back_off=self._back_off
+            "test", self.bulk, indices, self.dead_letters, PoisonLimit(limit), self.metrics, back_off=self._back_off
         )
         self.wait_s = 0.0
 
