@@ -40,6 +40,7 @@ def start(context: Context, jdk: Jdk) -> None:
         "ES_JAVA_HOME": str(jdk.home),
         "ES_PATH_CONF": str(configuration),
         "ES_TMPDIR": str(folder / "tmp"),
+        "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # of the launcher, which does nothing once the server runs
     }
     log = context.log(NAME)
     context.processes.spawn(

@@ -40,7 +40,17 @@ def start(context: Context, jdk: Jdk) -> None:
     java = _java(jdk, jars, folder, logging)
     log = context.log(NAME)
     if not (logs / _MADE).is_file():
-        format_storage = [*java, "-Xmx128m", "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", settings]
+        format_storage = [
+            *java,
+            "-Xmx128m",
+            "-XX:TieredStopAtLevel=1",
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            _cluster_id(),
+            "-c",
+            settings,
+        ]
         context.processes.run(
             f"{NAME}-format", format_storage, log=log, user=context.layout.user, environment=_environment(folder)
         )

@@ -100,7 +100,7 @@ def test_elasticsearch_is_the_version_its_jdk_runs(stack: StackState) -> None:
     node = stack.need_elasticsearch()
     expected = bundles()[Jdk(Path(stack.java.home), stack.java.version).elasticsearch].version
     with Elasticsearch(node.url) as client:
-        nodes = client.nodes.info(metric="_none_", filter_path="nodes.*.version")
+        nodes = client.nodes.info(filter_path="nodes.*.version")
         assert {one["version"] for one in nodes["nodes"].values()} == {node.version} == {expected}
         index = f"stack-probe-{uuid.uuid4().hex}"
         client.index(index=index, id="1", document={"n": 1}, refresh=True)
