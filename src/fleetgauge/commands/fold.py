@@ -6,7 +6,8 @@ overtaken.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -89,8 +90,8 @@ def fold_documents(
     tally = _Tally()
     spans = None if cursor.rescan else _spans(cursor, progress)
     if spans is None or spans:
-        with closing(documents.pages(source.index, spans)) as pages:
-            for page in pages:
+        with closing(documents.pages(source.index, spans)) as pages, closing(_ahead(pages)) as ahead:
+            for page in ahead:
                 cursor = cursor if cursor.rescan else _advance(cursor, page, progress)
                 merged = store.merge(tally.facts(page), cursor)
                 tally.attempts += merged.written
@@ -129,6 +130,15 @@ def _spans(cursor: Cursor, progress: GroupProgress) -> dict[int, Span]:
         for partition, committed in progress.committed.items()
         if committed > cursor.offsets.get(partition, 0)
     }
+
+
+def _ahead(pages: Generator[Page]) -> Generator[Page]:
+    """The same pages; the next is fetched while the caller merges the last, for the two wait on different servers."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fold-pages") as pool:
+        coming = pool.submit(next, pages, None)
+        while (page := coming.result()) is not None:
+            coming = pool.submit(next, pages, None)
+            yield page
 
 
 def _advance(cursor: Cursor, page: Page, progress: GroupProgress) -> Cursor:

@@ -52,7 +52,7 @@ class CommandDocuments(Protocol):
 
 
 class ElasticsearchDocuments:
-    """The real ones. Use as a context manager, from one thread."""
+    """The real ones. Use as a context manager, from one thread at a time."""
 
     def __init__(self, settings: ElasticsearchSettings, *, page: int = PAGE) -> None:
         self._settings = settings
