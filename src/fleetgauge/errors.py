@@ -25,6 +25,6 @@ class Terminal(FleetgaugeError):
 
 
 class Stop(FleetgaugeError):
-    """Going on could lose or falsify data (refused credentials, an unknown answer): nothing is committed, the process ends."""
+    """Going on could lose or falsify data (refused credentials, an unknown answer): commit nothing, end the process."""
 
     exit_code = 70  # EX_SOFTWARE

@@ -4,9 +4,14 @@ from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+
 from fleetgauge.clock import SystemClock
+from fleetgauge.commands.tariff import apply_tariffs, load_tariffs
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import COMMANDS, Definition, Grain, PassReport, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup.migrate import Migration
+from fleetgauge.rollup.migrate import migrate as migrate_metrics
 from fleetgauge.settings import Settings
 
 COMMANDS_CONSUMER = "device_commands"
@@ -44,6 +49,19 @@ def run(
     reports = run_metrics(settings, chosen.values(), grain, interval, watermark=watermark)
     raise_failures(reports)
     return reports
+
+
+def migrate(settings: Settings, *, dry_run: bool = False) -> Migration:
+    """Bring the metrics database up to date: schema, metric tables, views, prices. Safe to repeat; blocks until done.
+
+    Bad prices are told before anything is changed. Raises `Terminal` or `Transient` as `rollup.migrate.migrate` does.
+    """
+    load_tariffs(settings.content)
+    migration = migrate_metrics(settings, load_definitions(settings.content), dry_run=dry_run)
+    if not dry_run and settings.metrics.owner_url is not None:
+        with psycopg.connect(settings.metrics.owner_url.get_secret_value()) as owner:
+            apply_tariffs(owner, settings.content)
+    return migration
 
 
 def _of_source(definitions: dict[str, Definition], source: str) -> dict[str, Definition]:

@@ -1,4 +1,4 @@
-"""Where the servers are and how to log in: environment variables over one TOML file. The only reader of the environment."""
+"""Where the servers are and how to log in: environment variables over one TOML file. Nothing else reads them."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ class ElasticsearchSettings(_Section):
 
 
 class MetricsSettings(_Section):
-    """The metrics database. `url` is the pipeline's login; `owner_url` the one that migrates, needed by `fleetgauge migrate` only."""
+    """The metrics database. `url` is the pipeline's login; `owner_url` is for `fleetgauge migrate` only."""
 
     url: SecretStr = SecretStr("postgresql://fleetgauge@127.0.0.1:5432/metrics")
     owner_url: SecretStr | None = None

@@ -9,15 +9,12 @@ def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Create or update ledger, functions, roles, metric tables and views. Safe to repeat."""
-    from fleetgauge import settings
+    """Create or update ledger, functions, roles, metric tables, views and prices. Safe to repeat."""
+    from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json
-    from fleetgauge.rollup import load_definitions
-    from fleetgauge.rollup.migrate import migrate as run
 
     configure_logging()
-    loaded = settings.load()
-    done = run(loaded, load_definitions(loaded.content), dry_run=dry_run)
+    done = pipeline.migrate(settings.load(), dry_run=dry_run)
     if as_json:
         print_json(
             {

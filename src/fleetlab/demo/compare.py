@@ -185,13 +185,19 @@ def _boards(content: Path, grafana_url: str) -> Check:
                 for query in queries.panel_queries(board, {"grain": grain}, now - span, now):
                     panel = f"{path.stem} by {grain}, {query.name}"
                     try:
-                        found = grafana.execute(query.sql).fetchone() is not None
+                        found = _has_values(grafana.execute(query.sql))
                     except psycopg.Error as error:
                         found = True
                         told.append(f"{panel}: {str(error).splitlines()[0]}")
                     filled[panel] = filled.get(panel, False) or found
     told += [f"{panel}: no data" for panel, found in filled.items() if not found]
     return Check("boards: every panel has data", len(filled), tuple(told))
+
+
+def _has_values(cursor: psycopg.Cursor[tuple[Any, ...]]) -> bool:
+    """Whether a row says more than its time: a panel of NULLs shows nothing either."""
+    columns = [column.name for column in cursor.description or ()]
+    return any(value is not None and name != "time" for row in cursor for name, value in zip(columns, row, strict=True))
 
 
 def _module(path: Path) -> ModuleType:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from fleetgauge import pipeline
 from fleetgauge import settings as fleetgauge_settings
 from fleetgauge.clock import SystemClock
 from fleetgauge.errors import Terminal
@@ -102,7 +103,7 @@ class Demo:
             with steps.step("all servers", "Starting Elasticsearch and Airflow, while three days are simulated"):
                 state = stack.up(progress=progress, guard=not self._options.keep)
                 settings = fleetgauge_settings.load(Path(state.config))
-                self._migrate(settings)
+                pipeline.migrate(settings)
                 self._beside = self._start_consumers(state)
             with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
                 loaded = _result(loading)
@@ -140,12 +141,6 @@ class Demo:
     @property
     def _truth_path(self) -> Path:
         return self._stack.home / "truth.sqlite"
-
-    def _migrate(self, settings: Settings) -> None:
-        from fleetgauge.rollup import load_definitions
-        from fleetgauge.rollup.migrate import migrate
-
-        migrate(settings, load_definitions(settings.content))
 
     def _start_consumers(self, state: StackState) -> Beside:
         beside = Beside(self._stack.home)
