@@ -61,9 +61,7 @@ class SourceSettings(_Section):
 class Settings(BaseSettings):
     """All of it; frozen, and safe to print (secrets are masked)."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="FLEETGAUGE_", env_nested_delimiter="__", frozen=True, extra="forbid"
-    )
+    model_config = SettingsConfigDict(env_prefix="FLEETGAUGE_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()

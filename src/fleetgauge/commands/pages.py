@@ -218,6 +218,8 @@ def _explain(error: ApiError | TransportError, url: str, index: str) -> Fleetgau
     what = f"documents of index {index!r} could not be read from {url}: {error}"
     if isinstance(error, ElasticsearchConnectionError | ConnectionTimeout):
         return Transient(f"{what}; check that Elasticsearch runs there, then try again")
+    if isinstance(error, ApiError) and error.error in ("index_closed_exception", "cluster_block_exception"):
+        return Transient(f"{what}; open the index, or free what blocks it, then try again")
     status = error.status_code if isinstance(error, ApiError) else None
     if status in (401, 403):
         return Terminal(f"{what}; give the login the right to read and refresh (maintenance) this alias")

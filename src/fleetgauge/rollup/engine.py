@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,12 +21,13 @@ from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup import source_sql
 from fleetgauge.rollup.definition import Definition, Grain
 from fleetgauge.rollup.dimensions import Admission
-from fleetgauge.rollup.ledger import Ledger, Span, State
+from fleetgauge.rollup.ledger import Ledger, State
 from fleetgauge.rollup.migrate import publication
 from fleetgauge.rollup.pace import Pace
 from fleetgauge.rollup.report import Blocked, PassReport
 from fleetgauge.rollup.source import APPLICATION, Conflict, Row, Source, translate
 from fleetgauge.rollup.source_sql import Cell
+from fleetgauge.rollup.spans import MINUTE, Span, clip, floor, inside, join, subtract
 from fleetgauge.rollup.store_sql import Statements
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,6 @@ Connect = Callable[[], psycopg.Connection[Row]]
 
 _T = TypeVar("_T")
 
-MINUTE = timedelta(minutes=1)
 _ABOVE: dict[Grain, tuple[Grain, ...]] = {"minute": ("hour", "day"), "hour": ("day",), "day": ()}
 _SPAN_ABOVE = timedelta(days=31)
 
@@ -153,11 +153,11 @@ class Pass:
                 ledger.begin(min(begin or frontier, frontier), horizon.at - self._options.overlap, horizon.beat_at)
         with self._step() as (_, ledger):
             wanted = ledger.missing(frontier)
-        forced = [] if interval is None else _clip(interval, frontier)
+        forced = [] if interval is None else clip(interval, frontier)
         self._spans(wanted, horizon, forced=False)
-        self._spans(_subtract(forced, wanted), horizon, forced=True)
+        self._spans(subtract(forced, wanted), horizon, forced=True)
         computed = [*wanted, *forced]
-        self._cells([c for c in cells if not _inside(c[0], computed)], horizon)
+        self._cells([c for c in cells if not inside(c[0], computed)], horizon)
         self._finish(horizon, state)
 
     def _try(self, look: Callable[[], _T]) -> _T:
@@ -191,7 +191,7 @@ class Pass:
     def _frontier(self, horizon: Horizon) -> datetime:
         """Windows that end by it are computed as a whole, once; without a change column late facts never come in."""
         at = horizon.at if self._definition.change_time else horizon.at - self._definition.grace
-        return at.astimezone(UTC).replace(second=0, microsecond=0)
+        return floor(at)
 
     def _spans(self, spans: Sequence[Span], horizon: Horizon, *, forced: bool) -> None:
         pace = Pace(self._options.windows, self._options.rows_aimed, self._options.tries, self._options.pause_s)
@@ -243,7 +243,7 @@ class Pass:
             else:
                 at += len(batch)
                 pace.succeeded(len(batch))
-        self._spans(_join(sorted(whole)), horizon, forced=True)
+        self._spans(join(sorted(whole)), horizon, forced=True)
 
     def _replace_cells(self, cells: list[Cell], horizon: Horizon) -> set[datetime]:
         """Compute the cells anew; returns the windows of those within `other`, which only a whole window can tell."""
@@ -411,31 +411,3 @@ class Pass:
     def _defer(self, why: str) -> None:
         self._report = replace(self._report, deferred=why)
         log.warning("pass deferred", metric=self._definition.metric, reason=why)
-
-
-def _clip(span: Span, frontier: datetime) -> list[Span]:
-    begin = span[0].astimezone(UTC).replace(second=0, microsecond=0)
-    end = min(span[1], frontier)
-    return [(begin, end)] if begin < end else []
-
-
-def _inside(instant: datetime, spans: Sequence[Span]) -> bool:
-    return any(begin <= instant < end for begin, end in spans)
-
-
-def _subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    left = list(spans)
-    for begin, end in others:
-        left = [part for a, b in left for part in ((a, min(b, begin)), (max(a, end), b)) if part[0] < part[1]]
-    return left
-
-
-def _join(windows: Sequence[datetime]) -> list[Span]:
-    """Sorted minute windows as spans."""
-    spans: list[Span] = []
-    for window in windows:
-        if spans and spans[-1][1] == window:
-            spans[-1] = (spans[-1][0], window + MINUTE)
-        else:
-            spans.append((window, window + MINUTE))
-    return spans

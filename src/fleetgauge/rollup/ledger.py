@@ -13,9 +13,7 @@ from psycopg.types.multirange import TimestamptzMultirange
 
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup.definition import Definition, Grain
-
-Span = tuple[datetime, datetime]
-"""[begin, end)"""
+from fleetgauge.rollup.spans import Span
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import structlog
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup.definition import Definition, Grain
 from fleetgauge.rollup.engine import Options, Pass, connect_metrics
-from fleetgauge.rollup.ledger import Span
 from fleetgauge.rollup.report import PassReport, severity
 from fleetgauge.rollup.source import PostgresSource, open_source
+from fleetgauge.rollup.spans import Span
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)

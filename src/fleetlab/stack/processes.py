@@ -30,7 +30,7 @@ _POLL_S = 0.05
 LAST_LINES = 15
 
 
-class Cancelled(Exception):  # noqa: N818 (a signal, not an error)
+class Cancelled(Exception):
     """The start was given up (Ctrl-C, or another server failed); no server may be started any more."""
 
 

@@ -83,7 +83,7 @@ def definition(metric: str = "fact", **changes: Any) -> Definition:
     )
 
 
-class Crash(Exception):  # noqa: N818 (what happens, not what is wrong)
+class Crash(Exception):
     """The process dies here."""
 
 

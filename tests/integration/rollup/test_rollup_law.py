@@ -177,7 +177,7 @@ class Player:
     def run(self, step: Run) -> None:
         self.world.catch_up()
         begin = self.base + timedelta(minutes=step.interval[0]) if step.interval else None
-        interval = None if begin is None else (begin, begin + timedelta(minutes=step.interval[1]))
+        interval = None if begin is None else (begin, begin + timedelta(minutes=step.interval[1], seconds=20))
         fuses = [Fuse(step.crash, step.after), *(Fuse() for _ in range(step.workers - 1))]
         outcomes: list[Any] = [None] * len(fuses)
 
