@@ -1,10 +1,12 @@
 """One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import psycopg
+import structlog
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.tariff import apply_tariffs, load_tariffs
@@ -13,6 +15,8 @@ from fleetgauge.rollup import COMMANDS, Definition, Grain, PassReport, load_defi
 from fleetgauge.rollup.migrate import Migration
 from fleetgauge.rollup.migrate import migrate as migrate_metrics
 from fleetgauge.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 COMMANDS_CONSUMER = "device_commands"
 """The consumer whose documents are folded into `command_attempt` before that table is read."""
@@ -47,6 +51,8 @@ def run(
         raise Terminal(f"no metric reads from source {source!r} (sources: {known}); see sql/metrics")
     watermark = _fold(settings) if source == COMMANDS and grain == "minute" else None
     reports = run_metrics(settings, chosen.values(), grain, interval, watermark=watermark)
+    for report in reports:  # before anything is raised: what did succeed belongs in the task's log
+        _log.info("pass", **report.to_dict())
     raise_failures(reports)
     return reports
 
@@ -74,4 +80,6 @@ def _fold(settings: Settings) -> datetime:
     from fleetgauge.ingest.consumer import load_consumer
 
     consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
-    return fold(settings, FoldSource(consumer.topic, consumer.group, consumer.index), SystemClock()).watermark
+    report = fold(settings, FoldSource(consumer.topic, consumer.group, consumer.index), SystemClock())
+    _log.info("fold", **asdict(report))
+    return report.watermark
