@@ -26,7 +26,7 @@ from fleetlab.stack.progress import StackProgress
 
 _MARK = ".complete"
 _PARALLEL_DOWNLOADS = 6
-_TIMEOUT_S = 60
+_TIMEOUT_S = 30
 _LOCK_POLL_S = 0.2
 
 
@@ -171,8 +171,11 @@ def _verified(artifact: Artifact, folder: Path, advance: Callable[[int], None], 
 
 def _download(artifact: Artifact, folder: Path, advance: Callable[[int], None]) -> Path:
     """Fetch by jgo, with a few tries."""
-    import requests
-    from jgo.maven import MavenContext, PythonResolver
+    try:
+        import requests
+        from jgo.maven import MavenContext, PythonResolver
+    except ImportError as error:
+        raise Terminal("the package jgo is missing; run pip install 'fleetgauge[lab]'") from error
 
     @contextmanager
     def report(filename: str, total: int) -> Iterator[Callable[[int], None]]:

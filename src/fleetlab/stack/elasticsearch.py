@@ -1,6 +1,8 @@
 """One Elasticsearch node, of the newest version that the JDK runs."""
 
+import json
 import shutil
+import time
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,6 +15,7 @@ from fleetlab.stack.state import ElasticsearchState, Endpoint
 NAME = "elasticsearch"
 PORTS = ("elasticsearch", "elasticsearch-transport")
 _START_S = 300
+_OPEN_S = 30
 
 _LOGGING = """\
 status = error
@@ -52,7 +55,15 @@ def start(context: Context, jdk: Jdk) -> None:
         folder=folder,
     )
     endpoint = state(context, jdk).endpoint
-    context.processes.wait_ready(NAME, lambda: _answers(endpoint), log=log, timeout_s=_START_S)
+    context.processes.wait_ready(NAME, lambda: _health(endpoint) is not None, log=log, timeout_s=_START_S)
+    # Indices of an earlier run take a moment to open; one that somebody broke must not keep the node from being used.
+    patience = time.monotonic() + _OPEN_S
+    context.processes.wait_ready(
+        NAME,
+        lambda: _health(endpoint) in ("green", "yellow") or time.monotonic() > patience,
+        log=log,
+        timeout_s=_START_S,
+    )
 
 
 def state(context: Context, jdk: Jdk) -> ElasticsearchState:
@@ -91,9 +102,9 @@ def _configure(context: Context, tree: Path, folder: Path) -> Path:
     return configuration
 
 
-def _answers(endpoint: Endpoint) -> bool:
+def _health(endpoint: Endpoint) -> str | None:
+    """The colour of the cluster, None while it does not answer."""
     try:
-        get(f"http://{endpoint}/_cluster/health")
-    except (URLError, OSError):
-        return False
-    return True
+        return str(json.loads(get(f"http://{endpoint}/_cluster/health"))["status"])
+    except (URLError, OSError, ValueError, KeyError):
+        return None

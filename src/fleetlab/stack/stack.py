@@ -84,12 +84,12 @@ class Stack:
         """
         progress = progress or Silent()
         wanted = _wanted(services)
-        self._check_ports(asked_ports or {})
         layout.remove_orphans()
         with self._locked():
             places = layout.prepare(self.home)
             processes = Processes(places)
             before = self._running(places, processes)
+            self._check_ports(asked_ports or {}, before)
             keep = [name for service in before.services for name in _PROCESSES[service]]
             self._stop_all_but(keep, processes)
             missing = wanted - before.services
@@ -97,8 +97,8 @@ class Stack:
                 if guard and self._guard is None:
                     self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
                 return before
-            self._check_disk(places)
             found = self._jdk(before, missing, jdk)
+            self._check_disk(places, found, missing)
             started, config = time.monotonic(), Path(before.config)
             # Until all is up, even `kill -9` of this process must not leave a half-started stack behind.
             watch = Guard.start(self.home, wipe=False, keep=keep) if self._guard is None else None
@@ -227,11 +227,10 @@ class Stack:
         asked: Mapping[str, int],
         missing: frozenset[Service],
     ) -> Context:
-        path = places.run / "ports.json"
-        remembered: dict[str, int] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        remembered = self._remembered_ports()
         names = [name for service in SERVICES if service in missing for name in _PORTS[service]]
         chosen = {**remembered, **ports.choose(names, asked=asked, before=remembered)}
-        state.write_private(path, json.dumps(chosen, indent=2))
+        state.write_private(places.run / "ports.json", json.dumps(chosen, indent=2))
         secrets = Secrets(places.run, (*postgres.LOGINS, *airflow.SECRETS))
         return Context(places, processes, self._cache, progress, secrets, chosen, self._project)
 
@@ -244,8 +243,11 @@ class Stack:
             return Jdk(Path(before.java.home), before.java.version)
         return find_jdk()
 
-    def _check_disk(self, places: layout.Layout) -> None:
-        fetching = any(not artifacts.is_cached(bundle, self._cache) for bundle in artifacts.bundles().values())
+    def _check_disk(self, places: layout.Layout, jdk: Jdk | None, missing: frozenset[Service]) -> None:
+        known = artifacts.bundles()
+        needed = [known[jdk.elasticsearch]] if jdk is not None and "elasticsearch" in missing else []
+        needed += [known["kafka"]] if "kafka" in missing else []
+        fetching = any(not artifacts.is_cached(bundle, self._cache) for bundle in needed)
         for folder in (places.base, self._cache) if fetching else (places.base,):
             existing = next(p for p in (folder, *folder.parents) if p.exists())
             free = shutil.disk_usage(existing).free
@@ -255,11 +257,25 @@ class Stack:
                     "free some space, or choose another folder with --home or FLEETLAB_CACHE"
                 )
 
-    @staticmethod
-    def _check_ports(asked: Mapping[str, int]) -> None:
+    def _check_ports(self, asked: Mapping[str, int], before: StackState) -> None:
         unknown = sorted(set(asked) - set(PORT_NAMES))
         if unknown:
             raise Terminal(f"there is no port called {', '.join(unknown)}; the names are {', '.join(PORT_NAMES)}")
+        remembered = self._remembered_ports()
+        for service in before.services:
+            for name in _PORTS[service]:
+                if name in asked and asked[name] != remembered.get(name):
+                    raise Terminal(
+                        f"{service} is up and has port {remembered.get(name)} for {name}; "
+                        f"run `fleetlab down` before asking for port {asked[name]}"
+                    )
+
+    def _remembered_ports(self) -> dict[str, int]:
+        try:
+            ports_by_name: dict[str, int] = json.loads((self.home / "run" / "ports.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return ports_by_name
 
     # --- stopping and looking
 
@@ -292,7 +308,11 @@ class Stack:
         gone = [name for name in names if processes.pid(name) is None]
         part = getattr(saved, service) if saved is not None else None
         if part is None:
-            detail = "down" if len(gone) == len(names) else "a start was interrupted; run `fleetlab down`"
+            detail = (
+                "down"
+                if len(gone) == len(names)
+                else "starting, or left by a start that failed; `fleetlab down` removes it"
+            )
             return ServiceStatus(service, False, None, 0, detail)
         address = (
             f"primary {part.primary}, replica {part.replica}, metrics {part.metrics}"

@@ -146,4 +146,8 @@ def test_asked_ports_are_used(home: Path) -> None:
     lab = Stack(home)
     port = lab.up({"postgres"}).need_postgres().primary.port
     lab.down(wipe=True)
-    assert lab.up({"postgres"}, asked_ports={"metrics": port}).need_postgres().metrics.port == port
+    state = lab.up({"postgres"}, asked_ports={"metrics": port})
+    assert state.need_postgres().metrics.port == port
+    assert lab.up({"postgres"}, asked_ports={"metrics": port}) == state
+    with pytest.raises(Terminal, match=f"postgres is up and has port {port} for metrics; run `fleetlab down`"):
+        lab.up({"postgres"}, asked_ports={"metrics": port + 1})
