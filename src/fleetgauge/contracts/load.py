@@ -1,8 +1,7 @@
 """From files to contracts, and the rules every event contract keeps."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +51,13 @@ class ContractSet:
         reserved = tuple(reserved)
         strict = []
         fast = []
-        repeated: dict[type, Callable[[Any], Hashable]] = {}
+        words: dict[type, types.Words] = {}
         located: set[type] = set()
         for contract in self.contracts:
             strict.append(types.event_type(contract.kind, contract.node, reserved))
-            node, paths = types.without_patterns(contract.node)
-            fast.append(types.event_type(contract.kind, node, reserved))
-            paths = tuple(path for path in paths if not (self.identified and path in IDENTITY))
-            if paths:
-                repeated[fast[-1]] = attrgetter(*paths)
+            node, left = types.without_words(contract.node)
+            fast.append(types.event_type(contract.kind, node, reserved, left.paths))
+            words[fast[-1]] = left
             if contract.located:
                 located |= {strict[-1], fast[-1]}
         self.strict = types.decoder(strict)
@@ -70,9 +67,9 @@ class ContractSet:
         `RecursionError`.
         """
         self.fast = types.decoder(fast)
-        """As `strict`, but the patterns of the identity and of what `repeated` returns are left to the caller."""
-        self.repeated: Mapping[type, Callable[[Any], Hashable]] = repeated
-        """For a type of `fast`: the values whose patterns it did not check. Equal values give equal verdicts."""
+        """As `strict`, but the characters of `words` are left to the caller."""
+        self.words: Mapping[type, types.Words] = words
+        """For each type of `fast`: what it did not check. The identity is always among it."""
         self.located = frozenset(located)
         """The types, of `fast` and of `strict`, that may have a position: `location.lat` and `location.lng`."""
 

@@ -1,8 +1,9 @@
 """Contracts as msgspec types: one nested Struct for each contract, a union tagged by `kind` for a set of them."""
 
 import keyword
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
@@ -27,10 +28,16 @@ _NEVER: Any = Annotated[int, Meta(gt=0, lt=0)]
 """A type without values: the field may be absent, never present."""
 
 
-def event_type(kind: str, node: Object, reserved: Iterable[str] = ()) -> type[msgspec.Struct]:
-    """The Struct of one contract. `reserved` are dotted paths that the pipeline writes and a payload must not."""
+def event_type(
+    kind: str, node: Object, reserved: Iterable[str] = (), blank: Iterable[str] = ()
+) -> type[msgspec.Struct]:
+    """The Struct of one contract.
+
+    `reserved` are dotted paths that the pipeline writes and a payload must not; `blank` those whose absence reads as an
+    empty string instead of `UNSET`.
+    """
     fields = {name: child for name, child in node.properties.items() if name != TAG}
-    return _struct(kind, Object(fields, node.required - {TAG}), tuple(reserved), tag=kind)
+    return _struct(kind, Object(fields, node.required - {TAG}), tuple(reserved), frozenset(blank), tag=kind)
 
 
 def decoder(types: Iterable[type[msgspec.Struct]]) -> "msgspec.json.Decoder[Any]":
@@ -40,36 +47,65 @@ def decoder(types: Iterable[type[msgspec.Struct]]) -> "msgspec.json.Decoder[Any]
     return msgspec.json.Decoder(Union[(*types, nothing)])
 
 
-def without_patterns(node: Object) -> tuple[Object, tuple[str, ...]]:
-    """The tree without the patterns of strings that every event reaches by plain attributes, and the paths of those.
+@dataclass(frozen=True)
+class Words:
+    """Strings of an event type whose pattern is only a set of allowed characters, left to the caller to check together.
 
-    Patterns cost more than all other checks of an event together, and most such strings repeat (SIMs, error codes), so
-    a caller in a hurry checks distinct values only. Patterns below optional objects, or in lists, stay.
+    A regular expression costs a Python-sized call for each string, more than all other checks of an event; looking for
+    forbidden characters in a thousand joined strings costs next to nothing.
     """
+
+    paths: tuple[str, ...]
+    """Dotted paths of plain attributes; an optional one that is absent reads as an empty string."""
+    allowed: tuple[bytes, ...]
+    """For each path the ASCII characters that may occur."""
+
+
+def without_words(node: Object) -> tuple[Object, Words]:
+    """The tree without the patterns that `Words` stand for. Patterns of any other shape, or deeper, stay."""
     paths: list[str] = []
+    allowed: list[bytes] = []
     properties = dict(node.properties)
     for key, child in node.properties.items():
         if not _is_plain(key):
             continue
-        if isinstance(child, Scalar) and "pattern" in child.constraints:
-            properties[key] = replace(child, constraints={k: v for k, v in child.constraints.items() if k != "pattern"})
-            paths.append(key)
+        if isinstance(child, Scalar):
+            characters = _characters(child)
+            if characters:
+                rest = {name: value for name, value in child.constraints.items() if name != "pattern"}
+                properties[key] = replace(child, constraints=rest)
+                paths.append(key)
+                allowed.append(characters)
         elif isinstance(child, Object) and key in node.required:
-            properties[key], below = without_patterns(child)
-            paths += [f"{key}.{path}" for path in below]
-    return Object(properties, node.required), tuple(paths)
+            properties[key], below = without_words(child)
+            paths += [f"{key}.{path}" for path in below.paths]
+            allowed += below.allowed
+    return Object(properties, node.required), Words(tuple(paths), tuple(allowed))
 
 
-def _struct(name: str, node: Object, reserved: tuple[str, ...], tag: str | None = None) -> type[msgspec.Struct]:
+def _characters(node: Scalar) -> bytes:
+    """The allowed characters if the pattern says nothing else: `^[…]+$`, and a length of at least one."""
+    match = re.fullmatch(r"\^(\[[^\]\\^]+\])\+\\Z", node.constraints.get("pattern", ""))
+    if match is None or node.constraints.get("minLength", 0) < 1:
+        return b""
+    return bytes(code for code in range(128) if re.fullmatch(match[1], chr(code)))
+
+
+def _struct(
+    name: str, node: Object, reserved: tuple[str, ...], blank: frozenset[str], tag: str | None = None
+) -> type[msgspec.Struct]:
     required: list[tuple[str, Any]] = []
     optional: list[tuple[str, Any, Any]] = []
     rename: dict[str, str] = {}
     for key, child in node.properties.items():
         below = tuple(path[len(key) + 1 :] for path in reserved if path.startswith(f"{key}."))
-        kind = _type(f"{name}_{key}", child, below)
+        blank_below = frozenset(path[len(key) + 1 :] for path in blank if path.startswith(f"{key}."))
+        kind = _type(f"{name}_{key}", child, below, blank_below)
         attribute = _attribute(key, rename)
         if key in node.required:
             required.append((attribute, kind))
+        elif key in blank:
+            optional.append((attribute, kind, ""))
         else:
             optional.append((attribute, kind | UnsetType, UNSET))
     # A payload may spell a path as objects or as one dotted key, and Elasticsearch reads both as one field with two
@@ -107,14 +143,14 @@ def _attribute(key: str, rename: dict[str, str]) -> str:
     return attribute
 
 
-def _type(name: str, node: Node, reserved: tuple[str, ...]) -> Any:
+def _type(name: str, node: Node, reserved: tuple[str, ...], blank: frozenset[str]) -> Any:
     match node:
         case Object():
-            return _struct(name, node, reserved)
+            return _struct(name, node, reserved, blank)
         case Choice(values):
             return Literal[values]
         case Array(items, constraints):
-            return _constrained(list[_type(name, items, ())], constraints)  # type: ignore[misc]
+            return _constrained(list[_type(name, items, (), frozenset())], constraints)  # type: ignore[misc]
         case Scalar(kind, constraints):
             return _constrained(_SCALARS[kind], constraints)
 
