@@ -205,6 +205,8 @@ class Processes:
         path = self._pid_file(name)
         try:
             text, written = path.read_text(encoding="ascii").strip(), path.stat().st_mtime
+            if not text and name in self._children:  # it has not come to writing its pid
+                text = str(self._children[name].pid)
             process = psutil.Process(int(text))
             # Whoever had this pid when the file was written started before that; a later one is somebody else.
             if process.create_time() > written + _CLOCK_SLACK_S or process.status() == psutil.STATUS_ZOMBIE:

@@ -90,7 +90,7 @@ class Stack:
             processes = Processes(places)
             before = self._running(places, processes)
             self._check_ports(asked_ports or {}, before)
-            keep = [name for service in before.services for name in _PROCESSES[service]]
+            keep = self._spared(before, processes)
             self._stop_all_but(keep, processes)
             missing = wanted - before.services
             if not missing:
@@ -293,6 +293,14 @@ class Stack:
             alive.discard("airflow")
         gone: dict[str, Any] = {service: None for service in saved.services if service not in alive}
         return replace(saved, **gone)
+
+    @staticmethod
+    def _spared(before: StackState, processes: Processes) -> list[str]:
+        """What a start leaves alone: the servers that are up, and what somebody runs beside them, such as consumers."""
+        if not before.services:
+            return []
+        beside = [name for name in processes.names() if not name.startswith(tuple(_PROCESSES))]
+        return [*beside, *(name for service in before.services for name in _PROCESSES[service])]
 
     @staticmethod
     def _stop_all_but(keep: Collection[str], processes: Processes) -> None:

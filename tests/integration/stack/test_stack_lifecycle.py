@@ -67,7 +67,10 @@ def test_up_twice_down_and_up_again(home: Path) -> None:
     pids = {name: Processes(layout.find(home)).pid(name) for name in ("postgres-primary", "postgres-replica")}
     with psycopg.connect(first.need_postgres().primary_app_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    beside = Processes(layout.find(home))  # as the demo runs its consumers
+    beside.spawn("consumer", ["sleep", "600"], log=home / "logs" / "consumer.log")
     assert Stack(home).up({"postgres"}) == first
+    assert beside.pid("consumer")
     assert {name: Processes(layout.find(home)).pid(name) for name in pids} == pids
     assert lab.status()[0].running
     lab.down()

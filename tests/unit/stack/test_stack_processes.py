@@ -44,13 +44,14 @@ def processes(layout: Layout) -> Iterator[Processes]:
 
 def start(processes: Processes, layout: Layout, name: str, command: list[str]) -> int:
     pid = processes.spawn(name, command, log=layout.logs / f"{name}.log")
-    wait_for(lambda: processes.pid(name) == pid)
+    assert processes.pid(name) == pid
     return pid
 
 
 def test_another_process_finds_and_stops_it(processes: Processes, layout: Layout) -> None:
     pid = start(processes, layout, "server", SLEEP)
     stranger = Processes(layout)
+    wait_for(lambda: stranger.pid("server"))
     assert stranger.names() == ["server"]
     assert stranger.pid("server") == pid
     stranger.stop(["server"])
