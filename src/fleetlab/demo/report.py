@@ -141,7 +141,7 @@ def _commands(report: Report, console: Console) -> None:
             f"{line.p50_ms:,.0f} ({line.true_p50_ms:,.0f})",
             f"{line.p95_ms:,.0f} ({line.true_p95_ms:,.0f})",
             f"{line.bytes / 1e6:,.2f}",
-            f"{line.cost_krw:,.2f} ({line.true_cost_krw:,.2f})",
+            f"{line.cost_krw:,.0f} ({line.true_cost_krw:,.0f})",
             f"{line.cost_share:.1%}",
         )
     console.print(table)

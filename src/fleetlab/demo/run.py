@@ -111,12 +111,13 @@ class Demo:
                 live = pool.submit(self._live, plan, state, stop_live)
                 self._wait_until_stored(settings, 300)
             self.report.scale["records"] = loaded.records
-            with AirflowApi(
-                state.need_airflow().url, state.need_airflow().username, state.need_airflow().password
-            ) as airflow:
+            login = state.need_airflow()
+            with AirflowApi(login.url, login.username, login.password) as airflow:
                 self._roll_up(airflow, settings, live)
             with steps.step("compare", "Comparing with the truth"):
                 compare(self.report, state, self._truth_path, settings.content, self._consumers(settings))
+            if self._options.keep:
+                self._go_on(state)
 
     def _load(self, plan: Timeline, state: StackState) -> LoadSummary:
         postgres = state.need_postgres()
@@ -148,6 +149,15 @@ class Demo:
             command = [sys.executable, "-m", "fleetgauge", "--config", state.config, "consume", name]
             beside.start(f"consumer-{name}", command, self._root)
         return beside
+
+    def _go_on(self, state: StackState) -> None:
+        """Production's heartbeat and the schedules go on without this process, so the tables stay final up to now."""
+        Beside(self._stack.home).start(
+            "heartbeat", [sys.executable, "-m", "fleetlab.demo.heartbeat", str(self._stack.home)], self._root
+        )
+        login = state.need_airflow()
+        with AirflowApi(login.url, login.username, login.password) as airflow:
+            airflow.unpause(DAGS)
 
     def _wait_until_stored(self, settings: Settings, timeout_s: float) -> None:
         def stored() -> bool:
