@@ -68,7 +68,9 @@ class Demo:
             self._play()
             finished = True
         finally:
-            if not (finished and self._options.keep):
+            if finished and self._options.keep:
+                self._stack.leave_running()
+            else:
                 with self._steps.step("stop", "Stopping the servers"):
                     self._stack.down(wipe=finished)  # after a failure the logs are wanted; the next run removes them
             self.report.seconds = {**self._steps.seconds, "total": self._steps.total}
@@ -93,15 +95,17 @@ class Demo:
         with steps.step("download", "Fetching Kafka and Elasticsearch, if the cache has not got them"):
             fetch(progress)
         with ExitStack() as running:
-            pool = running.enter_context(ThreadPoolExecutor(2, "demo"))
+            pool = ThreadPoolExecutor(2, "demo")
+            # After a failure nobody waits for the threads here: they end when the servers do.
+            running.callback(pool.shutdown, wait=False, cancel_futures=True)
             stop_live = threading.Event()
-            running.callback(stop_live.set)  # before the pool waits for its threads
+            running.callback(stop_live.set)
             with steps.step("first servers", "Starting Postgres (primary, replica, metrics) and Kafka"):
-                first = stack.up({"postgres", "kafka"}, progress=progress, guard=not self._options.keep)
+                first = stack.up({"postgres", "kafka"}, progress=progress, guard=True)
             plan = Timeline.ending(self._options.scale, datetime.now(UTC))
             loading = pool.submit(self._load, plan, first)
             with steps.step("all servers", "Starting Elasticsearch and Airflow, while three days are simulated"):
-                state = stack.up(progress=progress, guard=not self._options.keep)
+                state = stack.up(progress=progress, guard=True)
                 settings = fleetgauge_settings.load(Path(state.config))
                 pipeline.migrate(settings)
                 self._beside = self._start_consumers(state)

@@ -134,6 +134,10 @@ class Stack:
         else:
             Processes(places).sweep()  # the folder was deleted while the servers ran
         layout.remove_orphans()
+        self.leave_running()
+
+    def leave_running(self) -> None:
+        """Let the servers outlive this process, although `up` was asked to guard them."""
         if self._guard is not None:
             self._guard.release()
             self._guard = None
