@@ -17,8 +17,9 @@ from fleetgauge.ingest.http import StatusServer
 from fleetgauge.ingest.index import POSITION, SUFFIX, Indices
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.ingest.service import Options, Service, Summary, connect, goal_of
+from fleetgauge.ingest.service import Options, Service, Summary
 from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
+from fleetgauge.ingest.source import connect, goal_of
 from fleetgauge.settings import Settings
 
 _START_LIMIT_S = 30.0

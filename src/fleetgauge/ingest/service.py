@@ -17,21 +17,17 @@ from kafka.errors import AuthorizationError, KafkaError, RetriableError
 from kafka.future import Future
 
 from fleetgauge.clock import Clock
-from fleetgauge.errors import Stop, Transient
+from fleetgauge.errors import Stop
 from fleetgauge.ingest import metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.progress.offsets import client_options, read_progress
-from fleetgauge.settings import KafkaSettings
 
 _COMMIT_EVERY_S = 0.5
 _GAUGES_EVERY_S = 2.0
 _KEEP_ALIVE_S = 1.0
 _POLL_S = 0.1
-_POLL_RECORDS = 1_000
 _STUCK_S = 120.0
-_START_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -58,42 +54,6 @@ class Summary:
     """`topic-partition` → offset of the next record, of the partitions held at the end."""
     drained: bool = True
     """False: some events were under way when the time was up; they come again."""
-
-
-def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
-    """A Kafka consumer that neither commits nor subscribes by itself. Raises `Transient` if no broker answers."""
-    try:
-        return KafkaConsumer(
-            **{**client_options(settings, 30.0), "client_id": consumer.group},
-            group_id=consumer.group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-            max_poll_records=min(_POLL_RECORDS, consumer.batch_records),
-            fetch_max_bytes=16 * 1024 * 1024,
-            session_timeout_ms=10_000,  # how long a killed process keeps its partitions
-            heartbeat_interval_ms=3_000,
-            metrics_enabled=False,
-        )
-    except KafkaError as error:
-        raise Transient(
-            f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "
-            "start it, or correct kafka.bootstrap_servers"
-        ) from None
-
-
-def goal_of(settings: KafkaSettings, consumer: Consumer, clock: Clock) -> dict[TopicPartition, int]:
-    """The end of each partition that holds records; blocks. Raises `Terminal` or `Transient`."""
-    deadline = time.monotonic() + _START_LIMIT_S
-    while True:
-        try:
-            progress = read_progress(settings, consumer.topic, consumer.group, clock)
-            break
-        except Transient:  # the very first group of a cluster has no coordinator for some seconds
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-    return {TopicPartition(consumer.topic, p.partition): p.end for p in progress.partitions if p.end > p.begin}
 
 
 class Service:
@@ -350,7 +310,11 @@ class Service:
             if self._committed.get(place, 0) >= end:
                 continue
             if place in assigned and place in self._pipeline.partitions():
-                return False  # at work on it
+                # The last offsets may be transaction markers, which are read but never seen.
+                outstanding = self._pipeline.partitions()[place].outstanding or place in self._due()
+                if outstanding or (self._kafka.position(place) or 0) < end:
+                    return False
+                continue
             try:  # read by another member, or finished before we started
                 if (self._kafka.committed(place, timeout_ms=5_000) or 0) < end:
                     return False

@@ -1,0 +1,51 @@
+"""Kafka as ingest reads it: the client, and where a topic ends."""
+
+import time
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from fleetgauge.clock import Clock
+from fleetgauge.errors import Transient
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.progress.offsets import client_options, read_progress
+from fleetgauge.settings import KafkaSettings
+
+_POLL_RECORDS = 1_000
+_START_LIMIT_S = 30.0
+
+
+def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
+    """A Kafka consumer that neither commits nor subscribes by itself. Raises `Transient` if no broker answers."""
+    try:
+        return KafkaConsumer(
+            **{**client_options(settings, 30.0), "client_id": consumer.group},
+            group_id=consumer.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+            max_poll_records=min(_POLL_RECORDS, consumer.batch_records),
+            fetch_max_bytes=16 * 1024 * 1024,
+            session_timeout_ms=10_000,  # how long a killed process keeps its partitions
+            heartbeat_interval_ms=3_000,
+            metrics_enabled=False,
+        )
+    except KafkaError as error:
+        raise Transient(
+            f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "
+            "start it, or correct kafka.bootstrap_servers"
+        ) from None
+
+
+def goal_of(settings: KafkaSettings, consumer: Consumer, clock: Clock) -> dict[TopicPartition, int]:
+    """The end of each partition that holds records; blocks. Raises `Terminal` or `Transient`."""
+    deadline = time.monotonic() + _START_LIMIT_S
+    while True:
+        try:
+            progress = read_progress(settings, consumer.topic, consumer.group, clock)
+            break
+        except Transient:  # the very first group of a cluster has no coordinator for some seconds
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+    return {TopicPartition(consumer.topic, p.partition): p.end for p in progress.partitions if p.end > p.begin}
