@@ -171,5 +171,5 @@ def translate(
     if state[:2] in ("22", "23", "21"):
         return Terminal(f"{what}: {said}; change source.sql so that every row can be counted")
     if state[:2] in ("08", "40", "53", "55", "57", "58") or isinstance(error, psycopg.OperationalError):
-        return Conflict(f"{what} broke off: {said}; it is tried again in smaller pieces")
+        return Conflict(f"{what} broke off: {said}; check that it runs (a pass tries again, in smaller pieces)")
     return Stop(f"{what} gave an answer that is not understood: {said} ({state or type(error).__name__})")
