@@ -1,5 +1,6 @@
 """Starting and stopping, also the rough way: nothing is left over. Postgres stands for all, since it starts fast."""
 
+import json
 import os
 import shutil
 import signal
@@ -81,6 +82,14 @@ def test_up_twice_down_and_up_again(home: Path) -> None:
     assert again.need_postgres() == first.need_postgres()  # ports and passwords as well
     with psycopg.connect(again.need_postgres().replica_reader_url) as replica:
         assert replica.execute("SELECT to_regclass('kept') IS NOT NULL").fetchone() == (True,)
+
+
+def test_two_starts_at_once_make_one_stack(home: Path) -> None:
+    command = [FLEETLAB, "up", "postgres", "--json", "--home", home]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], outputs
+    assert json.loads(outputs[0][0]) == json.loads(outputs[1][0])
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
