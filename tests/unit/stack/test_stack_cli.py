@@ -3,7 +3,7 @@
 import json
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,18 @@ Run = Callable[..., tuple[object, str]]
 
 
 @pytest.fixture
-def fleetlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home for starts that are refused; what they prepared lies outside it if root calls."""
+    yield tmp_path / "lab"
+    Stack(tmp_path / "lab").down(wipe=True)
+
+
+@pytest.fixture
+def fleetlab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, home: Path) -> Run:
     """The command as the user calls it: gives exit code and stderr."""
     monkeypatch.setenv("FLEETLAB_CACHE", str(tmp_path / "cache"))
 
-    def run(*arguments: str, home: Path = tmp_path / "lab") -> tuple[object, str]:
+    def run(*arguments: str, home: Path = home) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["fleetlab", *arguments, "--home", str(home)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -72,24 +79,24 @@ def test_bad_values_are_usage_errors(arguments: list[str], expected: str, tmp_pa
     assert expected in result.output
 
 
-def test_unknown_port_name_lists_the_known(tmp_path: Path) -> None:
+def test_unknown_port_name_lists_the_known(home: Path) -> None:
     with pytest.raises(Terminal, match="no port called kafak; the names are primary, replica"):
-        Stack(tmp_path / "lab").up({"kafka"}, asked_ports={"kafak": 19092})
+        Stack(home).up({"kafka"}, asked_ports={"kafak": 19092})
 
 
-def test_no_disk_space_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_disk_space_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "NEEDED_BYTES", 10**18)
     with pytest.raises(Terminal, match=r"only .* GB are free for .* free some space") as raised:
-        Stack(tmp_path / "lab").up({"postgres"})
+        Stack(home).up({"postgres"})
     assert "\n" not in str(raised.value)
 
 
-def test_no_jdk_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_jdk_starts_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise Terminal("no JDK of version 17 or newer was found")
 
     monkeypatch.setattr(stack, "find_jdk", none)
-    lab = Stack(tmp_path / "lab")
+    lab = Stack(home)
     with pytest.raises(Terminal, match="no JDK"):
         lab.up({"postgres", "kafka"})
     assert lab.state() is None
