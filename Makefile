@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@start=$$(date +%s); echo "Installing into $(VENV) …"; \
 	{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } || { echo "$(PYTHON) cannot make a virtual environment; install its venv module (Debian: python3-venv)." >&2; exit 1; }; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' constraints.txt)" && \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[airflow,lab,dev]' && \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[airflow,lab,dev]' && \
 	echo $$(( $$(date +%s) - start )) > $(VENV)/.install-seconds && touch $@ && echo "Installed in $$(cat $(VENV)/.install-seconds) s."
 
 .PHONY: install

@@ -1,12 +1,12 @@
 """`fleetlab demo`"""
 
-import dataclasses
 import json
 import os
 import signal
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -33,8 +33,8 @@ def demo(
     from fleetlab.simulator import Scale
     from fleetlab.stack.layout import project_root
 
-    asked = {"vehicles": vehicles, "days": days, "rate": rate, "seed": seed}
-    scale = Scale(**{name: value for name, value in asked.items() if value is not None}, live_seconds=live_seconds)  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"vehicles": vehicles, "days": days, "rate": rate, "seed": seed}
+    scale = replace(Scale(live_seconds=live_seconds), **{k: v for k, v in asked.items() if v is not None})
     if json_file is not None and not os.access(json_file.parent, os.W_OK):
         raise typer.BadParameter(f"{json_file.parent} is not a folder that can be written to", param_hint="--json")
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -46,7 +46,7 @@ def demo(
         report.seconds["install (once, before)"] = float(installing.read_text(encoding="ascii"))
     draw(report, console)
     if json_file is not None:
-        json_file.write_text(json.dumps(dataclasses.asdict(report) | {"ok": report.ok}, indent=2, default=str))
+        json_file.write_text(json.dumps(asdict(report) | {"ok": report.ok}, indent=2, default=str))
     state = run.state()
     if keep and state is not None:
         from fleetlab.cli.up import describe

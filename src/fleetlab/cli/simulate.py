@@ -1,33 +1,32 @@
 """`fleetlab simulate`"""
 
-import dataclasses
 import json
 import sys
 import threading
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from fleetgauge.errors import Terminal
 from fleetlab.cli.options import HomeOption, JsonOption
-from fleetlab.simulator import Heartbeat, Scale, Timeline, Truth, load_backlog, run_live
 from fleetlab.stack import Stack
 
 TRUTH_FILE = "truth.sqlite"
 
-_DEFAULT = Scale()
-
 
 def simulate(
-    vehicles: Annotated[int, typer.Option(help="Scooters on the street.")] = _DEFAULT.vehicles,
-    days: Annotated[int, typer.Option(help="Days of history.")] = _DEFAULT.days,
-    rate: Annotated[float, typer.Option(help="Rentals a vehicle and day.")] = _DEFAULT.rate,
+    vehicles: Annotated[int | None, typer.Option(help="Scooters on the street; 900.", show_default=False)] = None,
+    days: Annotated[int | None, typer.Option(help="Days of history; 3.", show_default=False)] = None,
+    rate: Annotated[float | None, typer.Option(help="Rentals a vehicle and day; 2.5.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another city; the same seed and start, the same bytes.")] = 1,
     live_seconds: Annotated[int, typer.Option(help="Seconds that are played live afterwards.")] = 0,
-    live_factor: Annotated[float, typer.Option(help="How much busier they are than usual.")] = _DEFAULT.live_factor,
+    live_factor: Annotated[
+        float | None, typer.Option(help="How much busier they are than usual; 10.", show_default=False)
+    ] = None,
     start: Annotated[
         datetime | None, typer.Option(help="Where the history ends and the live stretch begins (UTC); by default now.")
     ] = None,
@@ -38,7 +37,14 @@ def simulate(
 
     The truth is the file truth.sqlite in the stack's folder.
     """
-    scale = Scale(vehicles, days, rate, seed, live_seconds, live_factor)
+    # Here and not above: every other command would pay for kafka and SQLAlchemy.
+    from fleetlab.simulator import Heartbeat, Scale, Timeline, Truth, load_backlog, run_live
+
+    asked: dict[str, Any] = {"vehicles": vehicles, "days": days, "rate": rate, "live_factor": live_factor}
+    scale = replace(
+        Scale(seed=seed, live_seconds=live_seconds),
+        **{k: v for k, v in asked.items() if v is not None},
+    )
     state = Stack(home).state()
     if state is None:
         raise Terminal("no stack is up; run `fleetlab up postgres kafka` first")
@@ -74,8 +80,8 @@ def simulate(
     commands, rentals = truth.command_counts().get(()), truth.rental_counts().get(())
     summary = {
         "truth": str(truth_path),
-        "backlog": dataclasses.asdict(loaded),
-        "live": dataclasses.asdict(live) if live else None,
+        "backlog": asdict(loaded),
+        "live": asdict(live) if live else None,
         "events": truth.event_counts(),
         "duplicates": truth.duplicates(),
         "broken": truth.faults(),

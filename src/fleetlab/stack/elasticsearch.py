@@ -43,7 +43,8 @@ def start(context: Context, jdk: Jdk) -> None:
         "ES_JAVA_HOME": str(jdk.home),
         "ES_PATH_CONF": str(configuration),
         "ES_TMPDIR": str(folder / "tmp"),
-        "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # of the launcher, which does nothing once the server runs
+        # The launcher does nothing once the server runs; killed early, it must not leave its files in /tmp.
+        "CLI_JAVA_OPTS": f"-XX:TieredStopAtLevel=1 -XX:-UsePerfData -Djava.io.tmpdir={folder / 'tmp'}",
     }
     log = context.log(NAME)
     context.processes.spawn(
@@ -97,7 +98,8 @@ def _configure(context: Context, tree: Path, folder: Path) -> Path:
     options = (tree / "config" / "jvm.options").read_text(encoding="utf-8").splitlines()
     kept = [line for line in options if "-Xlog:" not in line and "HeapDump" not in line]
     (configuration / "jvm.options").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    (configuration / "jvm.options.d" / "heap.options").write_text("-Xms1g\n-Xmx1g\n", encoding="utf-8")
+    extra = configuration / "jvm.options.d" / "heap.options"
+    extra.write_text("-Xms1g\n-Xmx1g\n-XX:-UsePerfData\n", encoding="utf-8")
     context.layout.user.own(folder)
     return configuration
 

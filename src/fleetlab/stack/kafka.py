@@ -44,6 +44,7 @@ def start(context: Context, jdk: Jdk) -> None:
             *java,
             "-Xmx128m",
             "-XX:TieredStopAtLevel=1",
+            "-XX:-UsePerfData",
             "kafka.tools.StorageTool",
             "format",
             "-t",
@@ -78,6 +79,7 @@ def _java(jdk: Jdk, jars: Path, folder: Path, logging: Path) -> list[str | Path]
         f"-Dlog4j2.configurationFile={logging}",
         "-Djava.awt.headless=true",
         "-XX:+UseG1GC",
+        "-XX:-UsePerfData",
         "-XX:+ExitOnOutOfMemoryError",
     ]
 
