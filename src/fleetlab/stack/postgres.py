@@ -166,6 +166,7 @@ def _configure(context: Context, name: str, folder: Path, port: int, *extra: str
         "checkpoint_timeout = 15min",
         "wal_level = replica",
         "hot_standby = on",
+        "max_prepared_transactions = 4",  # production may use two-phase commit, which the heartbeat must see
         "max_standby_streaming_delay = 30s",
         "max_slot_wal_keep_size = 4GB",
         "wal_receiver_status_interval = 1s",
