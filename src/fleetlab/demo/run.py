@@ -64,7 +64,7 @@ class Demo:
         try:
             self._check_machine()
             with self._steps.step("clean", "Removing what an earlier run left"):
-                self._stack.down(wipe=True)
+                self._wipe()
             self._play()
             finished = True
         finally:
@@ -72,9 +72,17 @@ class Demo:
                 self._stack.leave_running()
             else:
                 with self._steps.step("stop", "Stopping the servers"):
-                    self._stack.down(wipe=finished)  # after a failure the logs are wanted; the next run removes them
+                    if finished:
+                        self._wipe()
+                    else:
+                        self._stack.down()  # the logs are wanted now; the next run removes them
             self.report.seconds = {**self._steps.seconds, "total": self._steps.total}
         return self.report
+
+    def _wipe(self) -> None:
+        self._stack.down(wipe=True)
+        for path in self._truth_path.parent.glob(f"{self._truth_path.name}*"):
+            path.unlink()
 
     def state(self) -> StackState | None:
         """The servers that were left running."""
