@@ -116,7 +116,7 @@ def expected(event: Any) -> bool:
 
 
 @pytest.mark.parametrize("kind", sorted(CONTRACTS))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_valid_and_mutated_events_get_the_verdict_of_jsonschema(kind: str, data: st.DataObject) -> None:
     event = data.draw(valid(CONTRACTS[kind].node))
