@@ -1,0 +1,78 @@
+"""The DAG files as Airflow parses them: without any database, and with the tables as Assets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PARSE = """
+import json, runpy, socket, sys
+from airflow.sdk import DAG  # Airflow itself may look at its configuration before the doors are shut
+
+def refuse(*_): raise AssertionError("a DAG file opened a connection")
+socket.socket.connect = refuse
+import psycopg
+psycopg.connect = refuse
+found = runpy.run_path(sys.argv[1])
+dags = [value for value in found.values() if isinstance(value, DAG)]
+print(json.dumps({
+    dag.dag_id: {
+        "tasks": {t.task_id: {"in": [a.name for a in t.inlets], "out": [a.name for a in t.outlets]} for t in dag.tasks},
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "timetable": type(dag.timetable).__name__,
+    }
+    for dag in dags
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/unused.db",
+        "FLEETGAUGE_CONTENT": str(ROOT),
+        "FLEETGAUGE_METRICS__URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    }
+    environment.pop("FLEETGAUGE_CONFIG", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(ROOT / "dags" / "fleetgauge_rollup.py")],
+        env=environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (home / "unused.db").exists()
+    parsed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return parsed
+
+
+def test_there_is_a_dag_for_each_grain_and_a_task_for_each_source(dags: dict[str, Any]) -> None:
+    assert set(dags) == {"fleetgauge_minute", "fleetgauge_hour", "fleetgauge_day"}
+    for dag in dags.values():
+        assert set(dag["tasks"]) == {"commands", "operations"}
+
+
+def test_a_backlog_is_one_run(dags: dict[str, Any]) -> None:
+    for dag in dags.values():
+        assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)
+        assert dag["timetable"] == "CronDataIntervalTimetable"
+
+
+def test_tables_are_assets_made_of_the_grain_below(dags: dict[str, Any]) -> None:
+    assert dags["fleetgauge_minute"]["tasks"]["operations"] == {"in": [], "out": ["metrics.rental_minute"]}
+    assert dags["fleetgauge_day"]["tasks"]["commands"] == {
+        "in": ["metrics.device_command_hour", "metrics.traffic_hour"],
+        "out": ["metrics.device_command_day", "metrics.traffic_day"],
+    }

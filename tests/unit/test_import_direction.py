@@ -1,0 +1,51 @@
+"""Imports go one way, as docs/architecture.md draws it; a cycle between the parts would show here first."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENGINE = ROOT / "src" / "fleetgauge"
+FOUNDATION = {"settings", "errors", "clock"}
+MAY_IMPORT = {
+    "contracts": set[str](),
+    "progress": set[str](),
+    "ingest": {"contracts", "progress"},
+    "rollup": {"contracts", "progress"},
+    "commands": {"contracts", "progress"},
+    "cli": {"contracts", "progress", "ingest", "rollup", "commands", "pipeline", "cli"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
+    modules = sorted((ENGINE / part).rglob("*.py"))
+    assert modules
+    parts = {path.stem for path in ENGINE.iterdir() if not path.name.startswith("_")}
+    allowed = MAY_IMPORT[part] | FOUNDATION | {part}
+    for path in modules:
+        used = {name.split(".")[1] for name in imported(path) if name.startswith("fleetgauge.")} & parts
+        assert used <= allowed, f"{path.relative_to(ROOT)} imports {sorted(used - allowed)}"
+
+
+def test_the_engine_knows_neither_the_laboratory_nor_airflow() -> None:
+    for path in sorted(ENGINE.rglob("*.py")):
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert not roots & {"fleetlab", "airflow"}, path.relative_to(ROOT)
+
+
+def test_the_simulator_does_not_use_what_it_is_to_judge() -> None:
+    for path in sorted((ROOT / "src" / "fleetlab" / "simulator").rglob("*.py")):
+        used = {name.split(".")[1] for name in imported(path) if name.startswith("fleetgauge.")}
+        assert used <= {"errors", "clock"}, path.relative_to(ROOT)
