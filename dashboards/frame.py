@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.postgres import DATASOURCE_UID, PLUGIN, datasource
@@ -117,6 +118,20 @@ def provisional_annotation(view: str) -> dict[str, object]:
             "rawSql": provisional_sql(view),
         },
     }
+
+
+Panels = Sequence[Builder[model.Panel]]
+
+
+def filled(found: dashboard.Dashboard, tiles: Panels, rows: Sequence[tuple[str, Panels]]) -> dashboard.Dashboard:
+    """The board with its tiles on top and its titled rows below."""
+    for tile in tiles:
+        found = found.with_panel(tile)
+    for title, panels in rows:
+        found = found.with_row(dashboard.Row(title))
+        for panel in panels:
+            found = found.with_panel(panel)
+    return found
 
 
 def board(

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, board, final_until, provisional_annotation, where
+from dashboards.frame import Filter, board, filled, final_until, provisional_annotation, where
 from dashboards.panels import (
     EXACT_KRW,
     GREY,
@@ -71,17 +71,12 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         ["commands"],
         FILTERS,
     )
-    for panel in _tiles():
-        found = found.with_panel(panel)
-    for title, panels in (
+    rows = (
         ("How often do commands fail?", _failures()),
         ("How long do they take?", _latency()),
         ("What do they cost?", _cost()),
-    ):
-        found = found.with_row(dashboard.Row(title))
-        for panel in panels:
-            found = found.with_panel(panel)
-    return found, [provisional_annotation("device_command")]
+    )
+    return filled(found, _tiles(), rows), [provisional_annotation("device_command")]
 
 
 def _tiles() -> list[Builder[Panel]]:

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, board, final_until, provisional_annotation, where
+from dashboards.frame import Filter, board, filled, final_until, provisional_annotation, where
 from dashboards.panels import (
     EXACT_KRW,
     GREY,
@@ -55,15 +55,9 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         ["service"],
         FILTERS,
     )
-    for panel in _tiles():
-        found = found.with_panel(panel)
-    found = found.with_row(dashboard.Row("Course"))
-    for panel in _course():
-        found = found.with_panel(panel)
-    found = found.with_row(dashboard.Row("Where and when"))
-    for panel in _breakdown():
-        found = found.with_panel(panel)
-    return found, [provisional_annotation("rental")]
+    return filled(found, _tiles(), (("Course", _course()), ("Where and when", _breakdown()))), [
+        provisional_annotation("rental")
+    ]
 
 
 def _tiles() -> list[Builder[Panel]]:
