@@ -55,9 +55,8 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         ["service"],
         FILTERS,
     )
-    return filled(found, _tiles(), (("Course", _course()), ("Where and when", _breakdown()))), [
-        provisional_annotation("rental")
-    ]
+    rows = (("Course", _course()), ("Where and when", _breakdown()))
+    return filled(found, _tiles(), rows), [provisional_annotation("rental")]
 
 
 def _tiles() -> list[Builder[Panel]]:

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-HALF_WAY = "Loading the backlog"
+STARTING = "while three days are simulated"
+LOADING = "Loading the backlog"
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -65,10 +66,10 @@ def wait_until_gone(home: Path, timeout_s: float = 60) -> None:
         time.sleep(0.2)
 
 
-def test_ctrl_c_half_way_leaves_nothing(home: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_servers_start_leaves_nothing(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     demo = start(home, log)
-    wait_for_line(demo, log, HALF_WAY)
+    wait_for_line(demo, log, STARTING)
     assert processes_of(home)
     demo.send_signal(signal.SIGINT)
     assert demo.wait(timeout=120) == 130
@@ -76,10 +77,10 @@ def test_ctrl_c_half_way_leaves_nothing(home: Path, tmp_path: Path) -> None:
     assert processes_of(home) == []
 
 
-def test_kill_9_half_way_leaves_nothing(home: Path, tmp_path: Path) -> None:
+def test_kill_9_while_events_are_loaded_leaves_nothing(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     demo = start(home, log)
-    wait_for_line(demo, log, HALF_WAY)
+    wait_for_line(demo, log, LOADING)
     demo.kill()
     demo.wait()
     wait_until_gone(home)
