@@ -23,6 +23,10 @@ def demo(
     rate: Annotated[float | None, typer.Option(help="Rentals per vehicle and day.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed is another company.", show_default=False)] = None,
     live_seconds: Annotated[int, typer.Option(help="Length of the live stretch.")] = 90,
+    jdk: Annotated[
+        Path | None,
+        typer.Option("--jdk", help="Folder of the JDK to use; by default the best one found.", show_default=False),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Run the whole pipeline on real servers and compare every number with the truth. Exit code 1 if one differs."""
@@ -39,7 +43,7 @@ def demo(
         raise typer.BadParameter(f"{json_file.parent} is not a folder that can be written to", param_hint="--json")
     console = Console(width=None if sys.stdout.isatty() else 160)
     signal.signal(signal.SIGTERM, _interrupt)
-    run = Demo(DemoOptions(scale=scale, home=home, keep=keep), console)
+    run = Demo(DemoOptions(scale=scale, home=home, keep=keep, jdk=jdk), console)
     report = run.run()
     installing = project_root() / ".venv" / ".install-seconds"
     if installing.is_file():

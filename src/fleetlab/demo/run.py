@@ -25,7 +25,7 @@ from fleetlab.demo.report import Report
 from fleetlab.demo.steps import Steps, wait_for
 from fleetlab.simulator import Heartbeat, LoadSummary, Scale, Timeline, load_backlog, run_live
 from fleetlab.stack import ConsoleProgress, Stack, StackState, artifacts
-from fleetlab.stack.java import find_jdk
+from fleetlab.stack.java import Jdk, find_jdk, look_at
 from fleetlab.stack.layout import default_cache, project_root
 from fleetlab.stack.machine import check_machine
 
@@ -42,6 +42,8 @@ class DemoOptions:
     scale: Scale = field(default_factory=lambda: Scale(live_seconds=90))
     home: Path | None = None
     keep: bool = False
+    jdk: Path | None = None
+    """The JDK's folder; None takes the best one found."""
     rollup_timeout_s: float = 420
     """How long Airflow may take for everything after the backlog is loaded."""
 
@@ -101,7 +103,8 @@ class Demo:
         steps, stack = self._steps, self._stack
         progress = ConsoleProgress(sys.stderr)
         with steps.step("download", "Fetching Kafka and Elasticsearch, if the cache has not got them"):
-            fetch(progress)
+            jdk = look_at(self._options.jdk) if self._options.jdk else find_jdk()
+            fetch(jdk, progress)
         with ExitStack() as running:
             pool = ThreadPoolExecutor(2, "demo")
             # After a failure nobody waits for the threads here: they end when the servers do.
@@ -109,7 +112,7 @@ class Demo:
             stop_live = threading.Event()
             running.callback(stop_live.set)
             with steps.step("first servers", "Starting Postgres (primary, replica, metrics) and Kafka"):
-                first = stack.up({"postgres", "kafka"}, progress=progress, guard=True)
+                first = stack.up({"postgres", "kafka"}, progress=progress, jdk=jdk.home, guard=True)
             plan = Timeline.ending(self._options.scale, datetime.now(UTC))
             loading = pool.submit(self._load, plan, first)
             with steps.step("all servers", "Starting Elasticsearch and Airflow, while three days are simulated"):
@@ -209,10 +212,10 @@ class Demo:
         self.report.airflow_runs = {dag: count_states([run.state for run in airflow.runs(dag)]) for dag in DAGS}
 
 
-def fetch(progress: ConsoleProgress) -> None:
-    """Bring the servers of this machine's JDK into the cache, if they are not there."""
+def fetch(jdk: Jdk, progress: ConsoleProgress) -> None:
+    """Bring the servers that this JDK runs into the cache, if they are not there."""
     known = artifacts.bundles()
-    for name in ("kafka", find_jdk().elasticsearch):
+    for name in ("kafka", jdk.elasticsearch):
         artifacts.ensure(known[name], default_cache(), progress)
 
 
