@@ -32,7 +32,7 @@ test: $(READY) ## all tests but the long ones, on the embedded servers (PYTEST="
 
 .PHONY: test-unit
 test-unit: $(READY) ## tests that need no server
-	@$(BIN)/pytest tests/unit $(PYTEST)
+	@$(BIN)/pytest -n auto tests/unit $(PYTEST)
 
 .PHONY: test-long
 test-long: $(READY) ## the tests that run for minutes each

@@ -103,8 +103,9 @@ def tables(world: World) -> None:
     world.migrate(*DEFINITIONS.values())
 
 
-def test_every_grain_equals_a_recomputation(world: World) -> None:
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_every_grain_equals_a_recomputation(world: World, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
     @given(zone=st.sampled_from(sorted(BASES)), script=steps())
     def law(zone: str, script: list[Any]) -> None:
         Player(world, DEFINITIONS[zone], BASES[zone]).play(script)
