@@ -2,15 +2,14 @@
 
 import json
 import os
-import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from fleetlab.cli.options import HomeOption
+from fleetlab.cli.options import HomeOption, JdkOption, end_on_sigterm
 
 
 def demo(
@@ -23,10 +22,7 @@ def demo(
     rate: Annotated[float | None, typer.Option(help="Rentals per vehicle and day.", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed is another company.", show_default=False)] = None,
     live_seconds: Annotated[int, typer.Option(help="Length of the live stretch.")] = 90,
-    jdk: Annotated[
-        Path | None,
-        typer.Option("--jdk", help="Folder of the JDK to use; by default the best one found.", show_default=False),
-    ] = None,
+    jdk: JdkOption = None,
     home: HomeOption = None,
 ) -> None:
     """Run the whole pipeline on real servers and compare every number with the truth. Exit code 1 if one differs."""
@@ -42,7 +38,7 @@ def demo(
     if json_file is not None and not os.access(json_file.parent, os.W_OK):
         raise typer.BadParameter(f"{json_file.parent} is not a folder that can be written to", param_hint="--json")
     console = Console(width=None if sys.stdout.isatty() else 160)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     run = Demo(DemoOptions(scale=scale, home=home, keep=keep, jdk=jdk), console)
     report = run.run()
     installing = project_root() / ".venv" / ".install-seconds"
@@ -59,7 +55,3 @@ def demo(
     if not report.ok:
         typer.echo("fleetlab: a number differs from the truth; see the table above", err=True)
         raise typer.Exit(1)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,7 +14,20 @@ HomeOption = Annotated[
         "--home", help="Folder that holds all of the stack; by default .lab in the checkout.", show_default=False
     ),
 ]
+JdkOption = Annotated[
+    Path | None,
+    typer.Option("--jdk", help="Folder of the JDK to use; by default the best one found.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def end_on_sigterm() -> None:
+    """From now on SIGTERM ends the command as Ctrl-C does, so that what it started is stopped too."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def service(name: str) -> Service:

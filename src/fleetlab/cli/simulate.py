@@ -15,8 +15,6 @@ from fleetgauge.errors import Terminal
 from fleetlab.cli.options import HomeOption, JsonOption
 from fleetlab.stack import Stack
 
-TRUTH_FILE = "truth.sqlite"
-
 
 def simulate(
     vehicles: Annotated[int | None, typer.Option(help="Scooters on the street; 900.", show_default=False)] = None,
@@ -39,6 +37,7 @@ def simulate(
     """
     # Here and not above: every other command would pay for kafka and SQLAlchemy.
     from fleetlab.simulator import Heartbeat, Scale, Timeline, Truth, load_backlog, run_live
+    from fleetlab.simulator.truth import TRUTH_FILE
 
     asked: dict[str, Any] = {"vehicles": vehicles, "days": days, "rate": rate, "live_factor": live_factor}
     scale = replace(

@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import signal
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from fleetlab.cli.options import HomeOption, JsonOption, service
+from fleetlab.cli.options import HomeOption, JdkOption, JsonOption, end_on_sigterm, service
 from fleetlab.stack import SERVICES, ConsoleProgress, Stack, StackState
 
 
@@ -25,16 +23,13 @@ def up(
             "--port", metavar="NAME=NUMBER", help="Fix a port, such as kafka=19092; free ones otherwise. Repeatable."
         ),
     ] = None,
-    jdk: Annotated[
-        Path | None,
-        typer.Option("--jdk", help="Folder of the JDK to use; by default the best one found.", show_default=False),
-    ] = None,
+    jdk: JdkOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Start the servers; harmless if they are up. What is up stays up until `fleetlab down`."""
     wanted = {service(name) for name in services or SERVICES}
     ports = dict(_port(text) for text in port or [])
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     state = Stack(home).up(wanted, progress=ConsoleProgress(sys.stderr), asked_ports=ports, jdk=jdk)
     if json_:
         typer.echo(json.dumps(dataclasses.asdict(state), indent=2))
@@ -64,7 +59,3 @@ def _port(text: str) -> tuple[str, int]:
     if not number.isdecimal() or not 0 < int(number) < 65536:
         raise typer.BadParameter(f"{text!r} is not NAME=NUMBER, such as kafka=19092", param_hint="--port")
     return name, int(number)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -82,12 +82,6 @@ class Report:
         return bool(self.checks) and all(check.ok for check in self.checks)
 
 
-def sparkline(values: list[int]) -> str:
-    """Values ≥ 0 as a row of block characters, the largest as a full block."""
-    top = max(values, default=0) or 1
-    return "".join(BARS[-(-value * (len(BARS) - 1) // top)] for value in values)
-
-
 def draw(report: Report, console: Console) -> None:
     """Print the report; on a terminal in colour, elsewhere plain."""
     _events(report, console)

@@ -24,6 +24,7 @@ from fleetlab.demo.compare import compare, count_states
 from fleetlab.demo.report import Report
 from fleetlab.demo.steps import Steps, wait_for
 from fleetlab.simulator import Heartbeat, LoadSummary, Scale, Timeline, load_backlog, run_live
+from fleetlab.simulator.truth import TRUTH_FILE
 from fleetlab.stack import ConsoleProgress, Stack, StackState, artifacts
 from fleetlab.stack.java import Jdk, find_jdk, look_at
 from fleetlab.stack.layout import default_cache, project_root
@@ -126,8 +127,7 @@ class Demo:
                 live = pool.submit(self._live, plan, state, stop_live)
                 self._wait_until_stored(settings, 300)
             self.report.scale["records"] = loaded.records
-            login = state.need_airflow()
-            with AirflowApi(login.url, login.username, login.password) as airflow:
+            with _airflow(state) as airflow:
                 self._roll_up(airflow, settings, live)
             with steps.step("compare", "Comparing with the truth"):
                 compare(self.report, state, self._truth_path, settings.content, self._consumers(settings))
@@ -156,7 +156,7 @@ class Demo:
 
     @property
     def _truth_path(self) -> Path:
-        return self._stack.home / "truth.sqlite"
+        return self._stack.home / TRUTH_FILE
 
     def _start_consumers(self, state: StackState) -> Beside:
         beside = Beside(self._stack.home)
@@ -170,8 +170,7 @@ class Demo:
         Beside(self._stack.home).start(
             "heartbeat", [sys.executable, "-m", "fleetlab.demo.heartbeat", str(self._stack.home)], self._root
         )
-        login = state.need_airflow()
-        with AirflowApi(login.url, login.username, login.password) as airflow:
+        with _airflow(state) as airflow:
             airflow.unpause(DAGS)
 
     def _wait_until_stored(self, settings: Settings, timeout_s: float) -> None:
@@ -239,6 +238,11 @@ def _succeeded(airflow: AirflowApi, dag_id: str, after: datetime | None = None) 
         run.state == "success" and run.started_at is not None and (after is None or run.started_at > after)
         for run in runs
     )
+
+
+def _airflow(state: StackState) -> AirflowApi:
+    login = state.need_airflow()
+    return AirflowApi(login.url, login.username, login.password)
 
 
 def _busy(airflow: AirflowApi) -> bool:

@@ -15,6 +15,9 @@ import yaml
 
 from fleetgauge.errors import Terminal
 
+TRUTH_FILE = "truth.sqlite"
+"""Its name in the folder of the stack that was simulated into."""
+
 Grain = Literal["minute", "hour", "day"]
 Dimension = Literal["type", "model", "firmware", "carrier"]
 TrafficDimension = Literal["subject", "carrier", "direction", "bytes"]
