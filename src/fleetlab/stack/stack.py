@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -135,6 +136,18 @@ class Stack:
             Processes(places).sweep()  # the folder was deleted while the servers ran
         layout.remove_orphans()
         self.leave_running()
+
+    def stop(self, service: Service, *, kill: bool = False) -> None:
+        """Stop one service, for tests of outages: `up` starts it again with its data, on the same ports if still free.
+
+        With `kill` nothing is said to its processes, as with `kill -9`.
+        """
+        processes, names = Processes(layout.find(self.home)), _PROCESSES[service]
+        with self._locked():
+            if kill:
+                processes.stop(names, signals=dict.fromkeys(names, signal.SIGKILL), grace_s=0)
+            else:
+                processes.stop(names, signals=_SIGNALS)
 
     def leave_running(self) -> None:
         """Let the servers outlive this process, although `up` was asked to guard them."""
