@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetgauge.contracts import mapping, types
-from fleetgauge.contracts.subset import Choice, Documents, Node, Object, Scalar
+from fleetgauge.contracts.subset import Choice, ContractError, Documents, Node, Object, Scalar
 from fleetgauge.errors import Terminal
 
 ID_PATTERN = r"^[A-Za-z0-9._-]+\Z"
@@ -24,6 +24,8 @@ class Contract:
     version: int
     node: Object
     identified: bool
+    examples: tuple[Any, ...] = ()
+    """Whole events, from the annotation `examples`."""
 
     @property
     def located(self) -> bool:
@@ -79,29 +81,46 @@ class ContractSet:
 
 
 def load(directory: Path) -> dict[str, Contract]:
-    """All contracts of a folder by kind; `common.json` holds shared definitions only. Raises `Terminal`."""
+    """All contracts of a folder by kind; `common.json` holds shared definitions only. Raises `ContractError`."""
     files = sorted(path.name for path in directory.glob("*.json") if path.name != "common.json")
     if not files:
-        raise Terminal(f"no event contracts in {directory}; set `content` to the folder that holds schemas/")
+        raise ContractError(
+            [f"contract folder {directory} holds none; set `content` to the folder that holds schemas/"]
+        )
     documents = Documents(directory)
-    return {contract.kind: contract for contract in (_contract(file, documents.node(file)) for file in files)}
+    found: dict[str, Contract] = {}
+    problems: list[str] = []
+    for file in files:
+        try:
+            contract = contract_of(file, documents.node(file), documents.get(file).get("examples", ()))
+            found[contract.kind] = contract
+        except ContractError as error:
+            problems += error.problems
+    if problems:
+        raise ContractError(problems)
+    return found
 
 
-def _contract(file: str, node: Object) -> Contract:
+def contract_of(file: str, node: Object, examples: Iterable[Any] = ()) -> Contract:
+    """The contract of a tree; its file is `<kind>.json`. Raises `ContractError` with all rules of events it breaks."""
     kind = file.removesuffix(".json")
+    problems = []
     if node.properties.get("kind") != Choice((kind,)):
-        raise Terminal(f"contract {file}: property kind must be the constant {kind!r}, the name of the file")
+        problems.append(f"contract {file} at kind: must be the constant {kind!r}, the name of the file")
     version = node.properties.get("version")
     if not isinstance(version, Scalar) or version.type != "integer" or "maximum" not in version.constraints:
-        raise Terminal(f"contract {file}: property version must be an integer with a maximum")
+        problems.append(f"contract {file} at version: must be an integer with a maximum, the newest version")
     timestamp = node.properties.get("timestamp")
     if not isinstance(timestamp, Scalar) or not timestamp.instant:
-        raise Terminal(f"contract {file}: property timestamp must be an instant (common.json#/$defs/instant)")
+        problems.append(f"contract {file} at timestamp: must be an instant (common.json#/$defs/instant)")
     missing = {"kind", "version", "timestamp"} - node.required
     if missing:
-        raise Terminal(f"contract {file}: {', '.join(sorted(missing))} must be required")
+        problems.append(f"contract {file}: {', '.join(sorted(missing))} must be required")
+    if problems:
+        raise ContractError(problems)
+    assert isinstance(version, Scalar)
     identified = all(_is_id(node, *path.split(".")) for path in IDENTITY)
-    return Contract(kind, version.constraints["maximum"], node, identified)
+    return Contract(kind, version.constraints["maximum"], node, identified, tuple(examples))
 
 
 def _is_id(node: Object, parent: str, name: str) -> bool:

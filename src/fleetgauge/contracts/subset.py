@@ -3,18 +3,19 @@
 A keyword outside the subset is refused, never ignored: a rule that nobody enforces is worse than no rule.
 Two readings are narrower than the standard, because they name what producers and Elasticsearch do:
 an `integer` is written without fraction or exponent (`1`, not `1.0`), and `$` in a pattern is the very end of the text.
+`unit` is an annotation of ours: a UCUM code such as `m/s`, `Cel` or `%`.
 """
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fleetgauge.errors import Terminal
 
-ANNOTATIONS = frozenset({"$schema", "$comment", "title", "description", "examples", "deprecated"})
+ANNOTATIONS = frozenset({"$schema", "$comment", "title", "description", "unit", "examples", "deprecated"})
 KEYWORDS: Mapping[str, frozenset[str]] = {
     "object": frozenset({"type", "required", "properties"}),
     "array": frozenset({"type", "items", "minItems", "maxItems"}),
@@ -28,12 +29,22 @@ INSTANT = "epoch_millis"
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a schema tells its readers; says nothing about which events are valid."""
+
+    description: str = ""
+    unit: str = ""
+    """UCUM code; empty for what has none."""
+
+
+@dataclass(frozen=True)
 class Scalar:
     """A string, integer, number or boolean with its constraints."""
 
     type: str
     constraints: Mapping[str, Any] = field(default_factory=dict)
     instant: bool = False
+    note: Note = field(default=Note(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class Choice:
     """`enum`, or `const` as an enum of one: strings, or integers."""
 
     values: tuple[str, ...] | tuple[int, ...]
+    note: Note = field(default=Note(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Array:
 
     items: "Node"
     constraints: Mapping[str, Any] = field(default_factory=dict)
+    note: Note = field(default=Note(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,9 +70,21 @@ class Object:
 
     properties: Mapping[str, "Node"]
     required: frozenset[str]
+    note: Note = field(default=Note(), compare=False)
 
 
 Node = Scalar | Choice | Array | Object
+
+
+class ContractError(Terminal):
+    """One or more contracts are not valid; `problems` has one sentence for each, with the file and the place in it."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        listed = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(
+            self.problems[0] if len(self.problems) == 1 else f"contracts are not valid; correct these:\n{listed}"
+        )
 
 
 class Documents:
@@ -70,74 +95,99 @@ class Documents:
         self._loaded: dict[str, dict[str, Any]] = {}
 
     def get(self, name: str) -> dict[str, Any]:
-        """The document `name` (a file name of the folder). Raises `Terminal`."""
+        """The document `name` (a file name of the folder). Raises `ContractError`."""
         if name not in self._loaded:
             path = self._directory / name
             try:
                 document = json.loads(path.read_text("utf-8"), object_pairs_hook=_unique)
             except (OSError, ValueError) as error:
-                raise Terminal(f"contract {path} cannot be read: {error}; fix the file") from None
+                raise ContractError([f"contract {name} cannot be read: {error}; fix the file"]) from None
             if not isinstance(document, dict):
-                raise Terminal(f"contract {path} is not a JSON object; write one schema a file")
+                raise ContractError([f"contract {name} is not a JSON object; write one schema a file"])
             self._loaded[name] = document
         return self._loaded[name]
 
     def node(self, name: str) -> Object:
-        """The tree of the contract in file `name`. Raises `Terminal` naming the place of the first problem."""
-        node = self._read(self.get(name), name, "", ())
-        if not isinstance(node, Object):
-            raise Terminal(f"contract {name} describes no object; set type to object")
-        return node
+        """The tree of the contract in file `name`. Raises `ContractError` with all problems."""
+        return tree(self.get(name), name, self)
 
-    def _read(self, schema: Any, file: str, at: str, seen: tuple[str, ...]) -> Node:
-        where = f"contract {file}{f' at {at}' if at else ''}"
-        if not isinstance(schema, dict):
-            raise Terminal(f"{where}: a schema must be an object")
-        keys = schema.keys() - ANNOTATIONS
-        if "$ref" in keys:
-            _refuse(where, keys - {"$ref"}, "beside $ref")
-            return self._follow(schema["$ref"], file, where, seen)
-        if keys & {"const", "enum"}:
-            _refuse(where, keys - {"const", "enum", "type"}, "beside const or enum")
-            return _choice(schema, where)
-        kind = schema.get("type")
-        if not isinstance(kind, str) or kind not in KEYWORDS:
-            raise Terminal(f"{where}: type must be one of {', '.join(KEYWORDS)}, not {kind!r}")
-        allowed = KEYWORDS[kind] | ({"$defs"} if not at else frozenset())
-        _refuse(where, keys - allowed, f"for type {kind}")
-        if kind == "object":
-            properties = {
-                key: self._read(value, file, f"{at}.{key}" if at else key, seen)
-                for key, value in schema.get("properties", {}).items()
-            }
-            unknown = set(schema.get("required", ())) - properties.keys()
-            if unknown:
-                raise Terminal(
-                    f"{where}: required names {', '.join(sorted(unknown))}, which properties does not describe"
-                )
-            return Object(properties, frozenset(schema.get("required", ())))
-        constraints = {key: schema[key] for key in keys - {"type", "items", "format"}}
-        if kind == "array":
-            return Array(self._read(schema.get("items"), file, f"{at}[]", seen), constraints)
-        if "pattern" in constraints:
-            constraints["pattern"] = _pattern(constraints["pattern"], where)
-        if schema.get("format", INSTANT) != INSTANT:
-            raise Terminal(f"{where}: format {schema['format']!r} is not known; the one format is {INSTANT}")
-        return Scalar(kind, constraints, instant="format" in schema)
-
-    def _follow(self, ref: Any, file: str, where: str, seen: tuple[str, ...]) -> Node:
+    def target(self, ref: Any, file: str, where: str) -> tuple[str, str, Any]:
+        """File, name and schema that `ref`, met in `file`, leads to. Raises `ContractError`."""
         match = re.fullmatch(r"([A-Za-z0-9_.-]*)#/\$defs/([A-Za-z0-9_]+)", str(ref))
         if match is None:
-            raise Terminal(f"{where}: $ref {ref!r} must look like common.json#/$defs/name")
+            raise ContractError([f"{where}: $ref {ref!r} must look like common.json#/$defs/name"])
         target = match[1] or file
-        key = f"{target}#{match[2]}"
-        if key in seen:
-            raise Terminal(f"{where}: $ref {ref!r} leads back to itself; events are trees")
         try:
-            schema = self.get(target)["$defs"][match[2]]
-        except KeyError:
-            raise Terminal(f"{where}: $ref {ref!r} names nothing; add it to $defs of {target}") from None
-        return self._read(schema, target, f"$defs.{match[2]}", (*seen, key))
+            return target, match[2], self.get(target)["$defs"][match[2]]
+        except (KeyError, TypeError):
+            raise ContractError([f"{where}: $ref {ref!r} names nothing; add it to $defs of {target}"]) from None
+
+
+def tree(schema: Any, file: str, documents: Documents) -> Object:
+    """The tree of one schema of an event; `file` names it in messages. Raises `ContractError` with all problems."""
+    node = _read(schema, file, "", (), documents)
+    if not isinstance(node, Object):
+        raise ContractError([f"contract {file} describes no object; set type to object"])
+    return node
+
+
+def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Documents) -> Node:
+    where = f"contract {file}{f' at {at}' if at else ''}"
+    if not isinstance(schema, dict):
+        raise ContractError([f"{where}: a schema must be an object"])
+    keys = schema.keys() - ANNOTATIONS
+    note = Note(str(schema.get("description", "")), str(schema.get("unit", "")))
+    if "$ref" in keys:
+        _refuse(where, keys - {"$ref"}, "beside $ref")
+        target, name, found = documents.target(schema["$ref"], file, where)
+        key = f"{target}#{name}"
+        if key in seen:
+            raise ContractError([f"{where}: $ref {schema['$ref']!r} leads back to itself; events are trees"])
+        node = _read(found, target, f"$defs.{name}", (*seen, key), documents)
+        return replace(node, note=Note(note.description or node.note.description, note.unit or node.note.unit))
+    if keys & {"const", "enum"}:
+        _refuse(where, keys - {"const", "enum", "type"}, "beside const or enum")
+        return Choice(_values(schema, where), note)
+    kind = schema.get("type")
+    if not isinstance(kind, str) or kind not in KEYWORDS:
+        raise ContractError([f"{where}: type must be one of {', '.join(KEYWORDS)}, not {kind!r}"])
+    _refuse(where, keys - (KEYWORDS[kind] | ({"$defs"} if not at else frozenset())), f"for type {kind}")
+    if kind == "object":
+        return _object(schema, where, note, lambda key, child: _read(child, file, _below(at, key), seen, documents))
+    constraints = {key: _constraint(key, schema[key], where) for key in keys - {"type", "items", "format"}}
+    if kind == "array":
+        return Array(_read(schema.get("items"), file, f"{at}[]", seen, documents), constraints, note)
+    if schema.get("format", INSTANT) != INSTANT:
+        raise ContractError([f"{where}: format {schema['format']!r} is not known; the one format is {INSTANT}"])
+    return Scalar(kind, constraints, "format" in schema, note)
+
+
+def _below(at: str, key: str) -> str:
+    return f"{at}.{key}" if at else key
+
+
+def _object(schema: Mapping[str, Any], where: str, note: Note, read: Callable[[str, Any], Node]) -> Object:
+    members, required = schema.get("properties", {}), schema.get("required", [])
+    if not isinstance(members, dict) or not isinstance(required, list) or not all(isinstance(x, str) for x in required):
+        raise ContractError([f"{where}: properties must be an object, and required a list of names"])
+    problems: list[str] = []
+    properties: dict[str, Node] = {}
+    for key, child in members.items():
+        if not key or "." in key or key.startswith("_"):
+            problems.append(
+                f"{where}: property {key!r} is no name of a field; use one without dot, not beginning with _"
+            )
+        try:
+            properties[key] = read(key, child)
+        except ContractError as error:
+            problems += error.problems
+    unknown = set(required) - members.keys()
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        problems.append(f"{where}: required names {names}, which properties does not describe; describe or remove it")
+    if problems:
+        raise ContractError(problems)
+    return Object(properties, frozenset(required), note)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,28 +199,42 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(where: str, keys: set[str] | frozenset[str], why: str) -> None:
     if keys:
-        raise Terminal(f"{where}: keyword {', '.join(sorted(keys))} is outside the supported subset {why}; remove it")
+        names = ", ".join(sorted(keys))
+        raise ContractError([f"{where}: keyword {names} is outside the supported subset {why}; remove it"])
 
 
-def _choice(schema: Mapping[str, Any], where: str) -> Choice:
+def _values(schema: Mapping[str, Any], where: str) -> tuple[Any, ...]:
     values = schema["enum"] if "enum" in schema else [schema["const"]]
     kinds = {type(value) for value in values} if isinstance(values, list) else set()
     if kinds not in ({str}, {int}) or len(set(values)) != len(values):
-        raise Terminal(f"{where}: enum and const hold distinct strings, or distinct integers")
+        raise ContractError([f"{where}: enum and const hold distinct strings, or distinct integers; correct it"])
     if "type" in schema and schema["type"] != {str: "string", int: "integer"}[next(iter(kinds))]:
-        raise Terminal(f"{where}: type {schema['type']!r} contradicts its enum or const")
-    return Choice(tuple(values))
+        raise ContractError([f"{where}: type {schema['type']!r} contradicts its enum or const; remove it"])
+    return tuple(values)
+
+
+def _constraint(keyword: str, value: Any, where: str) -> Any:
+    if keyword == "pattern":
+        return _pattern(value, where)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if keyword.endswith(("Length", "Items")):
+        number = number and isinstance(value, int) and value >= 0
+    if not number:
+        raise ContractError([f"{where}: {keyword} is {value!r}; it must be a number, of a length one from 0 up"])
+    return value
 
 
 def _pattern(pattern: Any, where: str) -> str:
     """The pattern in Python's dialect. ECMA-262's `$` is the end; Python's also matches before a last newline."""
     if not isinstance(pattern, str) or re.search(r"\\[^.\\/()\[\]{}+*?|^$-]", pattern):
-        raise Terminal(f"{where}: pattern {pattern!r} may escape punctuation only, so that every dialect agrees on it")
+        raise ContractError(
+            [f"{where}: pattern {pattern!r} may escape punctuation only, so that every dialect agrees on it"]
+        )
     ending = str(pattern)
     if ending.endswith("$") and not ending.endswith("\\$"):
         ending = ending[:-1] + r"\Z"
     try:
         re.compile(ending)
     except re.error as error:
-        raise Terminal(f"{where}: pattern {pattern!r} is no regular expression: {error}") from None
+        raise ContractError([f"{where}: pattern {pattern!r} is no regular expression: {error}; correct it"]) from None
     return ending

@@ -79,7 +79,7 @@ def test_rules_of_events(tmp_path: Path, document: Any, complaint: str) -> None:
 
 
 def test_a_folder_without_contracts_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(Terminal, match="no event contracts"):
+    with pytest.raises(Terminal, match="holds none"):
         load(tmp_path)
 
 
