@@ -2,15 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from fleetgauge.errors import Terminal
 
 CONFIG_VARIABLE = "FLEETGAUGE_CONFIG"
 DEFAULT_CONFIG = "fleetgauge.toml"
+
+
+def _without_login(address: str) -> str:
+    if "@" in address:
+        raise ValueError("an address is shown in logs, so it must not hold a login; set username and password instead")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_login)]
+"""Where a server is; never holds `user:password@`."""
 
 
 class _Section(BaseModel):
@@ -20,7 +30,7 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """How to reach Kafka."""
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: Address = "127.0.0.1:9092"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
@@ -31,7 +41,7 @@ class KafkaSettings(_Section):
 class ElasticsearchSettings(_Section):
     """How to reach Elasticsearch."""
 
-    url: str = "http://127.0.0.1:9200"
+    url: Address = "http://127.0.0.1:9200"
     api_key: SecretStr | None = None
     username: str | None = None
     password: SecretStr | None = None

@@ -2,9 +2,12 @@
 
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 import typer
+
+from fleetgauge.errors import Terminal
 
 
 def print_json(value: Any) -> None:
@@ -30,7 +33,11 @@ def configure_logging(*, verbose: bool = False) -> None:
         if plain
         else structlog.processors.JSONRenderer()
     )
-    final: list[structlog.types.Processor] = [renderer] if plain else [structlog.processors.dict_tracebacks, renderer]
+    # Without the local variables, which hold payloads and may hold secrets.
+    tracebacks = structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
+    final: list[structlog.types.Processor] = [renderer] if plain else [tracebacks, renderer]
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -49,3 +56,16 @@ def configure_logging(*, verbose: bool = False) -> None:
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     # It tells of every failed request; whoever made the request says so, once.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+
+
+def instant(option: str, text: str) -> datetime:
+    """An instant in ISO 8601 with its offset from UTC. Raises `Terminal` naming `option`."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Terminal(
+            f"{option} {text!r} is not an instant; write it like 2026-11-21T14:00:00+09:00, or with Z for UTC"
+        )
+    return found

@@ -91,8 +91,6 @@ class Delivery:
         self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
         self._collisions = Collisions(bulk)
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
-        self.answered = False
-        """Whether the last bulk request was answered: what readiness asks."""
 
     def deliver(self, batch: Batch) -> Report:
         """Blocks until the batch is final or cancelled; never raises: the report carries the error."""
@@ -154,10 +152,8 @@ class Delivery:
             self._indices.ensure(batch.indices)
             answer = self._bulk.request("POST", PATH, body)
         except Transient as error:
-            self.answered = False
             outcome.add(which, "no_answer", str(error))
             return outcome
-        self.answered = True
         self._metrics.of(m.BULK_SECONDS).observe(time.monotonic() - started)
         self._metrics.of(m.BATCH_BYTES).observe(len(body))
         if answer.status == 200:

@@ -73,6 +73,12 @@ LAG_SECONDS = Definition(
     "Now minus the append time, or the event time, of the newest finished record; append is 0 when caught up.",
     ("topic", "partition", "of"),
 )
+APPEND_TO_ACK = Definition(
+    "histogram",
+    "fleetgauge_ingest_append_to_ack_seconds",
+    "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
+    buckets=_SECONDS,
+)
 ASSIGNED = Definition("gauge", "fleetgauge_ingest_assigned_partitions", "Partitions that this process reads.")
 PAUSED = Definition(
     "gauge",
@@ -86,6 +92,12 @@ COMMITS = Definition(
     "Offset commits by result: ok, or refused (normal after a rebalance; the work comes again).",
     ("result",),
 )
+BUILD = Definition(
+    "gauge",
+    "fleetgauge_ingest_build_info",
+    "Always 1; the labels say which version and which contracts run.",
+    ("version", "contracts"),
+)
 CATALOGUE = (
     EVENTS,
     DEAD_LETTERS,
@@ -98,21 +110,22 @@ CATALOGUE = (
     IN_FLIGHT_BYTES,
     LAG_RECORDS,
     LAG_SECONDS,
+    APPEND_TO_ACK,
     ASSIGNED,
     PAUSED,
     REBALANCES,
     COMMITS,
+    BUILD,
 )
 
 
-class Metrics:
-    """All metrics of one consumer in a registry of their own. Thread-safe; updated once a batch, not once an event."""
+class Families:
+    """The metrics of one process, over all its consumers, in a registry of their own."""
 
-    def __init__(self, consumer: str) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._consumer = consumer
-        self._metrics: dict[str, Any] = {}
+        self.by_name: dict[str, Any] = {}
         for definition in CATALOGUE:
             labels = ("consumer", *definition.labels)
             match definition.kind:
@@ -124,13 +137,27 @@ class Metrics:
                     metric = Histogram(
                         definition.name, definition.meaning, labels, buckets=definition.buckets, registry=self.registry
                     )
-            self._metrics[definition.name] = metric
+            self.by_name[definition.name] = metric
+
+
+class Metrics:
+    """The metrics of one consumer. Thread-safe; updated once a batch, not once an event."""
+
+    def __init__(self, consumer: str, families: Families | None = None) -> None:
+        """`families`: those of the process; None makes some of its own."""
+        self._consumer = consumer
+        self._families = families or Families()
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """The registry that holds them."""
+        return self._families.registry
 
     def of(self, definition: Definition, *labels: str | int) -> Any:
         """The child of a metric for these label values."""
-        return self._metrics[definition.name].labels(self._consumer, *labels)
+        return self._families.by_name[definition.name].labels(self._consumer, *labels)
 
     def drop(self, definition: Definition, *labels: str | int) -> None:
         """Forget a child if there is one, for example of a partition that is read elsewhere now."""
         with contextlib.suppress(KeyError):
-            self._metrics[definition.name].remove(self._consumer, *map(str, labels))
+            self._families.by_name[definition.name].remove(self._consumer, *map(str, labels))

@@ -1,37 +1,45 @@
-"""Put a consumer together from settings and content, and run it."""
+"""Put consumers together from settings and content, and run them in one process."""
 
+import importlib.metadata
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict
 
 import structlog
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+    wait_fixed,
+)
 
 from fleetgauge import contracts
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.contracts import ContractSet
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest import rewind
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import KafkaDeadLetters, PoisonLimit, ensure_topic
 from fleetgauge.ingest.decode import Decoder
 from fleetgauge.ingest.delivery import Delivery
-from fleetgauge.ingest.http import StatusServer
+from fleetgauge.ingest.http import Http, StatusServer
 from fleetgauge.ingest.index import POSITION, SUFFIX, Indices
-from fleetgauge.ingest.metrics import Metrics
+from fleetgauge.ingest.metrics import Families, Metrics
 from fleetgauge.ingest.pipeline import Pipeline
+from fleetgauge.ingest.reachable import WatchedBulk
 from fleetgauge.ingest.service import Options, Service, Summary
 from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
 from fleetgauge.ingest.source import connect, goal_of
+from fleetgauge.ingest.stopping import StopRequest, on_signals
 from fleetgauge.settings import Settings
 
 _START_LIMIT_S = 30.0
-
-
-@dataclass(frozen=True)
-class Http:
-    """Where `/metrics`, `/healthz` and `/readyz` are served."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    """0: any free one; the log names it."""
 
 
 def contracts_of(settings: Settings, consumer: Consumer) -> ContractSet:
@@ -55,57 +63,169 @@ def consume(
     clock: Clock | None = None,
     bulk: Bulk | None = None,
 ) -> Summary:
-    """Run `consumer` until it is told to stop; blocks. `bulk` stands in for Elasticsearch in tests of faults.
+    """`consume_all` of one."""
+    return consume_all([consumer], settings, options, http, clock=clock, bulk=bulk)[0]
 
-    Raises `Stop` (nothing unsafe was committed), `Terminal` (somebody must change something) or `Transient`.
+
+def consume_all(
+    consumers: Sequence[Consumer],
+    settings: Settings,
+    options: Options,
+    http: Http | None = None,
+    *,
+    clock: Clock | None = None,
+    bulk: Bulk | None = None,
+) -> list[Summary]:
+    """Run consumers until they are told to stop; blocks. `bulk` stands in for Elasticsearch in tests of faults.
+
+    If one fails, the others are asked to stop, drain and commit, and then its error is raised: `Stop` (nothing unsafe
+    was committed), `Terminal` (somebody must change something) or `Transient`.
     """
-    clock = clock or SystemClock()
-    log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
-    compiled = contracts_of(settings, consumer)
-    metrics = Metrics(consumer.name)
-    sink = bulk or ElasticsearchBulk(settings.elasticsearch, connections=consumer.requests + 1)
-    indices = Indices(sink, consumer.index, compiled)
-    _prepare(indices)
-    versions = ",".join(f"{kind}={version}" for kind, version in sorted(compiled.versions.items()))
-    dead_letters = KafkaDeadLetters(settings.kafka, consumer, versions)
-    delivery = Delivery(consumer.name, sink, indices, dead_letters, PoisonLimit(consumer.dead_letters), metrics)
-    delivery.answered = True
-    pipeline = Pipeline(consumer, Decoder(consumer, compiled, clock), delivery, metrics)
-    ensure_topic(settings.kafka, consumer)
-    goal = goal_of(settings.kafka, consumer, clock) if options.until_caught_up else None
-    kafka = connect(settings.kafka, consumer)
-    service = Service(consumer, kafka, pipeline, metrics, clock, options, goal)
-    server = None
+    stop = StopRequest()
+    families = Families()
+    running = [_Running(one, settings, options, families, clock or SystemClock(), stop, bulk) for one in consumers]
     try:
-        if http is not None:
-            server = StatusServer(
-                http.host,
-                http.port,
-                metrics.registry,
-                service.healthy,
-                lambda: (
-                    "Elasticsearch does not answer"
-                    if not delivery.answered
-                    else (None if service.assigned() else "no partitions assigned yet")
-                ),
-            )
-            log.info("serving metrics", host=http.host, port=server.port)
-        return service.run()
+        with (
+            on_signals(stop),
+            _served(http, families, running),
+            ThreadPoolExecutor(len(running), thread_name_prefix="consumer") as pool,
+        ):
+            futures = [pool.submit(one.run) for one in running]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future.done() and future.exception() is not None for future in futures]
+            if any(failed):
+                stop.ask()
     finally:
-        if server is not None:
-            server.close()
-        dead_letters.close()
-        if isinstance(sink, ElasticsearchBulk):
-            sink.close()
+        for one in running:
+            one.close()
+    for first in (future for future, one_failed in zip(futures, failed, strict=True) if one_failed):
+        first.result()
+    return [future.result() for future in futures]
 
 
-def _prepare(indices: Indices) -> None:
-    """Install the template; a server that is just starting gets half a minute."""
-    deadline = time.monotonic() + _START_LIMIT_S
-    while True:
+class _Running:
+    """One consumer of the process, in a thread of its own."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        settings: Settings,
+        options: Options,
+        families: Families,
+        clock: Clock,
+        stop: StopRequest,
+        bulk: Bulk | None,
+    ) -> None:
+        """Connects to nothing. Raises `Terminal` for content or settings that cannot be used."""
+        self.consumer = consumer
+        self._settings = settings
+        self._options = options
+        self._clock = clock
+        self._stop = stop
+        self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
+        self._contracts = contracts_of(settings, consumer)
+        self._metrics = Metrics(consumer.name, families)
+        self._own = None if bulk else ElasticsearchBulk(settings.elasticsearch, connections=consumer.requests + 2)
+        self._bulk = WatchedBulk(bulk or self._own)  # type: ignore[arg-type] # one of them is there
+        self._service: Service | None = None
+
+    def healthy(self) -> str | None:
+        """For `/healthz`; any thread."""
+        return self._service.healthy() if self._service is not None else None
+
+    def ready(self) -> str | None:
+        """For `/readyz`; any thread."""
+        wrong = self._bulk.wrong()
+        if wrong is None and (self._service is None or not self._service.assigned()):
+            wrong = "no partitions assigned yet"
+        return wrong
+
+    def run(self) -> Summary:
+        """Blocks; see `consume_all`."""
         try:
-            return indices.prepare()
+            summary = self._run()
+        except FleetgaugeError as error:
+            self._log.error("failed", error=str(error), exit_code=error.exit_code)
+            raise
+        self._log.info("ended", **{key: value for key, value in asdict(summary).items() if key != "consumer"})
+        return summary
+
+    def _run(self) -> Summary:
+        consumer, settings, metrics = self.consumer, self._settings, self._metrics
+        versions = ",".join(f"{kind}={version}" for kind, version in sorted(self._contracts.versions.items()))
+        metrics.of(m.BUILD, importlib.metadata.version("fleetgauge"), versions).set(1)
+        indices = Indices(self._bulk, consumer.index, self._contracts)
+        if not self._prepare(indices):
+            return Summary(consumer.name, {})
+        self._bulk.keep_asking(self._stop.asked)
+        dead_letters = KafkaDeadLetters(settings.kafka, consumer, versions)
+        try:
+            limit = PoisonLimit(consumer.dead_letters)
+            delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, limit, metrics)
+            pipeline = Pipeline(consumer, Decoder(consumer, self._contracts, self._clock), delivery, metrics)
+            self._log.info("connecting to Kafka", servers=settings.kafka.bootstrap_servers)
+            ensure_topic(settings.kafka, consumer)
+            if self._options.rewind is not None:
+                rewind.apply(settings.kafka, consumer, self._options.rewind)
+            goal = goal_of(settings.kafka, consumer, self._clock) if self._options.until_caught_up else None
+            kafka = connect(settings.kafka, consumer)
+            self._service = Service(consumer, kafka, pipeline, metrics, self._clock, self._options, self._stop, goal)
+            summary = self._service.run()
+        finally:
+            dead_letters.close()
+        if summary.caught_up and self._options.rewind is not None:
+            rewind.finish(settings.kafka, consumer)
+        return summary
+
+    def close(self) -> None:
+        """Close the connections to Elasticsearch."""
+        if self._own is not None:
+            self._own.close()
+
+    def _prepare(self, indices: Indices) -> bool:
+        """Install the template; a server that is just starting gets half a minute. False if asked to stop meanwhile."""
+        started = time.monotonic()
+
+        def tell(state: RetryCallState) -> None:
+            if state.attempt_number == 1 and state.outcome is not None:
+                self._log.warning(
+                    "waiting for Elasticsearch", seconds=_START_LIMIT_S, because=str(state.outcome.exception())
+                )
+
+        asked = self._stop.asked
+        try:
+            Retrying(
+                retry=retry_if_exception_type(Transient),
+                stop=stop_after_delay(_START_LIMIT_S) | stop_when_event_set(asked),
+                wait=wait_fixed(1.0),
+                sleep=sleep_using_event(asked),
+                before_sleep=tell,
+                reraise=True,
+            )(indices.prepare)
         except Transient as error:
-            if time.monotonic() > deadline:
-                raise Transient(f"{error}; start Elasticsearch, or correct elasticsearch.url") from None
-            time.sleep(1.0)
+            if asked.is_set():
+                return False
+            raise Transient(
+                f"{error}; waited {time.monotonic() - started:.0f} s; start Elasticsearch, or correct elasticsearch.url"
+            ) from None
+        return not asked.is_set()
+
+
+@contextmanager
+def _served(http: Http | None, families: Families, running: Sequence[_Running]) -> Iterator[None]:
+    """Metrics and checks over HTTP while the block runs, from before the first connection on."""
+    if http is None:
+        yield
+        return
+    server = StatusServer(
+        http,
+        families.registry,
+        {one.consumer.name: one.healthy for one in running},
+        {one.consumer.name: one.ready for one in running},
+    )
+    log = structlog.get_logger("fleetgauge.ingest")
+    log.info("serving metrics", consumers=[one.consumer.name for one in running], host=http.host, port=server.port)
+    try:
+        yield
+    finally:
+        server.close()

@@ -1,14 +1,11 @@
 """Run one consumer: poll Kafka, keep the pipeline fed, commit what is final, serve metrics, leave in good order."""
 
 import resource
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from types import FrameType
 from typing import Any
 
 import structlog
@@ -22,6 +19,8 @@ from fleetgauge.ingest import metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
+from fleetgauge.ingest.rewind import Rewind
+from fleetgauge.ingest.stopping import StopRequest
 
 _COMMIT_EVERY_S = 0.5
 _GAUGES_EVERY_S = 2.0
@@ -38,6 +37,8 @@ class Options:
     """End once everything that was in the topic at the start is committed."""
     drain: timedelta = timedelta(seconds=20)
     """How long a shutdown or a rebalance waits for the events that are under way."""
+    rewind: Rewind | None = None
+    """Go back to an instant before reading."""
 
 
 @dataclass
@@ -49,15 +50,18 @@ class Summary:
     """Final events by class."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    """Of the whole process meanwhile, other consumers in it included; so is the peak."""
     peak_rss_bytes: int = 0
     committed: dict[str, int] = field(default_factory=dict)
     """`topic-partition` → offset of the next record, of the partitions held at the end."""
     drained: bool = True
     """False: some events were under way when the time was up; they come again."""
+    caught_up: bool = False
+    """The end that `until_caught_up` asks for was reached."""
 
 
 class Service:
-    """One consumer at work. `run` blocks until a signal, an error, or the end that was asked for."""
+    """One consumer at work. `run` blocks until it is asked to stop, an error, or the end that was asked for."""
 
     def __init__(
         self,
@@ -67,9 +71,10 @@ class Service:
         metrics: Metrics,
         clock: Clock,
         options: Options,
+        stop: StopRequest,
         goal: Mapping[TopicPartition, int] | None = None,
     ) -> None:
-        """`goal`: end once these offsets are committed; None runs until told to stop."""
+        """`stop`: asked by whoever owns the process. `goal`: end once these offsets are committed; None: never."""
         self._consumer = consumer
         self._kafka = kafka
         self._pipeline = pipeline
@@ -78,20 +83,14 @@ class Service:
         self._options = options
         self._goal = goal
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
-        self._stopping = threading.Event()
-        self._hurry = threading.Event()
+        self._stop = stop
+        self._mark = options.rewind.mark if options.rewind is not None else ""
         self._leaving = False
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._beat = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
-
-    def stop(self) -> None:
-        """Ask the run to drain, commit and leave; a second call stops waiting for what is under way. Never blocks."""
-        if self._stopping.is_set():
-            self._hurry.set()
-        self._stopping.set()
 
     def healthy(self) -> str | None:
         """What is wrong with the process itself, for `/healthz`; any thread."""
@@ -107,11 +106,10 @@ class Service:
         started, cpu = time.monotonic(), time.process_time()
         drained = False
         try:
-            with _signals(self.stop):
-                self._kafka.subscribe([self._consumer.topic], listener=_Listener(self))
-                self._kafka.partitions_for_topic(self._consumer.topic)  # known before joining, else we join twice
-                self._loop()
-                drained = self._pipeline.drain(self._options.drain.total_seconds(), self._hurry)
+            self._kafka.subscribe([self._consumer.topic], listener=_Listener(self))
+            self._kafka.partitions_for_topic(self._consumer.topic)  # known before joining, else we join twice
+            caught_up = self._loop()
+            drained = self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry)
             self._raise_failure()
         finally:
             self._leave()
@@ -123,10 +121,12 @@ class Service:
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             {f"{place.topic}-{place.partition}": offset for place, offset in sorted(self._committed.items())},
             drained,
+            caught_up,
         )
 
-    def _loop(self) -> None:
-        while not self._stopping.is_set():
+    def _loop(self) -> bool:
+        """Whether it ended because the goal was reached."""
+        while not self._stop.asked.is_set():
             self._beat = time.monotonic()
             self._pipeline.collect()
             self._raise_failure()
@@ -143,10 +143,11 @@ class Service:
                 self._commit_async()
                 if self._goal is not None and self._reached(self._goal):
                     self._log.info("caught up")
-                    return
+                    return True
             if now - self._last_gauges >= _GAUGES_EVERY_S:
                 self._last_gauges = now
                 self._set_gauges()
+        return False
 
     def _poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
         self._last_poll = time.monotonic()
@@ -154,7 +155,7 @@ class Service:
             records: Mapping[TopicPartition, list[Any]] = self._kafka.poll(timeout_ms=max(1, int(timeout * 1000)))
         except RetriableError as error:
             self._log.warning("Kafka does not answer; trying again", error=str(error))
-            self._stopping.wait(_POLL_S)
+            self._stop.asked.wait(_POLL_S)
             return {}
         except AuthorizationError as error:
             raise Stop(f"Kafka refuses {self._consumer.group}: {error}; grant it READ on topic and group") from None
@@ -213,7 +214,7 @@ class Service:
 
     def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
         return {
-            place: OffsetAndMetadata(offset, "", -1)
+            place: OffsetAndMetadata(offset, self._mark, -1)
             for place, offset in self._pipeline.committable().items()
             if self._committed.get(place) != offset
         }
@@ -224,7 +225,7 @@ class Service:
             return None
         future: Future = self._kafka.commit_async(due)
         future.add_callback(lambda _: self._is_committed(due))
-        future.add_errback(self._is_refused)
+        future.add_errback(lambda error: self._is_refused(due, error))
         return future
 
     def _is_committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
@@ -232,10 +233,14 @@ class Service:
         for place, offset in offsets.items():
             self._committed[place] = max(offset.offset, self._committed.get(place, 0))
 
-    def _is_refused(self, error: BaseException) -> None:
+    def _is_refused(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], error: BaseException) -> None:
         # After a rebalance this is normal: whoever has the partition now reads from the last commit.
         self._metrics.of(m.COMMITS, "refused").inc()
-        self._log.info("offsets not committed; the work comes again", error=f"{type(error).__name__}: {error}")
+        self._log.info(
+            "offsets not committed; the work comes again",
+            offsets={place.partition: offset.offset for place, offset in offsets.items()},
+            error=f"{type(error).__name__}: {error}",
+        )
 
     def _leave(self) -> None:
         """Commit what is final and leave the group."""
@@ -246,7 +251,7 @@ class Service:
                 self._kafka.commit(due, timeout_ms=10_000)
                 self._is_committed(due)
         except KafkaError as error:
-            self._is_refused(error)
+            self._is_refused(due, error)
         self._pipeline.close()
         try:
             self._kafka.close(autocommit=False, timeout_ms=5_000)
@@ -264,8 +269,13 @@ class Service:
 
         def work() -> None:
             try:
-                if not self._pipeline.drain(self._options.drain.total_seconds(), self._hurry):
-                    self._log.info("partitions are revoked before all was stored; the rest comes again")
+                if not self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry):
+                    rest = {
+                        place.partition: offsets.committable or self._committed.get(place)
+                        for place, offsets in self._pipeline.partitions().items()
+                        if offsets.outstanding
+                    }
+                    self._log.info("partitions are revoked before all was stored; the rest comes again", offsets=rest)
                 commit = self._commit_async()
             except Exception as error:
                 self._log.warning("hand-over failed; the work comes again", error=str(error))
@@ -282,6 +292,7 @@ class Service:
         """The partitions have gone: all that we held, as the group rebalances eagerly."""
         if places:
             self._metrics.of(m.REBALANCES).inc()
+            self._log.info("partitions gone", partitions=sorted(place.partition for place in places))
         for place in places:
             for of in ("append", "event"):
                 self._metrics.drop(m.LAG_SECONDS, place.topic, place.partition, of)
@@ -354,21 +365,3 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-p
 
     async def on_partitions_lost(self, lost: set[TopicPartition]) -> None:
         self._service.forget(lost)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for a good end while the block runs; only in the main thread, else nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

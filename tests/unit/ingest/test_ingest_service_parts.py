@@ -7,13 +7,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest import Consumer
 from fleetgauge.ingest import metrics as m
 from fleetgauge.ingest.consumer import load_consumer
-from fleetgauge.ingest.http import StatusServer
+from fleetgauge.ingest.http import Check, Http, StatusServer
 from fleetgauge.ingest.run import contracts_of
 from fleetgauge.settings import Settings
 
@@ -28,23 +27,44 @@ def get(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_status_server_tells_health_readiness_and_metrics() -> None:
+def test_status_server_tells_health_readiness_and_metrics_of_each_consumer() -> None:
     wrong = ["no partitions assigned yet"]
-    metrics = m.Metrics("c")
-    metrics.of(m.EVENTS, "ok").inc(3)
-    server = StatusServer("127.0.0.1", 0, metrics.registry, lambda: None, lambda: wrong[0] if wrong else None)
+    families = m.Families()
+    m.Metrics("a", families).of(m.EVENTS, "ok").inc(3)
+    m.Metrics("b", families).of(m.EVENTS, "ok").inc(4)
+    well: dict[str, Check] = {"a": lambda: None, "b": lambda: None}
+    ready: dict[str, Check] = {"a": lambda: None, "b": lambda: wrong[0] if wrong else None}
+    server = StatusServer(Http(), families.registry, well, ready)
     try:
-        assert get(server.port, "/healthz") == (200, "ok\n")
-        assert get(server.port, "/readyz") == (503, "no partitions assigned yet\n")
+        assert get(server.port, "/healthz") == (200, "a: ok\nb: ok\n")
+        assert get(server.port, "/readyz") == (503, "a: ok\nb: no partitions assigned yet\n")
         wrong.clear()
-        assert get(server.port, "/readyz") == (200, "ok\n")
+        assert get(server.port, "/readyz") == (200, "a: ok\nb: ok\n")
         status, text = get(server.port, "/metrics")
-        assert status == 200 and 'fleetgauge_ingest_events_total{class="ok",consumer="c"} 3.0' in text
+        assert status == 200
+        assert 'fleetgauge_ingest_events_total{class="ok",consumer="a"} 3.0' in text
+        assert 'fleetgauge_ingest_events_total{class="ok",consumer="b"} 4.0' in text
         assert get(server.port, "/else")[0] == 404
         with pytest.raises(Terminal, match=f"127.0.0.1:{server.port}.*--http-port"):
-            StatusServer("127.0.0.1", server.port, CollectorRegistry(), lambda: None, lambda: None)
+            StatusServer(Http(port=server.port), families.registry, well, ready)
     finally:
         server.close()
+
+
+def test_without_a_port_the_first_free_one_of_the_known_range_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    families = m.Families()
+    taken = StatusServer(Http(), families.registry, {}, {})
+    monkeypatch.setattr("fleetgauge.ingest.http.PORTS", (taken.port,))
+    try:
+        other = StatusServer(Http(port=None), families.registry, {}, {})  # all are taken: any
+        assert other.port != taken.port
+        other.close()
+        monkeypatch.setattr("fleetgauge.ingest.http.PORTS", (taken.port, other.port))
+        second = StatusServer(Http(port=None), families.registry, {}, {})
+        assert second.port == other.port
+        second.close()
+    finally:
+        taken.close()
 
 
 def test_every_metric_is_in_the_catalogue_once_and_explained() -> None:

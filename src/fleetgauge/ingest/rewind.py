@@ -1,0 +1,209 @@
+"""Go back in a topic to an instant: the group's committed offsets are set back, once, before anybody reads.
+
+"Once" holds over restarts with the same arguments: every commit of a rewound run carries a mark in Kafka's own commit
+metadata, and a group that already carries the mark of an instant is not rewound to it again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import GroupIdNotFoundError, KafkaError, NoError
+
+from fleetgauge.errors import Terminal, Transient
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.progress.offsets import client_options
+from fleetgauge.settings import KafkaSettings
+
+_TIMEOUT_S = 30.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """Read again all that was appended at or after `since`, an aware instant."""
+
+    since: datetime
+
+    @property
+    def mark(self) -> str:
+        """What commits of the rewound run carry."""
+        return f"fleetgauge from-time {self.since.astimezone(UTC).isoformat()}"
+
+
+@dataclass(frozen=True)
+class PartitionStart:
+    """Where one partition will be read from. Offsets name the next record."""
+
+    partition: int
+    begin: int
+    end: int
+    committed: int | None
+    start: int
+    available_from: datetime | None
+    """Append time (UTC) of the oldest record there, if older ones, which were asked for, may have been deleted."""
+    nothing_left: bool
+    """There were records, and retention deleted all of them."""
+
+    @property
+    def again(self) -> int:
+        """Offsets that were read before and will be read again; compaction and markers make the records fewer."""
+        return max(0, (self.begin if self.committed is None else self.committed) - self.start)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What going back means for one group."""
+
+    consumer: str
+    since: datetime
+    partitions: tuple[PartitionStart, ...]
+    members: int
+    """Members of the group that run now; it can only be rewound when there are none."""
+    applied: bool
+    """A run with the same instant has done it before, and goes on."""
+
+
+def plan(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
+    """Look, and change nothing; blocks. Raises `Terminal` or `Transient`.
+
+    A partition starts at the first record appended at or after the instant, at its end if there is none, but never
+    after what the group has committed: going back must not skip what nobody has read.
+    """
+    with _admin(settings, consumer) as admin:
+        return _plan(admin, consumer, rewind)
+
+
+def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
+    """Set the group's offsets back, unless that has been done. Call before joining the group; blocks.
+
+    Raises `Terminal` while other members run, `Transient` if Kafka does not answer.
+    """
+    log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
+    with _admin(settings, consumer) as admin:
+        found = _plan(admin, consumer, rewind)
+        if found.applied:
+            log.info("already rewound to this instant; going on from there", since=rewind.since.isoformat())
+            return found
+        if found.members:
+            raise Terminal(refusal(consumer, found.members))
+        for part in found.partitions:
+            where = {"topic": consumer.topic, "partition": part.partition, "offset": part.start}
+            if part.available_from is not None or part.nothing_left:
+                log.warning(
+                    "the topic's retention has deleted a part of what was asked for",
+                    **where,
+                    available_from=None if part.available_from is None else part.available_from.isoformat(),
+                )
+            log.info("rewound", **where, committed=part.committed, again=part.again)
+        _commit(admin, consumer, {part.partition: part.start for part in found.partitions}, rewind.mark)
+        return found
+
+
+def finish(settings: KafkaSettings, consumer: Consumer) -> None:
+    """The end that was asked for is reached: take the mark away, so that the same command would rewind again.
+
+    Call after the group was left. Never raises: with a member left, or Kafka away, the mark stays.
+    """
+    try:
+        with _admin(settings, consumer) as admin:
+            committed = _committed(admin, consumer)
+            _commit(admin, consumer, {place: at.offset for place, at in committed.items()}, "")
+    except (Terminal, Transient) as error:
+        structlog.get_logger("fleetgauge.ingest").info(
+            "the group stays marked as rewound", consumer=consumer.name, because=str(error)
+        )
+
+
+def refusal(consumer: Consumer, members: int) -> str:
+    """Why a group with members is left alone."""
+    return (
+        f"{members} members of group {consumer.group} are running, so it cannot be rewound; stop them first, or replay "
+        "under another name (a new group reads everything, and nothing is stored twice)"
+    )
+
+
+def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> Plan:
+    described = next((t for t in admin.describe_topics([consumer.topic]) if t["name"] == consumer.topic), None)
+    if described is None or not described["partitions"]:
+        raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
+    places = [
+        TopicPartition(consumer.topic, number)
+        for number in sorted(p["partition_index"] for p in described["partitions"])
+    ]
+    since_ms = max(0, (rewind.since - _EPOCH) // timedelta(milliseconds=1))
+    begins = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
+    ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+    firsts = admin.list_partition_offsets(dict.fromkeys(places, 0))
+    wanted = admin.list_partition_offsets(dict.fromkeys(places, since_ms))
+    committed = _committed(admin, consumer)
+    members = _members(admin, consumer)
+    parts = []
+    for place in places:
+        begin, end, first_ms = begins[place].offset, ends[place].offset, firsts[place].timestamp
+        at = committed.get(place.partition)
+        start = wanted[place].offset if wanted[place].offset >= 0 else end
+        if at is not None:
+            start = max(begin, min(start, at.offset))
+        # What was deleted is older than what is left: if that is older than the instant too, nothing is missing.
+        cut = begin > 0 and first_ms >= 0 and first_ms > since_ms
+        parts.append(
+            PartitionStart(
+                place.partition,
+                begin,
+                end,
+                None if at is None else at.offset,
+                start,
+                _EPOCH + timedelta(milliseconds=first_ms) if cut else None,
+                begin == end > 0,
+            )
+        )
+    applied = any(at.metadata == rewind.mark for at in committed.values())
+    return Plan(consumer.name, rewind.since, tuple(parts), members, applied)
+
+
+def _committed(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, OffsetAndMetadata]:
+    found = admin.list_group_offsets({consumer.group: None}).get(consumer.group, {})
+    return {
+        p.partition: at for p, at in found.items() if p.topic == consumer.topic and at is not None and at.offset >= 0
+    }
+
+
+def _members(admin: KafkaAdminClient, consumer: Consumer) -> int:
+    try:
+        return len(admin.describe_groups([consumer.group])[consumer.group].get("members") or ())
+    except GroupIdNotFoundError:
+        return 0
+
+
+def _commit(admin: KafkaAdminClient, consumer: Consumer, offsets: dict[int, int], mark: str) -> None:
+    if not offsets:
+        return
+    changes = {
+        TopicPartition(consumer.topic, partition): OffsetAndMetadata(offset, mark, -1)
+        for partition, offset in offsets.items()
+    }
+    results = admin.alter_group_offsets(consumer.group, changes)
+    refused = {place.partition: error for place, error in results.items() if error is not NoError}
+    if refused:  # somebody joined since we looked: the broker takes no commits from outside then
+        reasons = ", ".join(f"partition {partition}: {error.__name__}" for partition, error in sorted(refused.items()))
+        raise Terminal(f"group {consumer.group} could not be rewound ({reasons}); stop its members and try again")
+
+
+@contextmanager
+def _admin(settings: KafkaSettings, consumer: Consumer) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = KafkaAdminClient(**{**client_options(settings, _TIMEOUT_S), "client_id": f"{consumer.group}-rewind"})
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise Transient(
+            f"group {consumer.group} cannot be looked at on {settings.bootstrap_servers}: {type(error).__name__}: "
+            f"{error}; check that Kafka runs there and that the login may READ and DESCRIBE the group, then try again"
+        ) from None
