@@ -83,7 +83,10 @@ class KafkaDeadLetters:
                     **{**client_options(self._settings, _TIMEOUT_S), "client_id": "fleetgauge-dead-letters"},
                     acks="all",
                     linger_ms=5,
-                    max_request_size=MAX_RECORD,
+                    # A topic's limit is about compressed bytes: what came in compressed must go out again.
+                    compression_type="lz4",
+                    max_request_size=2**31 - 1,
+                    batch_size=256 * 1024,
                     allow_auto_create_topics=False,
                     metrics_enabled=False,
                 )
