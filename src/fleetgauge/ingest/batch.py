@@ -1,11 +1,12 @@
 """One bulk request in the making, and what is remembered of it until all of its events are final."""
 
 import threading
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from fleetgauge.ingest.offsets import Span
+from fleetgauge.ingest.records import Record, Records
 
 OVERHEAD = 240
 """Bytes that action line and suffix add to a payload, roughly."""
@@ -15,9 +16,20 @@ OVERHEAD = 240
 class DeadLetter:
     """A Kafka record that can never be stored, and why."""
 
-    record: Any
+    record: Record
     error_type: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """The documents that came of one chunk of records."""
+
+    first: int
+    """The number of its first document in the batch."""
+    records: Records
+    kept: Sequence[int]
+    """Positions of the records that became documents, ascending."""
 
 
 @dataclass(eq=False)
@@ -26,8 +38,9 @@ class Batch:
 
     opened_at: float
     """Monotonic seconds of the first poll."""
-    records: list[Any] = field(default_factory=list)
-    """Kafka records of the documents, in the order of `lines`."""
+    documents: int = 0
+    """How many events are to be written."""
+    parts: list[Part] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
     """Three pieces a document: action line, payload without its last brace, suffix."""
     poison: list[DeadLetter] = field(default_factory=list)
@@ -41,7 +54,7 @@ class Batch:
     def body(self, which: Sequence[int]) -> bytes:
         """The NDJSON body of the documents `which`."""
         lines = self.lines
-        if len(which) == len(self.records):
+        if len(which) == self.documents:
             return b"".join(lines)
         return b"".join(piece for i in which for piece in lines[3 * i : 3 * i + 3])
 
@@ -49,6 +62,17 @@ class Batch:
         """Index and id of document `i`."""
         parts = self.lines[3 * i].decode().split('"')  # {"create":{"_index":"…","_id":"…"}}
         return parts[5], parts[9]
+
+    def record(self, i: int) -> Record:
+        """The Kafka record of document `i`."""
+        part = self.parts[bisect_right(self.parts, i, key=lambda part: part.first) - 1]
+        return part.records.record(part.kept[i - part.first])
+
+    def offsets(self, topic: str, partition: int) -> Iterator[int]:
+        """The offsets of this partition's documents."""
+        for part in self.parts:
+            if (part.records.topic, part.records.partition) == (topic, partition):
+                yield from (part.records.offsets[position] for position in part.kept)
 
     def __len__(self) -> int:
         """Records, poisonous ones included."""

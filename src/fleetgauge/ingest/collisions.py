@@ -37,7 +37,7 @@ class Collisions:
         return [
             i
             for i, document in zip(sample, found, strict=True)
-            if _payload(document.get("_source", {})) != _payload(msgspec.json.decode(batch.records[i].value))
+            if _payload(document.get("_source", {})) != _payload(msgspec.json.decode(batch.record(i).value or b""))
         ]
 
 

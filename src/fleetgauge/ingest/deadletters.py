@@ -187,7 +187,7 @@ class PoisonLimit:
         tally.buried += len(bad)
         longest = tally.run = 0 if not bad else tally.run
         if bad:
-            good = [r.offset for r in batch.records if (r.topic, r.partition) == place]
+            good = batch.offsets(*place)
             buried = set(bad)
             for offset in sorted(buried.union(good)):
                 tally.run = tally.run + 1 if offset in buried else 0

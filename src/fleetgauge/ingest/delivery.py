@@ -106,7 +106,7 @@ class Delivery:
 
     def _write(self, report: Report) -> bool:
         batch = report.batch
-        pending = list(range(len(batch.records)))
+        pending = list(range(batch.documents))
         duplicates: list[int] = []
         tries = 0
         try:
@@ -122,7 +122,7 @@ class Delivery:
             if tries:
                 self._metrics.of(m.RETRY_DEPTH).set(0)
         if tries:
-            self._log.info("events that were being retried are stored", attempts=tries + 1, events=len(batch.records))
+            self._log.info("events that were being retried are stored", attempts=tries + 1, events=batch.documents)
         report.duplicates = len(duplicates)
         self._compare(batch, duplicates)
         return True
@@ -131,7 +131,7 @@ class Delivery:
         self._metrics.of(m.RETRIES, outcome.error_type).inc()
         self._metrics.of(m.RETRY_DEPTH).set(tries)
         if tries & (tries - 1) == 0:  # attempts 1, 2, 4, 8 …: an outage of hours is a handful of lines
-            first = batch.records[outcome.remaining[0]] if batch.records else batch.poison[0].record
+            first = batch.record(outcome.remaining[0]) if batch.documents else batch.poison[0].record
             self._log.warning(
                 "events are being retried",
                 attempts=tries,
@@ -165,7 +165,7 @@ class Delivery:
                 outcome.add(rest.remaining, rest.error_type, rest.because)
         elif answer.status == 413:
             reason = f"the server refuses a request of {len(body)} bytes"
-            batch.poison.append(DeadLetter(batch.records[which[0]], TOO_LARGE, reason))
+            batch.poison.append(DeadLetter(batch.record(which[0]), TOO_LARGE, reason))
         else:
             error_type, reason = error_of(answer.body)
             rule = classify(answer.status, error_type, reason)
@@ -196,19 +196,19 @@ class Delivery:
                 case Class.DUPLICATE:
                     duplicates.append(i)
                 case Class.POISON:
-                    batch.poison.append(DeadLetter(batch.records[i], cause.type, reason))
+                    batch.poison.append(DeadLetter(batch.record(i), cause.type, reason))
                 case Class.RETRY:
                     if cause.type == "index_not_found_exception":
                         self._indices.forget(batch.id_of(i)[0])
                     outcome.add((i,), cause.type, f"{rule.because} ({reason})")
                 case Class.STOP:
-                    record = batch.records[i]
+                    record = batch.record(i)
                     where = f"{record.topic} partition {record.partition} offset {record.offset}"
                     raise _stop(f"the event at {where} got {item.status} {cause.type}", reason, item.status)
 
     def _compare(self, batch: Batch, duplicates: list[int]) -> None:
         for i in self._collisions.find(batch, duplicates):
-            record = batch.records[i]
+            record = batch.record(i)
             self._metrics.of(m.COLLISIONS).inc()
             self._log.error(
                 "another document is stored under the id of this event",

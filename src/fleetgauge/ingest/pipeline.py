@@ -6,8 +6,7 @@ All methods belong to one thread at a time (the poll thread, or the one that dra
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from kafka import TopicPartition
 
@@ -19,6 +18,7 @@ from fleetgauge.ingest.decode import Decoder
 from fleetgauge.ingest.delivery import Delivery, Report
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.offsets import PartitionOffsets
+from fleetgauge.ingest.records import Records
 
 _TICK_S = 0.05
 
@@ -54,7 +54,7 @@ class Pipeline:
         """Whether the batch being built has reached its size: poll no more until one of those under way is done."""
         batch = self._building
         return batch is not None and (
-            batch.size >= self._consumer.batch_bytes or len(batch.records) >= self._consumer.batch_records
+            batch.size >= self._consumer.batch_bytes or batch.documents >= self._consumer.batch_records
         )
 
     @property
@@ -62,12 +62,13 @@ class Pipeline:
         """Nothing is being built or written."""
         return self._building is None and not self._in_flight
 
-    def add(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+    def add(self, records: Records) -> None:
         """Decode consecutive records of one partition; does not block."""
         if self._building is None:
             self._building = Batch(time.monotonic())
-        span = self._decoder.add(self._building, topic, partition, records)
-        self._offsets.setdefault(TopicPartition(topic, partition), PartitionOffsets()).read(span)
+        span = self._decoder.add(self._building, records)
+        place = TopicPartition(records.topic, records.partition)
+        self._offsets.setdefault(place, PartitionOffsets()).read(span)
 
     def pump(self, *, flush: bool = False) -> float:
         """Send the batch being built if it is due and a request is free; returns seconds until it will be due."""

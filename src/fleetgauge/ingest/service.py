@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -19,6 +18,7 @@ from fleetgauge.ingest import metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
+from fleetgauge.ingest.records import Records
 from fleetgauge.ingest.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 
@@ -149,10 +149,10 @@ class Service:
                 self._set_gauges()
         return False
 
-    def _poll(self, timeout: float) -> Mapping[TopicPartition, list[Any]]:
+    def _poll(self, timeout: float) -> Mapping[TopicPartition, list[Records]]:
         self._last_poll = time.monotonic()
         try:
-            records: Mapping[TopicPartition, list[Any]] = self._kafka.poll(timeout_ms=max(1, int(timeout * 1000)))
+            records: Mapping[TopicPartition, list[Records]] = self._kafka.poll(timeout_ms=max(1, int(timeout * 1000)))
         except RetriableError as error:
             self._log.warning("Kafka does not answer; trying again", error=str(error))
             self._stop.asked.wait(_POLL_S)
@@ -165,11 +165,12 @@ class Service:
             ) from error
         return records
 
-    def _take(self, records: Mapping[TopicPartition, list[Any]]) -> None:
-        for place, values in records.items():
-            self._look_for_missed(place, values[0].offset)
-            self._next[place] = values[-1].offset + 1
-            self._pipeline.add(place.topic, place.partition, values)
+    def _take(self, records: Mapping[TopicPartition, list[Records]]) -> None:
+        for place, chunks in records.items():
+            for chunk in chunks:
+                self._look_for_missed(place, chunk.offsets[0])
+                self._next[place] = chunk.offsets[-1] + 1
+                self._pipeline.add(chunk)
 
     def _look_for_missed(self, place: TopicPartition, offset: int) -> None:
         """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""

@@ -8,28 +8,31 @@ from kafka.errors import KafkaError
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.records import in_columns
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import KafkaSettings
 
-_POLL_RECORDS = 1_000
 _START_LIMIT_S = 30.0
 
 
 def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
     """A Kafka consumer that neither commits nor subscribes by itself. Raises `Transient` if no broker answers."""
     try:
-        return KafkaConsumer(
+        kafka = KafkaConsumer(
             **{**client_options(settings, 30.0), "client_id": consumer.group},
             group_id=consumer.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             allow_auto_create_topics=False,
-            max_poll_records=min(_POLL_RECORDS, consumer.batch_records),
+            isolation_level="read_committed",  # what a producer took back is no event
+            max_poll_records=1,  # one chunk of `Records`
             fetch_max_bytes=16 * 1024 * 1024,
             session_timeout_ms=10_000,  # how long a killed process keeps its partitions
             heartbeat_interval_ms=3_000,
             metrics_enabled=False,
         )
+        in_columns(kafka)
+        return kafka
     except KafkaError as error:
         raise Transient(
             f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "

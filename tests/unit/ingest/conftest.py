@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.consumer.fetcher import ConsumerRecord
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.ingest.batch import Batch, DeadLetter
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 from fleetgauge.ingest.decode import Decoder
+from fleetgauge.ingest.records import Record, Records
 from fleetgauge.ingest.run import contracts_of
 from fleetgauge.ingest.sink import Answer
 from fleetgauge.settings import Settings
@@ -43,11 +43,9 @@ def tip_over(number: int = 0, **changes: Any) -> dict[str, Any]:
 
 def record(
     value: Any, offset: int = 0, *, partition: int = 0, timestamp: int = NOW, headers: Sequence[Any] = ()
-) -> ConsumerRecord:
+) -> Record:
     payload = json.dumps(value).encode() if isinstance(value, dict) else value
-    return ConsumerRecord(
-        "device-events", partition, -1, offset, timestamp, 0, b"sc-1", payload, list(headers), None, 4, 0, -1
-    )
+    return Record("device-events", partition, offset, timestamp, b"sc-1", payload, list(headers))
 
 
 class FakeBulk:
@@ -126,7 +124,7 @@ def batch_of(decoder: Decoder) -> Callable[..., Batch]:
 
     def make(*values: Any, **common: Any) -> Batch:
         batch = Batch(0.0)
-        decoder.add(batch, "device-events", 0, [record(value, offset, **common) for offset, value in enumerate(values)])
+        decoder.add(batch, Records.of([record(value, offset, **common) for offset, value in enumerate(values)]))
         return batch
 
     return make
@@ -146,7 +144,7 @@ def world() -> Any:
 
 
 def documents(batch: Batch) -> list[dict[str, Any]]:
-    lines = batch.body(range(len(batch.records))).split(b"\n")[:-1]
+    lines = batch.body(range(batch.documents)).split(b"\n")[:-1]
     assert all(re.match(rb'\{"create":', line) for line in lines[::2])
     return [json.loads(line) for line in lines[1::2]]
 

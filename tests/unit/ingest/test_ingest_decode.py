@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fleetgauge.ingest.batch import Batch
 from fleetgauge.ingest.decode import ORIGINAL_TIMESTAMP, Decoder
+from fleetgauge.ingest.records import Records
 
 MakeBatch = Callable[..., Batch]
 
@@ -68,7 +69,7 @@ def test_hostile_payloads_are_buried_with_a_reason(
     (letter,) = batch.poison
     assert letter.error_type == error_type
     assert reason in letter.reason
-    assert not batch.records and not batch.lines
+    assert not batch.documents and not batch.lines
     assert len(batch) == 1
 
 
@@ -108,7 +109,7 @@ def test_one_bad_event_does_not_disturb_its_neighbours(
     assert [letter.error_type for letter in batch.poison] == [error_type]
     assert [letter.record.offset for letter in batch.poison] == [1]
     assert [document["event"]["id"] for document in documents_of(batch)] == ["e-1", "e-2"]
-    assert [record.offset for record in batch.records] == [0, 2]
+    assert list(batch.offsets("device-events", 0)) == [0, 2]
     assert len(batch) == 3
 
 
@@ -122,11 +123,13 @@ def test_patterns_hold_for_values_seen_before_and_after_a_bad_one(world: Any, ba
 
 def test_a_second_call_keeps_what_the_first_added(world: Any, decoder: Decoder) -> None:
     batch = Batch(0.0)
-    decoder.add(batch, "device-events", 0, [world.record(world.tip_over(1), 5), world.record(b"x", 6)])
+    decoder.add(batch, Records.of([world.record(world.tip_over(1), 5), world.record(b"x", 6)]))
     size = batch.size
     bad = json.dumps(world.tip_over(2)).replace("e-2", "e:2").encode()
-    decoder.add(batch, "device-events", 1, [world.record(bad, 9, partition=1), world.record(world.tip_over(3), 10)])
-    assert [record.offset for record in batch.records] == [5, 10]
+    decoder.add(
+        batch, Records.of([world.record(bad, 9, partition=1), world.record(world.tip_over(3), 10, partition=1)])
+    )
+    assert [batch.record(i).offset for i in range(batch.documents)] == [5, 10]
     assert [letter.record.offset for letter in batch.poison] == [6, 9]
     assert [(span.partition, span.end, span.count) for span in batch.spans] == [(0, 7, 2), (1, 11, 2)]
     assert len(batch.lines) == 6 and batch.size > size

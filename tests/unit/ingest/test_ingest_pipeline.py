@@ -17,6 +17,7 @@ from fleetgauge.ingest.decode import Decoder
 from fleetgauge.ingest.delivery import Report
 from fleetgauge.ingest.metrics import Metrics
 from fleetgauge.ingest.pipeline import Pipeline
+from fleetgauge.ingest.records import Records
 
 PLACE = TopicPartition("device-events", 0)
 
@@ -42,7 +43,7 @@ class HeldDelivery:
 
     def finish(self, batch: Batch, error: Any = None) -> None:
         with self._released:
-            report = Report(batch, created=len(batch.records), finished=error is None, error=error)
+            report = Report(batch, created=batch.documents, finished=error is None, error=error)
             self._reports[id(batch)] = report
             self._released.notify_all()
 
@@ -64,7 +65,7 @@ def pipeline(consumer: Consumer, decoder: Decoder, delivery: HeldDelivery) -> It
 
 def feed(pipeline: Pipeline, world: Any, first: int, count: int = 2) -> None:
     records = [world.record(world.tip_over(number), number) for number in range(first, first + count)]
-    pipeline.add(PLACE.topic, PLACE.partition, records)
+    pipeline.add(Records.of(records))
 
 
 def collect(pipeline: Pipeline) -> None:
@@ -79,7 +80,7 @@ def test_completion_out_of_order_commits_only_the_beginning(
         assert pipeline.full
         pipeline.pump()
     delivery.wait_for(2)
-    early, late = sorted(delivery.held, key=lambda batch: batch.records[0].offset)
+    early, late = sorted(delivery.held, key=lambda batch: batch.record(0).offset)
     delivery.finish(late)
     collect(pipeline)
     assert pipeline.committable() == {}
@@ -118,7 +119,7 @@ def test_a_failed_batch_is_never_committed(pipeline: Pipeline, delivery: HeldDel
         feed(pipeline, world, first)
         pipeline.pump()
     delivery.wait_for(2)
-    first_batch, second = sorted(delivery.held, key=lambda batch: batch.records[0].offset)
+    first_batch, second = sorted(delivery.held, key=lambda batch: batch.record(0).offset)
     delivery.finish(first_batch)
     collect(pipeline)
     delivery.finish(second, Stop("refused"))
