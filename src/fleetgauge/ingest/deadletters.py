@@ -15,10 +15,11 @@ from kafka.errors import (
 )
 
 from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.ingest import headers as h
 from fleetgauge.ingest.batch import Batch, DeadLetter
 from fleetgauge.ingest.classes import Class
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
-from fleetgauge.ingest.decode import ORIGINAL_TIMESTAMP
+from fleetgauge.ingest.records import Record
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings
 
@@ -52,7 +53,7 @@ class KafkaDeadLetters:
             futures = [
                 producer.send(
                     self._topic,
-                    key=f"{letter.record.topic}-{letter.record.partition}-{letter.record.offset}".encode(),
+                    key=key_of(letter.record),
                     value=letter.record.value,
                     headers=headers(letter, self._versions),
                 )
@@ -79,40 +80,53 @@ class KafkaDeadLetters:
     def _connect(self) -> KafkaProducer:
         with self._lock:
             if self._producer is None:
-                self._producer = KafkaProducer(
-                    **{**client_options(self._settings, _TIMEOUT_S), "client_id": "fleetgauge-dead-letters"},
-                    acks="all",
-                    linger_ms=5,
-                    # A topic's limit is about compressed bytes: what came in compressed must go out again.
-                    compression_type="lz4",
-                    max_request_size=2**31 - 1,
-                    batch_size=256 * 1024,
-                    allow_auto_create_topics=False,
-                    metrics_enabled=False,
-                )
+                self._producer = connect_producer(self._settings, "fleetgauge-dead-letters")
             return self._producer
 
 
+def connect_producer(settings: KafkaSettings, client_id: str) -> KafkaProducer:
+    """A producer for records of any size, acknowledged by all in-sync replicas. Raises `KafkaError`; blocks."""
+    return KafkaProducer(
+        **{**client_options(settings, _TIMEOUT_S), "client_id": client_id},
+        acks="all",
+        linger_ms=5,
+        # A topic's limit is about compressed bytes: what came in compressed must go out again.
+        compression_type="lz4",
+        max_request_size=2**31 - 1,
+        batch_size=256 * 1024,
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+    )
+
+
+def key_of(record: Record) -> bytes:
+    """Key of a dead letter: where the record was at its first try."""
+    partition, offset = _origin(record)
+    return f"{record.topic}-{partition}-{offset}".encode()
+
+
 def headers(letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
-    """What a dead letter says about itself; the record's own headers follow, unless it had been buried before."""
+    """What a dead letter says about itself; the record's own headers follow."""
     record = letter.record
-    own = {
-        "fleetgauge.topic": record.topic.encode(),
-        "fleetgauge.partition": b"%d" % record.partition,
-        "fleetgauge.offset": b"%d" % record.offset,
-        ORIGINAL_TIMESTAMP: b"%d" % record.timestamp,
-        "fleetgauge.class": Class.POISON.value.encode(),
-        "fleetgauge.error_type": letter.error_type.encode(),
-        "fleetgauge.reason": letter.reason[:_REASON_LIMIT].encode("utf-8", "replace"),
-        "fleetgauge.contracts": versions,
-    }
+    partition, offset = _origin(record)
+    ours = [
+        (h.TOPIC, record.topic.encode()),
+        (h.PARTITION, b"%d" % partition),
+        (h.OFFSET, b"%d" % offset),
+        (h.ORIGINAL_TIMESTAMP, b"%d" % h.original_timestamp(record.headers, record.timestamp)),
+        (h.TRIES, b"%d" % (h.tries(record.headers) + 1)),
+        (h.CLASS, Class.POISON.value.encode()),
+        (h.ERROR_TYPE, letter.error_type.encode()),
+        (h.REASON, letter.reason[:_REASON_LIMIT].encode("utf-8", "replace")),
+        (h.CONTRACTS, versions),
+    ]
     if record.key is not None:
-        own["fleetgauge.key"] = record.key
-    earlier = [(key, value) for key, value in record.headers or () if value is not None]
-    for key, value in earlier:
-        if key == ORIGINAL_TIMESTAMP:
-            own[key] = value  # replayed: the time of the first try stays
-    return [*own.items(), *((key, value) for key, value in earlier if key not in own)]
+        ours.append((h.KEY, record.key))
+    return ours + [(name, value) for name, value in record.headers if value is not None and not name.startswith(h.OWN)]
+
+
+def _origin(record: Record) -> tuple[int, int]:
+    return h.first_try(record.topic, record.headers) or (record.partition, record.offset)
 
 
 def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
@@ -174,6 +188,8 @@ class PoisonLimit:
         with self._lock:
             poison: dict[tuple[str, int], list[int]] = {}
             for letter in batch.poison:
+                if h.tries(letter.record.headers):
+                    continue  # it has been counted when it was first buried
                 poison.setdefault((letter.record.topic, letter.record.partition), []).append(letter.record.offset)
             counts: dict[tuple[str, int], int] = {}
             for span in batch.spans:

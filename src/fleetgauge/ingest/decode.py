@@ -17,12 +17,11 @@ from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts.load import IDENTITY
 from fleetgauge.ingest.batch import OVERHEAD, Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.headers import first_try, original_timestamp
 from fleetgauge.ingest.index import DAY_MS, index_of
 from fleetgauge.ingest.offsets import Span
 from fleetgauge.ingest.records import Record, Records
 
-ORIGINAL_TIMESTAMP = "fleetgauge.timestamp"
-"""Header of a dead letter: the Kafka timestamp of the first try, which the accepted time range is measured against."""
 _BRACE, _NEWLINE = b"}\n"
 
 
@@ -49,7 +48,15 @@ class Decoder:
     def add(self, batch: Batch, records: Records) -> Span:
         """Append records to the batch, at least one; never raises for what a payload holds."""
         mark = len(batch.poison), batch.size
-        span = Span(records.topic, records.partition, records.offsets[-1] + 1, len(records), records.timestamps[-1], 0)
+        span = Span(
+            records.topic,
+            records.partition,
+            records.offsets[-1] + 1,
+            len(records),
+            records.timestamps[-1],
+            event_ms=0,
+            first_ms=records.timestamps[0],
+        )
         if not self._append(batch, span, records, self._contracts.fast.decode):
             # Somewhere is a character that does not belong there. It is rare, so look at each event with every rule.
             del batch.lines[3 * batch.documents :], batch.poison[mark[0] :]
@@ -94,7 +101,7 @@ class Decoder:
                 picked.append(pick(event))
             at = event.timestamp
             if headers:
-                appended = _original(headers.get(i, ()), appended)
+                appended = original_timestamp(headers.get(i, ()), appended)
             if not appended - past <= at <= appended + future:
                 batch.poison.append(_out_of_range(records.record(i), at, appended))
                 continue
@@ -108,7 +115,9 @@ class Decoder:
                 document_id = f"{event.device.id}:{event.event.id}"
                 ids.append(document_id)
             else:
-                document_id = f"{prefix}{offset}"
+                # A replayed dead letter keeps the id of its first try: a second replay is then a duplicate.
+                first = first_try(span.topic, headers[i]) if i in headers else None
+                document_id = f"{span.topic}-{first[0]}-{first[1]}" if first else f"{prefix}{offset}"
             if kind in located and (place := event.location):
                 # Six decimals are 11 cm, and formatted at half the cost of the shortest exact form.
                 suffix = ',"geo.location":[%.6f,%.6f],"@timestamp":%d%s%d}\n' % (  # noqa: UP031 (quicker still)
@@ -158,13 +167,6 @@ def _getter(paths: tuple[str, ...]) -> Callable[[Any], tuple[str, ...]]:
     if len(paths) > 1:
         return attrgetter(*paths)
     return lambda event: tuple(attrgetter(path)(event) for path in paths)
-
-
-def _original(headers: Sequence[tuple[str, bytes | None]], appended: int) -> int:
-    for key, value in headers:
-        if key == ORIGINAL_TIMESTAMP and value is not None and value.isdigit() and len(value) < 16:
-            return int(value)
-    return appended
 
 
 def _broken(record: Record, error: Exception) -> DeadLetter:

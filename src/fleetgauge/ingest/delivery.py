@@ -97,6 +97,8 @@ class Delivery:
         report = Report(batch)
         try:
             report.finished = self._write(report) and self._bury(batch)
+            if report.finished:
+                self._measure(batch)
         except FleetgaugeError as error:
             report.error = error
         except Exception as error:
@@ -126,6 +128,12 @@ class Delivery:
         report.duplicates = len(duplicates)
         self._compare(batch, duplicates)
         return True
+
+    def _measure(self, batch: Batch) -> None:
+        now = time.time()
+        for span in batch.spans:
+            if span.first_ms >= 0:
+                self._metrics.of(m.APPEND_TO_ACK).observe(max(0.0, now - span.first_ms / 1000))
 
     def _retry(self, batch: Batch, outcome: _Try, tries: int) -> None:
         self._metrics.of(m.RETRIES, outcome.error_type).inc()

@@ -17,6 +17,8 @@ class Span:
     """Kafka timestamp of the last record, milliseconds since the epoch."""
     event_ms: int
     """Event time of the last valid record, milliseconds since the epoch; 0 if there is none."""
+    first_ms: int = -1
+    """Kafka timestamp of the first record; -1 if it is not known."""
     finished: bool = False
 
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetgauge.ingest.batch import Batch
-from fleetgauge.ingest.decode import ORIGINAL_TIMESTAMP, Decoder
+from fleetgauge.ingest.decode import Decoder
+from fleetgauge.ingest.headers import ORIGINAL_TIMESTAMP
 from fleetgauge.ingest.records import Records
 
 MakeBatch = Callable[..., Batch]

@@ -1,0 +1,181 @@
+"""Produce dead letters again, to the topic and partition that they came from.
+
+Effectively once: a letter carries the position of its first try, so that a second replay finds the first one's
+document, and its first timestamp, so that it is judged as it was then. A letter that this consumer would bury again
+is left where it is. Each letter that Kafka has taken is marked in the dead-letter topic.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, RetriableError
+
+from fleetgauge.clock import Clock
+from fleetgauge.contracts import ContractSet
+from fleetgauge.errors import Terminal, Transient
+from fleetgauge.ingest import headers as h
+from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.deadletters import connect_producer
+from fleetgauge.ingest.decode import Decoder
+from fleetgauge.ingest.letters import REPLAYED, Content, Filter, Letter, opened
+from fleetgauge.ingest.records import Record, Records
+from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.settings import KafkaSettings
+
+_CHUNK = 500
+_CHUNK_BYTES = 16 * 1024 * 1024
+_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Result:
+    """What a replay did, or would do."""
+
+    chosen: int = 0
+    """Letters that the filter means."""
+    replayed: int = 0
+    still_broken: dict[str, int] = field(default_factory=dict)
+    """Left where they are because they would be buried again, by error type as of now."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Not taken by Kafka, by the reason."""
+    stopped: bool = False
+    """Ended early because it was asked to."""
+
+
+class Judge:
+    """Says what is wrong with a letter by the contracts of now. Elasticsearch's own objections only it can tell."""
+
+    def __init__(self, consumer: Consumer, contracts: ContractSet, clock: Clock) -> None:
+        self._decoder = Decoder(consumer, contracts, clock)
+
+    def wrong(self, content: Content) -> str | None:
+        """The error type that the letter would be buried with; None if it would be sent to Elasticsearch."""
+        letter, batch = content.letter, Batch(0.0)
+        place = letter.topic, letter.partition, letter.offset
+        record = Record(*place, content.appended_ms, content.key, content.payload, [])
+        self._decoder.add(batch, Records.of([record]))
+        return batch.poison[0].error_type if batch.poison else None
+
+
+def replay(
+    settings: KafkaSettings,
+    consumer: Consumer,
+    which: Filter,
+    judge: Judge,
+    stop: StopRequest,
+    *,
+    again: bool = False,
+    dry_run: bool = False,
+    tell: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Result:
+    """Replay the letters of `consumer` that `which` means; blocks, and calls `tell(done, all)` on its way.
+
+    `again`: also those that were replayed before. Raises `Transient` or `Terminal` if Kafka cannot be used at all;
+    single refusals are in the result.
+    """
+    with opened(settings, consumer.dead_letter_topic) as topic:
+        letters = [letter for letter in topic.box().letters.values() if letter.topic == consumer.topic]
+        chosen = which.of(letter for letter in letters if again or letter.replayed_at is None)
+        result = Result(chosen=len(chosen))
+        producer = None if dry_run or not chosen else connect_producer(settings, "fleetgauge-replay")
+        try:
+            done = 0
+            for chunk in _chunks(topic.contents(chosen)):
+                if stop.asked.is_set():
+                    result.stopped = True
+                    break
+                good = _sorted_out(chunk, judge, result)
+                if producer is None:
+                    result.replayed += len(good)
+                else:
+                    _send(producer, consumer, good, result)
+                done += len(chunk)
+                tell(done, len(chosen))
+        finally:
+            if producer is not None:
+                producer.close(timeout=_TIMEOUT_S)
+    return result
+
+
+def _chunks(contents: Iterator[Content]) -> Iterator[list[Content]]:
+    """By number and bytes: what is held at a time is bounded."""
+    while chunk := list(islice(contents, 1)):
+        size = len(chunk[0].payload or b"")
+        for content in islice(contents, _CHUNK - 1):
+            chunk.append(content)
+            size += len(content.payload or b"")
+            if size > _CHUNK_BYTES:
+                break
+        yield chunk
+
+
+def _sorted_out(chunk: Sequence[Content], judge: Judge, result: Result) -> list[Content]:
+    good = []
+    for content in chunk:
+        wrong = judge.wrong(content)
+        if wrong is None:
+            good.append(content)
+        else:
+            result.still_broken[wrong] = result.still_broken.get(wrong, 0) + 1
+    return good
+
+
+def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Content], result: Result) -> None:
+    """Produce, wait until all is acknowledged, and mark what was: a crash in between replays it again, harmlessly."""
+    partitions = producer.partitions_for(consumer.topic)
+    sent = [
+        producer.send(
+            consumer.topic,
+            key=content.key,
+            value=content.payload,
+            headers=[*content.headers, *_headers(content)],
+            partition=content.letter.partition if content.letter.partition in partitions else None,
+        )
+        for content in contents
+    ]
+    marks = []
+    for content, future in zip(contents, sent, strict=True):
+        try:
+            future.get(timeout=_TIMEOUT_S)
+        except KafkaError as error:
+            reason = type(error).__name__
+            result.failed[reason] = result.failed.get(reason, 0) + 1
+            continue
+        result.replayed += 1
+        marks.append(_mark(producer, consumer, content.letter))
+    try:
+        for mark in marks:
+            mark.get(timeout=_TIMEOUT_S)
+    except KafkaError as error:
+        kind = Transient if isinstance(error, RetriableError) else Terminal
+        raise kind(
+            f"{len(marks)} letters were replayed but cannot be marked in {consumer.dead_letter_topic}: "
+            f"{type(error).__name__}: {error}; check the topic and its rights; replaying them again does no harm"
+        ) from None
+
+
+def _headers(content: Content) -> list[tuple[str, bytes]]:
+    letter = content.letter
+    return [
+        (h.ORIGIN, letter.key.encode()),
+        (h.ORIGINAL_TIMESTAMP, b"%d" % content.appended_ms),
+        (h.TRIES, b"%d" % letter.tries),
+    ]
+
+
+def _mark(producer: KafkaProducer, consumer: Consumer, letter: Letter) -> Any:
+    return producer.send(
+        consumer.dead_letter_topic,
+        key=letter.key.encode(),
+        headers=[
+            (h.TOPIC, letter.topic.encode()),
+            (h.PARTITION, b"%d" % letter.partition),
+            (h.OFFSET, b"%d" % letter.offset),
+            (h.CLASS, REPLAYED),
+            (h.TRIES, b"%d" % letter.tries),
+        ],
+    )
