@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fleetgauge.cli import consume, lint, migrate, run
+from fleetgauge.cli import consume, dlq, lint, migrate, run, top
 from fleetgauge.errors import FleetgaugeError
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command("consume")(consume.consume)
 app.command("migrate")(migrate.migrate)
 app.command("run")(run.run)
 app.command("lint")(lint.lint)
+app.command("top")(top.top)
+app.add_typer(dlq.app, name="dlq")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -69,3 +70,21 @@ def instant(option: str, text: str) -> datetime:
             f"{option} {text!r} is not an instant; write it like 2026-11-21T14:00:00+09:00, or with Z for UTC"
         )
     return found
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on a terminal; else plain lines, the columns aligned by spaces."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*headings)
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+        return
+    widths = [max(len(line[i]) for line in [headings, *cells]) for i in range(len(headings))]
+    for line in [headings, *cells]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

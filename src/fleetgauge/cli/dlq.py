@@ -1,0 +1,263 @@
+"""`fleetgauge dlq`: look into the dead letters of a consumer, and produce them again."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fleetgauge.cli.output import configure_logging, instant, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleetgauge.ingest.consumer import Consumer
+    from fleetgauge.ingest.letters import Content, Filter
+    from fleetgauge.ingest.replay import Result
+    from fleetgauge.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Dead letters: count them, look at one, produce them again.")
+
+Name = Annotated[str, typer.Argument(help="A consumer declared in consumers/, for example device-events.")]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", help="Only this error type. Repeatable.", show_default=False)
+]
+Since = Annotated[
+    str | None, typer.Option(help="Buried at or after this instant (ISO 8601, with its offset).", show_default=False)
+]
+Until = Annotated[str | None, typer.Option(help="Buried before this instant.", show_default=False)]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most so many, those first that were buried first.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command("ls")
+def ls(
+    name: Name,
+    types: Types = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count letters by error type, partition and contract versions. Shows no payload."""
+    from fleetgauge.ingest import letters
+
+    settings, consumer = _start(name)
+    which = _filter(types, since, until, limit)
+    with letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
+        box = topic.box()
+    chosen = which.of(box.letters.values())
+    groups = letters.grouped(chosen)
+    total = {
+        "consumer": consumer.name,
+        "topic": consumer.dead_letter_topic,
+        "letters": len(chosen),
+        "open": sum(group.open for group in groups),
+        "came_back": sum(group.came_back for group in groups),
+        "replayed": sum(group.replayed for group in groups),
+        "repeats": box.repeats,
+        "foreign": box.foreign,
+    }
+    if as_json:
+        print_json({**total, "groups": [asdict(group) for group in groups]})
+        return
+    if groups:
+        print_table(
+            ("error type", "partition", "open", "came back", "replayed", "first", "last", "contracts", "newest"),
+            [
+                (
+                    group.error_type,
+                    group.partition,
+                    group.open,
+                    group.came_back,
+                    group.replayed,
+                    _time(group.first),
+                    _time(group.last),
+                    group.contracts,
+                    group.newest,
+                )
+                for group in groups
+            ],
+        )
+    typer.echo(
+        f"{total['topic']}: {total['letters']} letters, {total['open']} open ({total['came_back']} came back after a "
+        f"replay), {total['replayed']} replayed; besides {box.repeats} repeats and {box.foreign} foreign records"
+    )
+
+
+@app.command("show")
+def show(
+    name: Name,
+    key: Annotated[
+        str | None,
+        typer.Argument(help="topic-partition-offset, as `ls` shows it; by default the newest.", show_default=False),
+    ] = None,
+    types: Types = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print one letter whole, payload included: it may hold personal data."""
+    from fleetgauge.errors import Terminal
+    from fleetgauge.ingest import letters
+
+    settings, consumer = _start(name)
+    with letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
+        known = topic.box().letters
+        if key is not None:
+            chosen = [known[key]] if key in known else []
+        else:
+            chosen = letters.Filter(types=tuple(types or ())).of(known.values())[-1:]
+        if not chosen:
+            what = f"letter {key}" if key is not None else f"letter of type {', '.join(types)}" if types else "letter"
+            raise Terminal(
+                f"{consumer.dead_letter_topic} holds no {what}; see `fleetgauge dlq ls {name}` for what it holds"
+            )
+        found = next(topic.contents(chosen))
+    described = _described(found)
+    if as_json:
+        print_json(described)
+        return
+    payload = described.pop("payload")
+    for what, value in described.items():
+        if isinstance(value, dict):
+            typer.echo(f"{what}:")
+            for header, text in value.items():
+                typer.echo(f"  {header}: {text}")
+        else:
+            typer.echo(f"{what}: {value}")
+    typer.echo(f"payload ({payload['bytes']} bytes):")
+    typer.echo(payload.get("text") or payload.get("escaped") or "")
+
+
+@app.command("replay")
+def replay(
+    name: Name,
+    types: Types = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    again: Annotated[bool, typer.Option("--again", help="Also letters that have been replayed before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Produce open letters again, each to the topic and partition that it came from.
+
+    Letters that the contracts of now would refuse again stay where they are. Safe to repeat and to interrupt.
+    """
+    from fleetgauge.clock import SystemClock
+    from fleetgauge.errors import Stop
+    from fleetgauge.ingest.replay import Judge
+    from fleetgauge.ingest.replay import replay as produce
+    from fleetgauge.ingest.run import contracts_of
+    from fleetgauge.ingest.stopping import StopRequest, on_signals
+
+    settings, consumer = _start(name)
+    judge = Judge(consumer, contracts_of(settings, consumer), SystemClock())
+    which, stop = _filter(types, since, until, limit), StopRequest()
+    with on_signals(stop), _progress() as tell:
+        result = produce(settings.kafka, consumer, which, judge, stop, again=again, dry_run=dry_run, tell=tell)
+    if as_json:
+        print_json({"consumer": consumer.name, "dry_run": dry_run, **asdict(result)})
+    else:
+        typer.echo(_told(consumer, result, dry_run=dry_run))
+    if result.failed:
+        raise Stop(
+            f"{sum(result.failed.values())} letters were not taken by Kafka ({_counts(result.failed)}) and stay "
+            f"open: check topic {consumer.topic}, its limits and rights, and replay again"
+        )
+
+
+def _start(name: str) -> "tuple[Settings, Consumer]":
+    from fleetgauge import settings
+    from fleetgauge.ingest.consumer import load_consumer
+
+    configure_logging()
+    loaded = settings.load()
+    return loaded, load_consumer(loaded.content, name)
+
+
+def _filter(types: list[str] | None, since: str | None, until: str | None, limit: int | None) -> "Filter":
+    from fleetgauge.ingest.letters import Filter
+
+    return Filter(
+        tuple(types or ()),
+        None if since is None else instant("--since", since),
+        None if until is None else instant("--until", until),
+        limit,
+    )
+
+
+def _progress() -> "Any":
+    """A context manager that gives a function to call with (done, all): a bar on a terminal, else nothing."""
+    import sys
+    from contextlib import contextmanager
+
+    @contextmanager
+    def bar() -> "Iterator[Callable[[int, int], None]]":
+        if not sys.stderr.isatty():
+            yield lambda _done, _all: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("replaying", total=None)
+            yield lambda done, all_: progress.update(task, completed=done, total=all_)
+
+    return bar()
+
+
+def _told(consumer: "Consumer", result: "Result", *, dry_run: bool) -> str:
+    verb = "would be replayed" if dry_run else "replayed"
+    text = f"{consumer.dead_letter_topic}: {result.replayed} of {result.chosen} letters {verb} to {consumer.topic}"
+    if result.still_broken:
+        text += f"; left, because they would be buried again: {_counts(result.still_broken)}"
+    if result.stopped:
+        text += "; stopped early, the rest is still open"
+    return text
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+
+
+def _time(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
+def _described(content: "Content") -> dict[str, Any]:
+    from datetime import UTC
+
+    letter = content.letter
+    return {
+        "letter": letter.key,
+        "error_type": letter.error_type,
+        "reason": content.reason,
+        "contracts": letter.contracts,
+        "appended_at": datetime.fromtimestamp(content.appended_ms / 1000, UTC) if content.appended_ms >= 0 else None,
+        "buried_at": letter.buried_at,
+        "tries": letter.tries,
+        "replayed_at": letter.replayed_at,
+        "key": None if content.key is None else _text(content.key)[1],
+        "headers": {name: _text(value)[1] for name, value in content.headers},
+        "payload": _payload(content.payload),
+    }
+
+
+def _payload(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        return {"bytes": 0, "escaped": "none: the record is a tombstone"}
+    kind, text = _text(value)
+    return {"bytes": len(value), kind: text}
+
+
+def _text(value: bytes) -> tuple[str, str]:
+    """The text and whether it is the bytes as they are; control characters must not reach a terminal."""
+    try:
+        text = value.decode()
+        if all(character.isprintable() or character in "\n\t" for character in text):
+            return "text", text
+    except UnicodeDecodeError:
+        pass
+    return "escaped", repr(value)[2:-1]
