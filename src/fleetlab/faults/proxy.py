@@ -80,6 +80,8 @@ class FaultProxy:
         self._faults: deque[Fault] = deque()
         self._lasting: Fault | None = None
         self._changed = threading.Condition()
+        self._warm = False
+        self._warming = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fault-proxy")
 
@@ -135,6 +137,23 @@ class FaultProxy:
                 self.applied[fault] += 1
             self._changed.notify_all()
             return fault
+
+    def warm_up(self) -> None:
+        """Make a server that has just started answer one bad request by itself, before it gets any other.
+
+        Its first two exceptions must not be thrown at the same moment (see `stack/elasticsearch.py`). Raises `OSError`
+        if it is away.
+        """
+        with self._warming:
+            if not self._warm:
+                with closing(HTTPConnection(*self.upstream, timeout=_TIMEOUT_S)) as connection:
+                    connection.request("GET", "/no-such-index")
+                    connection.getresponse().read()
+                self._warm = True
+
+    def lost(self) -> None:
+        """The server gave no answer: it may be another process next time."""
+        self._warm = False
 
     def answered(self, events: int) -> None:
         """The server has dealt with so many events."""
@@ -233,10 +252,12 @@ class _Connection(BaseHTTPRequestHandler):
         """The server's answer; None if there is none, and the client's connection is closed as the server's was."""
         headers = {key: value for key, value in self.headers.items() if key.lower() not in _HOP_BY_HOP}
         try:
+            self.server.proxy.warm_up()
             self._upstream.request(self.command, self.path, body or None, headers)
             with closing(self._upstream.getresponse()) as response:
                 answer = response.status, response.getheaders(), response.read()
         except (OSError, HTTPException):
+            self.server.proxy.lost()
             self.close_connection = True
             return None
         if events:

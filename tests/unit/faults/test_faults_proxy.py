@@ -26,6 +26,7 @@ class Storing(BaseHTTPRequestHandler):
         self.reply(json.dumps({"errors": False, "items": items}).encode())
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
         self.reply(self.path.encode())
 
     def do_HEAD(self) -> None:
@@ -45,7 +46,7 @@ class Storing(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Any]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Storing)
-    server.stored = []  # type: ignore[attr-defined]
+    server.stored, server.asked = [], []  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -87,6 +88,7 @@ def test_without_faults_everything_passes_over_one_connection(
     assert response.read() == b"" and response.getheader("content-length") == "17"
     assert bulk(client, "c")[0] == 200
     assert client.sock is first is not None
+    assert server.asked == ["/no-such-index", "/_alias/x?a=b"], "a cold server gets one bad request first"
     assert server.stored == ["a", "b", "c"]
     assert (proxy.requests, proxy.events, sum(proxy.applied.values())) == (2, 3, 0)
 
