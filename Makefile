@@ -39,16 +39,22 @@ test-long: $(READY) ## the tests that run for minutes each
 	@$(BIN)/pytest -m long $(PYTEST)
 
 .PHONY: check
-check: $(READY) ## ruff (lint and format), mypy strict, definitions and boards
+check: $(READY) ## ruff (lint and format), mypy strict, content, boards and pages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m dashboards.build --check
 	@$(BIN)/fleetgauge lint
+	@$(BIN)/fleetgauge contracts docs --check
 
 .PHONY: boards
 boards: $(READY) ## generate the Grafana boards anew
 	@$(BIN)/python -m dashboards.build
+
+.PHONY: docs
+docs: $(READY) ## generate the pages on events and the tables on ingest anew
+	@$(BIN)/fleetgauge contracts docs
+	@$(BIN)/python -m fleetgauge.ingest.reference docs/ingest.md
 
 .PHONY: format
 format: $(READY) ## let ruff rewrite what it can

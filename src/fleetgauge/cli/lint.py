@@ -6,28 +6,36 @@ import typer
 
 
 def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
-    """Check every metric definition and tariff; lists all problems at once and exits with 78 if there is one."""
+    """Check contracts, consumers, metrics and tariffs; lists all problems at once and exits with 78 if there is one."""
     from fleetgauge import settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.commands.tariff import TariffError, load_tariffs
+    from fleetgauge.contracts import check as of_contracts
+    from fleetgauge.ingest import check as of_consumers
     from fleetgauge.rollup import DefinitionError, load_definitions
 
-    found: list[str] = []
-    problems: tuple[str, ...] = ()
     content = settings.load().content
+    metrics: list[str] = []
+    contracts, problems = of_contracts.check(content, of_consumers.RESERVED)
+    consumers, found = of_consumers.check(content, contracts)
+    problems += found
     try:
-        found = sorted(load_definitions(content))
+        metrics = sorted(load_definitions(content))
     except DefinitionError as error:
-        problems = tuple(error.problems)
+        problems += error.problems
     try:
         load_tariffs(content)
     except TariffError as error:
-        problems += tuple(error.problems)
+        problems += error.problems
     if as_json:
-        print_json({"metrics": found, "problems": problems})
+        names = sorted(consumer.name for consumer in consumers.values())
+        print_json({"contracts": sorted(contracts), "consumers": names, "metrics": metrics, "problems": problems})
     elif problems:
         typer.echo("\n".join(problems))
     else:
-        typer.echo(f"{len(found)} metrics, no problem: {', '.join(found)}")
+        typer.echo(
+            f"{len(contracts)} contracts, {len(consumers)} consumers, {len(metrics)} metrics, no problem: "
+            f"{', '.join([*contracts, *metrics])}"
+        )
     if problems:
         raise typer.Exit(DefinitionError.exit_code)

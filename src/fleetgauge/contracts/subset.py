@@ -157,6 +157,9 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Doc
     constraints = {key: _constraint(key, schema[key], where) for key in keys - {"type", "items", "format"}}
     if kind == "array":
         return Array(_read(schema.get("items"), file, f"{at}[]", seen, documents), constraints, note)
+    for bound in ("Minimum", "Maximum"):
+        if {bound.lower(), f"exclusive{bound}"} <= constraints.keys():
+            raise ContractError([f"{where}: {bound.lower()} and exclusive{bound} say the same thing; remove one"])
     if schema.get("format", INSTANT) != INSTANT:
         raise ContractError([f"{where}: format {schema['format']!r} is not known; the one format is {INSTANT}"])
     return Scalar(kind, constraints, "format" in schema, note)

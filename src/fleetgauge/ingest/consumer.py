@@ -83,8 +83,10 @@ def load_consumer(content: Path, name: str) -> Consumer:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, TypeError) as error:
-        raise Terminal(f"consumer file {path} cannot be read: {error}; fix the file") from error
+    except Terminal:
+        raise
+    except Exception as error:
+        raise Terminal(f"consumer file {path} cannot be read: {type(error).__name__}: {error}; fix the file") from error
     consumer = getattr(module, "consumer", None)
     if not isinstance(consumer, Consumer):
         raise Terminal(f"consumer file {path} declares no `consumer = Consumer(...)`; add it")

@@ -52,6 +52,10 @@ def write(folder: Path, **documents: Any) -> Path:
         ({"type": "string", "pattern": "^(a$"}, "no regular expression"),
         ({"type": "object", "required": ["a"]}, "required names a"),
         (True, "must be an object"),
+        ({"type": "number", "minimum": 0, "exclusiveMinimum": 0}, "remove one"),
+        ({"type": "number", "minimum": "0"}, "minimum is '0'; it must be a number"),
+        ({"type": "string", "maxLength": -1}, "maxLength is -1"),
+        ({"type": "object", "properties": []}, "properties must be an object"),
     ],
 )
 def test_refusals_name_file_and_member(tmp_path: Path, member: Any, complaint: str) -> None:

@@ -1,0 +1,77 @@
+"""All that `fleetgauge lint` says about consumers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import combinations
+from pathlib import Path
+
+from fleetgauge.contracts import Contract, ContractSet
+from fleetgauge.errors import Terminal
+from fleetgauge.ingest.consumer import Consumer, load_consumer
+from fleetgauge.ingest.index import POSITION, SUFFIX, suffix_fields
+
+RESERVED = (*SUFFIX, POSITION)
+"""Dotted paths that the pipeline writes and a payload must not hold."""
+MAX_LINES = 30
+
+
+def load_consumers(content: Path) -> tuple[dict[str, Consumer], list[str]]:
+    """Every consumer of `consumers/` by file name, and one sentence for each file that declares none properly."""
+    found: dict[str, Consumer] = {}
+    problems = []
+    for path in sorted((content / "consumers").glob("*.py")):
+        where = f"consumer file {path.name}"
+        lines = len(path.read_text("utf-8").splitlines())
+        if lines > MAX_LINES:
+            problems.append(f"{where}: {lines} lines, more than {MAX_LINES}; it is a declaration: move code elsewhere")
+        try:
+            consumer = load_consumer(content, path.stem)
+        except Terminal as error:
+            problems.append(f"{where}: {error}")
+            continue
+        if consumer.name.replace("-", "_") != path.stem:
+            problems.append(f"{where}: declares {consumer.name!r}; give file and consumer the same name")
+        found[path.name] = consumer
+    return found, problems
+
+
+def check(content: Path, contracts: Mapping[str, Contract]) -> tuple[dict[str, Consumer], list[str]]:
+    """The consumers that can be read, by file name, and one sentence for each problem.
+
+    `contracts`: all there are; empty if they cannot be read, and then only what needs none is looked at.
+    """
+    consumers, problems = load_consumers(content)
+    if contracts:
+        for file, consumer in consumers.items():
+            problems += _contracts(file, consumer, contracts)
+    problems += _clashes(consumers, "consumer group", lambda a: [a.group])
+    problems += _clashes(consumers, "topic", lambda a: [a.topic, a.dead_letter_topic])
+    for (file, a), (other, b) in combinations(consumers.items(), 2):
+        if f"{a.index}-".startswith(f"{b.index}-") or f"{b.index}-".startswith(f"{a.index}-"):
+            problems.append(
+                f"consumer file {file}: index {a.index!r} overlaps with {b.index!r} of {other}, so that the template "
+                "of one would apply to the indices of the other; rename one"
+            )
+    return consumers, problems
+
+
+def _contracts(file: str, consumer: Consumer, contracts: Mapping[str, Contract]) -> list[str]:
+    where = f"consumer file {file}"
+    missing = [kind for kind in consumer.contracts if kind not in contracts]
+    if missing:
+        return [f"{where}: names contract {', '.join(missing)}, which schemas/events does not hold; add or remove it"]
+    try:
+        mixed = ContractSet((contracts[kind] for kind in consumer.contracts), RESERVED)
+        mixed.mapping(suffix_fields(bool(mixed.located)))
+    except Terminal as error:
+        return [f"{where}: {error}"]
+    return []
+
+
+def _clashes(consumers: Mapping[str, Consumer], what: str, names: Callable[[Consumer], Iterable[str]]) -> list[str]:
+    found = []
+    for (file, a), (other, b) in combinations(consumers.items(), 2):
+        found += [
+            f"consumer file {file}: {what} {name!r} is used by {other} too; give each its own"
+            for name in sorted(set(names(a)) & set(names(b)))[:1]
+        ]
+    return found
