@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -188,7 +189,7 @@ def id_of_() -> Callable[[dict[str, Any]], str]:
 @pytest.fixture
 def world(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     """A topic of four partitions and a consumer declared for it; `request.param` adds fields to the declaration."""
-    name = f"it-{request.node.originalname.removeprefix('test_').replace('_', '-')[:40]}-{os.getpid()}"
+    name = f"it-{request.node.originalname.removeprefix('test_').replace('_', '-')[:40]}-{uuid4().hex[:8]}"
     fields = getattr(request, "param", "")
     (tmp_path / "consumers").mkdir()
     (tmp_path / "schemas").symlink_to(ROOT / "schemas")

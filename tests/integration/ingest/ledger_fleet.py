@@ -1,0 +1,102 @@
+"""Consumers as real processes, started again when they end, as systemd would."""
+
+import signal
+import subprocess
+import time
+import urllib.error
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+_EXIT_S = 60.0
+
+
+class Fleet:
+    """One consumer at work, at times two. Every end that nobody caused and nothing excuses fails the test."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.members: list[subprocess.Popen[str]] = []
+        self._leaving: list[subprocess.Popen[str]] = []
+        self.exits: list[int] = []
+        """Exit codes of all that have ended."""
+
+    def start(self) -> subprocess.Popen[str]:
+        process: subprocess.Popen[str] = self._world.start()
+        self.members.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """`kill -9`; nobody takes its place yet."""
+        self.members.remove(process)
+        process.send_signal(signal.SIGKILL)
+        self.exits.append(process.wait(10))
+
+    def terminate(self, process: subprocess.Popen[str]) -> None:
+        """SIGTERM; it must end in good order while the test goes on."""
+        self.members.remove(process)
+        self._leaving.append(process)
+        process.send_signal(signal.SIGTERM)
+
+    def until(self, condition: Callable[[], Any], what: str, limit: float = 120.0) -> None:
+        """Wait for a condition, starting again whoever ends meanwhile; fails the test when time is up."""
+        deadline = time.monotonic() + limit
+        while not condition():
+            if time.monotonic() > deadline:
+                tails = "\n".join(self._tail(process) for process in self.members)
+                pytest.fail(f"{what}: not within {limit} s; the consumers say:\n{tails}")
+            self.tend()
+            time.sleep(0.02)
+
+    def tend(self) -> None:
+        """Judge those that have ended, and replace those that nobody told to."""
+        for process in [one for one in self.members if one.poll() is not None]:
+            # Only a consumer that has not begun yet may ask to be started again.
+            begun = "partitions assigned" in self._world.stderr(process)
+            assert process.returncode == 75 and not begun, self._tail(process)
+            self.members.remove(process)
+            self.exits.append(75)
+            self.start()
+        for process in [one for one in self._leaving if one.poll() is not None]:
+            self._has_left(process)
+
+    def until_left(self) -> None:
+        """Wait for those that were told to go."""
+        for process in list(self._leaving):
+            process.wait(_EXIT_S)
+            self._has_left(process)
+
+    def until_refused(self) -> None:
+        """Wait until all members have given up, with exit code 70 and a word on what to do; nobody replaces them."""
+        for process in self.members:
+            process.wait(_EXIT_S)
+            text = self._world.stderr(process)
+            assert process.returncode == 70, self._tail(process)
+            last = text.splitlines()[-1]
+            assert last.startswith("fleetgauge: ") and "check elasticsearch.api_key" in last, last
+            assert "security_exception" in last and "Traceback" not in text, text
+            self.exits.append(70)
+        self.members.clear()
+
+    def metric(self, process: subprocess.Popen[str], name: str) -> float:
+        """0 while the process does not serve it."""
+        try:
+            return float(self._world.metric(process, f"fleetgauge_ingest_{name}"))
+        except (urllib.error.URLError, OSError):
+            return 0.0
+
+    def told(self, word: str) -> int:
+        """How often the consumers have logged a word."""
+        return sum(self._world.stderr(process).count(word) for process in self._world.processes)
+
+    def _has_left(self, process: subprocess.Popen[str]) -> None:
+        self._leaving.remove(process)
+        self.exits.append(process.returncode)
+        # Before it has begun, nothing needs an order: the signal ends it as any program.
+        begun = "partitions assigned" in self._world.stderr(process)
+        assert process.returncode == 0 or (not begun and process.returncode == -signal.SIGTERM), self._tail(process)
+
+    def _tail(self, process: subprocess.Popen[str]) -> str:
+        lines = self._world.stderr(process).splitlines()[-25:]
+        return "\n".join([f"pid {process.pid}, exit code {process.poll()}:", *lines])
