@@ -1,5 +1,7 @@
 """Telemetry of the vehicles."""
 
+from datetime import timedelta
+
 from fleetgauge.ingest import Consumer
 
 consumer = Consumer(
@@ -7,4 +9,5 @@ consumer = Consumer(
     topic="device-events",
     contracts=("location", "battery", "device_error", "tip_over", "odometer"),
     index="device-events",
+    retention=timedelta(days=90),  # exact positions are personal data
 )

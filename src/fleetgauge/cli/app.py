@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fleetgauge.cli import consume, contracts, dlq, lint, migrate, run, top
+from fleetgauge.cli import consume, contracts, dlq, lint, migrate, retention, run, top
 from fleetgauge.errors import FleetgaugeError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command("lint")(lint.lint)
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")
+app.command("retention")(retention.retention)
 
 
 def main() -> None:

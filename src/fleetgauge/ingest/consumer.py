@@ -36,6 +36,8 @@ class Consumer:
     """How much older than its Kafka timestamp an event may be."""
     accept_future: timedelta = timedelta(minutes=10)
     """How much newer than its Kafka timestamp an event may be: clocks differ."""
+    retention: timedelta | None = None
+    """How long a day is kept after its end; None keeps it for ever. At least a day longer than `accept_past`."""
     dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
     batch_bytes: int = 2 * 1024 * 1024
     """A bulk request is sent when it has reached this size …"""
@@ -65,6 +67,11 @@ class Consumer:
         ):
             if not re.fullmatch(pattern, value):
                 raise Terminal(f"consumer {self.name!r}: {what} {value!r} must match {pattern}")
+        if self.retention is not None and self.retention < self.accept_past + timedelta(days=1):
+            raise Terminal(
+                f"consumer {self.name}: retention of {self.retention} is shorter than accept_past and a day, so that "
+                "accepted events would be deleted at once; raise it, or lower accept_past"
+            )
         if min(self.batch_bytes, self.batch_records, self.requests) < 1:
             raise Terminal(f"consumer {self.name}: batch_bytes, batch_records and requests must be at least 1")
 

@@ -7,12 +7,13 @@ it the same ids. Each index is created explicitly from the contracts before the 
 import json
 import threading
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.errors import Stop, Terminal, Transient
 from fleetgauge.ingest.classes import Class, classify
+from fleetgauge.ingest.lifecycle import lifecycle
 from fleetgauge.ingest.sink import Bulk, error_of
 
 POSITION = "geo.location"
@@ -42,21 +43,26 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC).date().toordinal()
 class Indices:
     """Creates what is missing; called from worker threads, blocks for a request."""
 
-    def __init__(self, bulk: Bulk, prefix: str, contracts: ContractSet) -> None:
+    def __init__(self, bulk: Bulk, prefix: str, contracts: ContractSet, retention: timedelta | None = None) -> None:
+        """`retention`: how long the cluster's own lifecycle management, if it has one, keeps a day after its end."""
         self._bulk = bulk
         self._prefix = prefix
+        self._retention = retention
         self._mappings = contracts.mapping(suffix_fields(bool(contracts.located)))
         self._known: set[str] = set()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
         """Install the template, and add new fields to indices that exist. Raises `Transient`, `Stop`, `Terminal`."""
-        self._put(f"/_index_template/fleetgauge-{self._prefix}", {**self.template(), "priority": 500})
+        kept = lifecycle(self._bulk, self._prefix, self._retention)
+        self._put(f"/_index_template/fleetgauge-{self._prefix}", {**self.template(kept), "priority": 500})
         if self._ask("HEAD", f"/_alias/{self._prefix}", None).status == 200:
+            if kept:
+                self._put(f"/{self._prefix}/_settings", kept)
             self._put(f"/{self._prefix}/_mapping", {"properties": self._mappings["properties"]})
 
-    def template(self) -> dict[str, Any]:
-        """The composable index template."""
+    def template(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The composable index template, with `settings` besides its own."""
         return {
             "index_patterns": [f"{self._prefix}-*"],
             "template": {
@@ -65,6 +71,7 @@ class Indices:
                     "index.number_of_shards": 1,
                     "index.auto_expand_replicas": "0-1",
                     "index.refresh_interval": "5s",
+                    **settings,
                 },
                 "mappings": self._mappings,
                 "aliases": {self._prefix: {}},

@@ -1,0 +1,41 @@
+"""Delete daily indices that are older than their consumer keeps them, once a day.
+
+Scheduling only: the work is `fleetgauge.ingest.retention.run`. A cluster with lifecycle management does it by itself;
+the run then finds nothing. The login of `elasticsearch` in the settings needs the rights `delete_index`, `monitor` and
+`view_index_metadata` on the indices.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from fleetgauge import settings
+from fleetgauge.errors import Transient
+from fleetgauge.ingest import retention
+
+
+@task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))
+def delete_expired_days() -> dict[str, list[str]]:
+    """Consumer → indices deleted. Fails in the end if something went wrong with one of them, and names it."""
+    outcomes = retention.run(settings.load())
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if errors:
+        told = "; ".join(map(str, errors))
+        if all(isinstance(error, Transient) for error in errors):
+            raise Transient(told)
+        raise AirflowFailException(told)  # trying again would not help
+    return {outcome.consumer: [day.index for day in outcome.deleted] for outcome in outcomes}
+
+
+with DAG(
+    dag_id="fleetgauge_retention",
+    description="Delete expired daily indices",
+    schedule=CronDataIntervalTimetable("30 2 * * *", timezone="UTC"),  # days end at midnight UTC
+    start_date=datetime(2024, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["fleetgauge", "retention"],
+    doc_md=__doc__,
+) as dag:
+    delete_expired_days()

@@ -1,0 +1,31 @@
+"""Retention by the cluster itself, where it has index lifecycle management (ILM)."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from fleetgauge.ingest.admin import ask
+from fleetgauge.ingest.sink import Bulk
+
+_DAY = timedelta(days=1)
+
+
+def lifecycle(bulk: Bulk, prefix: str, retention: timedelta | None) -> Mapping[str, Any]:
+    """Install the policy; returns the index settings that go with it: none without retention, or without ILM.
+
+    Raises `Transient`, `Stop`, `Terminal`.
+    """
+    if retention is None or not _has_lifecycle(bulk):
+        return {}
+    name = f"fleetgauge-{prefix}"
+    # The date in the name is the day's begin; a day has expired when all of it has.
+    age = f"{(retention + _DAY) // timedelta(seconds=1)}s"
+    policy = {"policy": {"phases": {"delete": {"min_age": age, "actions": {"delete": {}}}}}}
+    ask(bulk, "PUT", f"/_ilm/policy/{name}", policy, "manage_ilm")
+    return {"index.lifecycle.name": name, "index.lifecycle.parse_origination_date": True}
+
+
+def _has_lifecycle(bulk: Bulk) -> bool:
+    answer = ask(bulk, "GET", "/_nodes?filter_path=nodes.*.modules.name", None, "monitor on the cluster")
+    nodes = answer.get("nodes", {}).values()
+    return bool(nodes) and all({"name": "x-pack-ilm"} in node["modules"] for node in nodes)

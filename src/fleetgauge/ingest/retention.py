@@ -1,0 +1,125 @@
+"""Days that are old enough go, a whole index at a time: the engine of `fleetgauge retention`.
+
+It works on every cluster; one with lifecycle management does the same by itself (see `lifecycle`). A day's age counts
+from the end of the day that the index *holds*, never from its creation: a replay creates an old day anew.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from fleetgauge.clock import Clock, SystemClock
+from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.ingest.admin import ask
+from fleetgauge.ingest.check import load_consumers
+from fleetgauge.ingest.consumer import Consumer, load_consumer
+from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
+from fleetgauge.settings import Settings
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Day:
+    """The index of one UTC day."""
+
+    index: str
+    begin: datetime
+    documents: int
+    size_bytes: int
+    """On disk, replicas included."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one consumer's days."""
+
+    consumer: str
+    """Its name; of a file that cannot be read, the file's."""
+    retention: timedelta | None = None
+    deleted: tuple[Day, ...] = ()
+    """With `dry_run`: what would be deleted."""
+    kept: int = 0
+    """Days that are still wanted, or could not be deleted."""
+    error: FleetgaugeError | None = None
+
+
+def run(
+    settings: Settings,
+    names: Collection[str] = (),
+    *,
+    dry_run: bool = False,
+    clock: Clock | None = None,
+    bulk: Bulk | None = None,
+) -> list[Outcome]:
+    """Delete the expired days of the named consumers, or of all that declare a retention; blocks.
+
+    What goes wrong with one consumer is in its outcome and does not stop the others. Raises `Terminal` for a name that
+    is not declared or declares no retention. Safe to repeat and to interrupt.
+    """
+    chosen, outcomes = _chosen(settings, names)
+    now = (clock or SystemClock()).now()
+    sink = bulk or ElasticsearchBulk(settings.elasticsearch, connections=1)
+    try:
+        return [*outcomes, *(_expire(sink, consumer, now, dry_run=dry_run) for consumer in chosen)]
+    finally:
+        if isinstance(sink, ElasticsearchBulk):
+            sink.close()
+
+
+def _chosen(settings: Settings, names: Collection[str]) -> tuple[list[Consumer], list[Outcome]]:
+    if names:
+        named = [load_consumer(settings.content, name) for name in names]
+        without = [consumer.name for consumer in named if consumer.retention is None]
+        if without:
+            raise Terminal(f"consumer {', '.join(without)} declares no retention; add it, or leave the name out")
+        return named, []
+    consumers, problems = load_consumers(settings.content)
+    broken = [Outcome(problem.split(":")[0], error=Terminal(problem)) for problem in problems]
+    return [consumer for consumer in consumers.values() if consumer.retention is not None], broken
+
+
+def _expire(bulk: Bulk, consumer: Consumer, now: datetime, *, dry_run: bool) -> Outcome:
+    assert consumer.retention is not None
+    gone: list[Day] = []
+    there: list[Day] = []
+    failure = None
+    try:
+        there = days(bulk, consumer.index)
+        for day in there:
+            if day.begin + _DAY <= now - consumer.retention:
+                if not dry_run:
+                    _delete(bulk, day.index)
+                gone.append(day)
+    except FleetgaugeError as error:
+        failure = error
+    return Outcome(consumer.name, consumer.retention, tuple(gone), len(there) - len(gone), failure)
+
+
+def days(bulk: Bulk, prefix: str) -> list[Day]:
+    """The daily indices `<prefix>-YYYY.MM.DD`, oldest first, whatever else there is beside them.
+
+    Raises `Transient`, `Stop`, `Terminal`.
+    """
+    path = f"/_cat/indices/{prefix}-*?format=json&bytes=b&expand_wildcards=all&h=index,docs.count,store.size"
+    found = []
+    for row in ask(bulk, "GET", path, None, f"view_index_metadata and monitor on {prefix}-*"):
+        begin = _day(row["index"], prefix)
+        if begin is not None:
+            found.append(Day(row["index"], begin, int(row["docs.count"] or 0), int(row["store.size"] or 0)))
+    return sorted(found, key=lambda day: day.begin)
+
+
+def _day(index: str, prefix: str) -> datetime | None:
+    match = re.fullmatch(rf"{re.escape(prefix)}-([0-9]{{4}}\.[0-9]{{2}}\.[0-9]{{2}})", index)
+    try:
+        return datetime.strptime(match[1], "%Y.%m.%d").replace(tzinfo=UTC) if match else None
+    except ValueError:  # looks like a day and is none
+        return None
+
+
+def _delete(bulk: Bulk, index: str) -> None:
+    assert not re.search(r"[*,]", index)
+    ask(bulk, "DELETE", f"/{quote(index)}", None, f"delete_index on {index}", absent_is_fine=True)

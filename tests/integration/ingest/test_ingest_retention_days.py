@@ -1,0 +1,74 @@
+"""Retention on a real server: whole days go, by their exact names, and what comes late makes its day anew."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from fleetgauge.cli.app import app
+from fleetgauge.ingest.run import consume
+from fleetgauge.ingest.service import Options
+
+TO_THE_END = Options(until_caught_up=True)
+KEEPS_TEN_DAYS = "retention=__import__('datetime').timedelta(days=10)"
+
+
+def retention(world: Any, *options: str) -> Any:
+    """What `fleetgauge retention` says of the one consumer."""
+    environment = {"FLEETGAUGE_CONTENT": str(world.content)}
+    done = CliRunner().invoke(app, ["retention", *options, "--json"], env=environment, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    (told,) = json.loads(done.stdout)["consumers"]
+    return told
+
+
+@pytest.mark.parametrize("world", [KEEPS_TEN_DAYS], indirect=True)
+def test_expired_days_go_and_nothing_else(world: Any, event: Any) -> None:
+    world.send([event(number) for number in range(60)])  # today and the two days before
+    assert consume(world.consumer, world.settings, TO_THE_END).events["ok"] == 60
+    template = world.ask("GET", f"/_index_template/fleetgauge-{world.consumer.index}")["index_templates"][0]
+    assert "lifecycle" not in json.dumps(template)  # this server has none, and would refuse the setting
+
+    prefix = world.consumer.index
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    expired = [f"{prefix}-{today - timedelta(days=days):%Y.%m.%d}" for days in (400, 12)]
+    wanted = f"{prefix}-{today - timedelta(days=9):%Y.%m.%d}"
+    others = [f"{prefix}-2020.01.01-copy", f"{prefix}-2020.13.01", f"{prefix}-restored"]
+    for name in (*expired, wanted, *others):
+        world.ask("PUT", f"/{name}")
+    world.ask("POST", f"/{expired[0]}/_doc?refresh=true", {"kind": "location"})
+    world.ask("POST", f"/{expired[1]}/_close")  # closed, and no less expired
+    before = indices(world)
+
+    planned = retention(world, "--dry-run")
+    assert [day["index"] for day in planned["deleted"]] == expired and indices(world) == before
+    assert planned["deleted"][0]["documents"] == 1 and planned["deleted"][0]["size_bytes"] > 0
+    assert retention(world, world.consumer.name)["deleted"] == planned["deleted"]
+    assert indices(world) == before - set(expired)
+    again = retention(world)
+    assert again["deleted"] == [] and again["kept"] == 4 and again["error"] is None
+    assert len(world.stored()) == 60
+
+
+@pytest.mark.parametrize("world", [KEEPS_TEN_DAYS], indirect=True)
+def test_a_day_that_a_replay_makes_anew_is_whole_and_goes_again(world: Any, event: Any) -> None:
+    """Records are accepted by their Kafka timestamp, so a replay of an old topic brings expired days back."""
+    long_ago = int(time.time() * 1000) - 20 * 86_400_000
+    world.send([event(number, timestamp=long_ago) for number in range(40)], timestamp_ms=long_ago)
+    assert consume(world.consumer, world.settings, TO_THE_END).events["ok"] == 40
+    (day,) = {hit["_index"] for hit in world.stored()}
+    assert [gone["index"] for gone in retention(world)["deleted"]] == [day]
+    world.send([event(number, timestamp=long_ago) for number in range(40)], timestamp_ms=long_ago)
+    assert consume(world.consumer, world.settings, TO_THE_END).events["ok"] == 40
+    assert len(world.stored()) == 40
+    found = world.ask("GET", f"/{day}")[day]
+    assert found["mappings"]["dynamic"] == "false" and world.consumer.index in found["aliases"]
+    assert [(gone["index"], gone["documents"]) for gone in retention(world)["deleted"]] == [(day, 40)]
+
+
+def indices(world: Any) -> set[str]:
+    rows = world.ask("GET", f"/_cat/indices/{world.consumer.index}*?format=json&h=index&expand_wildcards=all")
+    return {row["index"] for row in rows}
