@@ -154,7 +154,7 @@ class _Running:
         consumer, settings, metrics = self.consumer, self._settings, self._metrics
         versions = ",".join(f"{kind}={version}" for kind, version in sorted(self._contracts.versions.items()))
         metrics.of(m.BUILD, importlib.metadata.version("fleetgauge"), versions).set(1)
-        indices = Indices(self._bulk, consumer.index, self._contracts)
+        indices = Indices(self._bulk, consumer.index, self._contracts, consumer.retention)
         if not self._prepare(indices):
             return Summary(consumer.name, {})
         self._bulk.keep_asking(self._stop.asked)
