@@ -190,6 +190,7 @@ class DeadLetterTopic:
         }
         open_ = {place for place, start in starts.items() if start < self._ends[place]}
         self._kafka.assign(list(open_))
+        self._kafka.resume(*open_)
         for place in open_:
             self._kafka.seek(place, starts[place])
         idle = 0

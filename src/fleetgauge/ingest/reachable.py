@@ -21,6 +21,7 @@ class WatchedBulk:
         self._wrong: str | None = "Elasticsearch has not answered yet"
         self._ended = monotonic()
         self._open: dict[int, float] = {}
+        self._closed = threading.Event()
 
     def request(self, method: str, path: str, body: bytes | None) -> Answer:
         """See `Bulk.request`."""
@@ -50,11 +51,15 @@ class WatchedBulk:
             except FleetgaugeError:
                 return
 
-    def keep_asking(self, until: threading.Event) -> None:
-        """Ask whenever nothing else does, in a thread of its own, so that a quiet topic's consumer notices too."""
+    def keep_asking(self) -> None:
+        """Ask whenever nothing else does until `close`, in a thread of its own: a quiet consumer notices too."""
 
         def work() -> None:
-            while not until.wait(_IDLE_S):
+            while not self._closed.wait(_IDLE_S):
                 self.ask()
 
         threading.Thread(target=work, name="elasticsearch-reachable", daemon=True).start()
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed.set()

@@ -157,7 +157,7 @@ class _Running:
         indices = Indices(self._bulk, consumer.index, self._contracts, consumer.retention)
         if not self._prepare(indices):
             return Summary(consumer.name, {})
-        self._bulk.keep_asking(self._stop.asked)
+        self._bulk.keep_asking()
         dead_letters = KafkaDeadLetters(settings.kafka, consumer, versions)
         try:
             limit = PoisonLimit(consumer.dead_letters)
@@ -179,6 +179,7 @@ class _Running:
 
     def close(self) -> None:
         """Close the connections to Elasticsearch."""
+        self._bulk.close()
         if self._own is not None:
             self._own.close()
 

@@ -110,12 +110,12 @@ def test_a_quiet_consumer_asks_by_itself_and_a_busy_one_does_not(
 
 def test_asking_goes_on_until_the_end(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleetgauge.ingest.reachable._IDLE_S", 0.01)
-    watched, stop = WatchedBulk(scripted), threading.Event()
-    watched.keep_asking(stop)
+    watched = WatchedBulk(scripted)
+    watched.keep_asking()
     deadline = time.monotonic() + 10
     while scripted.requests < 3 and time.monotonic() < deadline:
         time.sleep(0.005)
-    stop.set()
+    watched.close()
     assert scripted.requests >= 3 and watched.wrong() is None
     (thread,) = (t for t in threading.enumerate() if t.name == "elasticsearch-reachable")
     thread.join(5)
