@@ -12,6 +12,11 @@ import pytest
 _EXIT_S = 60.0
 
 
+def note(text: str) -> None:
+    """pytest shows it when the test fails, or with `-s`."""
+    print(text)  # noqa: T201
+
+
 class Fleet:
     """One consumer at work, at times two. Every end that nobody caused and nothing excuses fails the test."""
 
@@ -57,6 +62,7 @@ class Fleet:
             assert process.returncode == 75 and not begun, self._tail(process)
             self.members.remove(process)
             self.exits.append(75)
+            note(f"started again: {self._world.stderr(process).splitlines()[-1]}")
             self.start()
         for process in [one for one in self._leaving if one.poll() is not None]:
             self._has_left(process)

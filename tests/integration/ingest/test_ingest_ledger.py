@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ledger_durable import Durable
-from ledger_fleet import Fleet
+from ledger_fleet import Fleet, note
 from ledger_stream import DAYS, Stream
 
 from fleetgauge.ingest.run import consume
@@ -25,11 +25,6 @@ from fleetlab.stack import Service, Stack, StackState
 EVENTS = 200_000
 REQUEST_TIMEOUT_S = "3"
 """What the fault `TIME_OUT` costs."""
-
-
-def note(text: str) -> None:
-    """pytest shows it when the test fails, or with `-s`."""
-    print(text)  # noqa: T201
 
 
 class Run:
@@ -59,7 +54,9 @@ class Run:
             if not self.fleet.members:
                 self.fleet.start()
             note(f"{number:2}. {step.what}: {time.monotonic() - started:.1f} s")
+        started = time.monotonic()
         self.fleet.until(lambda: self.world.committed() == self.stream.ends, "everything is committed")
+        note(f"catching up: {time.monotonic() - started:.1f} s")
         (last,) = self.fleet.members
         self.fleet.terminate(last)
         self.fleet.until_left()
@@ -189,6 +186,7 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
             stream.close()
 
     assert world.committed() == stream.ends
+    started = time.monotonic()
     run.compare()
     stored = run.durable.all_documents()
     assert len(stored) == len(set(stored)), "a document is there twice"
@@ -200,6 +198,9 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     assert all(proxy.applied[fault] for fault in (*FAULTS, *REFUSALS))
     assert {-9, 0, 70} <= set(run.fleet.exits)
 
+    note(f"verifying: {time.monotonic() - started:.1f} s")
+
+    started = time.monotonic()
     valid = sum(stream.ends.values()) - len(stream.broken)
     again = replace(world.consumer, name=f"{world.consumer.name}-again", batch_records=5_000)
     summary = consume(again, world.settings, Options(until_caught_up=True))
@@ -208,6 +209,7 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     assert run.durable.count() == len(stored)
     run.durable.read_letters()
     assert run.durable.letters == stream.broken
+    note(f"replay: {time.monotonic() - started:.1f} s")
     note(f"proxy: {proxy.requests} requests, {dict(proxy.applied)}; exits {run.fleet.exits}; compared {run.compared}")
 
 

@@ -62,6 +62,20 @@ def home() -> Iterator[Path]:
     assert not [p for p in Path("/var/tmp").glob("fleetlab-*") if (p / "home").read_text() == str(above / "lab")]
 
 
+@pytest.mark.parametrize("kill", [False, True])
+def test_one_service_can_be_stopped_and_started_again_with_its_data(home: Path, kill: bool) -> None:
+    lab = Stack(home)
+    first = lab.up({"postgres"})
+    with psycopg.connect(first.need_postgres().primary_app_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    lab.stop("postgres", kill=kill)
+    assert left_over(home) == []
+    assert not lab.status()[0].running and "ended" in lab.status()[0].detail
+    assert lab.up({"postgres"}) == first
+    with psycopg.connect(first.need_postgres().primary_app_url) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+
+
 def test_up_twice_down_and_up_again(home: Path) -> None:
     lab = Stack(home)
     first = lab.up({"postgres"})
