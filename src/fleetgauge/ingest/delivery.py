@@ -19,6 +19,7 @@ from fleetgauge.ingest.collisions import Collisions
 from fleetgauge.ingest.deadletters import DeadLetterSink, PoisonLimit
 from fleetgauge.ingest.index import Indices
 from fleetgauge.ingest.metrics import Metrics
+from fleetgauge.ingest.records import Record
 from fleetgauge.ingest.sink import Bulk, Cause, error_of
 
 PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
@@ -102,7 +103,8 @@ class Delivery:
         except FleetgaugeError as error:
             report.error = error
         except Exception as error:
-            self._log.exception("unexpected error while a batch was written")
+            ends = {span.partition: span.end for span in batch.spans}
+            self._log.exception("unexpected error while a batch was written", offsets=ends)
             report.error = Stop(f"unexpected {type(error).__name__} while a batch was written: {error}; see the log")
         return report
 
@@ -119,12 +121,19 @@ class Delivery:
                 pending = outcome.remaining
                 if pending:
                     tries += 1
-                    self._retry(batch, outcome, tries)
+                    first = batch.record(pending[0])
+                    self._retry(batch, outcome, tries, first)
         finally:
             if tries:
                 self._metrics.of(m.RETRY_DEPTH).set(0)
         if tries:
-            self._log.info("events that were being retried are stored", attempts=tries + 1, events=batch.documents)
+            self._log.info(
+                "events that were being retried are stored",
+                attempts=tries + 1,
+                events=batch.documents,
+                partition=first.partition,
+                offset=first.offset,
+            )
         report.duplicates = len(duplicates)
         self._compare(batch, duplicates)
         return True
@@ -135,11 +144,10 @@ class Delivery:
             if span.first_ms >= 0:
                 self._metrics.of(m.APPEND_TO_ACK).observe(max(0.0, now - span.first_ms / 1000))
 
-    def _retry(self, batch: Batch, outcome: _Try, tries: int) -> None:
+    def _retry(self, batch: Batch, outcome: _Try, tries: int, first: Record) -> None:
         self._metrics.of(m.RETRIES, outcome.error_type).inc()
         self._metrics.of(m.RETRY_DEPTH).set(tries)
         if tries & (tries - 1) == 0:  # attempts 1, 2, 4, 8 …: an outage of hours is a handful of lines
-            first = batch.record(outcome.remaining[0]) if batch.documents else batch.poison[0].record
             self._log.warning(
                 "events are being retried",
                 attempts=tries,
@@ -234,7 +242,9 @@ class Delivery:
                 self._dead_letters.send(batch.poison)
             except Transient as error:
                 tries += 1
-                self._retry(batch, _Try([0] * len(batch.poison), "dead_letters", str(error)), tries)
+                self._retry(
+                    batch, _Try([0] * len(batch.poison), "dead_letters", str(error)), tries, batch.poison[0].record
+                )
                 continue
             if tries:
                 self._metrics.of(m.RETRY_DEPTH).set(0)

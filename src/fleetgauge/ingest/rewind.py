@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import GroupIdNotFoundError, KafkaError, NoError
+from kafka.errors import KafkaError, NoError
 
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
@@ -174,10 +174,7 @@ def _committed(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, OffsetA
 
 
 def _members(admin: KafkaAdminClient, consumer: Consumer) -> int:
-    try:
-        return len(admin.describe_groups([consumer.group])[consumer.group].get("members") or ())
-    except GroupIdNotFoundError:
-        return 0
+    return len(admin.describe_groups([consumer.group])[consumer.group].get("members") or ())  # none: no such group
 
 
 def _commit(admin: KafkaAdminClient, consumer: Consumer, offsets: dict[int, int], mark: str) -> None:

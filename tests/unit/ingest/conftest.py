@@ -136,6 +136,7 @@ def world() -> Any:
 
     class World:
         now = NOW
+        Clock = FixedClock
         Bulk = FakeBulk
         DeadLetters = FakeDeadLetters
 

@@ -1,0 +1,204 @@
+"""Dead letters as a set: what repeats, what was replayed, what came back, and what a replay would do."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.consumer.fetcher import ConsumerRecord
+
+from fleetgauge.contracts import ContractSet
+from fleetgauge.errors import Stop
+from fleetgauge.ingest import headers as h
+from fleetgauge.ingest.batch import Batch, DeadLetter
+from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
+from fleetgauge.ingest.deadletters import PoisonLimit, headers, key_of
+from fleetgauge.ingest.decode import Decoder
+from fleetgauge.ingest.letters import REPLAYED, Box, Content, Filter, Letter, content, grouped
+from fleetgauge.ingest.records import Record, Records
+from fleetgauge.ingest.replay import Judge, _headers
+
+START = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+class Topic:
+    """A dead-letter topic as a list; what is added is what the product's own code would write."""
+
+    def __init__(self) -> None:
+        self.box = Box()
+        self.records: list[ConsumerRecord] = []
+
+    def bury(self, record: Record, error_type: str = "contract", reason: str = "because") -> None:
+        self.add(headers(DeadLetter(record, error_type, reason), b"location=1"), record.value)
+
+    def mark(self, letter: Letter) -> None:
+        place = [(h.TOPIC, letter.topic.encode()), (h.PARTITION, b"%d" % letter.partition)]
+        rest = [(h.OFFSET, b"%d" % letter.offset), (h.CLASS, REPLAYED), (h.TRIES, b"%d" % letter.tries)]
+        self.add([*place, *rest], None)
+
+    def add(self, having: Any, value: bytes | None) -> None:
+        offset = len(self.records)
+        at_ms = int((START + timedelta(seconds=offset)).timestamp() * 1000)
+        made = ConsumerRecord("t.dlq", 0, -1, offset, at_ms, 0, None, value, list(having), None, 0, 0, -1)
+        self.records.append(made)
+        self.box.add(made)
+
+    def replayed(self, key: str, at: int) -> Record:
+        """The letter, as a replay would produce it to offset `at` of its topic."""
+        letter = self.box.letters[key]
+        found = content(self.records[letter.at[1]], letter)
+        return Record("t", 0, at, 5_000, found.key, found.payload, [*found.headers, *_headers(found)])
+
+
+def first(offset: int, **changes: Any) -> Record:
+    """The record with this offset, at its first try."""
+    return Record("t", 0, offset, 1_000 + offset, b"k", b"payload", [("own", b"1")])._replace(**changes)
+
+
+@pytest.fixture
+def topic() -> Topic:
+    return Topic()
+
+
+def test_letters_that_say_the_same_again_are_counted_as_repeats(topic: Topic) -> None:
+    for offset in (0, 1, 0, 2, 0):
+        topic.bury(first(offset))
+    topic.add([("somebody", b"else")], b"x")
+    topic.add([(h.CLASS, b"poison"), (h.TOPIC, b"t"), (h.PARTITION, b"NaN"), (h.OFFSET, b"1")], b"x")
+    assert sorted(topic.box.letters) == ["t-0-0", "t-0-1", "t-0-2"]
+    assert (topic.box.repeats, topic.box.foreign) == (2, 2)
+
+
+def test_a_letter_that_comes_back_after_its_replay_is_open_again_under_its_old_key(topic: Topic) -> None:
+    topic.bury(first(0))
+    topic.mark(topic.box.letters["t-0-0"])
+    letter = topic.box.letters["t-0-0"]
+    assert letter.replayed_at == START + timedelta(seconds=1) and not letter.came_back
+
+    back = topic.replayed("t-0-0", at=77)
+    assert key_of(back) == b"t-0-0"
+    topic.bury(back, "document_parsing_exception")
+    letter = topic.box.letters["t-0-0"]
+    assert (letter.replayed_at, letter.tries, letter.came_back) == (None, 2, True)
+    assert letter.error_type == "document_parsing_exception"
+    found = content(topic.records[-1], letter)
+    assert found.appended_ms == 1_000  # of the first try
+    assert (found.key, found.payload, found.headers) == (b"k", b"payload", (("own", b"1"),))
+
+    topic.bury(first(0))  # the first burial, delivered late a second time
+    assert topic.box.letters["t-0-0"].tries == 2 and topic.box.repeats == 1
+    topic.mark(letter)
+    assert topic.box.letters["t-0-0"].replayed_at is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30))
+def test_the_box_agrees_with_a_model_of_burials_and_replays(steps: list[tuple[int, bool]]) -> None:
+    topic = Topic()
+    tries: dict[int, int] = {}
+    is_open: dict[int, bool] = {}
+    for number, (offset, bury) in enumerate(steps):
+        key = f"t-0-{offset}"
+        if not bury:
+            if is_open.get(offset):
+                topic.mark(topic.box.letters[key])
+                is_open[offset] = False
+        elif not tries.get(offset):
+            topic.bury(first(offset))
+            tries[offset], is_open[offset] = 1, True
+        elif not is_open[offset]:
+            topic.bury(topic.replayed(key, at=1_000 + number))
+            tries[offset] += 1
+            is_open[offset] = True
+        else:
+            topic.bury(first(offset))  # a repeat changes nothing
+    assert {key: letter.tries for key, letter in topic.box.letters.items()} == {
+        f"t-0-{offset}": count for offset, count in tries.items()
+    }
+    assert {key for key, letter in topic.box.letters.items() if letter.replayed_at is None} == {
+        f"t-0-{offset}" for offset, state in is_open.items() if state
+    }
+
+
+def test_filters_choose_by_type_and_time_and_take_the_oldest(topic: Topic) -> None:
+    for offset in range(6):
+        topic.bury(first(offset), "contract" if offset % 2 else "not_json")
+    letters = topic.box.letters.values()
+    assert [letter.offset for letter in Filter().of(letters)] == [0, 1, 2, 3, 4, 5]
+    assert [letter.offset for letter in Filter(types=("contract",)).of(letters)] == [1, 3, 5]
+    second = timedelta(seconds=1)
+    assert [x.offset for x in Filter(since=START + 2 * second, until=START + 4 * second).of(letters)] == [2, 3]
+    assert [letter.offset for letter in Filter(types=("contract",), limit=2).of(reversed(list(letters)))] == [1, 3]
+
+
+def test_groups_count_open_replayed_and_returned_letters(topic: Topic) -> None:
+    for offset in range(4):
+        topic.bury(first(offset))
+    topic.bury(first(9, partition=1), "not_json")
+    for offset in (0, 1):
+        topic.mark(topic.box.letters[f"t-0-{offset}"])
+    topic.bury(topic.replayed("t-0-0", at=50))
+    largest, other = grouped(topic.box.letters.values())
+    assert (largest.error_type, largest.partition, largest.contracts) == ("contract", 0, "location=1")
+    assert (largest.open, largest.came_back, largest.replayed) == (3, 1, 1)
+    assert (largest.first, largest.last) == (START + timedelta(seconds=1), START + timedelta(seconds=7))
+    assert largest.newest == "t-0-0"
+    assert (other.error_type, other.partition, other.open) == ("not_json", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"t-3-12", (3, 12)),
+        (b"other-3-12", None),
+        (b't-3-12"}}', None),  # it becomes a part of a document id
+        (b"t-3", None),
+        (b"t-3--1", None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_only_a_sound_origin_in_the_same_topic_counts(value: bytes | None, found: tuple[int, int] | None) -> None:
+    assert h.first_try("t", [("x", b"y"), (h.ORIGIN, value)]) == found
+
+
+def test_records_without_an_id_keep_that_of_their_first_try(
+    consumer: Consumer, contracts: ContractSet, world: Any
+) -> None:
+    contracts.identified = False  # as a contract without device.id and event.id has it
+    decoder = Decoder(consumer, contracts, world.Clock())
+    replay = world.record(world.tip_over(1), 70, headers=[(h.ORIGIN, b"device-events-3-12")])
+    batch = Batch(0.0)
+    decoder.add(batch, Records.of([world.record(world.tip_over(1), 69), replay]))
+    assert [batch.id_of(i)[1] for i in range(2)] == ["device-events-0-69", "device-events-3-12"]
+
+
+# Replays
+
+
+def letter_of(value: bytes | None, appended_ms: int) -> Content:
+    letter = Letter("device-events", 0, 7, "contract", "tip_over=1", 1, START, (0, 0))
+    return Content(letter, "because", appended_ms, None, value, ())
+
+
+def test_the_judge_says_what_would_come_back(consumer: Consumer, contracts: ContractSet, world: Any) -> None:
+    judge = Judge(consumer, contracts, world.Clock())
+    good = world.record(world.tip_over(1)).value
+    assert judge.wrong(letter_of(good, world.now)) is None
+    assert judge.wrong(letter_of(good[:-1], world.now)) == "not_json"
+    assert judge.wrong(letter_of(None, world.now)) == "tombstone"
+    # The accepted time range is measured against the first try, not against now.
+    assert judge.wrong(letter_of(good, world.now + 30 * 86_400_000)) == "out_of_time_range"
+    patient = replace(consumer, accept_past=timedelta(days=31))
+    assert Judge(patient, contracts, world.Clock()).wrong(letter_of(good, world.now + 30 * 86_400_000)) is None
+
+
+def test_letters_that_come_back_do_not_count_towards_the_limit(world: Any, batch_of: Callable[..., Batch]) -> None:
+    limit = PoisonLimit(DeadLetterLimit(consecutive=5))
+    replayed = [(h.ORIGIN, b"device-events-0-1"), (h.TRIES, b"1")]
+    for _ in range(3):
+        limit.admit(batch_of(*[b"broken"] * 10, headers=replayed))
+    with pytest.raises(Stop, match="in a row are broken"):
+        limit.admit(batch_of(*[b"broken"] * 5))

@@ -1,0 +1,134 @@
+"""Where --from-time begins, and when it leaves a group alone; the broker's answers are made up here."""
+
+from collections import namedtuple
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import NoError, UnknownMemberIdError
+
+from fleetgauge.cli.output import instant
+from fleetgauge.errors import Terminal
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.rewind import Plan, Rewind, _commit, _plan
+
+SINCE = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SINCE_MS = int(SINCE.timestamp() * 1000)
+Found = namedtuple("Found", "offset timestamp")
+
+
+class Broker:
+    """One partition: append times of the records from offset `begin` on, in order; and what the group has committed."""
+
+    def __init__(self, times: list[int], begin: int = 0, committed: int | None = None, mark: str = "") -> None:
+        self.times, self.begin = times, begin
+        self.committed = None if committed is None else OffsetAndMetadata(committed, mark, -1)
+        self.members = 0
+        self.result: type[Exception] = NoError
+
+    def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
+        return [{"name": topics[0], "partitions": [{"partition_index": 0}]}]
+
+    def list_partition_offsets(self, wanted: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Found]:
+        (place,), (spec,) = wanted.keys(), wanted.values()
+        if spec is OffsetSpec.EARLIEST:
+            return {place: Found(self.begin, -1)}
+        if spec is OffsetSpec.LATEST:
+            return {place: Found(self.begin + len(self.times), -1)}
+        at = next((i for i, time in enumerate(self.times) if time >= spec), None)
+        return {place: Found(-1, -1) if at is None else Found(self.begin + at, self.times[at])}
+
+    def list_group_offsets(self, groups: Mapping[str, Any]) -> dict[str, Any]:
+        (group,) = groups
+        return {group: {} if self.committed is None else {TopicPartition("t", 0): self.committed}}
+
+    def describe_groups(self, groups: list[str]) -> dict[str, Any]:
+        return {groups[0]: {"members": [{}] * self.members}}
+
+    def alter_group_offsets(self, group: str, offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Any]:
+        return dict.fromkeys(offsets, self.result)
+
+
+CONSUMER = Consumer("c", "t", ("location",), "i")
+
+
+def planned(broker: Broker) -> Plan:
+    return _plan(broker, CONSUMER, Rewind(SINCE))  # type: ignore[arg-type]
+
+
+def hours(*relative: int) -> list[int]:
+    return [SINCE_MS + hour * 3_600_000 for hour in relative]
+
+
+def test_it_starts_at_the_first_record_since_the_instant() -> None:
+    (part,) = planned(Broker(hours(-2, -1, 0, 1), begin=10, committed=14)).partitions
+    assert (part.start, part.again, part.available_from, part.nothing_left) == (12, 2, None, False)
+
+
+def test_it_says_from_when_on_there_are_records_if_older_ones_were_asked_for() -> None:
+    (part,) = planned(Broker(hours(1, 2), begin=10, committed=12)).partitions
+    assert (part.start, part.again) == (10, 2)
+    assert part.available_from == SINCE + timedelta(hours=1)
+    (part,) = planned(Broker(hours(1, 2), begin=0, committed=2)).partitions
+    assert part.available_from is None  # nothing was ever deleted
+    (part,) = planned(Broker([], begin=7, committed=7)).partitions
+    assert (part.start, part.nothing_left, part.available_from) == (7, True, None)
+
+
+def test_an_instant_after_the_end_means_the_end() -> None:
+    (part,) = planned(Broker(hours(-3, -2), committed=2)).partitions
+    assert (part.start, part.again) == (2, 0)
+    (part,) = planned(Broker(hours(-3, -2), committed=None)).partitions
+    assert part.start == 2  # a new group: begin with what comes from now on
+
+
+@given(
+    times=st.lists(st.integers(-100, 100), max_size=20).map(sorted),
+    begin=st.integers(0, 50),
+    committed=st.none() | st.integers(0, 80),
+)
+def test_what_the_group_has_not_read_is_never_skipped(times: list[int], begin: int, committed: int | None) -> None:
+    broker = Broker([SINCE_MS + time for time in times], begin, committed)
+    (part,) = planned(broker).partitions
+    end = begin + len(times)
+    assert begin <= part.start <= max(end, committed or 0)
+    if committed is not None:
+        assert part.start <= max(committed, begin)
+    wanted = [begin + i for i, time in enumerate(times) if time >= 0]
+    assert all(part.start <= offset for offset in wanted)
+
+
+def test_a_group_with_the_mark_of_this_instant_has_been_rewound_already() -> None:
+    assert not planned(Broker(hours(0), committed=1)).applied
+    assert planned(Broker(hours(0), committed=1, mark=Rewind(SINCE).mark)).applied
+    assert not planned(Broker(hours(0), committed=1, mark=Rewind(SINCE + timedelta(seconds=1)).mark)).applied
+    korea = SINCE.astimezone(datetime.fromisoformat("2026-01-01T00:00:00+09:00").tzinfo)
+    assert Rewind(korea).mark == Rewind(SINCE).mark
+
+
+def test_running_members_are_counted() -> None:
+    broker = Broker(hours(0))
+    assert planned(broker).members == 0
+    broker.members = 2
+    assert planned(broker).members == 2
+
+
+def test_a_commit_that_the_broker_refuses_is_an_error() -> None:
+    broker = Broker(hours(0))
+    _commit(broker, CONSUMER, {0: 1}, "mark")  # type: ignore[arg-type]
+    broker.result = UnknownMemberIdError
+    with pytest.raises(Terminal, match=r"partition 0: UnknownMemberIdError.*stop its members"):
+        _commit(broker, CONSUMER, {0: 1}, "mark")  # type: ignore[arg-type]
+
+
+def test_instants_need_their_offset() -> None:
+    assert instant("--since", "2026-11-21T21:00:00+09:00") == SINCE
+    assert instant("--since", "2026-11-21T12:00:00Z") == SINCE
+    for text in ("2026-11-21T12:00:00", "2026-11-21", "yesterday", ""):
+        with pytest.raises(Terminal, match=f"--since '{text}' is not an instant"):
+            instant("--since", text)
