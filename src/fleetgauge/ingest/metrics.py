@@ -7,6 +7,7 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_LATENCY = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 _BYTES = tuple(float(4**exponent) for exponent in range(5, 13))
 
 
@@ -77,7 +78,7 @@ APPEND_TO_ACK = Definition(
     "histogram",
     "fleetgauge_ingest_append_to_ack_seconds",
     "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
-    buckets=_SECONDS,
+    buckets=_LATENCY,
 )
 ASSIGNED = Definition("gauge", "fleetgauge_ingest_assigned_partitions", "Partitions that this process reads.")
 PAUSED = Definition(

@@ -19,12 +19,16 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
 
+from fleetgauge.clock import SystemClock
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest import Consumer, DeadLetterLimit
 from fleetgauge.ingest import rewind as back
+from fleetgauge.ingest.letters import Filter
+from fleetgauge.ingest.replay import Judge, Result, replay
 from fleetgauge.ingest.rewind import Rewind
-from fleetgauge.ingest.run import consume
+from fleetgauge.ingest.run import consume, contracts_of
 from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.stopping import StopRequest
 
 ROOT = Path(__file__).parents[3]
 TO_THE_END = Options(until_caught_up=True)
@@ -78,6 +82,13 @@ def contract(world: Any, maximum: int) -> None:
     (folder / "events" / "reading.json").write_text(text)
 
 
+def replayed(
+    world: Any, consumer: Consumer, *types: str, again: bool = False, stop: StopRequest | None = None
+) -> Result:
+    judge = Judge(consumer, contracts_of(world.settings, consumer), SystemClock())
+    return replay(world.settings.kafka, consumer, Filter(types), judge, stop or StopRequest(), again=again)
+
+
 def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any, wait_until: Any) -> None:
     contract(world, maximum=100)
     file = next((world.content / "consumers").glob("*.py"))
@@ -111,26 +122,26 @@ def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any
     assert "holds no letter x-0-1" in command(world, "dlq", "show", consumer.name, "x-0-1", code=78)
 
     # Nothing is replayed that would only come back.
-    judged = command(world, "dlq", "replay", consumer.name, "--json")
-    assert judged["still_broken"] == {"contract": 5, "not_json": 1} and judged["replayed"] == 1
+    assert replayed(world, consumer) == Result(7, 1, {"contract": 5, "not_json": 1})
     contract(world, maximum=1000)
     planned = command(world, "dlq", "replay", consumer.name, "--dry-run", "--json")
     assert (planned["chosen"], planned["replayed"], planned["still_broken"]) == (6, 5, {"not_json": 1})
+    asked = StopRequest()
+    asked.ask()  # Ctrl-C before the first chunk
+    assert replayed(world, consumer, stop=asked) == Result(6, stopped=True)
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 0, "duplicate": 0, "poison": 1}
     text = command(world, "dlq", "replay", consumer.name, "--type", "contract", "--limit", "2")
     assert "2 of 2 letters replayed" in text
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 2, "duplicate": 0, "poison": 0}
-    done = command(world, "dlq", "replay", consumer.name, "--type", "contract", "--json")
-    assert (done["chosen"], done["replayed"], done["failed"]) == (3, 3, {})
+    assert replayed(world, consumer, "contract") == Result(3, 3)
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 3, "duplicate": 0, "poison": 0}
 
     box = command(world, "dlq", "ls", consumer.name, "--json")
     assert (box["letters"], box["open"], box["came_back"], box["replayed"]) == (7, 2, 1, 5)
-    assert command(world, "dlq", "replay", consumer.name, "--type", "contract", "--json")["chosen"] == 0
+    assert replayed(world, consumer, "contract") == Result(0, 0)
 
     # A second replay stores nothing twice, though these events have no id of their own.
-    repeated = command(world, "dlq", "replay", consumer.name, "--type", "contract", "--again", "--json")
-    assert repeated["replayed"] == 5
+    assert replayed(world, consumer, "contract", again=True) == Result(5, 5)
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 0, "duplicate": 5, "poison": 0}
     stored = world.stored()
     assert sorted(hit["_source"]["level"] for hit in stored) == [*range(8), *range(500, 505)]

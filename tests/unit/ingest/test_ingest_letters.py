@@ -1,7 +1,7 @@
 """Dead letters as a set: what repeats, what was replayed, what came back, and what a replay would do."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import MessageSizeTooLargeError
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.errors import Stop
@@ -19,7 +20,7 @@ from fleetgauge.ingest.deadletters import PoisonLimit, headers, key_of
 from fleetgauge.ingest.decode import Decoder
 from fleetgauge.ingest.letters import REPLAYED, Box, Content, Filter, Letter, content, grouped
 from fleetgauge.ingest.records import Record, Records
-from fleetgauge.ingest.replay import Judge, _headers
+from fleetgauge.ingest.replay import Judge, Result, _headers, _send
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -193,6 +194,46 @@ def test_the_judge_says_what_would_come_back(consumer: Consumer, contracts: Cont
     assert judge.wrong(letter_of(good, world.now + 30 * 86_400_000)) == "out_of_time_range"
     patient = replace(consumer, accept_past=timedelta(days=31))
     assert Judge(patient, contracts, world.Clock()).wrong(letter_of(good, world.now + 30 * 86_400_000)) is None
+
+
+class Producer:
+    """Kafka's producer; records whose value is `refused` do not fit the topic."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def partitions_for(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    def send(self, topic: str, **record: Any) -> "Sent":
+        self.sent.append({"topic": topic, **record})
+        return Sent(record.get("value") == b"refused")
+
+
+@dataclass
+class Sent:
+    """What Kafka says to one record."""
+
+    refused: bool
+
+    def get(self, timeout: float) -> None:
+        if self.refused:
+            raise MessageSizeTooLargeError
+
+
+def test_letters_go_where_they_came_from_and_only_what_was_taken_is_marked(consumer: Consumer) -> None:
+    contents = [letter_of(b"1", 5), letter_of(b"refused", 6), letter_of(b"2", 7)]
+    gone = replace(contents[0], letter=replace(contents[0].letter, partition=9), headers=(("own", b"x"),))
+    producer, result = Producer(), Result(chosen=4)
+    _send(producer, consumer, [*contents, gone], result)  # type: ignore[arg-type]
+    assert (result.replayed, result.failed) == (3, {"MessageSizeTooLargeError": 1})
+    records, marks = producer.sent[:4], producer.sent[4:]
+    assert [record["topic"] for record in records] == ["device-events"] * 4
+    assert [record["partition"] for record in records] == [0, 0, 0, None]  # the last one's is there no more
+    assert dict(records[2]["headers"]) == {h.ORIGIN: b"device-events-0-7", h.ORIGINAL_TIMESTAMP: b"7", h.TRIES: b"1"}
+    assert records[3]["headers"][0] == ("own", b"x")
+    assert [mark["topic"] for mark in marks] == ["device-events.dlq"] * 3
+    assert all(dict(mark["headers"])[h.CLASS] == REPLAYED and "value" not in mark for mark in marks)
 
 
 def test_letters_that_come_back_do_not_count_towards_the_limit(world: Any, batch_of: Callable[..., Batch]) -> None:
