@@ -44,7 +44,7 @@ class Fleet:
         self._leaving.append(process)
         process.send_signal(signal.SIGTERM)
 
-    def until(self, condition: Callable[[], Any], what: str, limit: float = 120.0) -> None:
+    def until(self, condition: Callable[[], Any], what: str, limit: float = 180.0, every: float = 0.02) -> None:
         """Wait for a condition, starting again whoever ends meanwhile; fails the test when time is up."""
         deadline = time.monotonic() + limit
         while not condition():
@@ -52,14 +52,13 @@ class Fleet:
                 tails = "\n".join(self._tail(process) for process in self.members)
                 pytest.fail(f"{what}: not within {limit} s; the consumers say:\n{tails}")
             self.tend()
-            time.sleep(0.02)
+            time.sleep(every)
 
     def tend(self) -> None:
         """Judge those that have ended, and replace those that nobody told to."""
         for process in [one for one in self.members if one.poll() is not None]:
             # Only a consumer that has not begun yet may ask to be started again.
-            begun = "partitions assigned" in self._world.stderr(process)
-            assert process.returncode == 75 and not begun, self._tail(process)
+            assert process.returncode == 75 and not self.has_begun(process), self._tail(process)
             self.members.remove(process)
             self.exits.append(75)
             note(f"started again: {self._world.stderr(process).splitlines()[-1]}")
@@ -85,6 +84,10 @@ class Fleet:
             self.exits.append(70)
         self.members.clear()
 
+    def has_begun(self, process: subprocess.Popen[str]) -> bool:
+        """Whether it has been given partitions."""
+        return "partitions assigned" in self._world.stderr(process)
+
     def metric(self, process: subprocess.Popen[str], name: str) -> float:
         """0 while the process does not serve it."""
         try:
@@ -100,8 +103,8 @@ class Fleet:
         self._leaving.remove(process)
         self.exits.append(process.returncode)
         # Before it has begun, nothing needs an order: the signal ends it as any program.
-        begun = "partitions assigned" in self._world.stderr(process)
-        assert process.returncode == 0 or (not begun and process.returncode == -signal.SIGTERM), self._tail(process)
+        allowed = (0,) if self.has_begun(process) else (0, -signal.SIGTERM)
+        assert process.returncode in allowed, self._tail(process)
 
     def _tail(self, process: subprocess.Popen[str]) -> str:
         lines = self._world.stderr(process).splitlines()[-25:]
