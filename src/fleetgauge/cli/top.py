@@ -92,7 +92,8 @@ def _live(first: "Sequence[Row]", look: "Callable[[], Sequence[Row]]") -> None:
     from fleetgauge.ingest.top import total_rate
 
     def drawn(shown: "Sequence[Row]") -> Table:
-        table = Table(*_HEADINGS, title=f"{total_rate(shown):,.0f} events/s", caption=None if shown else _NOBODY)
+        title = f"{total_rate(shown):,.0f} events/s" if shown else _NOBODY
+        table = Table(*_HEADINGS, title=title, box=None, pad_edge=False)
         for row in shown:
             style = "" if row.state == "ok" and not row.collisions and not row.missed else "yellow"
             table.add_row(*(Text(cell) for cell in _cells(row)), style=style)
