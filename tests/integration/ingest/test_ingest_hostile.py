@@ -4,6 +4,7 @@ import json
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,7 +105,9 @@ def payloads(event: Any) -> dict[str, tuple[bytes | None, str]]:
 
 
 @pytest.mark.parametrize("world", [UNLIMITED], indirect=True)
-def test_hostile_payloads_are_stored_or_buried_for_what_they_are(world: Any, event: Any) -> None:
+def test_hostile_payloads_are_stored_or_buried_for_what_they_are(
+    world: Any, event: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     sent = payloads(event)
     places = {}
     for number, (name, (value, _)) in enumerate(sent.items()):
@@ -114,12 +117,20 @@ def test_hostile_payloads_are_stored_or_buried_for_what_they_are(world: Any, eve
     assert sum(summary.committed.values()) == len(sent)
     became = dict.fromkeys(positions(world), STORED)
     letters = world.dead_letters()
+    stored = len(became)
     for letter in letters:
         found = dict(letter.headers)
         place = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
         became[place] = found["fleetgauge.error_type"].decode()
     assert {name: became[place] for name, place in places.items()} == {name: what for name, (_, what) in sent.items()}
     assert {letter.value for letter in letters} == {value for value, what in sent.values() if what != STORED}
+
+    # A second delivery is a duplicate, however odd: with batches this small each is compared with what is stored.
+    again = replace(world.consumer, name=f"{world.consumer.name}-again", batch_records=3)
+    summary = consume(again, world.settings, TO_THE_END)
+    assert summary.events == {"ok": 0, "duplicate": stored, "poison": len(sent) - stored}
+    log = capfd.readouterr().out
+    assert "caught up" in log and "another document is stored" not in log
 
 
 @pytest.mark.parametrize("world", [UNLIMITED], indirect=True)

@@ -1,0 +1,59 @@
+"""The comparison of duplicates with what is stored never stands in the way of the work."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.collisions import Collisions
+from fleetgauge.ingest.sink import Answer
+
+
+class Stored:
+    """Answers `_mget` with one body."""
+
+    def __init__(self, *documents: bytes, status: int = 200) -> None:
+        self.answer = Answer(status, b'{"docs":[' + b",".join(documents) + b"]}")
+
+    def request(self, method: str, path: str, body: bytes | None) -> Answer:
+        return self.answer
+
+
+def source(payload: bytes) -> bytes:
+    return b'{"_source":' + payload[:-1] + b',"@timestamp":1,"event.ingested":2,"kafka.partition":0,"kafka.offset":0}}'
+
+
+def odd(world: Any, member: str) -> bytes:
+    return b"{" + member.encode() + b"," + json.dumps(world.tip_over()).encode()[1:]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"x":1e400',
+        '"x":-1e99999999999',
+        '"x":1E-400',
+        '"x":1' + "0" * 400,
+        '"x":' + "[" * 990 + "]" * 990,
+        '"x":' + '{"a":' * 990 + "1" + "}" * 990,
+    ],
+)
+def test_odd_values_are_compared_or_left_alone(world: Any, batch_of: Callable[..., Batch], member: str) -> None:
+    payload = odd(world, member)
+    batch = batch_of(payload)
+    assert len(batch) == 1 and not batch.poison
+    assert Collisions(Stored(source(payload))).find(batch, [0]) == []
+
+
+def test_another_payload_under_the_id_is_found(world: Any, batch_of: Callable[..., Batch]) -> None:
+    batch = batch_of(odd(world, '"x":1e300'))
+    assert Collisions(Stored(source(odd(world, '"x":1e301')))).find(batch, [0]) == [0]
+
+
+@pytest.mark.parametrize(
+    "answer", [Stored(b'{"found":false}'), Stored(b'{"error":{}}'), Stored(), Stored(b"?"), Stored(b"{}", status=503)]
+)
+def test_what_cannot_be_compared_is_no_collision(world: Any, batch_of: Callable[..., Batch], answer: Stored) -> None:
+    assert Collisions(answer).find(batch_of(world.tip_over()), [0]) == []
