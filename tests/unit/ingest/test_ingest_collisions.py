@@ -36,8 +36,8 @@ def odd(world: Any, member: str) -> bytes:
         '"x":-1e99999999999',
         '"x":1E-400',
         '"x":1' + "0" * 400,
-        '"x":' + "[" * 990 + "]" * 990,
-        '"x":' + '{"a":' * 990 + "1" + "}" * 990,
+        '"x":' + "[" * 500 + "]" * 500,
+        '"x":' + '{"a":' * 500 + "1" + "}" * 500,
     ],
 )
 def test_odd_values_are_compared_or_left_alone(world: Any, batch_of: Callable[..., Batch], member: str) -> None:
@@ -45,6 +45,18 @@ def test_odd_values_are_compared_or_left_alone(world: Any, batch_of: Callable[..
     batch = batch_of(payload)
     assert len(batch) == 1 and not batch.poison
     assert Collisions(Stored(source(payload))).find(batch, [0]) == []
+
+
+def test_nesting_that_this_thread_has_no_stack_for_is_left_alone(world: Any, batch_of: Callable[..., Batch]) -> None:
+    payload = odd(world, '"x":' + "[" * 600 + "]" * 600)
+    batch = batch_of(payload)
+    assert not batch.poison
+    compare = Collisions(Stored(source(payload))).find
+
+    def deeper(frames: int) -> list[int]:
+        return deeper(frames - 1) if frames else compare(batch, [0])
+
+    assert deeper(500) == []
 
 
 def test_another_payload_under_the_id_is_found(world: Any, batch_of: Callable[..., Batch]) -> None:
