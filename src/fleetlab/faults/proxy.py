@@ -10,8 +10,7 @@ import struct
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +78,7 @@ class FaultProxy:
         """Events in bulk requests that the server answered, whatever it said."""
         self._faults: deque[Fault] = deque()
         self._lasting: Fault | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._warm = False
         self._warming = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self)
@@ -103,30 +102,25 @@ class FaultProxy:
 
     def inject(self, fault: Fault, times: int = 1) -> None:
         """The next `times` bulk requests that nothing else is meant for meet this fault."""
-        with self._changed:
+        with self._lock:
             self._faults.extend([fault] * times)
 
     def break_down(self, fault: Fault) -> None:
         """Every bulk request meets this fault until `heal`."""
-        with self._changed:
+        with self._lock:
             self._lasting = fault
 
     def heal(self) -> None:
         """From now on nothing is wrong."""
-        with self._changed:
+        with self._lock:
             self._lasting = None
             self._faults.clear()
-
-    def wait(self, condition: Callable[["FaultProxy"], bool], timeout_s: float) -> bool:
-        """Block until the condition, looked at after each bulk request, is true; whether it came true in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: condition(self), timeout_s)
 
     # Called by the connections
 
     def fault_of(self, events: int) -> Fault | None:
         """What a bulk request of so many events meets."""
-        with self._changed:
+        with self._lock:
             self.requests += 1
             fault = self._lasting
             if fault is None and self._faults and (self._faults[0] is not Fault.TOO_LARGE or events > 1):
@@ -135,7 +129,6 @@ class FaultProxy:
                 fault = None
             if fault is not None:
                 self.applied[fault] += 1
-            self._changed.notify_all()
             return fault
 
     def warm_up(self) -> None:
@@ -157,9 +150,8 @@ class FaultProxy:
 
     def answered(self, events: int) -> None:
         """The server has dealt with so many events."""
-        with self._changed:
+        with self._lock:
             self.events += events
-            self._changed.notify_all()
 
 
 class _Server(ThreadingHTTPServer):
@@ -190,7 +182,8 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
         with self._opening:
             for request in self._open:  # wakes the threads that wait for a client
-                request.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # its client has gone
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that is killed leaves its connection half-way: nothing to tell."""
