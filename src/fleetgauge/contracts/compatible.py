@@ -35,11 +35,9 @@ def changes(old: Contract, new: Contract) -> list[Change]:
     broken = {change.path for change in found if change.breaking}
     before, after = _fields(old), _fields(new)
     for path in sorted(before.keys() & after.keys() - broken):
-        if before[path] != after[path]:
-            what = (
-                f"would be {after[path]['type']} in Elasticsearch, where existing indices have {before[path]['type']}"
-            )
-            found.append(Change(path, what, True))
+        was, becomes = before[path]["type"], after[path]["type"]
+        if was != becomes:
+            found.append(Change(path, f"would be {becomes} in Elasticsearch, where existing indices have {was}", True))
     if old.identified != new.identified:
         found.append(Change("device.id", "or event.id changed so that documents would get other ids", True))
     return found
