@@ -159,5 +159,5 @@ def _fields(contract: Contract) -> dict[str, Mapping[str, Any]]:
             else:
                 walk(f"{at}{key}.", field["properties"])
 
-    walk("", mapping([(contract.kind, contract.node)], {})["properties"])
+    walk("", mapping([contract], {})["properties"])
     return found

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetgauge.contracts import mapping, types
-from fleetgauge.contracts.subset import Choice, ContractError, Documents, Node, Object, Scalar
+from fleetgauge.contracts.subset import ID_PATTERN, Choice, ContractError, Documents, Node, Object, Scalar
 from fleetgauge.errors import Terminal
 
-ID_PATTERN = r"^[A-Za-z0-9._-]+\Z"
-"""What `device.id` and `event.id` must look like to become a document id: no escaping, no separator inside."""
 IDENTITY = ("device.id", "event.id")
 MAX_ID = 200
 """Longest `device.id` and `event.id`, in characters; Elasticsearch allows 512 bytes for both together."""
@@ -26,6 +24,16 @@ class Contract:
     identified: bool
     examples: tuple[Any, ...] = ()
     """Whole events, from the annotation `examples`."""
+
+    @property
+    def twice(self) -> frozenset[str]:
+        """Paths whose value the stored document holds a second time: in its id, `@timestamp` or `geo.location`."""
+        paths = {"timestamp"}
+        if self.identified:
+            paths.add("event.id")
+        if self.located:
+            paths |= {"location.lat", "location.lng"}
+        return frozenset(paths)
 
     @property
     def located(self) -> bool:
@@ -77,7 +85,7 @@ class ContractSet:
 
     def mapping(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The Elasticsearch mapping, with the fields that the pipeline adds. Raises `Terminal` on a conflict."""
-        return mapping.mapping(((c.kind, c.node) for c in self.contracts), extra)
+        return mapping.mapping(self.contracts, extra)
 
 
 def load(directory: Path) -> dict[str, Contract]:

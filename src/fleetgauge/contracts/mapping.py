@@ -1,34 +1,58 @@
 """The explicit Elasticsearch mapping of a set of contracts.
 
-`dynamic: false`: an unknown optional field is kept in `_source` and costs no index. Words (ids, codes, choices) are
-keywords; numbers live in doc values only, which is enough to aggregate and, slower, to filter.
+`dynamic: false`: an unknown optional field is kept in `_source` and costs no index. Identifiers are indexed, because
+they are looked up; everything else lives in doc values only, which is enough to group, to aggregate and, slower, to
+filter. What a document holds twice is made searchable once: `event.id` as `_id`, `timestamp` as `@timestamp`.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Protocol
 
-from fleetgauge.contracts.subset import Array, Choice, Node, Object, Scalar
+from fleetgauge.contracts.subset import ID_PATTERN, Array, Choice, Node, Object, Scalar
 from fleetgauge.errors import Terminal
 
 _INTEGER_LIMIT = 2**31 - 1
-KEYWORD = {"type": "keyword", "ignore_above": 1024}
-INSTANT = {"type": "date", "format": "epoch_millis"}
+_WORD = {"type": "keyword", "ignore_above": 1024, "index": False}
+_IDENTIFIER = {"type": "keyword", "ignore_above": 1024}
+_INSTANT = {"type": "date", "format": "epoch_millis", "index": False}
+_STORED_ONLY = {"index": False, "doc_values": False}
 
 
-def mapping(contracts: Iterable[tuple[str, Object]], extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The mapping body for (name, tree) pairs plus `extra` (dotted path → field mapping).
+class Described(Protocol):
+    """What is asked of a contract."""
+
+    @property
+    def kind(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def node(self) -> Object:
+        """Its tree."""
+        ...
+
+    @property
+    def twice(self) -> Collection[str]:
+        """Dotted paths whose value stands elsewhere in the stored document too; they are kept in `_source` alone."""
+        ...
+
+
+def mapping(contracts: Iterable[Described], extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The mapping body for contracts plus `extra` (dotted path → field mapping).
 
     Raises `Terminal` when two contracts give one field different types.
     """
     fields: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for name, node in contracts:
-        for path, field in _leaves("", node):
-            owner, known = fields.setdefault(path, (name, field))
-            if known != field:
+    for contract in contracts:
+        for path, field in _leaves("", contract.node):
+            field = {**field, **_STORED_ONLY} if path in contract.twice else field
+            owner, known = fields.setdefault(path, (contract.kind, field))
+            if known["type"] != field["type"]:
                 raise Terminal(
-                    f"field {path} has one type in contract {owner} and another in {name}; "
+                    f"field {path} has one type in contract {owner} and another in {contract.kind}; "
                     "one index needs one type: rename the field or use the same type"
                 )
+            fields[path] = owner, dict(known.items() & field.items())  # what only one of them does without stays
     for path, field in extra.items():
         if path in fields:
             raise Terminal(f"field {path} of contract {fields[path][0]} is written by the pipeline; rename it")
@@ -39,7 +63,7 @@ def mapping(contracts: Iterable[tuple[str, Object]], extra: Mapping[str, Mapping
         level = properties
         for parent in parents:
             level = level.setdefault(parent, {"properties": {}})["properties"]
-        level[leaf] = dict(field)
+        level[leaf] = dict(sorted(field.items()))
     return {"dynamic": False, "properties": properties}
 
 
@@ -55,13 +79,13 @@ def _leaves(at: str, node: Node) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 def _field(node: Scalar | Choice) -> Mapping[str, Any]:
     if isinstance(node, Choice):
-        return KEYWORD if isinstance(node.values[0], str) else {"type": "integer", "index": False}
+        return _WORD if isinstance(node.values[0], str) else {"type": "integer", "index": False}
     if node.instant:
-        return INSTANT
+        return _INSTANT
     if node.type == "string":
-        return KEYWORD
+        return _IDENTIFIER if node.constraints.get("pattern") == ID_PATTERN else _WORD
     if node.type == "boolean":
-        return {"type": "boolean"}
+        return {"type": "boolean", "index": False}
     if node.type == "number":
         return {"type": "double", "index": False}
     limits = [abs(node.constraints.get(key, _INTEGER_LIMIT + 1)) for key in ("minimum", "maximum")]

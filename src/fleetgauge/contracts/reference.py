@@ -81,7 +81,7 @@ def _page(contract: Contract, readers: Sequence[Reader]) -> str:
         "| field | type | required | allowed | unit | Elasticsearch | meaning |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    stored = mapping([(contract.kind, contract.node)], {})["properties"]
+    stored = mapping([contract], {})["properties"]
     for row in _rows("", contract.node):
         note = row.node.note
         lines.append(
@@ -142,7 +142,9 @@ def _stored(properties: Mapping[str, Any], path: str) -> str:
     level: Any = {"properties": properties}
     for key in path.replace("[]", "").split("."):
         level = level["properties"][key]
-    return f"`{level['type']}`" if "type" in level else ""
+    if "type" not in level:
+        return ""
+    return f"`{level['type']}`" if level.get("doc_values", True) else "in `_source` only"
 
 
 def _cell(text: str) -> str:

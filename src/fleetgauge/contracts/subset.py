@@ -24,6 +24,8 @@ KEYWORDS: Mapping[str, frozenset[str]] = {
     "number": frozenset({"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}),
     "boolean": frozenset({"type"}),
 }
+ID_PATTERN = r"^[A-Za-z0-9._-]+\Z"
+"""The pattern of an identifier: something that is looked up, and that needs no escaping in a document id."""
 INSTANT = "epoch_millis"
 """The one `format`: an integer that is an instant, in milliseconds since the epoch."""
 

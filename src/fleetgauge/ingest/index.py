@@ -6,21 +6,21 @@ it the same ids. Each index is created explicitly from the contracts before the 
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fleetgauge.contracts import ContractSet
-from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
 from fleetgauge.ingest.classes import Class, classify
 from fleetgauge.ingest.lifecycle import lifecycle
-from fleetgauge.ingest.sink import Bulk, error_of
+from fleetgauge.ingest.sink import Answer, Bulk, error_of
 
 POSITION = "geo.location"
 SUFFIX: Mapping[str, Mapping[str, Any]] = {
     "@timestamp": {"type": "date", "format": "epoch_millis"},
-    "event.ingested": {"type": "date", "format": "epoch_millis"},
-    "kafka.partition": {"type": "integer"},
+    "event.ingested": {"type": "date", "format": "epoch_millis", "index": False},
+    "kafka.partition": {"type": "integer", "index": False},
     "kafka.offset": {"type": "long"},
 }
 """What is spliced to every document: field → mapping. A payload may not hold these."""
@@ -29,7 +29,7 @@ DAY_MS = 86_400_000
 
 def suffix_fields(located: bool) -> Mapping[str, Mapping[str, Any]]:
     """The mapping of all spliced fields; `located` events also get a `geo_point` made of `location.lat` and `.lng`."""
-    return {**SUFFIX, POSITION: {"type": "geo_point"}} if located else SUFFIX
+    return {**SUFFIX, POSITION: {"type": "geo_point", "index": False}} if located else SUFFIX
 
 
 def index_of(prefix: str, day: int) -> str:
@@ -59,7 +59,7 @@ class Indices:
         if self._ask("HEAD", f"/_alias/{self._prefix}", None).status == 200:
             if kept:
                 self._put(f"/{self._prefix}/_settings", kept)
-            self._put(f"/{self._prefix}/_mapping", {"properties": self._mappings["properties"]})
+            self._add_fields()
 
     def template(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The composable index template, with `settings` besides its own."""
@@ -77,6 +77,25 @@ class Indices:
                 "aliases": {self._prefix: {}},
             },
         }
+
+    def _add_fields(self) -> None:
+        """Give the days that exist the fields they lack. What a field is stored as stays: it applies to new days."""
+        path = f"/{self._prefix}/_mapping"
+        answer = self._ask("GET", path, None)
+        if answer.status != 200:
+            raise self._refused(f"GET {path}", answer)
+        wanted = dict(_leaves("", self._mappings["properties"]))
+        for index, found in json.loads(answer.body).items():
+            known = dict(_leaves("", found["mappings"].get("properties", {})))
+            changed = [name for name, field in wanted.items() if known.get(name, field)["type"] != field["type"]]
+            if changed:
+                raise Terminal(
+                    f"index {index} holds {', '.join(changed)} with another type than the contracts give; a field "
+                    "cannot change its type in place: rename it, or delete the old indices"
+                )
+            if wanted.keys() - known.keys():
+                missing = {name: wanted[name] for name in wanted.keys() - known.keys()}
+                self._put(f"/{index}/_mapping", {"properties": missing})  # a dotted name is a path here
 
     def ensure(self, names: Iterable[str]) -> None:
         """Create the named indices unless known to exist. Raises `Transient`, `Stop`."""
@@ -98,13 +117,23 @@ class Indices:
         answer = self._ask("PUT", path, body)
         if answer.status == 200:
             return
+        if error_of(answer.body)[0] != "resource_already_exists_exception":
+            raise self._refused(f"PUT {path}", answer)
+
+    def _refused(self, request: str, answer: Answer) -> FleetgaugeError:
         kind, reason = error_of(answer.body)
-        if kind == "resource_already_exists_exception":
-            return
-        told = f"Elasticsearch refused PUT {path} with {answer.status} {kind}: {reason}"
+        told = f"Elasticsearch refused {request} with {answer.status} {kind}: {reason}"
         rule = classify(answer.status, kind, reason)
         if rule.outcome is Class.RETRY:
-            raise Transient(f"{told} ({rule.because})")
+            return Transient(f"{told} ({rule.because})")
         if answer.status in (401, 403):
-            raise Stop(f"{told}; give the login the right to manage index templates and to create {self._prefix}-*")
-        raise Terminal(f"{told}; a field cannot change its type in place: rename it, or delete the old indices")
+            return Stop(f"{told}; give the login the right to manage index templates and to create {self._prefix}-*")
+        return Terminal(f"{told}; correct what it names")
+
+
+def _leaves(at: str, properties: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, field in properties.items():
+        if "type" in field:
+            yield f"{at}{key}", field
+        else:
+            yield from _leaves(f"{at}{key}.", field.get("properties", {}))

@@ -54,7 +54,7 @@ def test_a_page_says_what_the_contract_says() -> None:
     page = reference.pages(CONTRACTS, {"battery": [reference.Reader("telemetry", "raw", "events")]})["battery.md"]
     assert "| `temperature_c` | number | no | ≥ -60, ≤ 150 | Cel | `double` | Temperature of the pack. |" in page
     assert "| `device.id` | string | yes | 1 to 64 characters, `^[A-Za-z0-9._-]+$` |  | `keyword` |" in page
-    assert "| `timestamp` | instant | yes |" in page and "| ms | `date` |" in page
+    assert "| `timestamp` | instant | yes |" in page and "| ms | in `_source` only |" in page
     assert "Read from topic `raw` by consumer `telemetry`, stored in `events-YYYY.MM.DD`, alias `events`." in page
     assert '"battery_percent": 73' in page
 

@@ -146,6 +146,7 @@ def test_reserved_paths_and_second_spellings_are_refused(tmp_path: Path) -> None
 def test_mapping_is_explicit_and_one_type_a_field(tmp_path: Path) -> None:
     ping = schema(
         word={"type": "string"},
+        code={"type": "string", "pattern": "^[A-Za-z0-9._-]+$"},
         choice={"enum": ["a", "b"]},
         small={"type": "integer", "minimum": 0, "maximum": 10},
         large={"type": "integer"},
@@ -167,10 +168,15 @@ def test_mapping_is_explicit_and_one_type_a_field(tmp_path: Path) -> None:
         "on": "boolean",
         "many": "keyword",
     }
-    assert properties["inner"]["properties"]["at"] == {"type": "date", "format": "epoch_millis"}
+    assert properties["inner"]["properties"]["at"] == {"type": "date", "format": "epoch_millis", "index": False}
     assert properties["kafka"] == {"properties": {"offset": {"type": "long"}}}
     with pytest.raises(Terminal, match=r"field word of contract ping is written by the pipeline"):
         ContractSet(contracts.values()).mapping({"word": {"type": "long"}})
+    # Identifiers are looked up, words are grouped by; what the document holds twice is searchable once.
+    assert "index" not in properties["code"] and properties["word"]["index"] is False
+    assert properties["timestamp"] == {"type": "date", "format": "epoch_millis", "index": False, "doc_values": False}
+    write(tmp_path, pong=schema("pong", code={"type": "string"}))
+    assert "index" not in ContractSet(load(tmp_path).values()).mapping({})["properties"]["code"]
     write(tmp_path, pong=schema("pong", word={"type": "boolean"}))
     with pytest.raises(Terminal, match="field word has one type in contract ping and another in pong"):
         ContractSet(load(tmp_path).values()).mapping({})
