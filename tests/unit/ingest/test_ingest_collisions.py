@@ -48,7 +48,7 @@ def test_odd_values_are_compared_or_left_alone(world: Any, batch_of: Callable[..
 
 
 def test_nesting_that_this_thread_has_no_stack_for_is_left_alone(world: Any, batch_of: Callable[..., Batch]) -> None:
-    payload = odd(world, '"x":' + "[" * 600 + "]" * 600)
+    payload = odd(world, '"x":' + "[" * 400 + "]" * 400)
     batch = batch_of(payload)
     assert not batch.poison
     compare = Collisions(Stored(source(payload))).find
@@ -56,7 +56,7 @@ def test_nesting_that_this_thread_has_no_stack_for_is_left_alone(world: Any, bat
     def deeper(frames: int) -> list[int]:
         return deeper(frames - 1) if frames else compare(batch, [0])
 
-    assert deeper(500) == []
+    assert deeper(700) == []
 
 
 def test_another_payload_under_the_id_is_found(world: Any, batch_of: Callable[..., Batch]) -> None:

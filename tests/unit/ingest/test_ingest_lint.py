@@ -79,6 +79,12 @@ def test_whatever_a_file_does_at_import_is_told_beside_all_else(tmp_path: Path) 
     assert "ZeroDivisionError: division by zero" in problems[0] and "41 lines, more than 30" in problems[1]
 
 
+def test_content_without_events_is_content_too(tmp_path: Path) -> None:
+    (tmp_path / "sql").symlink_to(ROOT / "sql")
+    done = CliRunner().invoke(app, ["lint", "--json"], env={"FLEETGAUGE_CONTENT": str(tmp_path)})
+    assert done.exit_code == 0 and json.loads(done.stdout)["contracts"] == []
+
+
 def test_lint_lists_problems_of_all_parts_at_once(tmp_path: Path) -> None:
     (tmp_path / "schemas" / "events").mkdir(parents=True)
     (tmp_path / "schemas" / "events" / "a.json").write_text("{")
