@@ -16,10 +16,8 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
 
     content = settings.load().content
     metrics: list[str] = []
-    problems: list[str] = []
-    contracts = {}
-    if any((content / folder).exists() for folder in ("schemas", "consumers")):  # else metrics are all there is
-        contracts, problems = of_contracts.check(content, of_consumers.RESERVED)
+    events = any((content / folder).exists() for folder in ("schemas", "consumers"))  # else metrics are all there is
+    contracts, problems = of_contracts.check(content, of_consumers.RESERVED) if events else ({}, [])
     consumers, found = of_consumers.check(content, contracts)
     problems += found
     try:
