@@ -90,7 +90,12 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
             log.info("already rewound to this instant; going on from there", since=rewind.since.isoformat())
             return found
         if found.members:
-            raise Terminal(refusal(consumer, found.members))
+            raise Terminal(_refusal(consumer, found.members))
+        try:
+            _commit(admin, consumer, {part.partition: part.start for part in found.partitions}, rewind.mark)
+        except Terminal:
+            if not _plan(admin, consumer, rewind).applied:  # else a member started with the same instant was quicker
+                raise
         for part in found.partitions:
             where = {"topic": consumer.topic, "partition": part.partition, "offset": part.start}
             if part.available_from is not None or part.nothing_left:
@@ -100,7 +105,6 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
                     available_from=None if part.available_from is None else part.available_from.isoformat(),
                 )
             log.info("rewound", **where, committed=part.committed, again=part.again)
-        _commit(admin, consumer, {part.partition: part.start for part in found.partitions}, rewind.mark)
         return found
 
 
@@ -119,8 +123,7 @@ def finish(settings: KafkaSettings, consumer: Consumer) -> None:
         )
 
 
-def refusal(consumer: Consumer, members: int) -> str:
-    """Why a group with members is left alone."""
+def _refusal(consumer: Consumer, members: int) -> str:
     return (
         f"{members} members of group {consumer.group} are running, so it cannot be rewound; stop them first, or replay "
         "under another name (a new group reads everything, and nothing is stored twice)"

@@ -15,7 +15,8 @@ from kafka.errors import NoError, UnknownMemberIdError
 from fleetgauge.cli.output import instant
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.rewind import Plan, Rewind, _commit, _plan
+from fleetgauge.ingest.rewind import Plan, Rewind, _commit, _plan, apply
+from fleetgauge.settings import KafkaSettings
 
 SINCE = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SINCE_MS = int(SINCE.timestamp() * 1000)
@@ -124,6 +125,29 @@ def test_a_commit_that_the_broker_refuses_is_an_error() -> None:
     broker.result = UnknownMemberIdError
     with pytest.raises(Terminal, match=r"partition 0: UnknownMemberIdError.*stop its members"):
         _commit(broker, CONSUMER, {0: 1}, "mark")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def racing(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """The group gets a member just before our commit."""
+    broker = Broker(hours(0), committed=1)
+    broker.result = UnknownMemberIdError
+    broker.close = lambda: None  # type: ignore[attr-defined]
+    monkeypatch.setattr("fleetgauge.ingest.rewind.KafkaAdminClient", lambda **_options: broker)
+    return broker
+
+
+def test_of_two_that_start_at_once_the_slower_goes_on_if_it_is_the_same_instant(racing: Broker) -> None:
+    with pytest.raises(Terminal, match="could not be rewound"):
+        apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
+
+    def beaten(group: str, offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Any]:
+        racing.committed = OffsetAndMetadata(0, Rewind(SINCE).mark, -1)
+        return dict.fromkeys(offsets, UnknownMemberIdError)
+
+    racing.alter_group_offsets = beaten  # type: ignore[method-assign]
+    assert not apply(KafkaSettings(), CONSUMER, Rewind(SINCE)).applied
+    assert apply(KafkaSettings(), CONSUMER, Rewind(SINCE)).applied
 
 
 def test_instants_need_their_offset() -> None:
