@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 _RAW = "\ue000"  # wraps text that must stand in the payload as it is, unquoted
 
 NUMBERS = (
@@ -111,7 +113,7 @@ def _respell(rng: random.Random, event: Event) -> bytes:
     """Another spelling of the same event: order, white space, line ends, escapes."""
     members = list(event.items())
     rng.shuffle(members)
-    text = json.dumps(dict(members), indent=rng.choice((None, 0, 2, "\t")))
+    text = msgspec.json.format(json.dumps(dict(members)), indent=rng.choice((-1, 0, 2)))
     if rng.random() < 0.5:
         text = text.replace("e", "\\u0065") if rng.random() < 0.2 else rng.choice((" ", "\r\n", "\n\n")) + text + "\n"
     return text.encode()
