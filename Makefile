@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?=
 PYTEST ?=
+BENCH ?=
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found on PATH; install one or say make PYTHON=/path/to/python." >&2; exit 1; }
@@ -37,6 +38,13 @@ test-unit: $(READY) ## tests that need no server
 .PHONY: test-long
 test-long: $(READY) ## the tests that run for minutes each
 	@$(BIN)/pytest -m long $(PYTEST)
+
+.venv-bench/.ready: bench/peers/quix.txt $(READY)
+	@$(PYTHON) -m venv .venv-bench && $(BIN)/uv pip install --quiet --python .venv-bench/bin/python -r $< && touch $@
+
+.PHONY: bench-ingest
+bench-ingest: $(READY) .venv-bench/.ready ## Kafka -> Elasticsearch beside the alternatives, rates and processor time (BENCH="--rounds 1")
+	@$(BIN)/python -m bench.ingest $(BENCH)
 
 .PHONY: check
 check: $(READY) ## ruff (lint and format), mypy strict, content, boards and pages
@@ -73,11 +81,13 @@ status: $(READY) ## what runs, and where
 constraints: $(READY) ## pin all dependencies anew, for Python 3.11 to 3.13
 	@$(BIN)/uv pip compile pyproject.toml --extra airflow --extra lab --extra dev --python-version 3.11 \
 		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o constraints.txt
+	@$(BIN)/uv pip compile bench/peers/quix.in --python-version 3.11 \
+		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o bench/peers/quix.txt
 
 .PHONY: clean
 clean: ## stop the servers, remove the environment and all data of the laboratory
 	@test ! -x $(BIN)/fleetlab || $(BIN)/fleetlab down --wipe
-	@rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help
 help: ## this list
