@@ -33,7 +33,7 @@ class Durable:
             self.ids.update(one for _, one in self._documents(partition, begin, end))
             required = self.stream.required(partition, begin, end)
             missing = required - self.ids
-            missing -= self._find(missing)  # duplicates: the document may be of another offset
+            missing -= self.find(missing)  # duplicates: the document may be of another offset
             lost = sorted(missing)[:5]
             assert not missing, f"partition {partition}: {len(missing)} of {begin}…{end} committed, not stored: {lost}"
             buried = {offset for at, offset in self.letters if at == partition}
@@ -48,7 +48,7 @@ class Durable:
         self.ids -= ids
 
     def all_documents(self) -> list[str]:
-        """The id of every document, as often as it is there, in all indices."""
+        """Device and event of every document, in the form of its id, as often as it is there, in all indices."""
         self.world.ask("POST", f"/{self.world.consumer.index}-*/_refresh")
         found = [one for p in range(PARTITIONS) for _, one in self._documents(p, 0, len(self.stream.ids[p]))]
         # A document without a place, or a second one at the same place, is not among them.
@@ -88,22 +88,27 @@ class Durable:
             offsets = {"range": {"kafka.offset": {"gt": after, "lt": end}}}
             query = {
                 "size": _PAGE,
-                "_source": False,
+                # Of the columns: to read `_id` of each document would decompress all that is stored, block by block.
+                "stored_fields": "_none_",
+                "docvalue_fields": ["device.id", "event.id"],
                 "track_total_hits": False,
                 "query": {"bool": {"filter": [{"term": {"kafka.partition": partition}}, offsets]}},
                 "sort": ["kafka.offset"],
             }
-            path = f"/{self.world.consumer.index}-*/_search?filter_path=hits.hits._id,hits.hits.sort"
+            path = f"/{self.world.consumer.index}-*/_search?filter_path=hits.hits.fields,hits.hits.sort"
             hits = self.world.ask("POST", path, query).get("hits", {}).get("hits", [])
-            yield from ((hit["sort"][0], hit["_id"]) for hit in hits)
+            for hit in hits:
+                (device,), (event,) = hit["fields"]["device.id"], hit["fields"]["event.id"]
+                yield hit["sort"][0], f"{device}:{event}"
             if len(hits) < _PAGE:
                 return
             after = hits[-1]["sort"][0]
 
-    def _find(self, ids: set[str]) -> set[str]:
+    def find(self, ids: set[str]) -> set[str]:
+        """Those of some ids under which a document is stored."""
         if not ids:
             return set()
-        query = {"size": len(ids), "_source": False, "query": {"ids": {"values": sorted(ids)}}}
+        query = {"size": _PAGE, "_source": False, "query": {"ids": {"values": sorted(ids)[:_PAGE]}}}
         path = f"/{self.world.consumer.index}-*/_search?filter_path=hits.hits._id"
         found = {hit["_id"] for hit in self.world.ask("POST", path, query).get("hits", {}).get("hits", [])}
         self.ids |= found

@@ -191,6 +191,8 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     stored = run.durable.all_documents()
     assert len(stored) == len(set(stored)), "a document is there twice"
     assert set(stored) == stream.documents
+    sample = set(random.Random(plan.seed).sample(stored, 1_000))
+    assert run.durable.find(sample) == sample, "the id of a document is made of its device and event"
     run.durable.read_letters()
     assert run.durable.letters == stream.broken
     mappings = world.ask("GET", f"/{world.consumer.index}-*/_mapping")
