@@ -126,6 +126,8 @@ class Indices:
         rule = classify(answer.status, kind, reason)
         if rule.outcome is Class.RETRY:
             return Transient(f"{told} ({rule.because})")
+        if answer.status >= 500:  # nothing in settings or content explains it, and asking again is harmless here
+            return Transient(f"{told}; look into Elasticsearch's log if it goes on")
         if answer.status in (401, 403):
             return Stop(f"{told}; give the login the right to manage index templates and to create {self._prefix}-*")
         return Terminal(f"{told}; correct what it names")

@@ -1,0 +1,44 @@
+"""What a refusal to prepare an index means for the exit code."""
+
+import json
+
+import pytest
+
+from fleetgauge.contracts import ContractSet
+from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.ingest.index import Indices
+from fleetgauge.ingest.sink import Answer
+
+
+class Refusing:
+    """Elasticsearch that answers every request in the same way."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+
+    def request(self, method: str, path: str, body: bytes | None) -> Answer:
+        return self.answer
+
+
+def told(status: int, kind: str) -> Answer:
+    return Answer(status, json.dumps({"error": {"type": kind, "reason": "because"}, "status": status}).encode())
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (told(500, "null_pointer_exception"), Transient),
+        (Answer(520, b"<html>a gateway's own words</html>"), Transient),
+        (told(503, "cluster_block_exception"), Transient),
+        (told(429, "es_rejected_execution_exception"), Transient),
+        (told(403, "security_exception"), Stop),
+        (told(400, "mapper_parsing_exception"), Terminal),
+    ],
+)
+@pytest.mark.parametrize("step", ["prepare", "ensure"])
+def test_a_server_that_fails_is_tried_again_and_a_wrong_request_is_not(
+    contracts: ContractSet, step: str, answer: Answer, expected: type[FleetgaugeError]
+) -> None:
+    indices = Indices(Refusing(answer), "device-events", contracts)
+    with pytest.raises(expected, match=f"refused PUT .* with {answer.status}"):
+        indices.prepare() if step == "prepare" else indices.ensure(["device-events-2026.11.21"])
