@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -163,6 +164,9 @@ class _Found(msgspec.Struct):
 class _Json(JsonSerializer):
     """Reads an answer with documents into `_Found`, any other as usual."""
 
+    def json_loads(self, data: bytes) -> Any:
+        return json.loads(data, parse_float=_representable, parse_int=_representable)
+
     def loads(self, data: bytes) -> Any:
         try:
             return msgspec.json.decode(data, type=_Found)
@@ -177,6 +181,16 @@ class _Json(JsonSerializer):
             plain["pit_id"],
             _Hits([_Hit(msgspec.Raw(json.dumps(hit.get("_source")).encode()), tuple(hit["sort"])) for hit in hits]),
         )
+
+
+def _representable(number: str) -> int | float:
+    """A number that can be written as JSON again: `1e400` would become `Infinity`, and 5,000 digits an error.
+
+    Only what no field of a fact may hold is changed.
+    """
+    if len(number) < 20 and number.lstrip("-").isdigit():
+        return int(number)
+    return max(-sys.float_info.max, min(float(number), sys.float_info.max))
 
 
 class _ElasticsearchJson(_Json):
