@@ -3,7 +3,9 @@
 import json
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -31,12 +33,27 @@ logger.deprecation.level = error
 """
 
 
-def start(context: Context, jdk: Jdk) -> None:
+@dataclass(frozen=True)
+class Variant:
+    """What a node has besides, or instead of, the usual: logins and TLS, for example."""
+
+    ask: Callable[[str], bytes]
+    """Gets a path from the node, as somebody who may see its health; raises `OSError` for a refusal too."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Lines of its configuration."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files beside its configuration: name → text."""
+    heap: str = "1g"
+
+
+def start(context: Context, jdk: Jdk, variant: Variant | None = None) -> None:
     """Start the node; blocks until its cluster answers. Raises `Terminal`."""
     bundle = artifacts.bundles()[jdk.elasticsearch]
     tree = context.fetch(bundle)
     folder = context.layout.server_folder(NAME)
-    configuration = _configure(context, tree, folder)
+    endpoint = state(context, jdk).endpoint
+    variant = variant or Variant(lambda path: get(f"http://{endpoint}{path}"))
+    configuration = _configure(context, tree, folder, variant)
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
@@ -56,17 +73,16 @@ def start(context: Context, jdk: Jdk) -> None:
         environment=environment,
         folder=folder,
     )
-    endpoint = state(context, jdk).endpoint
-    context.processes.wait_ready(NAME, lambda: _health(endpoint) is not None, log=log, timeout_s=_START_S)
+    context.processes.wait_ready(NAME, lambda: _health(variant) is not None, log=log, timeout_s=_START_S)
     # 9.5.3 blocks itself for ever when the first two exceptions of its life are thrown at the same moment, as two
     # threads then initialise its exception classes and wait for each other. So the first one is thrown here, alone.
     with suppress(HTTPError):
-        get(f"http://{endpoint}/no-such-index")
+        variant.ask("/no-such-index")
     # Indices of an earlier run take a moment to open; one that somebody broke must not keep the node from being used.
     patience = time.monotonic() + _OPEN_S
     context.processes.wait_ready(
         NAME,
-        lambda: _health(endpoint) in ("green", "yellow") or time.monotonic() > patience,
+        lambda: _health(variant) in ("green", "yellow") or time.monotonic() > patience,
         log=log,
         timeout_s=_START_S,
     )
@@ -78,7 +94,7 @@ def state(context: Context, jdk: Jdk) -> ElasticsearchState:
     return ElasticsearchState(endpoint, artifacts.bundles()[jdk.elasticsearch].version)
 
 
-def _configure(context: Context, tree: Path, folder: Path) -> Path:
+def _configure(context: Context, tree: Path, folder: Path, variant: Variant) -> Path:
     # Data of one major version cannot be read by an older one, so each has its own.
     configuration, major = folder / "config", tree.name.split("-")[1].split(".")[0]
     shutil.rmtree(configuration, ignore_errors=True)
@@ -95,6 +111,7 @@ def _configure(context: Context, tree: Path, folder: Path) -> Path:
         "path.logs": folder / "logs",
         "xpack.security.enabled": "false",
         "cluster.routing.allocation.disk.threshold_enabled": "false",
+        **variant.settings,
     }
     settings = "".join(f"{key}: {value}\n" for key, value in values.items())
     (configuration / "elasticsearch.yml").write_text(settings, encoding="utf-8")
@@ -104,14 +121,16 @@ def _configure(context: Context, tree: Path, folder: Path) -> Path:
     kept = [line for line in options if "-Xlog:" not in line and "HeapDump" not in line]
     (configuration / "jvm.options").write_text("\n".join(kept) + "\n", encoding="utf-8")
     extra = configuration / "jvm.options.d" / "heap.options"
-    extra.write_text("-Xms1g\n-Xmx1g\n-XX:-UsePerfData\n", encoding="utf-8")
+    extra.write_text(f"-Xms{variant.heap}\n-Xmx{variant.heap}\n-XX:-UsePerfData\n", encoding="utf-8")
+    for name, text in variant.files.items():
+        (configuration / name).write_text(text, encoding="utf-8")
     context.layout.user.own(folder)
     return configuration
 
 
-def _health(endpoint: Endpoint) -> str | None:
+def _health(variant: Variant) -> str | None:
     """The colour of the cluster, None while it does not answer."""
     try:
-        return str(json.loads(get(f"http://{endpoint}/_cluster/health"))["status"])
+        return str(json.loads(variant.ask("/_cluster/health"))["status"])
     except (URLError, OSError, ValueError, KeyError):
         return None

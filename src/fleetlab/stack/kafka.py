@@ -2,6 +2,7 @@
 
 import base64
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from fleetlab.stack import artifacts
@@ -28,13 +29,16 @@ logger.server.level = info
 """
 
 
-def start(context: Context, jdk: Jdk) -> None:
-    """Start the broker, formatting its storage the first time; blocks until it listens. Raises `Terminal`."""
+def start(context: Context, jdk: Jdk, *, settings: Mapping[str, object] | None = None) -> None:
+    """Start the broker, formatting its storage the first time; blocks until it listens. Raises `Terminal`.
+
+    `settings` replaces or adds lines of its configuration, as a broker with logins needs.
+    """
     bundle = artifacts.bundles()["kafka"]
     jars = context.fetch(bundle)
     folder = context.layout.server_folder(NAME)
-    settings, logging, logs = folder / "server.properties", folder / "log4j2.properties", folder / "logs"
-    settings.write_text(_properties(context, logs), encoding="utf-8")
+    configuration, logging, logs = folder / "server.properties", folder / "log4j2.properties", folder / "logs"
+    configuration.write_text(_properties(context, logs, settings or {}), encoding="utf-8")
     logging.write_text(_LOGGING, encoding="utf-8")
     context.layout.user.own(folder)
     java = _java(jdk, jars, folder, logging)
@@ -50,14 +54,14 @@ def start(context: Context, jdk: Jdk) -> None:
             "-t",
             _cluster_id(),
             "-c",
-            settings,
+            configuration,
         ]
         context.processes.run(
             f"{NAME}-format", format_storage, log=log, user=context.layout.user, environment=_environment(folder)
         )
     context.processes.spawn(
         NAME,
-        [*java, "-Xms256m", "-Xmx512m", "kafka.Kafka", settings],
+        [*java, "-Xms256m", "-Xmx512m", "kafka.Kafka", configuration],
         log=log,
         user=context.layout.user,
         environment=_environment(folder),
@@ -96,7 +100,7 @@ def _cluster_id() -> str:
             return text
 
 
-def _properties(context: Context, logs: Path) -> str:
+def _properties(context: Context, logs: Path, settings: Mapping[str, object]) -> str:
     client, controller = context.ports["kafka"], context.ports["kafka-controller"]
     values = {
         "process.roles": "broker,controller",
@@ -121,5 +125,6 @@ def _properties(context: Context, logs: Path) -> str:
         "log.retention.ms": -1,
         "log.message.timestamp.before.max.ms": 2**63 - 1,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        **settings,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())
