@@ -1,16 +1,28 @@
-"""Where the servers are and how to log in: environment variables over one TOML file. Nothing else reads them."""
+"""Where the servers are and how to log in: environment variables over files of secrets over one TOML file.
+
+Nothing else reads them.
+"""
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from fleetgauge.errors import Terminal
 
 CONFIG_VARIABLE = "FLEETGAUGE_CONFIG"
 DEFAULT_CONFIG = "fleetgauge.toml"
+SECRETS_VARIABLE = "FLEETGAUGE_SECRETS_DIR"
+"""A folder, as Docker and Kubernetes mount it, with a file for each secret, named like its variable."""
 
 
 def _without_login(address: str) -> str:
@@ -36,6 +48,20 @@ class KafkaSettings(_Section):
     username: str | None = None
     password: SecretStr | None = None
     ca_file: Path | None = None
+    """Whom to trust (PEM); by default the system's authorities."""
+    cert_file: Path | None = None
+    """Who we are, to a broker that knows its clients by certificate (PEM)."""
+    key_file: Path | None = None
+    """The key of `cert_file`, not encrypted; by default in the same file."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.security_protocol.startswith("SASL"):
+            needed = {name: getattr(self, name) for name in ("sasl_mechanism", "username", "password")}
+            missing = [name for name, value in needed.items() if value is None]
+            if missing:
+                raise ValueError(f"{self.security_protocol} needs {', '.join(missing)} too")
+        return self
 
 
 class ElasticsearchSettings(_Section):
@@ -43,10 +69,19 @@ class ElasticsearchSettings(_Section):
 
     url: Address = "http://127.0.0.1:9200"
     api_key: SecretStr | None = None
+    """As Elasticsearch gives it out under `encoded`; stands instead of username and password."""
     username: str | None = None
     password: SecretStr | None = None
     ca_file: Path | None = None
     request_timeout_s: float = 60.0
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password go together; set both, or api_key instead")
+        if self.api_key is not None and self.username is not None:
+            raise ValueError("api_key and username are two logins; set one of them")
+        return self
 
 
 class MetricsSettings(_Section):
@@ -92,7 +127,12 @@ class Settings(BaseSettings):
         """Order of precedence: arguments, environment, secret files, TOML."""
         path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
         toml = TomlConfigSettingsSource(settings_cls, path)
-        return init_settings, env_settings, file_secret_settings, toml
+        secrets = NestedSecretsSettingsSource(
+            file_secret_settings,
+            secrets_dir=os.environ.get(SECRETS_VARIABLE),
+            secrets_dir_missing="error",
+        )
+        return init_settings, env_settings, secrets, toml
 
     def source(self, name: str) -> SourceSettings:
         """The replica called `name`; raises `Terminal` naming the known ones."""
@@ -121,3 +161,5 @@ def load(path: Path | None = None) -> Settings:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)
         )
         raise Terminal(f"configuration is not valid: {problems}") from None
+    except SettingsError as error:
+        raise Terminal(f"configuration is not valid: {error}") from None

@@ -20,6 +20,7 @@ from fleetgauge.ingest.batch import Batch, DeadLetter
 from fleetgauge.ingest.classes import Class
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.records import Record
+from fleetgauge.progress.connection import unreachable
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings
 
@@ -132,19 +133,19 @@ def _origin(record: Record) -> tuple[int, int]:
 def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
     """Create the dead-letter topic if it is missing; blocks.
 
-    Raises `Terminal` for a missing source topic or right, `Transient` if no broker answers.
+    Raises `Terminal` for a missing source topic or right, or a refused login; `Transient` if no broker answers.
     """
     try:
         admin = KafkaAdminClient(**client_options(settings, _TIMEOUT_S))
     except KafkaError as error:
-        raise Transient(
-            f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "
-            "start it, or correct kafka.bootstrap_servers"
-        ) from None
+        raise unreachable(settings, error) from None
     try:
         topics = set(admin.list_topics())
         if consumer.topic not in topics:
-            raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
+            raise Terminal(
+                f"Kafka topic {consumer.topic!r} does not exist, or the login may not DESCRIBE it; create it, grant "
+                "that, or correct the consumer's topic"
+            )
         if consumer.dead_letter_topic in topics:
             return
         admin.create_topics(

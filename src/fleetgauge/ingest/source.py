@@ -9,6 +9,7 @@ from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.records import in_columns
+from fleetgauge.progress.connection import unreachable
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import KafkaSettings
 
@@ -16,7 +17,10 @@ _START_LIMIT_S = 30.0
 
 
 def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
-    """A Kafka consumer that neither commits nor subscribes by itself. Raises `Transient` if no broker answers."""
+    """A Kafka consumer that neither commits nor subscribes by itself.
+
+    Raises `Transient` if no broker answers, `Terminal` if it refuses the login.
+    """
     try:
         kafka = KafkaConsumer(
             **{**client_options(settings, 30.0), "client_id": consumer.group},
@@ -34,10 +38,7 @@ def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
         in_columns(kafka)
         return kafka
     except KafkaError as error:
-        raise Transient(
-            f"Kafka at {settings.bootstrap_servers} does not answer: {error}; "
-            "start it, or correct kafka.bootstrap_servers"
-        ) from None
+        raise unreachable(settings, error) from None
 
 
 def goal_of(settings: KafkaSettings, consumer: Consumer, clock: Clock) -> dict[TopicPartition, int]:

@@ -4,7 +4,6 @@ Ingest commits an offset only after Elasticsearch or the dead-letter topic has a
 committed offsets say exactly which records can be found by a search. Nothing here joins the group or changes it.
 """
 
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, for_code
+from kafka.errors import KafkaError, SaslAuthenticationFailedError, for_code
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.progress.connection import tls, unreachable
 from fleetgauge.settings import KafkaSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,7 +126,7 @@ def read_progress(
 def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
     """Keyword arguments that every kafka-python client here shares: address, security, bounded time-outs (seconds).
 
-    Raises `Terminal` for a CA file that cannot be used.
+    With TLS it makes one handshake. Raises `Terminal` for certificates that cannot be used or are not trusted.
     """
     limit_ms = int(timeout_s * 1000)
     options: dict[str, Any] = {
@@ -138,12 +138,7 @@ def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 1_000,  # as in Java; 30 s here would keep us away long after the broker is back
     }
     if settings.security_protocol.endswith("SSL"):
-        try:
-            options["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file)
-        except OSError as error:
-            raise Terminal(
-                f"kafka.ca_file {settings.ca_file} cannot be used: {error}; name a readable PEM file"
-            ) from error
+        options["ssl_context"] = tls(settings)
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.username
@@ -213,9 +208,11 @@ def _append_times(
 
 
 def _explain(error: Exception, settings: KafkaSettings, topic: str, group: str) -> FleetgaugeError:
+    if isinstance(error, SaslAuthenticationFailedError):
+        return unreachable(settings, error)
     what = f"progress of group {group!r} in topic {topic!r} at {settings.bootstrap_servers} could not be read: {error}"
     name = type(error).__name__
-    if "Authentication" in name or "Authorization" in name:
+    if "Authorization" in name:
         return Terminal(f"{what}; give the login the right DESCRIBE on both, and READ on the topic")
     if isinstance(error, KafkaError) and not error.retriable and "Brokers" not in name and "Connection" not in name:
         return Terminal(f"{what}; check the broker's version and the settings under kafka")
