@@ -219,6 +219,8 @@ def world(settings: Settings, tmp_path: Path, request: pytest.FixtureRequest) ->
     known = set(admin.list_topics()) & {consumer.topic, consumer.dead_letter_topic}
     admin.delete_topics(sorted(known))
     admin.close()
-    bulk.request("DELETE", f"/{consumer.index}-*?expand_wildcards=all", None)
+    found = bulk.request("GET", f"/{consumer.index}-*?expand_wildcards=all&filter_path=*.settings.index.uuid", None)
+    for index in json.loads(found.body):  # by name: wildcards are refused
+        assert bulk.request("DELETE", f"/{index}", None).status == 200
     bulk.request("DELETE", f"/_index_template/fleetgauge-{consumer.index}", None)
     bulk.close()

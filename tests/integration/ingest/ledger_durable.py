@@ -30,7 +30,7 @@ class Durable:
         looked = 0
         for partition, end in committed.items():
             begin = self.compared[partition]
-            self.ids.update(one for _, one in self._documents(partition, begin, end))
+            self.ids.update(self._documents(partition, begin, end))
             required = self.stream.required(partition, begin, end)
             missing = required - self.ids
             missing -= self.find(missing)  # duplicates: the document may be of another offset
@@ -48,9 +48,9 @@ class Durable:
         self.ids -= ids
 
     def all_documents(self) -> list[str]:
-        """Device and event of every document, in the form of its id, as often as it is there, in all indices."""
+        """The id of the record behind every document, as often as it is there, in all indices."""
         self.world.ask("POST", f"/{self.world.consumer.index}-*/_refresh")
-        found = [one for p in range(PARTITIONS) for _, one in self._documents(p, 0, len(self.stream.ids[p]))]
+        found = [one for p in range(PARTITIONS) for one in self._documents(p, 0, len(self.stream.ids[p]))]
         # A document without a place, or a second one at the same place, is not among them.
         assert self.count() == len(found)
         return found
@@ -82,24 +82,22 @@ class Durable:
         finally:
             reader.close()
 
-    def _documents(self, partition: int, begin: int, end: int) -> Iterator[tuple[int, str]]:
+    def _documents(self, partition: int, begin: int, end: int) -> Iterator[str]:
+        """The id of the record that each document says it was made of."""
         after = begin - 1
         while True:
             offsets = {"range": {"kafka.offset": {"gt": after, "lt": end}}}
             query = {
                 "size": _PAGE,
-                # Of the columns: to read `_id` of each document would decompress all that is stored, block by block.
+                # Only columns: to read `_id` of each document would decompress all that is stored, block by block.
                 "stored_fields": "_none_",
-                "docvalue_fields": ["device.id", "event.id"],
                 "track_total_hits": False,
                 "query": {"bool": {"filter": [{"term": {"kafka.partition": partition}}, offsets]}},
                 "sort": ["kafka.offset"],
             }
-            path = f"/{self.world.consumer.index}-*/_search?filter_path=hits.hits.fields,hits.hits.sort"
+            path = f"/{self.world.consumer.index}-*/_search?filter_path=hits.hits.sort"
             hits = self.world.ask("POST", path, query).get("hits", {}).get("hits", [])
-            for hit in hits:
-                (device,), (event,) = hit["fields"]["device.id"], hit["fields"]["event.id"]
-                yield hit["sort"][0], f"{device}:{event}"
+            yield from (self.stream.ids[partition][hit["sort"][0]] for hit in hits)
             if len(hits) < _PAGE:
                 return
             after = hits[-1]["sort"][0]

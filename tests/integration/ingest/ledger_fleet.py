@@ -66,6 +66,11 @@ class Fleet:
         for process in [one for one in self._leaving if one.poll() is not None]:
             self._has_left(process)
 
+    def settle(self) -> None:
+        """Wait until nobody is on the way out or in: only then it is certain who meets what comes."""
+        self.until_left()
+        self.until(lambda: all(self.has_begun(process) for process in self.members), "all have begun")
+
     def until_left(self) -> None:
         """Wait for those that were told to go."""
         for process in list(self._leaving):
