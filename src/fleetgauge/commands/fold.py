@@ -50,7 +50,7 @@ class FoldReport:
     unusable: int
     """Documents that do not say what a command event must; they were logged and left out. 0 if all is well."""
     restarted: bool
-    """Offsets had gone backwards (a topic made anew, a group rewound), so every stored document was read again."""
+    """Ingest had begun anew (a topic made anew, a group rewound), so every stored document was read again."""
     backlog: int
     """Records that ingest has still to finish."""
     seconds: float
@@ -85,8 +85,9 @@ def fold_documents(
     if not cursor.rescan and _made_anew(cursor, progress):
         cursor = replace(cursor, rescan=True)
         store.save(cursor)
-        _log.warning("offsets went backwards, folding every stored document again", topic=source.topic)
+        _log.warning("ingest began anew, folding every stored document again", topic=source.topic)
     restarted = cursor.rescan
+    cursor = replace(cursor, readings={**cursor.readings, **progress.readings})
     tally = _Tally()
     spans = None if cursor.rescan else _spans(cursor, progress)
     if spans is None or spans:
@@ -101,6 +102,7 @@ def fold_documents(
         offsets=dict(cursor.offsets) | progress.committed if not cursor.rescan else progress.committed,
         # Never backwards: a deadline once judged as passed stays so, whatever an ill-stamped record says later.
         judged_at=max(cursor.judged_at, progress.watermark - settle),
+        readings=cursor.readings,
     )
     overdue = store.finish(done)
     return FoldReport(
@@ -120,7 +122,12 @@ def fold_documents(
 def _made_anew(cursor: Cursor, progress: GroupProgress) -> bool:
     if cursor.topic_id is not None and progress.topic_id is not None and cursor.topic_id != progress.topic_id:
         return True  # even where the new offsets have already overtaken the old
-    return bool(went_backwards(cursor.offsets, progress.committed))
+    if went_backwards(cursor.offsets, progress.committed):
+        return True
+    return any(  # it went back, and has caught up since
+        cursor.offsets.get(partition, 0) > 0 and reading != cursor.readings.get(partition)
+        for partition, reading in progress.readings.items()
+    )
 
 
 def _spans(cursor: Cursor, progress: GroupProgress) -> dict[int, Span]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
+from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -40,9 +41,11 @@ class Cursor:
     offsets: Mapping[int, int] = field(default_factory=dict)
     """Next offset to fold, by partition."""
     rescan: bool = False
-    """Offsets went backwards, and not everything has been read again yet."""
+    """The group began anew, and not everything has been read again yet."""
     judged_at: datetime = NEVER
     """Deadlines before this instant (UTC) have been counted as passed."""
+    readings: Mapping[int, str] = field(default_factory=dict)
+    """The reading (see `progress.reading`) that `offsets` belongs to, by partition."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class AttemptStore:
         with self._connection.transaction():
             row = self._connection.execute(
                 """
-                SELECT topic_id, offsets, rescan, nullif(judged_at, '-infinity') FROM fleetgauge.command_fold
+                SELECT topic_id, offsets, rescan, nullif(judged_at, '-infinity'), readings FROM fleetgauge.command_fold
                 WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
                 """,
                 self._key,
@@ -77,7 +80,8 @@ class AttemptStore:
         if row is None:
             return Cursor()
         offsets = {int(partition): int(offset) for partition, offset in row[1].items()}
-        return Cursor(row[0], offsets, row[2], row[3].astimezone(UTC) if row[3] is not None else NEVER)
+        readings = {int(partition): reading for partition, reading in row[4].items()}
+        return Cursor(row[0], offsets, row[2], row[3].astimezone(UTC) if row[3] is not None else NEVER, readings)
 
     def save(self, cursor: Cursor) -> None:
         """Set the cursor, without anything else."""
@@ -116,18 +120,19 @@ class AttemptStore:
         self._connection.execute(
             """
             INSERT INTO fleetgauge.command_fold
-                (topic, consumer_group, index_name, topic_id, offsets, rescan, judged_at, updated_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, now())
+                (topic, consumer_group, index_name, topic_id, offsets, rescan, judged_at, readings, updated_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now())
             ON CONFLICT (topic, consumer_group, index_name) DO UPDATE SET
                 topic_id = excluded.topic_id, offsets = excluded.offsets, rescan = excluded.rescan,
-                judged_at = excluded.judged_at, updated_at = excluded.updated_at
+                judged_at = excluded.judged_at, readings = excluded.readings, updated_at = excluded.updated_at
             """,
             (
                 *self._key,
                 cursor.topic_id,
-                Jsonb({str(partition): offset for partition, offset in sorted(cursor.offsets.items())}),
+                _by_partition(cursor.offsets),
                 cursor.rescan,
                 _as_of(cursor),
+                _by_partition(cursor.readings),
             ),
         )
 
@@ -163,6 +168,10 @@ def reset(connection: psycopg.Connection, *, truncate: bool = False) -> None:
     if truncate:
         connection.execute("TRUNCATE fleetgauge.command_attempt")
         connection.execute("UPDATE fleetgauge.command_fold SET judged_at = '-infinity'")
+
+
+def _by_partition(values: Mapping[int, Any]) -> Jsonb:
+    return Jsonb({str(partition): value for partition, value in sorted(values.items())})
 
 
 def _as_of(cursor: Cursor) -> datetime | str:

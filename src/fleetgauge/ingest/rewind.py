@@ -1,7 +1,7 @@
 """Go back in a topic to an instant: the group's committed offsets are set back, once, before anybody reads.
 
-"Once" holds over restarts with the same arguments: every commit of a rewound run carries a mark in Kafka's own commit
-metadata, and a group that already carries the mark of an instant is not rewound to it again.
+"Once" holds over restarts with the same arguments: every commit of a rewound run names the instant in Kafka's own
+commit metadata, and a group that is marked with an instant is not rewound to it again.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from kafka.errors import KafkaError, NoError
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.progress.offsets import client_options
+from fleetgauge.progress.reading import CommitNote, new_reading
 from fleetgauge.settings import KafkaSettings
 
 _TIMEOUT_S = 30.0
@@ -31,8 +32,8 @@ class Rewind:
 
     @property
     def mark(self) -> str:
-        """What commits of the rewound run carry."""
-        return f"fleetgauge from-time {self.since.astimezone(UTC).isoformat()}"
+        """What the notes of a rewound run's commits hold as `rewound_to`."""
+        return self.since.astimezone(UTC).isoformat()
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
         if found.members:
             raise Terminal(_refusal(consumer, found.members))
         try:
-            _commit(admin, consumer, {part.partition: part.start for part in found.partitions}, rewind.mark)
+            note = CommitNote(new_reading(), rewind.mark)
+            _commit(admin, consumer, {part.partition: (part.start, note) for part in found.partitions})
         except Terminal:
             if not _plan(admin, consumer, rewind).applied:  # else a member started with the same instant was quicker
                 raise
@@ -109,14 +111,15 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
 
 
 def finish(settings: KafkaSettings, consumer: Consumer) -> None:
-    """The end that was asked for is reached: take the mark away, so that the same command would rewind again.
+    """The end that was asked for is reached: take the instant away, so that the same command would rewind again.
 
     Call after the group was left. Never raises: with a member left, or Kafka away, the mark stays.
     """
     try:
         with _admin(settings, consumer) as admin:
             committed = _committed(admin, consumer)
-            _commit(admin, consumer, {place: at.offset for place, at in committed.items()}, "")
+            notes = {place: CommitNote(CommitNote.parse(at.metadata).reading) for place, at in committed.items()}
+            _commit(admin, consumer, {place: (at.offset, notes[place]) for place, at in committed.items()})
     except (Terminal, Transient) as error:
         structlog.get_logger("fleetgauge.ingest").info(
             "the group stays marked as rewound", consumer=consumer.name, because=str(error)
@@ -165,7 +168,7 @@ def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> Plan:
                 begin == end > 0,
             )
         )
-    applied = any(at.metadata == rewind.mark for at in committed.values())
+    applied = any(CommitNote.parse(at.metadata).rewound_to == rewind.mark for at in committed.values())
     return Plan(consumer.name, rewind.since, tuple(parts), members, applied)
 
 
@@ -180,12 +183,12 @@ def _members(admin: KafkaAdminClient, consumer: Consumer) -> int:
     return len(admin.describe_groups([consumer.group])[consumer.group].get("members") or ())  # none: no such group
 
 
-def _commit(admin: KafkaAdminClient, consumer: Consumer, offsets: dict[int, int], mark: str) -> None:
+def _commit(admin: KafkaAdminClient, consumer: Consumer, offsets: dict[int, tuple[int, CommitNote]]) -> None:
     if not offsets:
         return
     changes = {
-        TopicPartition(consumer.topic, partition): OffsetAndMetadata(offset, mark, -1)
-        for partition, offset in offsets.items()
+        TopicPartition(consumer.topic, partition): OffsetAndMetadata(offset, str(note), -1)
+        for partition, (offset, note) in offsets.items()
     }
     results = admin.alter_group_offsets(consumer.group, changes)
     refused = {place.partition: error for place, error in results.items() if error is not NoError}

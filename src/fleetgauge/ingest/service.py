@@ -21,6 +21,7 @@ from fleetgauge.ingest.pipeline import Pipeline
 from fleetgauge.ingest.records import Records
 from fleetgauge.ingest.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.progress.reading import CommitNote, new_reading
 
 _COMMIT_EVERY_S = 0.5
 _GAUGES_EVERY_S = 2.0
@@ -89,6 +90,7 @@ class Service:
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
+        self._readings: dict[TopicPartition, str] = {}
         self._beat = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
 
@@ -168,16 +170,28 @@ class Service:
     def _take(self, records: Mapping[TopicPartition, list[Records]]) -> None:
         for place, chunks in records.items():
             for chunk in chunks:
-                self._look_for_missed(place, chunk.offsets[0])
+                self._follow(place, chunk.offsets[0])
                 self._next[place] = chunk.offsets[-1] + 1
                 self._pipeline.add(chunk)
 
-    def _look_for_missed(self, place: TopicPartition, offset: int) -> None:
+    def _follow(self, place: TopicPartition, offset: int) -> None:
+        """Know, before records from `offset` on are taken over, whether they continue what was read before."""
+        expected = self._next.get(place)
+        if expected is None:
+            try:
+                at = self._kafka.committed(place, metadata=True, timeout_ms=5_000)
+            except KafkaError:
+                at = None  # it counts as a new reading, which costs a fold of everything and loses nothing
+            expected = None if at is None else at.offset
+            self._readings[place] = "" if at is None else CommitNote.parse(at.metadata).reading
+        if expected is None or offset < expected or not self._readings[place]:
+            self._readings[place] = new_reading()
+        if expected is not None and offset > expected:
+            self._look_for_missed(place, expected)
+
+    def _look_for_missed(self, place: TopicPartition, expected: int) -> None:
         """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
         try:
-            expected = self._next[place] if place in self._next else self._kafka.committed(place, timeout_ms=5_000)
-            if expected is None or offset <= expected:
-                return
             # Compaction and transaction markers leave holes too; only the beginning of the log tells them apart.
             missed = self._kafka.beginning_offsets([place], timeout_ms=5_000)[place] - expected
         except KafkaError:
@@ -215,7 +229,7 @@ class Service:
 
     def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
         return {
-            place: OffsetAndMetadata(offset, self._mark, -1)
+            place: OffsetAndMetadata(offset, str(CommitNote(self._readings[place], self._mark)), -1)
             for place, offset in self._pipeline.committable().items()
             if self._committed.get(place) != offset
         }

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, SaslAuthenticationFailedError, for_code
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.progress.connection import tls, unreachable
+from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +35,8 @@ class PartitionProgress:
     """None: the group has never committed here, so nothing counts as finished."""
     unfinished_at: datetime | None
     """Append time (UTC) of the first record that is not finished; None when there is none."""
+    reading: str = ""
+    """The reading that `committed` belongs to (see `progress.reading`); empty if that is not known."""
 
     @property
     def finished(self) -> int:
@@ -69,6 +72,11 @@ class GroupProgress:
         return {p.partition: p.committed for p in self.partitions if p.committed is not None}
 
     @property
+    def readings(self) -> dict[int, str]:
+        """The reading by partition, where it is known."""
+        return {p.partition: p.reading for p in self.partitions if p.reading}
+
+    @property
     def lag(self) -> int:
         """Records not yet finished, over all partitions."""
         return sum(p.lag for p in self.partitions)
@@ -77,7 +85,8 @@ class GroupProgress:
 def went_backwards(before: Mapping[int, int], now: Mapping[int, int]) -> frozenset[int]:
     """The partitions whose committed offset is below an earlier one: the topic was made anew, or the group was rewound.
 
-    Either way documents below the old cursor may be new, so a cursor that stands higher would miss them.
+    Either way documents below the old cursor may be new, so a cursor that stands higher would miss them. A group that
+    has caught up since is not seen here; its `readings` have changed.
     """
     return frozenset(partition for partition, offset in now.items() if offset < before.get(partition, 0))
 
@@ -98,14 +107,14 @@ def read_progress(
             observed_at = clock.now()
             end = _offsets(admin, partitions, OffsetSpec.LATEST)
             committed = _committed(admin, group, partitions)
-            if any(committed.get(p, 0) > end[p] for p in partitions):
+            if any(at.offset > end[p] for p, at in committed.items()):
                 # Usually a commit since the first look; one that stays beyond the end belongs to a deleted topic.
                 latest = _offsets(admin, partitions, OffsetSpec.LATEST)
-                committed = {p: offset for p, offset in committed.items() if offset <= latest[p]}
+                committed = {p: at for p, at in committed.items() if at.offset <= latest[p]}
             begin = _offsets(admin, partitions, OffsetSpec.EARLIEST)
         finally:
             admin.close()
-        finished = {p: max(begin[p], committed.get(p, begin[p])) for p in partitions}
+        finished = {p: max(begin[p], committed[p].offset if p in committed else 0) for p in partitions}
         lagging = {p: offset for p, offset in finished.items() if offset < end[p]}
         unfinished = _append_times(common, lagging, end, timeout_s) if lagging else {}
     except FleetgaugeError:
@@ -118,7 +127,15 @@ def read_progress(
         topic_id,
         observed_at,
         tuple(
-            PartitionProgress(p.partition, begin[p], end[p], committed.get(p), unfinished.get(p)) for p in partitions
+            PartitionProgress(
+                p.partition,
+                begin[p],
+                end[p],
+                committed[p].offset if p in committed else None,
+                unfinished.get(p),
+                CommitNote.parse(committed[p].metadata).reading if p in committed else "",
+            )
+            for p in partitions
         ),
     )
 
@@ -163,9 +180,11 @@ def _offsets(admin: KafkaAdminClient, partitions: list[TopicPartition], spec: Of
     return {p: int(found[p].offset) for p in partitions}
 
 
-def _committed(admin: KafkaAdminClient, group: str, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+def _committed(
+    admin: KafkaAdminClient, group: str, partitions: list[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
     found = admin.list_group_offsets({group: partitions}).get(group, {})
-    return {p: int(at.offset) for p, at in found.items() if at is not None and at.offset >= 0}
+    return {p: at for p, at in found.items() if at is not None and at.offset >= 0}
 
 
 def _append_times(

@@ -333,7 +333,11 @@ def test_servers_that_are_away_are_transient_and_named(world):
     world.produce(0, *lifecycle())
     world.commit({0: 4})
     world.settings = world.settings.model_copy(
-        update={"elasticsearch": ElasticsearchSettings(url="http://127.0.0.1:1", password=SecretStr("hunter2"))}
+        update={
+            "elasticsearch": ElasticsearchSettings(
+                url="http://127.0.0.1:1", username="reader", password=SecretStr("hunter2")
+            )
+        }
     )
     with pytest.raises(Transient, match="check that Elasticsearch runs") as caught:
         world.fold()

@@ -15,7 +15,8 @@ from kafka.errors import NoError, UnknownMemberIdError
 from fleetgauge.cli.output import instant
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.rewind import Plan, Rewind, _commit, _plan, apply
+from fleetgauge.ingest.rewind import Plan, Rewind, _commit, _plan, apply, finish
+from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings
 
 SINCE = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -28,7 +29,8 @@ class Broker:
 
     def __init__(self, times: list[int], begin: int = 0, committed: int | None = None, mark: str = "") -> None:
         self.times, self.begin = times, begin
-        self.committed = None if committed is None else OffsetAndMetadata(committed, mark, -1)
+        note = CommitNote("first", mark)
+        self.committed = None if committed is None else OffsetAndMetadata(committed, str(note), -1)
         self.members = 0
         self.result: type[Exception] = NoError
 
@@ -52,7 +54,12 @@ class Broker:
         return {groups[0]: {"members": [{}] * self.members}}
 
     def alter_group_offsets(self, group: str, offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Any]:
+        if self.result is NoError:
+            (self.committed,) = offsets.values()
         return dict.fromkeys(offsets, self.result)
+
+    def close(self) -> None:
+        pass
 
 
 CONSUMER = Consumer("c", "t", ("location",), "i")
@@ -121,10 +128,26 @@ def test_running_members_are_counted() -> None:
 
 def test_a_commit_that_the_broker_refuses_is_an_error() -> None:
     broker = Broker(hours(0))
-    _commit(broker, CONSUMER, {0: 1}, "mark")  # type: ignore[arg-type]
+    _commit(broker, CONSUMER, {0: (1, CommitNote("r"))})  # type: ignore[arg-type]
     broker.result = UnknownMemberIdError
     with pytest.raises(Terminal, match=r"partition 0: UnknownMemberIdError.*stop its members"):
-        _commit(broker, CONSUMER, {0: 1}, "mark")  # type: ignore[arg-type]
+        _commit(broker, CONSUMER, {0: (1, CommitNote("r"))})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("start", [2, 3])
+def test_going_back_is_another_reading_which_stays_when_the_instant_goes(
+    monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    broker = Broker(hours(-2, -1, 0, 1), committed=start)
+    monkeypatch.setattr("fleetgauge.ingest.rewind.KafkaAdminClient", lambda **_options: broker)
+    apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
+    assert broker.committed is not None and broker.committed.offset == 2
+    begun = CommitNote.parse(broker.committed.metadata)
+    assert begun.reading not in ("", "first") and begun.rewound_to == "2026-11-21T12:00:00+00:00"
+    finish(KafkaSettings(), CONSUMER)
+    assert CommitNote.parse(broker.committed.metadata) == CommitNote(begun.reading)
+    apply(KafkaSettings(), CONSUMER, Rewind(SINCE))  # the same command goes back again, and is another reading again
+    assert CommitNote.parse(broker.committed.metadata).reading not in ("", begun.reading)
 
 
 @pytest.fixture
@@ -132,7 +155,6 @@ def racing(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """The group gets a member just before our commit."""
     broker = Broker(hours(0), committed=1)
     broker.result = UnknownMemberIdError
-    broker.close = lambda: None  # type: ignore[attr-defined]
     monkeypatch.setattr("fleetgauge.ingest.rewind.KafkaAdminClient", lambda **_options: broker)
     return broker
 
@@ -142,7 +164,7 @@ def test_of_two_that_start_at_once_the_slower_goes_on_if_it_is_the_same_instant(
         apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
 
     def beaten(group: str, offsets: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Any]:
-        racing.committed = OffsetAndMetadata(0, Rewind(SINCE).mark, -1)
+        racing.committed = OffsetAndMetadata(0, str(CommitNote("other", Rewind(SINCE).mark)), -1)
         return dict.fromkeys(offsets, UnknownMemberIdError)
 
     racing.alter_group_offsets = beaten  # type: ignore[method-assign]

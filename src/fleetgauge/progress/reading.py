@@ -1,0 +1,35 @@
+"""What ingest notes in the metadata of its commits, so that going back is seen even after the group has caught up.
+
+A *reading* is one way forward through a partition, without a step back, whoever walked it. A document that is stored
+for the first time has an offset at or beyond all earlier ones of its reading; a new reading may store any offset.
+"""
+
+from typing import Self
+from uuid import uuid4
+
+import msgspec
+
+
+class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Kafka's commit metadata, as JSON."""
+
+    reading: str = ""
+    """Id of the reading; empty: the offset was not committed by ingest."""
+    rewound_to: str = ""
+    """The instant (ISO 8601, UTC) that a run with `--from-time` went back to, until that run is through."""
+
+    @classmethod
+    def parse(cls, metadata: str | None) -> Self:
+        """The note of a commit; an empty one if it is somebody else's."""
+        try:
+            return msgspec.json.decode(metadata or "{}", type=cls)
+        except msgspec.DecodeError:
+            return cls()
+
+    def __str__(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+def new_reading() -> str:
+    """An id for a reading that begins now."""
+    return uuid4().hex

@@ -1,0 +1,154 @@
+"""Which reading a commit belongs to: it goes on over restarts and rebalances, and ends with any step back."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaTimeoutError
+
+from fleetgauge.clock import SystemClock
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.metrics import Metrics
+from fleetgauge.ingest.records import Records
+from fleetgauge.ingest.rewind import Rewind
+from fleetgauge.ingest.service import Options, Service
+from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.progress.reading import CommitNote
+
+PLACE = TopicPartition("t", 0)
+SINCE = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+class Broker:
+    """What a group has committed, and how often it was asked."""
+
+    def __init__(self, at: OffsetAndMetadata | None) -> None:
+        self.at = at
+        self.asked = 0
+        self.away = False
+
+    def committed(self, place: TopicPartition, metadata: bool = False, timeout_ms: int | None = None) -> Any:
+        assert place == PLACE and metadata
+        self.asked += 1
+        if self.away:
+            raise KafkaTimeoutError
+        return self.at
+
+    def beginning_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
+        return dict.fromkeys(places, 0)
+
+
+class Instant:
+    """A pipeline that stores at once."""
+
+    def __init__(self) -> None:
+        self.ends: dict[TopicPartition, int] = {}
+
+    def add(self, records: Records) -> None:
+        self.ends[PLACE] = records.offsets[-1] + 1
+
+    def committable(self) -> dict[TopicPartition, int]:
+        return self.ends
+
+    def drop(self) -> None:
+        self.ends = {}
+
+
+def records(*offsets: int) -> Any:
+    class Chunk:
+        pass
+
+    chunk = Chunk()
+    chunk.offsets = offsets  # type: ignore[attr-defined]
+    return {PLACE: [chunk]}
+
+
+def service(broker: Broker, rewind: Rewind | None = None) -> Service:
+    consumer = Consumer("c", "t", ("location",), "i")
+    return Service(
+        consumer,
+        broker,  # type: ignore[arg-type]
+        Instant(),  # type: ignore[arg-type]
+        Metrics("c"),
+        SystemClock(),
+        Options(rewind=rewind),
+        StopRequest(),
+    )
+
+
+def commit(broker: Broker, of: Service) -> CommitNote:
+    """Commit what is due; its note."""
+    broker.at = of._due()[PLACE]
+    of._is_committed({PLACE: broker.at})
+    return CommitNote.parse(broker.at.metadata)
+
+
+def committed(offset: int, note: CommitNote) -> OffsetAndMetadata:
+    return OffsetAndMetadata(offset, str(note), -1)
+
+
+def test_a_reading_goes_on_over_commits_restarts_and_rebalances() -> None:
+    broker = Broker(None)
+    first = service(broker)
+    first._take(records(0, 1))
+    begun = commit(broker, first)
+    assert begun.reading and not begun.rewound_to
+    first._take(records(2))
+    assert commit(broker, first) == begun
+    assert broker.asked == 1  # not once a batch
+    first.forget({PLACE})
+    first._take(records(3))
+    assert commit(broker, first) == begun
+    second = service(broker)
+    second._take(records(9))  # compaction leaves holes
+    assert commit(broker, second) == begun
+
+
+def test_a_run_that_was_rewound_names_the_instant_and_keeps_the_reading() -> None:
+    rewind = Rewind(SINCE)
+    broker = Broker(committed(5, CommitNote("back", rewind.mark)))
+    running = service(broker, rewind)
+    running._take(records(5))
+    assert commit(broker, running) == CommitNote("back", rewind.mark)
+    later = service(broker)
+    later._take(records(6))
+    assert commit(broker, later) == CommitNote("back")
+
+
+def expired(broker: Broker) -> int:
+    broker.at = None
+    return 0
+
+
+def set_back_from_outside(broker: Broker) -> int:
+    broker.at = OffsetAndMetadata(3, "", -1)
+    return 3
+
+
+def reset_by_the_broker(broker: Broker) -> int:
+    return 2  # what is committed does not exist any more
+
+
+def not_answering(broker: Broker) -> int:
+    broker.away = True
+    return 5
+
+
+@pytest.mark.parametrize("event", [expired, set_back_from_outside, reset_by_the_broker, not_answering])
+def test_any_doubt_begins_another_reading(event: Callable[[Broker], int]) -> None:
+    broker = Broker(committed(5, CommitNote("first")))
+    offset = event(broker)
+    running = service(broker)
+    running._take(records(offset))
+    assert commit(broker, running).reading not in ("", "first")
+
+
+def test_a_step_back_under_way_begins_another_reading() -> None:
+    broker = Broker(committed(5, CommitNote("first")))
+    running = service(broker)
+    running._take(records(5, 6))
+    assert commit(broker, running).reading == "first"
+    running._take(records(1))
+    assert commit(broker, running).reading not in ("", "first")
