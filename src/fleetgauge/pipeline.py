@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
@@ -15,6 +16,9 @@ from fleetgauge.rollup import COMMANDS, Definition, Grain, PassReport, load_defi
 from fleetgauge.rollup.migrate import Migration
 from fleetgauge.rollup.migrate import migrate as migrate_metrics
 from fleetgauge.settings import Settings
+
+if TYPE_CHECKING:
+    from fleetgauge.ingest.consumer import Consumer
 
 _log = structlog.get_logger(__name__)
 
@@ -77,9 +81,18 @@ def _of_source(definitions: dict[str, Definition], source: str) -> dict[str, Def
 def _fold(settings: Settings) -> datetime:
     """Fold the finished command events; returns the watermark by which command windows may close."""
     from fleetgauge.commands.fold import FoldSource, fold
+    from fleetgauge.ingest.check import load_consumers
     from fleetgauge.ingest.consumer import load_consumer
 
     consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
-    report = fold(settings, FoldSource(consumer.topic, consumer.group, consumer.index), SystemClock())
-    _log.info("fold", **asdict(report))
+    groups = {one.group for one in load_consumers(settings.content)[0].values() if _replays_for(consumer, one)}
+    # Its own last: it alone decides what has passed.
+    for group in (*sorted(groups), consumer.group):
+        report = fold(settings, FoldSource(consumer.topic, group, consumer.index), SystemClock())
+        _log.info("fold", group=group, **asdict(report))
     return report.watermark
+
+
+def _replays_for(consumer: "Consumer", other: "Consumer") -> bool:
+    """Whether `other` reads the same topic into the same index, so that what it stores lies anywhere in the topic."""
+    return (other.topic, other.index) == (consumer.topic, consumer.index) and other.group != consumer.group

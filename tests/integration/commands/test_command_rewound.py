@@ -14,6 +14,7 @@ from elasticsearch import Elasticsearch
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
+from fleetgauge import pipeline
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.fold import FoldReport, FoldSource, fold
 from fleetgauge.ingest import Consumer, DeadLetterLimit
@@ -165,3 +166,33 @@ def test_a_group_under_a_new_name_is_followed_from_the_beginning(world: World, a
     report = world.fold()
     assert (report.restarted, report.events) == (False, 8)
     check(world, attempts, report)
+
+
+def test_a_replay_beside_the_running_consumer_is_folded_by_its_own_cursor(
+    world: World, attempts: Rows, tmp_path: Path
+) -> None:
+    (tmp_path / "consumers").mkdir()
+    (tmp_path / "schemas").symlink_to(ROOT / "schemas")
+    world.settings = world.settings.model_copy(update={"content": tmp_path})
+
+    def declare(file: str, consumer: Consumer) -> None:
+        (tmp_path / "consumers" / file).write_text(
+            "from fleetgauge.ingest import Consumer\n"
+            f"consumer = Consumer({consumer.name!r}, {consumer.topic!r}, {consumer.contracts!r}, {consumer.index!r})\n"
+        )
+
+    running = world.consumer
+    declare("device_commands.py", running)
+    world.send("c-1", "c-2")
+    world.ingest(contracts=("command",))
+    pipeline._fold(world.settings)
+    assert attempts("status") == [("timed_out",), ("timed_out",)]
+    world.consumer = replace(running, name=f"{running.name}-again")
+    declare("again.py", world.consumer)
+    assert world.ingest() == {"ok": 2, "duplicate": 6, "poison": 0}
+    world.consumer = running
+    world.send("c-3")
+    world.ingest()
+    watermark = pipeline._fold(world.settings)
+    assert set(attempts(COLUMNS)) == expected_rows(world.sent, watermark)
+    assert len(attempts("command_id")) == 3
