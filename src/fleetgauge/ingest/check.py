@@ -1,6 +1,7 @@
 """All that `fleetgauge lint` says about consumers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -43,9 +44,17 @@ def check(content: Path, contracts: Mapping[str, Contract]) -> tuple[dict[str, C
     if contracts:
         for file, consumer in consumers.items():
             problems += _contracts(file, consumer, contracts)
-    problems += _clashes(consumers, "consumer group", lambda a: [a.group])
-    problems += _clashes(consumers, "topic", lambda a: [a.topic, a.dead_letter_topic])
     for (file, a), (other, b) in combinations(consumers.items(), 2):
+        if a.group == b.group:
+            problems.append(f"consumer file {file}: consumer group {a.group!r} is used by {other} too; rename one")
+            continue
+        if replace(a, name=b.name) == b:
+            continue  # another group that reads the same into the same documents: a replay beside the running one
+        if shared := {a.topic, a.dead_letter_topic} & {b.topic, b.dead_letter_topic}:
+            problems.append(
+                f"consumer file {file}: topic {min(shared)!r} is used by {other} too, so that each would bury what the "
+                "other accepts; give each its own, or make them alike but for the name"
+            )
         if f"{a.index}-".startswith(f"{b.index}-") or f"{b.index}-".startswith(f"{a.index}-"):
             problems.append(
                 f"consumer file {file}: index {a.index!r} overlaps with {b.index!r} of {other}, so that the template "
@@ -65,13 +74,3 @@ def _contracts(file: str, consumer: Consumer, contracts: Mapping[str, Contract])
     except Terminal as error:
         return [f"{where}: {error}"]
     return []
-
-
-def _clashes(consumers: Mapping[str, Consumer], what: str, names: Callable[[Consumer], Iterable[str]]) -> list[str]:
-    found = []
-    for (file, a), (other, b) in combinations(consumers.items(), 2):
-        found += [
-            f"consumer file {file}: {what} {name!r} is used by {other} too; give each its own"
-            for name in sorted(set(names(a)) & set(names(b)))[:1]
-        ]
-    return found

@@ -39,6 +39,10 @@ def test_consumers_that_keep_apart_are_fine(tmp_path: Path) -> None:
     declare(tmp_path, "b-a", contracts=("location", "tip_over"))
     consumers, problems = check(tmp_path, CONTRACTS)
     assert sorted(consumers) == ["a.py", "ab.py", "b_a.py"] and problems == []
+    declare(tmp_path, "again", topic="a", index="a")  # alike but for the name: reads again, beside the first
+    assert check(tmp_path, CONTRACTS)[1] == []
+    declare(tmp_path, "again", topic="a", index="a", contracts=("location",))
+    assert len(check(tmp_path, CONTRACTS)[1]) == 2
 
 
 @pytest.mark.parametrize(
