@@ -76,11 +76,9 @@ class ElasticsearchSettings(_Section):
     request_timeout_s: float = 60.0
 
     @model_validator(mode="after")
-    def _one_login(self) -> Self:
+    def _complete(self) -> Self:
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password go together; set both, or api_key instead")
-        if self.api_key is not None and self.username is not None:
-            raise ValueError("api_key and username are two logins; set one of them")
         return self
 
 

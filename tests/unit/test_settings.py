@@ -78,10 +78,6 @@ def test_a_missing_folder_or_a_misspelt_secret_is_told(secrets: Path, monkeypatc
     [
         ({"KAFKA__SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs sasl_mechanism, username, password too"),
         ({"ELASTICSEARCH__USERNAME": "writer"}, "username and password go together"),
-        (
-            {f"ELASTICSEARCH__{name}": "hunter2" for name in ("API_KEY", "USERNAME", "PASSWORD")},
-            "api_key and username are two logins",
-        ),
         ({"ELASTICSEARCH__URL": "https://writer:hunter2@es:9200"}, "it must not hold a login"),
         ({"KAFKA": "hunter2"}, "error parsing value for field"),
     ],

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fleetgauge.cli import consume, contracts, dlq, lint, migrate, retention, run, top
+from fleetgauge.cli import consume, contracts, dlq, indices, lint, migrate, retention, run, top
 from fleetgauge.errors import FleetgaugeError
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")
 app.command("retention")(retention.retention)
+app.command("indices")(indices.indices)
 
 
 def main() -> None:

@@ -70,7 +70,8 @@ class KafkaDeadLetters:
             if isinstance(error, RetriableError):
                 raise Transient(f"dead letters cannot be written to {self._topic}: {error}") from None
             raise Stop(
-                f"dead letters cannot be written to {self._topic}: {error}; check the topic and its rights"
+                f"dead letters cannot be written to {self._topic}: {error}; check the topic, and that the login may "
+                "WRITE to it"
             ) from None
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ The index of an event is chosen by its event time alone, after a literal prefix:
 it the same ids. Each index is created explicitly from the contracts before the first write to it.
 """
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.ingest.admin import Forbidden
 from fleetgauge.ingest.classes import Class, classify
 from fleetgauge.ingest.lifecycle import lifecycle
 from fleetgauge.ingest.sink import Answer, Bulk, error_of
@@ -47,19 +49,47 @@ class Indices:
         """`retention`: how long the cluster's own lifecycle management, if it has one, keeps a day after its end."""
         self._bulk = bulk
         self._prefix = prefix
+        self._name = f"fleetgauge-{prefix}"
         self._retention = retention
         self._mappings = contracts.mapping(suffix_fields(bool(contracts.located)))
+        made_from = json.dumps([self.template({}), str(retention)], sort_keys=True)
+        self._print = hashlib.sha256(made_from.encode()).hexdigest()
         self._known: set[str] = set()
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
+        """`install`, or, with a login that may not, see that somebody has. Raises `Transient`, `Stop`, `Terminal`."""
+        try:
+            self.install()
+        except Forbidden:
+            if not self.installed():
+                raise
+
+    def install(self) -> None:
         """Install the template, and add new fields to indices that exist. Raises `Transient`, `Stop`, `Terminal`."""
         kept = lifecycle(self._bulk, self._prefix, self._retention)
-        self._put(f"/_index_template/fleetgauge-{self._prefix}", {**self.template(kept), "priority": 500})
-        if self._ask("HEAD", f"/_alias/{self._prefix}", None).status == 200:
-            if kept:
-                self._put(f"/{self._prefix}/_settings", kept)
-            self._add_fields()
+        template = {**self.template(kept), "priority": 500, "_meta": {"fleetgauge": self._print}}
+        self._put(f"/_index_template/{self._name}", template)
+        days = self._days()
+        if days and kept:
+            self._put(f"/{self._prefix}/_settings", kept)
+        for index, missing in days.items():
+            if missing:
+                self._put(f"/{index}/_mapping", {"properties": missing})  # a dotted name is a path here
+
+    def installed(self) -> bool:
+        """Whether `install` would change nothing; False too if the login may not look. Raises as `install` does.
+
+        The template carries a print of what it was made from, since Elasticsearch gives it back in another spelling.
+        """
+        path = f"/_index_template/{self._name}?filter_path=index_templates.index_template._meta"
+        answer = self._ask("GET", path, None)
+        if answer.status not in (200, 403, 404):
+            raise self._refused(f"GET {path}", answer)
+        try:
+            return self._print.encode() in answer.body and not any(self._days().values())
+        except Forbidden:
+            return False
 
     def template(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The composable index template, with `settings` besides its own."""
@@ -78,13 +108,15 @@ class Indices:
             },
         }
 
-    def _add_fields(self) -> None:
-        """Give the days that exist the fields they lack. What a field is stored as stays: it applies to new days."""
+    def _days(self) -> dict[str, dict[str, Any]]:
+        """The days that exist, and the fields that each lacks. What a field is stored as stays: it is for new days."""
         path = f"/{self._prefix}/_mapping"
         answer = self._ask("GET", path, None)
+        if error_of(answer.body)[0] == "index_not_found_exception":
+            return {}
         if answer.status != 200:
             raise self._refused(f"GET {path}", answer)
-        wanted = dict(_leaves("", self._mappings["properties"]))
+        wanted, lacking = dict(_leaves("", self._mappings["properties"])), {}
         for index, found in json.loads(answer.body).items():
             known = dict(_leaves("", found["mappings"].get("properties", {})))
             changed = [name for name, field in wanted.items() if known.get(name, field)["type"] != field["type"]]
@@ -93,9 +125,8 @@ class Indices:
                     f"index {index} holds {', '.join(changed)} with another type than the contracts give; a field "
                     "cannot change its type in place: rename it, or delete the old indices"
                 )
-            if wanted.keys() - known.keys():
-                missing = {name: wanted[name] for name in wanted.keys() - known.keys()}
-                self._put(f"/{index}/_mapping", {"properties": missing})  # a dotted name is a path here
+            lacking[index] = {name: wanted[name] for name in wanted.keys() - known.keys()}
+        return lacking
 
     def ensure(self, names: Iterable[str]) -> None:
         """Create the named indices unless known to exist. Raises `Transient`, `Stop`."""
@@ -128,8 +159,13 @@ class Indices:
             return Transient(f"{told} ({rule.because})")
         if answer.status >= 500:  # nothing in settings or content explains it, and asking again is harmless here
             return Transient(f"{told}; look into Elasticsearch's log if it goes on")
-        if answer.status in (401, 403):
-            return Stop(f"{told}; give the login the right to manage index templates and to create {self._prefix}-*")
+        if answer.status == 403:
+            return Forbidden(
+                f"{told}; run `fleetgauge indices` with a login that may manage index templates, and give this one "
+                f"the rights to see that template, and to create and look at {self._prefix}-*"
+            )
+        if answer.status == 401:
+            return Stop(f"{told}; check elasticsearch.api_key, or username and password")
         return Terminal(f"{told}; correct what it names")
 
 

@@ -2,22 +2,50 @@
 
 import socket
 import ssl
+from contextlib import nullcontext
+from typing import Any
 
-from kafka.errors import KafkaError, SaslAuthenticationFailedError
+from kafka.errors import KafkaError, NoError, SaslAuthenticationFailedError, for_code
+from kafka.net.sasl import get_sasl_mechanism
+from kafka.protocol.parser import KafkaProtocol
+from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
-from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.settings import KafkaSettings
 
 _TIMEOUT_S = 5.0
 _ALERT_S = 0.3
 
 
-def tls(settings: KafkaSettings) -> ssl.SSLContext:
-    """Certificates to trust and to show; blocks for one handshake.
+def security(settings: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments about trust and login for a client of kafka-python; blocks for one login.
 
-    Raises `Terminal` for a file that cannot be used, or if no broker is trusted or trusts us: the client would try an
-    untrusted certificate again until its time is up, and no longer know why.
+    Raises `Terminal` for a file that cannot be used, and if no broker is trusted or lets us in. The client itself would
+    try again until its time is up, and no longer know why: of a broker that answers and hangs up it reads no answer.
     """
+    options: dict[str, Any] = {"security_protocol": settings.security_protocol}
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _certificates(settings)
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.username
+        options["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
+    if settings.security_protocol != "PLAINTEXT":
+        refusals = [_refusal(options, address.strip()) for address in settings.bootstrap_servers.split(",")]
+        if all(refusals):
+            raise Terminal(str(refusals[0]))
+    return options
+
+
+def unreachable(settings: KafkaSettings, error: KafkaError) -> Transient:
+    """What to raise when a client could not be made, although `security` found nothing wrong."""
+    return Transient(
+        f"Kafka at {settings.bootstrap_servers} does not answer: {error}; start it, or correct "
+        "kafka.bootstrap_servers or kafka.security_protocol"
+    )
+
+
+def _certificates(settings: KafkaSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except OSError as error:
@@ -31,24 +59,24 @@ def tls(settings: KafkaSettings) -> ssl.SSLContext:
                 f"kafka.cert_file {settings.cert_file} with its key_file cannot be used: {error}; name readable PEM "
                 "files that belong together, the key not encrypted"
             ) from error
-    refusals = [_refusal(settings, context, address) for address in settings.bootstrap_servers.split(",")]
-    if all(refusals):
-        raise Terminal(str(refusals[0]))
     return context
 
 
-def _refusal(settings: KafkaSettings, context: ssl.SSLContext, address: str) -> str | None:
-    """Why the handshake fails; None if it does not, or if there is nobody to shake hands with."""
-    host, _, port = address.strip().rpartition(":")
+def _refusal(options: dict[str, Any], address: str) -> str | None:
+    """Why this broker is not for us; None if it is, or if it does not answer."""
+    host, _, port = address.rpartition(":")
     host = host.strip("[]")
+    context: ssl.SSLContext | None = options.get("ssl_context")
     try:
         with (
             socket.create_connection((host, int(port)), timeout=_TIMEOUT_S) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
+            context.wrap_socket(plain, server_hostname=host) if context else nullcontext(plain) as connection,
         ):
-            if settings.security_protocol == "SSL":  # a broker that misses our certificate says so only now
-                secure.settimeout(_ALERT_S)
-                secure.recv(1)
+            if "sasl_mechanism" in options:
+                _log_in(connection, host, options)
+            else:  # a broker that misses our certificate says so only after the handshake
+                connection.settimeout(_ALERT_S)
+                connection.recv(1)
     except ssl.SSLCertVerificationError as error:
         return f"Kafka at {address} is not trusted: {error.verify_message}; check kafka.ca_file and the broker's name"
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
@@ -58,19 +86,34 @@ def _refusal(settings: KafkaSettings, context: ssl.SSLContext, address: str) -> 
             f"TLS with Kafka at {address} fails: {error.reason}; check kafka.security_protocol, and kafka.cert_file "
             "and key_file if the broker wants to know its clients"
         )
-    except (OSError, ValueError):
+    except SaslAuthenticationFailedError as error:
+        return (
+            f"Kafka at {address} refuses the login {options['sasl_plain_username']!r}: {error.args[0]}; check "
+            "kafka.username, kafka.password and kafka.sasl_mechanism"
+        )
+    except (OSError, ValueError, KafkaError):
         return None
     return None
 
 
-def unreachable(settings: KafkaSettings, error: KafkaError) -> FleetgaugeError:
-    """What to raise when a client could not be made."""
-    if isinstance(error, SaslAuthenticationFailedError):
-        return Terminal(
-            f"Kafka at {settings.bootstrap_servers} refuses the login {settings.username!r}: {error}; check "
-            "kafka.username, kafka.password and kafka.sasl_mechanism"
-        )
-    return Transient(
-        f"Kafka at {settings.bootstrap_servers} does not answer: {error}; start it, or correct "
-        "kafka.bootstrap_servers, kafka.security_protocol or kafka.sasl_mechanism"
-    )
+def _log_in(connection: socket.socket, host: str, options: dict[str, Any]) -> None:
+    protocol = KafkaProtocol(client_id="fleetgauge-login")
+
+    def ask(request: Any) -> Any:
+        protocol.send_request(request)
+        connection.sendall(protocol.send_bytes())
+        while data := connection.recv(4096):
+            for _, response in protocol.receive_bytes(data):
+                return response
+        raise ConnectionError
+
+    name = options["sasl_mechanism"]
+    offered = ask(SaslHandshakeRequest[1](mechanism=name))
+    if name not in offered.mechanisms:
+        raise SaslAuthenticationFailedError(f"it knows {', '.join(offered.mechanisms)}, not {name}")
+    mechanism = get_sasl_mechanism(name)(host=host, **options)
+    while not mechanism.is_done():
+        answer = ask(SaslAuthenticateRequest[1](auth_bytes=mechanism.auth_bytes()))
+        if for_code(answer.error_code) is not NoError:
+            raise SaslAuthenticationFailedError(answer.error_message)
+        mechanism.receive(answer.auth_bytes)

@@ -12,11 +12,11 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, SaslAuthenticationFailedError, for_code
+from kafka.errors import KafkaError, for_code
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
-from fleetgauge.progress.connection import tls, unreachable
+from fleetgauge.progress.connection import security
 from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings
 
@@ -143,24 +143,17 @@ def read_progress(
 def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
     """Keyword arguments that every kafka-python client here shares: address, security, bounded time-outs (seconds).
 
-    With TLS it makes one handshake. Raises `Terminal` for certificates that cannot be used or are not trusted.
+    Raises `Terminal` for a refused login and for certificates that cannot be used or are not trusted.
     """
     limit_ms = int(timeout_s * 1000)
-    options: dict[str, Any] = {
+    return {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "client_id": "fleetgauge-progress",
-        "security_protocol": settings.security_protocol,
         "request_timeout_ms": limit_ms,
         "bootstrap_timeout_ms": limit_ms,
         "reconnect_backoff_max_ms": 1_000,  # as in Java; 30 s here would keep us away long after the broker is back
+        **security(settings),
     }
-    if settings.security_protocol.endswith("SSL"):
-        options["ssl_context"] = tls(settings)
-    if settings.security_protocol.startswith("SASL"):
-        options["sasl_mechanism"] = settings.sasl_mechanism
-        options["sasl_plain_username"] = settings.username
-        options["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
-    return options
 
 
 def _describe(admin: KafkaAdminClient, topic: str) -> tuple[str | None, list[TopicPartition]]:
@@ -227,8 +220,6 @@ def _append_times(
 
 
 def _explain(error: Exception, settings: KafkaSettings, topic: str, group: str) -> FleetgaugeError:
-    if isinstance(error, SaslAuthenticationFailedError):
-        return unreachable(settings, error)
     what = f"progress of group {group!r} in topic {topic!r} at {settings.bootstrap_servers} could not be read: {error}"
     name = type(error).__name__
     if "Authorization" in name:

@@ -42,6 +42,8 @@ class RecordingBulk:
         if path.startswith("/_nodes"):
             nodes = {"a": {"modules": [{"name": name} for name in self.modules]}}
             return Answer(200, json.dumps({"nodes": nodes}).encode())
+        if method == "GET" and path.endswith("/_mapping"):
+            return Answer(200, json.dumps({name: {"mappings": {}} for name in self.indices}).encode())
         if method == "DELETE":
             self.indices.remove(path[1:])
         return Answer(200, b"{}")
@@ -165,7 +167,7 @@ def test_a_retention_must_outlast_what_is_still_accepted() -> None:
 
 
 def test_a_cluster_with_lifecycle_management_gets_a_policy_that_counts_from_the_day(contracts: ContractSet) -> None:
-    bulk = RecordingBulk(modules=("reindex", "x-pack-ilm"))
+    bulk = RecordingBulk("raw-2020.01.01", modules=("reindex", "x-pack-ilm"))
     Indices(bulk, "raw", contracts, MONTH).prepare()
     sent = {path: body for method, path, body in bulk.requests if method == "PUT"}
     # The name's date is the begin of the day: 30 days after its end are 31 after that.

@@ -50,7 +50,7 @@ def test_went_backwards(before, now, expected):
 def test_client_options_are_bounded_and_carry_the_login():
     options = client_options(
         KafkaSettings(
-            bootstrap_servers="a:1,b:2",
+            bootstrap_servers="127.0.0.1:1,127.0.0.1:2",
             security_protocol="SASL_PLAINTEXT",
             sasl_mechanism="SCRAM-SHA-512",
             username="reader",
@@ -58,7 +58,7 @@ def test_client_options_are_bounded_and_carry_the_login():
         ),
         7,
     )
-    assert options["bootstrap_servers"] == ["a:1", "b:2"]
+    assert options["bootstrap_servers"] == ["127.0.0.1:1", "127.0.0.1:2"]
     assert options["request_timeout_ms"] == options["bootstrap_timeout_ms"] == 7000
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("reader", "pw")
     assert "ssl_context" not in options

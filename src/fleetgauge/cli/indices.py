@@ -1,0 +1,30 @@
+"""`fleetgauge indices`: install index templates with a login that may, so that consumers need not."""
+
+from typing import Annotated
+
+import typer
+
+
+def indices(
+    names: Annotated[list[str] | None, typer.Argument(help="Consumers; by default all that are declared.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be installed, and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Install index templates, and add new fields to the days that exist. Safe to repeat.
+
+    Consumers do it themselves at every start if their login may; run this first where it may not.
+    """
+    from dataclasses import asdict
+
+    from fleetgauge import settings
+    from fleetgauge.cli.output import configure_logging, print_json
+    from fleetgauge.ingest.install import run
+
+    configure_logging()
+    outcomes = run(settings.load(), names or (), dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, "consumers": [asdict(outcome) for outcome in outcomes]})
+        return
+    for outcome in outcomes:
+        verb = ("would be installed" if dry_run else "installed") if outcome.changed else "up to date"
+        typer.echo(f"{outcome.consumer}: template and fields of {outcome.index}-*: {verb}")

@@ -1,0 +1,55 @@
+"""Make templates and days ready for consumers whose own login may not: the engine of `fleetgauge indices`."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fleetgauge.errors import Terminal
+from fleetgauge.ingest.check import load_consumers
+from fleetgauge.ingest.consumer import Consumer, load_consumer
+from fleetgauge.ingest.index import Indices
+from fleetgauge.ingest.run import contracts_of
+from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
+from fleetgauge.settings import Settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one consumer's indices."""
+
+    consumer: str
+    index: str
+    changed: bool
+    """False: everything was as it should be. With `dry_run`: whether something would be changed."""
+
+
+def run(
+    settings: Settings, names: Collection[str] = (), *, dry_run: bool = False, bulk: Bulk | None = None
+) -> list[Outcome]:
+    """Install what the named consumers need, or all that are declared; blocks. Safe to repeat and to interrupt.
+
+    Raises `Terminal` (content that cannot be read), `Transient`, `Stop` (the login may not).
+    """
+    consumers = _chosen(settings, names)
+    sink = bulk or ElasticsearchBulk(settings.elasticsearch, connections=1)
+    try:
+        return [_install(sink, settings, consumer, dry_run=dry_run) for consumer in consumers]
+    finally:
+        if isinstance(sink, ElasticsearchBulk):
+            sink.close()
+
+
+def _chosen(settings: Settings, names: Collection[str]) -> list[Consumer]:
+    if names:
+        return [load_consumer(settings.content, name) for name in names]
+    consumers, problems = load_consumers(settings.content)
+    if problems:
+        raise Terminal(f"{problems[0]}; `fleetgauge lint` lists all problems")
+    return list(consumers.values())
+
+
+def _install(bulk: Bulk, settings: Settings, consumer: Consumer, *, dry_run: bool) -> Outcome:
+    indices = Indices(bulk, consumer.index, contracts_of(settings, consumer), consumer.retention)
+    changed = not indices.installed()
+    if changed and not dry_run:
+        indices.install()
+    return Outcome(consumer.name, consumer.index, changed)
