@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.batch import Batch
@@ -23,6 +24,7 @@ class Collisions:
 
     def __init__(self, bulk: Bulk) -> None:
         self._bulk = bulk
+        self._told = False
 
     def find(self, batch: Batch, duplicates: Sequence[int]) -> list[int]:
         """Those of a spread sample of `duplicates` whose stored payload differs. Never raises for the server's sake."""
@@ -32,6 +34,8 @@ class Collisions:
         wanted = [dict(zip(("_index", "_id"), batch.id_of(i), strict=True)) for i in sample]
         try:
             answer = self._bulk.request("POST", _PATH, msgspec.json.encode({"docs": wanted}))
+            if answer.status == 403:
+                self._tell(batch.id_of(sample[0])[0])
             found = _DECODER.decode(answer.body)["docs"] if answer.status == 200 else []
         except (Transient, msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
             return []  # a check beside the work: no reason to hold it up
@@ -42,6 +46,15 @@ class Collisions:
             for i, document in zip(sample, found, strict=True)
             if "_source" in document and not _same(document["_source"], batch.record(i).value or b"")
         ]
+
+    def _tell(self, index: str) -> None:
+        if not self._told:
+            self._told = True
+            structlog.get_logger("fleetgauge.ingest").warning(
+                "duplicates are not compared with what is stored: the login may not fetch documents; give it read, or "
+                "less, as deploy/elasticsearch/roles.yml does",
+                index=index,
+            )
 
 
 def _same(document: dict[str, Any], value: bytes) -> bool:

@@ -1,0 +1,75 @@
+"""A consumer whose login may not install: it goes on only if somebody has installed exactly what it needs."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from fleetgauge.contracts import ContractSet
+from fleetgauge.errors import FleetgaugeError, Stop, Transient
+from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.collisions import Collisions
+from fleetgauge.ingest.index import Indices
+from fleetgauge.ingest.sink import Answer
+
+FORBIDDEN = Answer(403, b'{"error":{"type":"security_exception","reason":"unauthorized"},"status":403}')
+NOT_FOUND = Answer(404, b'{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}')
+
+
+class Installed:
+    """Elasticsearch as somebody may see it who changes nothing, after `install` by somebody who may."""
+
+    def __init__(self, contracts: ContractSet) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.may_install = True
+        Indices(self, "raw", contracts).install()
+        self.may_install = False
+
+    def request(self, method: str, path: str, body: bytes | None) -> Answer:
+        if method == "PUT" and self.may_install:
+            if path.startswith("/_index_template/"):
+                assert body is not None
+                kept = {"index_templates": [{"index_template": {"_meta": json.loads(body)["_meta"]}}]}
+                self.answers["template"] = Answer(200, json.dumps(kept).encode())
+            return Answer(200, b"{}")
+        if method == "GET":
+            return self.answers.get("template" if path.startswith("/_index_template/") else "days", NOT_FOUND)
+        return FORBIDDEN
+
+
+def test_what_is_installed_is_enough(contracts: ContractSet) -> None:
+    node = Installed(contracts)
+    Indices(node, "raw", contracts).prepare()
+    assert Indices(node, "raw", contracts).installed()
+
+
+@pytest.mark.parametrize(
+    ("which", "answer", "expected"),
+    [
+        ("template", NOT_FOUND, Stop),
+        ("template", FORBIDDEN, Stop),
+        ("template", Answer(200, b'{"index_templates":[{"index_template":{"_meta":{"fleetgauge":"older"}}}]}'), Stop),
+        ("template", Answer(503, b'{"error":{"type":"master_not_discovered_exception"},"status":503}'), Transient),
+        ("days", FORBIDDEN, Stop),
+        ("days", Answer(200, b'{"raw-2026.11.21":{"mappings":{"properties":{}}}}'), Stop),
+    ],
+)
+def test_less_is_not(contracts: ContractSet, which: str, answer: Answer, expected: type[FleetgaugeError]) -> None:
+    node = Installed(contracts)
+    node.answers[which] = answer
+    with pytest.raises(expected) as told:
+        Indices(node, "raw", contracts).prepare()
+    assert expected is Transient or "run `fleetgauge indices` with a login that may" in str(told.value)
+
+
+def test_who_may_not_fetch_is_told_once_that_nothing_is_compared(batch_of: Callable[..., Batch], world: Any) -> None:
+    class Refusing:
+        def request(self, method: str, path: str, body: bytes | None) -> Answer:
+            return FORBIDDEN
+
+    compare = Collisions(Refusing())
+    with capture_logs() as logs:
+        assert compare.find(batch_of(world.tip_over()), [0]) == compare.find(batch_of(world.tip_over()), [0]) == []
+    assert len(logs) == 1 and "not compared" in logs[0]["event"]
