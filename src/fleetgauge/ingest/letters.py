@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, KafkaError
 
-from fleetgauge.errors import Transient
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest import headers as h
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings
@@ -213,7 +213,7 @@ class DeadLetterTopic:
 
 @contextmanager
 def opened(settings: KafkaSettings, topic: str) -> Iterator[DeadLetterTopic]:
-    """The dead-letter topic for reading, empty if there is none; joins no group. Raises `Transient`."""
+    """The dead-letter topic for reading, empty if there is none; joins no group. Raises `Transient`, `Terminal`."""
     try:
         kafka = KafkaConsumer(
             **{**client_options(settings, _TIMEOUT_S), "client_id": "fleetgauge-dlq"},
@@ -228,7 +228,8 @@ def opened(settings: KafkaSettings, topic: str) -> Iterator[DeadLetterTopic]:
         finally:
             kafka.close(autocommit=False, timeout_ms=5_000)
     except KafkaError as error:
-        raise Transient(
+        kind = Terminal if isinstance(error, AuthorizationError) else Transient
+        raise kind(
             f"dead letters in {topic} on {settings.bootstrap_servers} cannot be read: {type(error).__name__}: {error}; "
             "check that Kafka runs there and that the login may READ the topic, then try again"
         ) from None

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from kafka.admin import (
 )
 from pydantic import SecretStr
 
+from fleetgauge.ingest.sink import ElasticsearchBulk
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings
 from fleetlab.stack import Silent, Stack, default_cache, elasticsearch, kafka, layout, ports, project_root
@@ -109,6 +110,7 @@ class Secured:
     ports: dict[str, int]
     passwords: dict[str, str]
     """By login, for both servers."""
+    nodes: dict[str, ElasticsearchBulk] = field(default_factory=dict)
 
     def kafka(self, login: str, mechanism: Any = "SCRAM-SHA-512", **changes: Any) -> KafkaSettings:
         """The settings of `login`."""
@@ -131,6 +133,12 @@ class Secured:
             "ca_file": self.authority.ca_file,
         }
         return ElasticsearchSettings(**{**values, **changes})
+
+    def node(self, login: str) -> ElasticsearchBulk:
+        """Elasticsearch as `login`; closed at the end."""
+        if login not in self.nodes:
+            self.nodes[login] = ElasticsearchBulk(self.elasticsearch(login))
+        return self.nodes[login]
 
     @cached_property
     def admin(self) -> KafkaAdminClient:
@@ -191,6 +199,8 @@ def secured(scram: Sequence[str], roles: dict[str, str], more_roles: str = "") -
                 node.result()
             yield made
             made.admin.close()
+            for node_of_login in made.nodes.values():
+                node_of_login.close()
         finally:
             processes.cancel()
             stack.down(wipe=True)

@@ -30,6 +30,7 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.commands.pages import ElasticsearchDocuments
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest import install, retention
+from fleetgauge.ingest.letters import opened
 from fleetgauge.ingest.sink import ElasticsearchBulk
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import ElasticsearchSettings, Settings
@@ -128,6 +129,11 @@ class Field:
         assert last.startswith("fleetgauge: ") and not [text for text in texts if text not in last], last
         assert self.committed() == 0
 
+    def install(self, login: str, *, dry_run: bool = False) -> list[install.Outcome]:
+        """`fleetgauge indices`, in this process."""
+        settings = Settings(elasticsearch=self.servers.elasticsearch(login), content=self.folder)
+        return install.run(settings, dry_run=dry_run)
+
     def send(self, *values: dict[str, Any] | bytes) -> None:
         """Produce as the operator, to both partitions."""
         options = client_options(self.servers.kafka("operator", "PLAIN"), 30)
@@ -161,10 +167,8 @@ class Field:
 
     def ask(self, method: str, path: str, body: Any = None, login: str = "operator") -> tuple[int, Any]:
         """Elasticsearch's answer to `login`."""
-        bulk = ElasticsearchBulk(self.servers.elasticsearch(login))
-        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        answer = bulk.request(method, path, raw)
-        bulk.close()
+        raw = None if body is None else json.dumps(body).encode()
+        answer = self.servers.node(login).request(method, path, raw)
         return answer.status, json.loads(answer.body) if answer.body else None
 
     def stored(self) -> set[str]:
@@ -206,8 +210,7 @@ def field(servers: Secured, tmp_path: Path) -> Iterator[Field]:
 @pytest.fixture
 def installed(field: Field) -> Field:
     """With the template."""
-    settings = Settings(elasticsearch=field.servers.elasticsearch("installer"), content=field.folder)
-    assert [one.changed for one in install.run(settings)] == [True]
+    assert [one.changed for one in field.install("installer")] == [True]
     return field
 
 
@@ -223,16 +226,23 @@ def test_with_the_rights_it_needs_and_no_more_a_consumer_works(field: Field, eve
     field.refused(70, "/_index_template/fleetgauge-device-events", "403", "run `fleetgauge indices`")
     assert not field.stored()
 
+    assert [one.changed for one in field.install("installer", dry_run=True)] == [True], "which changes nothing"
     field.configure(elasticsearch="installer")
-    assert "would be installed" in field.run("indices", "--dry-run").stdout
-    assert "installed" in field.run("indices").stdout
+    assert field.run("indices").stdout == f"{field.topic}: template and fields of {INDEX}-*: installed\n"
     field.configure()
     done = field.consume()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"] == {"ok": 40, "duplicate": 0, "poison": 2}
     assert field.stored() == set(map(id_of, good)) and sorted(field.dead_letters()) == [b"broken", b"{}"]
     assert field.committed() == 42
-    assert "up to date" in field.run("indices", "--dry-run").stdout, "and who may write may look"
+    assert [one.changed for one in field.install("writer", dry_run=True)] == [False], "and who may write may look"
+
+    topic = f"{field.topic}.dlq"
+    with opened(field.servers.kafka("operator", "PLAIN"), topic) as letters:
+        assert len(letters.box().letters) == 2
+    told = pytest.raises(Terminal, match=r"TopicAuthorizationFailed.* the login may READ the topic")
+    with told, opened(field.servers.kafka("consumer"), topic) as letters:
+        letters.box()
 
     field.send({**good[0], "speed": 1.5})
     done = field.consume()
