@@ -282,6 +282,10 @@ class Service:
         # never reads again (in Java this was KAFKA-9815). A requested rejoin is not forgotten.
         self._kafka._coordinator.request_rejoin()
 
+        def finish(_: object) -> None:
+            # On the IO thread, and waking it: completed from here, the waiting rebalance would sleep until a heartbeat.
+            self._kafka._manager.call_soon(done.success, None)
+
         def work() -> None:
             try:
                 if not self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry):
@@ -296,9 +300,9 @@ class Service:
                 self._log.warning("hand-over failed; the work comes again", error=str(error))
                 commit = None
             if commit is None:
-                # Completed on the IO thread, which an empty commit wakes.
-                commit = self._kafka.commit_async({})
-            commit.add_both(lambda _: done.success(None))
+                finish(None)
+            else:
+                commit.add_both(finish)
 
         threading.Thread(target=work, name="hand-over", daemon=True).start()
         return done

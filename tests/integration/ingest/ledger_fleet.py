@@ -49,7 +49,7 @@ class Fleet:
         deadline = time.monotonic() + limit
         while not condition():
             if time.monotonic() > deadline:
-                tails = "\n".join(self._tail(process) for process in self.members)
+                tails = "\n".join(self._stacks(process) for process in self.members)
                 pytest.fail(f"{what}: not within {limit} s; the consumers say:\n{tails}")
             self.tend()
             time.sleep(every)
@@ -111,6 +111,12 @@ class Fleet:
         allowed = (0,) if self.has_begun(process) else (0, -signal.SIGTERM)
         assert process.returncode in allowed, self._tail(process)
 
-    def _tail(self, process: subprocess.Popen[str]) -> str:
-        lines = self._world.stderr(process).splitlines()[-25:]
+    def _stacks(self, process: subprocess.Popen[str]) -> str:
+        """What each thread of a process is doing; ends it. It needs PYTHONFAULTHANDLER in its environment."""
+        process.send_signal(signal.SIGABRT)
+        process.wait(10)
+        return self._tail(process, 250)
+
+    def _tail(self, process: subprocess.Popen[str], count: int = 25) -> str:
+        lines = self._world.stderr(process).splitlines()[-count:]
         return "\n".join([f"pid {process.pid}, exit code {process.poll()}:", *lines])

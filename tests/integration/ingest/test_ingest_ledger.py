@@ -180,6 +180,7 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     note(str(plan))
     with FaultProxy(world.settings.elasticsearch.url) as proxy:
         monkeypatch.setenv("FLEETGAUGE_ELASTICSEARCH__URL", proxy.url)
+        monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
         monkeypatch.setenv("FLEETGAUGE_ELASTICSEARCH__REQUEST_TIMEOUT_S", REQUEST_TIMEOUT_S)
         stream = Stream(world.settings.kafka.bootstrap_servers, world.consumer.topic, plan.seed)
         try:

@@ -70,6 +70,7 @@ def test_an_outage_is_ridden_out_with_flat_memory(
     stream = Stream(world.settings.kafka.bootstrap_servers, world.consumer.topic, seconds)
     with FaultProxy(world.settings.elasticsearch.url) as proxy:
         monkeypatch.setenv("FLEETGAUGE_ELASTICSEARCH__URL", proxy.url)
+        monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
         process = fleet.start()
         memory = psutil.Process(process.pid).memory_info
         peak = 0
