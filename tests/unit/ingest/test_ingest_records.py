@@ -12,6 +12,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.util import calc_crc32c
 
 from fleetgauge.ingest.records import CHUNK, Record, Records, _PartitionRecords
 
@@ -66,6 +67,15 @@ def test_both_parsers_agree(batches: list[list[Row]], codec: int, first: int) ->
         base += len(some) + number  # a hole between batches, as compaction leaves them
     first = min(first, base - len(batches))  # a broker answers with what reaches the offset that was asked for
     assert in_columns(data, first) == by_the_library(data, first)
+
+
+def test_a_batch_with_append_time_gives_it_to_all_its_records() -> None:
+    data = bytearray(batch([(1000, b"k", b"v", []), (2000, None, None, [("h", None)])], codec=0))
+    data[22] |= 0x08  # timestamp type: the broker's
+    struct.pack_into(">I", data, 17, calc_crc32c(memoryview(data)[21:]))
+    found = in_columns(bytes(data))
+    assert found == by_the_library(bytes(data))
+    assert {record.timestamp for record in found[0]} == {2000}
 
 
 def test_a_large_batch_comes_in_chunks_and_small_ones_together() -> None:
