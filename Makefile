@@ -11,6 +11,8 @@ READY := $(VENV)/.ready
 DEMO ?=
 PYTEST ?=
 BENCH ?=
+# Test processes; each starts servers of its own, some 2.5 GB.
+WORKERS ?= 2
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found on PATH; install one or say make PYTHON=/path/to/python." >&2; exit 1; }
@@ -29,7 +31,7 @@ demo: $(READY) ## the whole pipeline on real servers, checked against ground tru
 
 .PHONY: test
 test: $(READY) ## all tests but the long ones, on the embedded servers (PYTEST="-k ledger" passes options)
-	@$(BIN)/pytest -m "not long" $(PYTEST)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long" $(PYTEST)
 
 .PHONY: test-unit
 test-unit: $(READY) ## tests that need no server

@@ -16,7 +16,7 @@ import typer
 from bench.ingest import contenders, latency, storage
 from bench.ingest.contenders import Field, Started
 from bench.ingest.measure import Run, watch
-from bench.ingest.workload import Elasticsearch, produce
+from bench.ingest.workload import Elasticsearch, consuming_alone, produce
 from fleetgauge import settings
 from fleetgauge.ingest.index import Indices
 from fleetgauge.ingest.run import contracts_of
@@ -64,8 +64,11 @@ def _measure(config: Path, folder: Path, events: int, rounds: int, only: str) ->
         "e": ("Quix Streams' sink", lambda name: contenders.quix(field, name)),
         "f": ("rsyslog, no ids, no checks", lambda name: contenders.rsyslog(field, name)),
     }
+    alone = [consuming_alone(config_settings, workload) for _ in range(rounds)] if "b" in only else []
     missing = {"e": not contenders.QUIX.exists(), "f": shutil.which("rsyslogd") is None}
     runs: dict[str, list[Run]] = {letter: [] for letter in lanes if letter in only and not missing.get(letter)}
+    if runs:
+        _one(field, "bench-warm", lanes["b"][1])  # the server's compiler has seen it all before anything counts
     for number in range(rounds):
         for letter in runs:
             run = _one(field, f"bench-{letter}{number}", lanes[letter][1])
@@ -79,7 +82,14 @@ def _measure(config: Path, folder: Path, events: int, rounds: int, only: str) ->
             f"({letter}) {lanes[letter][0]:30} {run.events_per_s:8.0f} {run.cpu_us:8.1f} µs "
             f"{run.server_cpu_us:8.1f} µs {run.rss_mb:6.0f} MB  {share}"
         )
+    if alone:
+        yardstick = statistics.median(alone)
+        typer.echo(
+            f"kafka-python alone, consuming and nothing else: {yardstick:.1f} µs per event on this machine, idle; "
+            f"(b) costs {medians['b'].cpu_us / yardstick:.2f} of it"
+        )
     figures: dict[str, object] = {
+        "consuming_alone_us": alone,
         "workload": asdict(workload),
         "runs": {letter: [asdict(run) for run in found] for letter, found in runs.items()},
     }

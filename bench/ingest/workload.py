@@ -1,6 +1,7 @@
 """The events: valid telemetry of the simulated fleet, in one topic of four partitions, lz4."""
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,6 +81,26 @@ def batches(settings: Settings, consumer: Consumer) -> Iterator[Batch]:
                 batch = Batch(0.0)
         if batch.documents:
             yield batch
+    finally:
+        kafka.close()
+
+
+def consuming_alone(settings: Settings, workload: Workload) -> float:
+    """Processor time, µs per event, of kafka-python reading the topic and doing nothing: how quick is this machine?"""
+    kafka = KafkaConsumer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        enable_auto_commit=False,
+        max_poll_records=1000,
+        metrics_enabled=False,
+    )
+    try:
+        places = [TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)]
+        kafka.assign(places)
+        kafka.seek_to_beginning(*places)
+        left, begin = workload.events, time.process_time()
+        while left:
+            left -= sum(len(records) for records in kafka.poll(1000).values())
+        return (time.process_time() - begin) / workload.events * 1e6
     finally:
         kafka.close()
 

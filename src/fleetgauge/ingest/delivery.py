@@ -203,6 +203,9 @@ class Delivery:
         batch = report.batch
         for i, entry in zip(which, items, strict=True):
             (item,) = entry.values()
+            if item.status == 201:
+                report.created += 1
+                continue
             cause = item.error or Cause("")
             reason = cause.reason or ""
             rule = classify(item.status, cause.type, reason)
