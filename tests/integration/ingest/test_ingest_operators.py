@@ -226,7 +226,8 @@ def other(world: Any, admin: KafkaAdminClient) -> Iterator[Consumer]:
     admin.create_topics([NewTopic(name, 4, 1)])
     yield Consumer(name, name, ("location",), name, dead_letters=DeadLetterLimit(consecutive=20))
     admin.delete_topics(sorted(set(admin.list_topics()) & {name, f"{name}.dlq"}))
-    world.bulk.request("DELETE", f"/{name}-*?expand_wildcards=all", None)
+    for index in world.ask("GET", f"/{name}-*/_alias"):
+        world.ask("DELETE", f"/{index}")
     world.bulk.request("DELETE", f"/_index_template/fleetgauge-{name}", None)
 
 
