@@ -24,6 +24,7 @@ from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.progress.reading import CommitNote, new_reading
 
 _COMMIT_EVERY_S = 0.5
+_COMMIT_LIMIT_S = 10.0
 _GAUGES_EVERY_S = 2.0
 _KEEP_ALIVE_S = 1.0
 _POLL_S = 0.1
@@ -282,10 +283,6 @@ class Service:
         # never reads again (in Java this was KAFKA-9815). A requested rejoin is not forgotten.
         self._kafka._coordinator.request_rejoin()
 
-        def finish(_: object) -> None:
-            # On the IO thread, and waking it: completed from here, the waiting rebalance would sleep until a heartbeat.
-            self._kafka._manager.call_soon(done.success, None)
-
         def work() -> None:
             try:
                 if not self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry):
@@ -295,14 +292,14 @@ class Service:
                         if offsets.outstanding
                     }
                     self._log.info("partitions are revoked before all was stored; the rest comes again", offsets=rest)
-                commit = self._commit_async()
+                if commit := self._commit_async():
+                    answered = threading.Event()
+                    commit.add_both(lambda _: answered.set())
+                    answered.wait(_COMMIT_LIMIT_S)
             except Exception as error:
                 self._log.warning("hand-over failed; the work comes again", error=str(error))
-                commit = None
-            if commit is None:
-                finish(None)
-            else:
-                commit.add_both(finish)
+            # On the IO thread, and waking it: completed from here, the waiting rebalance would sleep until a heartbeat.
+            self._kafka._manager.call_soon(done.success, None)
 
         threading.Thread(target=work, name="hand-over", daemon=True).start()
         return done
@@ -316,6 +313,9 @@ class Service:
             for of in ("append", "event"):
                 self._metrics.drop(m.LAG_SECONDS, place.topic, place.partition, of)
             self._metrics.drop(m.LAG_RECORDS, place.topic, place.partition)
+        # kafka-python keeps the position of a partition that comes back to the same member, and that is beyond what is
+        # dropped here. Without an assignment it asks for the committed offset, as after a loss of membership.
+        self._kafka._subscription.assign_from_subscribed([])
         self._pipeline.drop()
         self._committed.clear()
         self._next.clear()

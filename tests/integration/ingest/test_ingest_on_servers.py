@@ -159,6 +159,33 @@ def test_a_write_block_is_ridden_out_by_pausing(world: Any, event: Any, wait_unt
     assert retried[0]["consumer"] == world.consumer.name
 
 
+@pytest.mark.parametrize("world", ["batch_records=100"], indirect=True)
+def test_a_rebalance_during_an_outage_reads_again_what_it_had_to_drop(world: Any, event: Any, wait_until: Any) -> None:
+    def today(first: int, last: int) -> list[dict[str, Any]]:
+        return [event(number, timestamp=int(time.time() * 1000)) for number in range(first, last)]
+
+    world.send(today(0, 400))
+    consume(world.consumer, world.settings, TO_THE_END)
+    index = {hit["_index"] for hit in world.stored()}.pop()
+    world.ask("PUT", f"/{index}/_settings", {"index.blocks.write": True})
+    world.send(today(400, 4000))
+    first = world.start("--json")
+    wait_until(lambda: world.metric(first, "fleetgauge_ingest_retry_depth") >= 1, "work that cannot be drained")
+    second = world.start("--json")
+    # The first member gives up after its drain limit; half of the partitions come back to it.
+    wait_until(lambda: world.metric(second, "fleetgauge_ingest_assigned_partitions") == 2, "second member joined")
+    wait_until(lambda: world.metric(first, "fleetgauge_ingest_assigned_partitions") == 2, "first member goes on")
+    world.ask("PUT", f"/{index}/_settings", {"index.blocks.write": None})
+    world.send(today(4000, 4400))
+    wait_until(lambda: sum(world.committed().values()) == 4400, "all committed")
+    for process in (first, second):
+        process.send_signal(signal.SIGTERM)
+    for process in (first, second):
+        process.communicate(timeout=30)
+        assert process.returncode == 0, world.stderr(process)
+    assert len(world.stored()) == 4400 and not world.dead_letters()
+
+
 def test_sigterm_during_an_outage_leaves_the_rest_uncommitted(world: Any, event: Any, wait_until: Any) -> None:
     world.send([event(number, timestamp=int(time.time() * 1000)) for number in range(100)])
     consume(world.consumer, world.settings, TO_THE_END)

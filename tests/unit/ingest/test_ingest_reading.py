@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,10 @@ class Broker:
         if self.away:
             raise KafkaTimeoutError
         return self.at
+
+    @property
+    def _subscription(self) -> Any:
+        return SimpleNamespace(assign_from_subscribed=lambda places: None)
 
     def beginning_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
         return dict.fromkeys(places, 0)
