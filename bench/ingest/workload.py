@@ -129,6 +129,6 @@ class Elasticsearch:
         )
 
     def delete(self, prefix: str) -> None:
-        """Delete all indices whose name begins so, and the template of that name."""
+        """Delete all indices whose name begins so."""
         for name in self.ask("GET", f"/{prefix}*/_alias?expand_wildcards=all") or {}:
             self.ask("DELETE", f"/{name}")

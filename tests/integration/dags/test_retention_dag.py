@@ -1,15 +1,10 @@
 """The retention DAG as Airflow parses it, and what its task makes of outcomes."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
 PARSE = """
 import json, runpy, socket, sys
 from datetime import UTC, datetime, timedelta
@@ -43,26 +38,8 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    home = tmp_path_factory.mktemp("airflow")
-    environment = {
-        **os.environ,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/unused.db",
-        "FLEETGAUGE_CONTENT": str(ROOT),
-    }
-    environment.pop("FLEETGAUGE_CONFIG", None)
-    done = subprocess.run(
-        [sys.executable, "-c", PARSE, str(ROOT / "dags" / "fleetgauge_retention.py")],
-        env=environment,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def told(parse: Callable[[str, str], Any]) -> Any:
+    return parse(PARSE, "fleetgauge_retention.py")
 
 
 def test_it_runs_once_a_day_and_never_twice_at_a_time(told: Any) -> None:
