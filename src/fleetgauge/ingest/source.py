@@ -1,9 +1,8 @@
 """Kafka as ingest reads it: the client, and where a topic ends."""
 
-import time
-
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
@@ -12,8 +11,6 @@ from fleetgauge.ingest.records import in_columns
 from fleetgauge.progress.connection import unreachable
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import KafkaSettings
-
-_START_LIMIT_S = 30.0
 
 
 def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
@@ -41,15 +38,9 @@ def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
         raise unreachable(settings, error) from None
 
 
+# The very first group of a cluster has no coordinator for some seconds.
+@retry(retry=retry_if_exception_type(Transient), stop=stop_after_delay(30.0), wait=wait_fixed(0.5), reraise=True)
 def goal_of(settings: KafkaSettings, consumer: Consumer, clock: Clock) -> dict[TopicPartition, int]:
     """The end of each partition that holds records; blocks. Raises `Terminal` or `Transient`."""
-    deadline = time.monotonic() + _START_LIMIT_S
-    while True:
-        try:
-            progress = read_progress(settings, consumer.topic, consumer.group, clock)
-            break
-        except Transient:  # the very first group of a cluster has no coordinator for some seconds
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+    progress = read_progress(settings, consumer.topic, consumer.group, clock)
     return {TopicPartition(consumer.topic, p.partition): p.end for p in progress.partitions if p.end > p.begin}
