@@ -81,19 +81,15 @@ class Records:
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Records":
         """Columns from single records of one partition, at least one."""
-        made = cls(records[0].topic, records[0].partition)
-        for record in records:
-            made.append(record.offset, record.timestamp, record.key, record.value, record.headers)
-        return made
-
-    def append(self, offset: int, timestamp: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Add one record at the end."""
-        if headers:
-            self.headers[len(self.offsets)] = headers
-        self.offsets.append(offset)
-        self.timestamps.append(timestamp)
-        self.keys.append(key)
-        self.values.append(value)
+        return cls(
+            records[0].topic,
+            records[0].partition,
+            [record.offset for record in records],
+            [record.timestamp for record in records],
+            [record.key for record in records],
+            [record.value for record in records],
+            {i: record.headers for i, record in enumerate(records) if record.headers},
+        )
 
 
 def in_columns(kafka: KafkaConsumer) -> None:
