@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
@@ -231,14 +230,6 @@ def other(world: Any, admin: KafkaAdminClient) -> Iterator[Consumer]:
     world.bulk.request("DELETE", f"/_index_template/fleetgauge-{name}", None)
 
 
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
 def test_two_consumers_in_one_process_share_metrics_and_end_together(
     world: Any, event: Any, other: Consumer, wait_until: Callable[..., Any]
 ) -> None:
@@ -248,8 +239,10 @@ def test_two_consumers_in_one_process_share_metrics_and_end_together(
     )
     base = f"http://127.0.0.1:{ports[0]}"
     ready = f"{other.name}: ok\n{world.consumer.name}: ok\n"
-    wait_until(lambda: get(f"{base}/readyz") == (200, ready), "both ready")
-    assert get(f"{base}/healthz") == (200, ready)
+    wait_until(lambda: httpx.get(f"{base}/readyz").text == ready, "both ready")
+    for path in ("readyz", "healthz"):
+        answer = httpx.get(f"{base}/{path}")
+        assert (answer.status_code, answer.text) == (200, ready)
     world.send([event(number) for number in range(200)])
     beside = replace(world, consumer=other)
     beside.send([event(number) for number in range(1000, 1100)])

@@ -2,10 +2,9 @@
 
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fleetgauge.errors import Terminal
@@ -19,14 +18,6 @@ from fleetgauge.settings import Settings
 ROOT = Path(__file__).parents[3]
 
 
-def get(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
 def test_status_server_tells_health_readiness_and_metrics_of_each_consumer() -> None:
     wrong = ["no partitions assigned yet"]
     families = m.Families()
@@ -35,16 +26,21 @@ def test_status_server_tells_health_readiness_and_metrics_of_each_consumer() -> 
     well: dict[str, Check] = {"a": lambda: None, "b": lambda: None}
     ready: dict[str, Check] = {"a": lambda: None, "b": lambda: wrong[0] if wrong else None}
     server = StatusServer(Http(), families.registry, well, ready)
+
+    def get(path: str) -> tuple[int, str]:
+        answer = httpx.get(f"http://127.0.0.1:{server.port}{path}")
+        return answer.status_code, answer.text
+
     try:
-        assert get(server.port, "/healthz") == (200, "a: ok\nb: ok\n")
-        assert get(server.port, "/readyz") == (503, "a: ok\nb: no partitions assigned yet\n")
+        assert get("/healthz") == (200, "a: ok\nb: ok\n")
+        assert get("/readyz") == (503, "a: ok\nb: no partitions assigned yet\n")
         wrong.clear()
-        assert get(server.port, "/readyz") == (200, "a: ok\nb: ok\n")
-        status, text = get(server.port, "/metrics")
+        assert get("/readyz") == (200, "a: ok\nb: ok\n")
+        status, text = get("/metrics")
         assert status == 200
         assert 'fleetgauge_ingest_events_total{class="ok",consumer="a"} 3.0' in text
         assert 'fleetgauge_ingest_events_total{class="ok",consumer="b"} 4.0' in text
-        assert get(server.port, "/else")[0] == 404
+        assert get("/else")[0] == 404
         with pytest.raises(Terminal, match=f"127.0.0.1:{server.port}.*--http-port"):
             StatusServer(Http(port=server.port), families.registry, well, ready)
     finally:
