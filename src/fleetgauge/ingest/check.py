@@ -1,6 +1,6 @@
 """All that `fleetgauge lint` says about consumers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -33,6 +33,17 @@ def load_consumers(content: Path) -> tuple[dict[str, Consumer], list[str]]:
             problems.append(f"{where}: declares {consumer.name!r}; give file and consumer the same name")
         found[path.name] = consumer
     return found, problems
+
+
+def named_or_all(content: Path, names: Collection[str]) -> tuple[list[Consumer], list[str]]:
+    """The named consumers; without names all that are declared, and one sentence for each file that declares none.
+
+    Raises `Terminal` for a name that is not declared.
+    """
+    if names:
+        return [load_consumer(content, name) for name in names], []
+    consumers, problems = load_consumers(content)
+    return list(consumers.values()), problems
 
 
 def check(content: Path, contracts: Mapping[str, Contract]) -> tuple[dict[str, Consumer], list[str]]:

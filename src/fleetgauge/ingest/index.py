@@ -12,11 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fleetgauge.contracts import ContractSet
-from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
-from fleetgauge.ingest.admin import Forbidden
-from fleetgauge.ingest.classes import Class, classify
+from fleetgauge.errors import Terminal
+from fleetgauge.ingest.admin import Forbidden, ask
 from fleetgauge.ingest.lifecycle import lifecycle
-from fleetgauge.ingest.sink import Answer, Bulk, error_of
+from fleetgauge.ingest.sink import Bulk
 
 POSITION = "geo.location"
 SUFFIX: Mapping[str, Mapping[str, Any]] = {
@@ -82,12 +81,10 @@ class Indices:
 
         The template carries a print of what it was made from, since Elasticsearch gives it back in another spelling.
         """
-        path = f"/_index_template/{self._name}?filter_path=index_templates.index_template._meta"
-        answer = self._ask("GET", path, None)
-        if answer.status not in (200, 403, 404):
-            raise self._refused(f"GET {path}", answer)
+        path = f"/_index_template/{self._name}?filter_path=index_templates.index_template._meta,error"
         try:
-            return self._print.encode() in answer.body and not any(self._days().values())
+            template = self._ask("GET", path, None, fine="resource_not_found_exception")
+            return self._print in str(template) and not any(self._days().values())
         except Forbidden:
             return False
 
@@ -110,14 +107,9 @@ class Indices:
 
     def _days(self) -> dict[str, dict[str, Any]]:
         """The days that exist, and the fields that each lacks. What a field is stored as stays: it is for new days."""
-        path = f"/{self._prefix}/_mapping"
-        answer = self._ask("GET", path, None)
-        if error_of(answer.body)[0] == "index_not_found_exception":
-            return {}
-        if answer.status != 200:
-            raise self._refused(f"GET {path}", answer)
+        days = self._ask("GET", f"/{self._prefix}/_mapping", None, fine="index_not_found_exception")
         wanted, lacking = dict(_leaves("", self._mappings["properties"])), {}
-        for index, found in json.loads(answer.body).items():
+        for index, found in days.items():
             known = dict(_leaves("", found["mappings"].get("properties", {})))
             changed = [name for name, field in wanted.items() if known.get(name, field)["type"] != field["type"]]
             if changed:
@@ -141,32 +133,15 @@ class Indices:
         """The index has gone: create it again when it is next needed."""
         self._known.discard(name)
 
-    def _ask(self, method: str, path: str, body: Any) -> Any:
-        return self._bulk.request(method, path, None if body is None else json.dumps(body).encode())
-
     def _put(self, path: str, body: Any) -> None:
-        answer = self._ask("PUT", path, body)
-        if answer.status == 200:
-            return
-        if error_of(answer.body)[0] != "resource_already_exists_exception":
-            raise self._refused(f"PUT {path}", answer)
+        self._ask("PUT", path, body, fine="resource_already_exists_exception")
 
-    def _refused(self, request: str, answer: Answer) -> FleetgaugeError:
-        kind, reason = error_of(answer.body)
-        told = f"Elasticsearch refused {request} with {answer.status} {kind}: {reason}"
-        rule = classify(answer.status, kind, reason)
-        if rule.outcome is Class.RETRY:
-            return Transient(f"{told} ({rule.because})")
-        if answer.status >= 500:  # nothing in settings or content explains it, and asking again is harmless here
-            return Transient(f"{told}; look into Elasticsearch's log if it goes on")
-        if answer.status == 403:
-            return Forbidden(
-                f"{told}; run `fleetgauge indices` with a login that may manage index templates, and give this one "
-                f"the rights to see that template, and to create and look at {self._prefix}-*"
-            )
-        if answer.status == 401:
-            return Stop(f"{told}; check elasticsearch.api_key, or username and password")
-        return Terminal(f"{told}; correct what it names")
+    def _ask(self, method: str, path: str, body: Any, fine: str) -> Any:
+        if_forbidden = (
+            "run `fleetgauge indices` with a login that may manage index templates, and give this one the rights to "
+            f"see that template, and to create and look at {self._prefix}-*"
+        )
+        return ask(self._bulk, method, path, body, if_forbidden, fine=(fine,))
 
 
 def _leaves(at: str, properties: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

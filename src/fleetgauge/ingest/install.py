@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from fleetgauge.errors import Terminal
-from fleetgauge.ingest.check import load_consumers
-from fleetgauge.ingest.consumer import Consumer, load_consumer
+from fleetgauge.ingest.check import named_or_all
+from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.index import Indices
 from fleetgauge.ingest.run import contracts_of
 from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
@@ -29,22 +29,15 @@ def run(
 
     Raises `Terminal` (content that cannot be read), `Transient`, `Stop` (the login may not).
     """
-    consumers = _chosen(settings, names)
+    consumers, problems = named_or_all(settings.content, names)
+    if problems:
+        raise Terminal(f"{problems[0]}; `fleetgauge lint` lists all problems")
     sink = bulk or ElasticsearchBulk(settings.elasticsearch, connections=1)
     try:
         return [_install(sink, settings, consumer, dry_run=dry_run) for consumer in consumers]
     finally:
         if isinstance(sink, ElasticsearchBulk):
             sink.close()
-
-
-def _chosen(settings: Settings, names: Collection[str]) -> list[Consumer]:
-    if names:
-        return [load_consumer(settings.content, name) for name in names]
-    consumers, problems = load_consumers(settings.content)
-    if problems:
-        raise Terminal(f"{problems[0]}; `fleetgauge lint` lists all problems")
-    return list(consumers.values())
 
 
 def _install(bulk: Bulk, settings: Settings, consumer: Consumer, *, dry_run: bool) -> Outcome:

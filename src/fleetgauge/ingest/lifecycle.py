@@ -21,11 +21,12 @@ def lifecycle(bulk: Bulk, prefix: str, retention: timedelta | None) -> Mapping[s
     # The date in the name is the day's begin; a day has expired when all of it has.
     age = f"{(retention + _DAY) // timedelta(seconds=1)}s"
     policy = {"policy": {"phases": {"delete": {"min_age": age, "actions": {"delete": {}}}}}}
-    ask(bulk, "PUT", f"/_ilm/policy/{name}", policy, "manage_ilm")
+    ask(bulk, "PUT", f"/_ilm/policy/{name}", policy, "give the login the right manage_ilm")
     return {"index.lifecycle.name": name, "index.lifecycle.parse_origination_date": True}
 
 
 def _has_lifecycle(bulk: Bulk) -> bool:
-    answer = ask(bulk, "GET", "/_nodes?filter_path=nodes.*.modules.name", None, "monitor on the cluster")
+    path = "/_nodes?filter_path=nodes.*.modules.name,error"
+    answer = ask(bulk, "GET", path, None, "give the login the right monitor on the cluster")
     nodes = answer.get("nodes", {}).values()
     return bool(nodes) and all({"name": "x-pack-ilm"} in node["modules"] for node in nodes)

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.ingest.admin import ask
-from fleetgauge.ingest.check import load_consumers
-from fleetgauge.ingest.consumer import Consumer, load_consumer
+from fleetgauge.ingest.check import named_or_all
+from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
 from fleetgauge.settings import Settings
 
@@ -59,26 +59,23 @@ def run(
     What goes wrong with one consumer is in its outcome and does not stop the others. Raises `Terminal` for a name that
     is not declared or declares no retention. Safe to repeat and to interrupt.
     """
-    chosen, outcomes = _chosen(settings, names)
+    chosen, broken = _chosen(settings, names)
     now = (clock or SystemClock()).now()
     sink = bulk or ElasticsearchBulk(settings.elasticsearch, connections=1)
     try:
-        return [*outcomes, *(_expire(sink, consumer, now, dry_run=dry_run) for consumer in chosen)]
+        return [*broken, *(_expire(sink, consumer, now, dry_run=dry_run) for consumer in chosen)]
     finally:
         if isinstance(sink, ElasticsearchBulk):
             sink.close()
 
 
 def _chosen(settings: Settings, names: Collection[str]) -> tuple[list[Consumer], list[Outcome]]:
-    if names:
-        named = [load_consumer(settings.content, name) for name in names]
-        without = [consumer.name for consumer in named if consumer.retention is None]
-        if without:
-            raise Terminal(f"consumer {', '.join(without)} declares no retention; add it, or leave the name out")
-        return named, []
-    consumers, problems = load_consumers(settings.content)
+    consumers, problems = named_or_all(settings.content, names)
+    without = [consumer.name for consumer in consumers if consumer.retention is None]
+    if names and without:
+        raise Terminal(f"consumer {', '.join(without)} declares no retention; add it, or leave the name out")
     broken = [Outcome(problem.split(":")[0], error=Terminal(problem)) for problem in problems]
-    return [consumer for consumer in consumers.values() if consumer.retention is not None], broken
+    return [consumer for consumer in consumers if consumer.retention is not None], broken
 
 
 def _expire(bulk: Bulk, consumer: Consumer, now: datetime, *, dry_run: bool) -> Outcome:
@@ -105,7 +102,8 @@ def days(bulk: Bulk, prefix: str) -> list[Day]:
     """
     path = f"/_cat/indices/{prefix}-*?format=json&bytes=b&expand_wildcards=all&h=index,docs.count,store.size"
     found = []
-    for row in ask(bulk, "GET", path, None, f"view_index_metadata and monitor on {prefix}-*"):
+    right = f"give the login the rights view_index_metadata and monitor on {prefix}-*"
+    for row in ask(bulk, "GET", path, None, right):
         begin = _day(row["index"], prefix)
         if begin is not None:
             found.append(Day(row["index"], begin, int(row["docs.count"] or 0), int(row["store.size"] or 0)))
@@ -122,4 +120,5 @@ def _day(index: str, prefix: str) -> datetime | None:
 
 def _delete(bulk: Bulk, index: str) -> None:
     assert not re.search(r"[*,]", index)
-    ask(bulk, "DELETE", f"/{quote(index)}", None, f"delete_index on {index}", absent_is_fine=True)
+    right = f"give the login the right delete_index on {index}"
+    ask(bulk, "DELETE", f"/{quote(index)}", None, right, fine=("index_not_found_exception",))

@@ -16,6 +16,7 @@ from fleetgauge.ingest.sink import Answer
 
 FORBIDDEN = Answer(403, b'{"error":{"type":"security_exception","reason":"unauthorized"},"status":403}')
 NOT_FOUND = Answer(404, b'{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}')
+NO_TEMPLATE = Answer(404, b'{"error":{"type":"resource_not_found_exception","reason":"no such template"},"status":404}')
 
 
 class Installed:
@@ -35,7 +36,9 @@ class Installed:
                 self.answers["template"] = Answer(200, json.dumps(kept).encode())
             return Answer(200, b"{}")
         if method == "GET":
-            return self.answers.get("template" if path.startswith("/_index_template/") else "days", NOT_FOUND)
+            if path.startswith("/_index_template/"):
+                return self.answers.get("template", NO_TEMPLATE)
+            return self.answers.get("days", NOT_FOUND)
         return FORBIDDEN
 
 
@@ -48,7 +51,7 @@ def test_what_is_installed_is_enough(contracts: ContractSet) -> None:
 @pytest.mark.parametrize(
     ("which", "answer", "expected"),
     [
-        ("template", NOT_FOUND, Stop),
+        ("template", NO_TEMPLATE, Stop),
         ("template", FORBIDDEN, Stop),
         ("template", Answer(200, b'{"index_templates":[{"index_template":{"_meta":{"fleetgauge":"older"}}}]}'), Stop),
         ("template", Answer(503, b'{"error":{"type":"master_not_discovered_exception"},"status":503}'), Transient),

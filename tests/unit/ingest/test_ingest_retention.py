@@ -109,7 +109,7 @@ def error(status: int, kind: str) -> Answer:
 @pytest.mark.parametrize(
     ("answer", "kind", "told"),
     [
-        (error(403, "security_exception"), Stop, "give it the right delete_index on other-2020.01.01"),
+        (error(403, "security_exception"), Stop, "give the login the right delete_index on other-2020.01.01"),
         (error(503, "process_cluster_event_timeout_exception"), Transient, "try again later"),
         (error(400, "new_exception"), Terminal, "400 new_exception: told"),
     ],

@@ -6,14 +6,13 @@ import sys
 import threading
 import time
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -102,14 +101,6 @@ def server() -> Iterator[Server]:
     thread.join()
 
 
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
 def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch, said: Callable[..., None]
 ) -> None:
@@ -122,7 +113,8 @@ def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
             time.sleep(0.01)
         port = next(line["port"] for line in logs if line["event"] == "serving metrics")
         for path in ("readyz", "healthz", "metrics"):
-            seen[path] = get(f"http://127.0.0.1:{port}/{path}")
+            answer = httpx.get(f"http://127.0.0.1:{port}/{path}")
+            seen[path] = answer.status_code, answer.text
 
     with capture_logs() as logs:
         looking = threading.Thread(target=look, args=(logs,))
@@ -204,14 +196,16 @@ def test_a_refusal_of_elasticsearch_holds_no_secret(
     server: Server,
     status: int,
     login: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     said: Callable[..., None],
 ) -> None:
+    monkeypatch.setattr(run, "_START_LIMIT_S", 1.0)
     server.status = status
     settings = secretive(url=f"http://127.0.0.1:{server.server_address[1]}", **login)
     with capture_logs() as logs, pytest.raises(FleetgaugeError, match=str(status)) as raised:
         run.consume(consumer, settings, Options(), Http())
-    assert raised.value.exit_code == (70 if status < 500 else 78)
+    assert raised.value.exit_code == (70 if status < 500 else 75)
     said(raised.value, logs, caplog.text)
 
 
