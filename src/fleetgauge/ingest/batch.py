@@ -48,8 +48,15 @@ class Batch:
     indices: set[str] = field(default_factory=set)
     size: int = 0
     """Bytes of the body, roughly."""
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    """Set when the partitions have been lost or the process gives up: what is unfinished comes again."""
+    cancelled: bool = False
+    """The partitions have been lost, or the process gives up: what is unfinished comes again."""
+    woken: threading.Event = field(default_factory=threading.Event)
+    """Ends a wait between two tries."""
+
+    def cancel(self) -> None:
+        """Give up what is unfinished, soon; any thread."""
+        self.cancelled = True
+        self.woken.set()
 
     def body(self, which: Sequence[int]) -> bytes:
         """The NDJSON body of the documents `which`."""

@@ -91,11 +91,13 @@ class Delivery:
         self._metrics = metrics
         self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
         self._collisions = Collisions(bulk)
+        self._under_way: set[Batch] = set()
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
 
     def deliver(self, batch: Batch) -> Report:
         """Blocks until the batch is final or cancelled; never raises: the report carries the error."""
         report = Report(batch)
+        self._under_way.add(batch)
         try:
             report.finished = self._write(report) and self._bury(batch)
             if report.finished:
@@ -106,7 +108,14 @@ class Delivery:
             ends = {span.partition: span.end for span in batch.spans}
             self._log.exception("unexpected error while a batch was written", offsets=ends)
             report.error = Stop(f"unexpected {type(error).__name__} while a batch was written: {error}; see the log")
+        finally:
+            self._under_way.discard(batch)
         return report
+
+    def try_now(self) -> None:
+        """Elasticsearch is back: whoever waits between two tries need not wait longer. Any thread; does not block."""
+        for batch in self._under_way.copy():
+            batch.woken.set()
 
     def _write(self, report: Report) -> bool:
         batch = report.batch
@@ -115,7 +124,7 @@ class Delivery:
         tries = 0
         try:
             while pending:
-                if batch.cancelled.is_set():
+                if batch.cancelled:
                     return False
                 outcome = self._attempt(report, pending, duplicates)
                 pending = outcome.remaining
@@ -157,7 +166,8 @@ class Delivery:
                 partition=first.partition,
                 offset=first.offset,
             )
-        batch.cancelled.wait(self._back_off(tries))
+        batch.woken.wait(self._back_off(tries))
+        batch.woken.clear()
 
     def _attempt(self, report: Report, which: list[int], duplicates: list[int]) -> _Try:
         batch = report.batch
@@ -240,7 +250,7 @@ class Delivery:
     def _bury(self, batch: Batch) -> bool:
         self._limit.admit(batch)
         tries = 0
-        while batch.poison and not batch.cancelled.is_set():
+        while batch.poison and not batch.cancelled:
             try:
                 self._dead_letters.send(batch.poison)
             except Transient as error:

@@ -100,7 +100,7 @@ class Pipeline:
         batch = report.batch
         self._in_flight.discard(batch)
         self._metrics.of(m.IN_FLIGHT_BYTES).dec(batch.size)
-        if report.error is not None and not batch.cancelled.is_set():
+        if report.error is not None and not batch.cancelled:
             self.failure = self.failure or report.error
         if not report.finished:
             return
@@ -135,7 +135,7 @@ class Pipeline:
     def drop(self) -> None:
         """Forget everything read: the partitions are gone, or the process ends. What was unfinished comes again."""
         for batch in self._in_flight:
-            batch.cancelled.set()
+            batch.cancel()
         self._building = None
         self._offsets = {}
 

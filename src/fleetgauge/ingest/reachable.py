@@ -1,4 +1,7 @@
-"""Whether Elasticsearch answers: what readiness asks. Learned from the requests themselves, and by asking when idle."""
+"""Whether Elasticsearch answers: what readiness asks, and whoever waits for the end of an outage.
+
+Learned from the requests themselves, and by asking when idle.
+"""
 
 import threading
 import time
@@ -10,6 +13,8 @@ from fleetgauge.ingest.sink import Answer, Bulk
 _AWAY = (502, 503, 504)
 _SILENT_S = 30.0
 _IDLE_S = 5.0
+_OUTAGE_S = 1.0
+"""What passes sooner is no outage: of two requests at a time, one may fail again and again and the other never."""
 
 
 class WatchedBulk:
@@ -19,7 +24,9 @@ class WatchedBulk:
         self._bulk = bulk
         self._monotonic = monotonic
         self._wrong: str | None = "Elasticsearch has not answered yet"
-        self._ended = monotonic()
+        self._since = self._ended = monotonic()
+        self.on_return: Callable[[], None] = lambda: None
+        """Called by the thread that gets the first answer after an outage; must not block."""
         self._open: dict[int, float] = {}
         self._closed = threading.Event()
 
@@ -29,14 +36,21 @@ class WatchedBulk:
         self._open[thread] = self._monotonic()
         try:
             answer = self._bulk.request(method, path, body)
-            self._wrong = f"Elasticsearch answers {answer.status}" if answer.status in _AWAY else None
+            self._note(f"Elasticsearch answers {answer.status}" if answer.status in _AWAY else None)
             return answer
         except FleetgaugeError as error:
-            self._wrong = str(error)
+            self._note(str(error))
             raise
         finally:
             del self._open[thread]
             self._ended = self._monotonic()
+
+    def _note(self, wrong: str | None) -> None:
+        before, self._wrong = self._wrong, wrong
+        if before is None:
+            self._since = self._monotonic()
+        elif wrong is None and self._monotonic() - self._since >= _OUTAGE_S:
+            self.on_return()
 
     def wrong(self) -> str | None:
         """What is wrong with the last request, or with one that hangs; None when all is well. Never blocks."""

@@ -162,6 +162,7 @@ class _Running:
         try:
             limit = PoisonLimit(consumer.dead_letters)
             delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, limit, metrics)
+            self._bulk.on_return = delivery.try_now
             pipeline = Pipeline(consumer, Decoder(consumer, self._contracts, self._clock), delivery, metrics)
             self._log.info("connecting to Kafka", servers=settings.kafka.bootstrap_servers)
             ensure_topic(settings.kafka, consumer)

@@ -199,9 +199,42 @@ def test_cancelling_ends_the_retries_without_finishing(rig: Rig, events: Callabl
     reports: list[Report] = []
     thread = threading.Thread(target=lambda: reports.append(rig.deliver(batch)))
     thread.start()
-    batch.cancelled.set()
+    batch.cancel()
     thread.join(10)
     assert not reports[0].finished and reports[0].error is None
+
+
+def test_when_elasticsearch_is_back_nobody_waits_longer(rig: Rig, events: Callable[[int], Batch], world: Any) -> None:
+    away, waiting = threading.Event(), threading.Barrier(3, timeout=10)
+    away.set()
+    request, back_off = rig.bulk.request, rig._back_off
+
+    def refuse(method: str, path: str, body: bytes | None) -> Answer:
+        if away.is_set():
+            raise Transient("connection refused")
+        return request(method, path, body)
+
+    def wait(tries: int) -> float:
+        back_off(tries)
+        waiting.wait()
+        return 60.0
+
+    rig.bulk.request = refuse
+    rig.delivery._back_off = wait
+    reports: list[Report] = []
+    threads = [
+        threading.Thread(target=lambda batch=batch: reports.append(rig.deliver(batch)))
+        for batch in (events(2), events(2))
+    ]
+    for thread in threads:
+        thread.start()
+    waiting.wait()
+    away.clear()
+    rig.delivery.try_now()
+    for thread in threads:
+        thread.join(10)
+    assert [report.finished for report in reports] == [True, True] and rig.waits == [1, 1]
+    assert sorted((report.created, report.duplicates) for report in reports) == [(0, 2), (2, 0)]
 
 
 def test_dead_letters_are_durable_before_the_batch_is_finished(rig: Rig, batch_of: MakeBatch) -> None:

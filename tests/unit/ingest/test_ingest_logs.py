@@ -1,6 +1,5 @@
 """A line in the log about a record says whose, where and which; payloads stay out of it."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -71,8 +70,7 @@ def test_the_way_of_the_oldest_record_is_measured_once_it_is_final(rig: Any, wor
         return sum(s.value for s in rig.metrics.of(APPEND_TO_ACK)._samples() if s.name == "_count")
 
     cancelled = batch_of(world.tip_over(0))
-    cancelled.cancelled = threading.Event()
-    cancelled.cancelled.set()
+    cancelled.cancel()
     rig.deliver(cancelled)
     assert count() == 0
     rig.deliver(batch_of(world.tip_over(0)))

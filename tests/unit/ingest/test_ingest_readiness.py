@@ -108,6 +108,20 @@ def test_a_quiet_consumer_asks_by_itself_and_a_busy_one_does_not(
     assert watched.wrong() is None
 
 
+def test_the_end_of_an_outage_is_told_once(watched: WatchedBulk, scripted: Scripted, now: list[float]) -> None:
+    returns = []
+    watched.on_return = lambda: returns.append(now[0])
+    here, away = Answer(429, b""), Answer(503, b"")
+    for at, scripted.next in ((101, here), (110, away), (111, away), (120, here), (121, here)):
+        now[0] = at
+        watched.request("POST", "/_bulk", b"")
+    assert returns == [101, 120]
+    for at, scripted.next in ((130, away), (130.5, here), (131, away), (131.9, here)):  # two requests at a time
+        now[0] = at
+        watched.request("POST", "/_bulk", b"")
+    assert returns == [101, 120]
+
+
 def test_asking_goes_on_until_the_end(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleetgauge.ingest.reachable._IDLE_S", 0.01)
     watched = WatchedBulk(scripted)
