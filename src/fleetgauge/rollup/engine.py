@@ -14,20 +14,19 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from psycopg import sql
 
 from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
-from fleetgauge.rollup import source_sql
+from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition, Grain
 from fleetgauge.rollup.dimensions import Admission
 from fleetgauge.rollup.ledger import Ledger, State
 from fleetgauge.rollup.migrate import publication
 from fleetgauge.rollup.pace import Pace
 from fleetgauge.rollup.report import Blocked, PassReport
-from fleetgauge.rollup.source import APPLICATION, Conflict, Row, Source, translate
-from fleetgauge.rollup.source_sql import Cell
-from fleetgauge.rollup.spans import MINUTE, Span, clip, floor, inside, join, subtract
+from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Facts, Row, Source, Touched
+from fleetgauge.rollup.sources.postgres import APPLICATION
+from fleetgauge.rollup.spans import MINUTE, Span, clip, floor, inside, join, subtract, union
 from fleetgauge.rollup.store_sql import Statements
 
 log = structlog.get_logger(__name__)
@@ -81,6 +80,17 @@ def connect_metrics(
         [f"{options.lock_timeout_s * 1000:.0f}ms"],
     )
     return connection
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a pass learns first."""
+
+    horizon: Horizon
+    begin: datetime | None
+    touched: Touched
+    cursor: Cursor
+    """Where the next pass goes on, once this one is through."""
 
 
 class Pass:
@@ -143,22 +153,23 @@ class Pass:
     def _minute(self, interval: Span | None) -> None:
         with self._step() as (_, ledger):
             state = ledger.state()
-        horizon, begin, cells = self._try(lambda: self._look(state))
-        if horizon is None:
+        look = self._try(lambda: self._look(state))
+        if look is None:
             self._defer(f"source {self._source.name} has shown no heartbeat yet")
             return
-        frontier = self._frontier(horizon)
+        frontier = self._frontier(look.horizon)
         if not state.begun:
             with self._step() as (_, ledger):
-                ledger.begin(min(begin or frontier, frontier), horizon.at - self._options.overlap, horizon.beat_at)
+                ledger.begin(min(look.begin or frontier, frontier), look.cursor, look.horizon.beat_at)
         with self._step() as (_, ledger):
             wanted = ledger.missing(frontier)
-        forced = [] if interval is None else clip(interval, frontier)
-        self._spans(wanted, horizon, forced=False)
-        self._spans(subtract(forced, wanted), horizon, forced=True)
+        forced = [part for span in look.touched.spans for part in clip(span, frontier)]
+        forced += [] if interval is None else clip(interval, frontier)
+        self._spans(wanted, look.horizon, forced=False)
+        self._spans(subtract(union(forced), wanted), look.horizon, forced=True)
         computed = [*wanted, *forced]
-        self._cells([c for c in cells if not inside(c[0], computed)], horizon)
-        self._finish(horizon, state)
+        self._cells([c for c in look.touched.cells if not inside(c[0], computed)], look.horizon)
+        self._finish(look, state)
 
     def _try(self, look: Callable[[], _T]) -> _T:
         pace = Pace(1, 1, self._options.tries, self._options.pause_s)
@@ -168,25 +179,18 @@ class Pass:
             except Conflict as error:
                 pace.failed(error)
 
-    def _look(self, state: State) -> tuple[Horizon | None, datetime | None, list[Cell]]:
-        """The first snapshot: how far the source is, where history begins, what changed."""
-        definition = self._definition
-        with self._source.snapshot() as snapshot:
-            horizon = snapshot.horizon
+    def _look(self, state: State) -> _Look | None:
+        """The first look: how far the source is, where history begins, what changed. None: it cannot say yet."""
+        with self._source.look(self._definition) as facts:
+            horizon = facts.horizon
             if horizon is None:
-                return None, None, []
+                return None
             self._not_older(horizon, state.beat_at)
-            begin = None
-            if not state.begun:
-                begin = snapshot.fetch(source_sql.first_event(definition))[0][0]
-            cells: list[Cell] = []
-            if definition.change_time is not None:
-                cursor = state.cursor_at or horizon.at - self._options.overlap
-                # Until a first pass is through, facts beyond the frontier may be older than any cursor.
-                open_from = None if state.complete else self._frontier(horizon)
-                query = source_sql.touched(definition, cursor, open_from)
-                cells = [(row[0], tuple(row[1:])) for row in snapshot.fetch(query)]
-        return horizon, begin, cells
+            begin = None if state.begun else facts.first_event()
+            cursor = Cursor(horizon.at - self._options.overlap, facts.token)
+            # Until a first pass is through, facts beyond the frontier may be older than any cursor.
+            touched = facts.touched(state.cursor or cursor, self._frontier(horizon), first=not state.complete)
+        return _Look(horizon, begin, touched, cursor)
 
     def _frontier(self, horizon: Horizon) -> datetime:
         """Windows that end by it are computed as a whole, once; without a change column late facts never come in."""
@@ -212,7 +216,7 @@ class Pass:
         with self._step() as (connection, ledger):
             if not forced and ledger.covers(span):
                 return 0  # another worker was here first
-            rows = self._read(source_sql.windows(self._definition, *span), ledger, horizon)
+            rows = self._read(lambda facts: facts.windows(span), ledger, horizon)
             merged = self._stage(connection, ledger, rows)
             broken = self._broken(connection)
             windows = list(broken)
@@ -258,7 +262,7 @@ class Pass:
                     whole.add(cell[0])
             written = 0
             if apart:
-                rows = self._read(source_sql.cells(self._definition, apart), ledger, horizon)
+                rows = self._read(lambda facts: facts.cells(apart), ledger, horizon)
                 ledger.admit(admission.new)
                 self._stage(connection, ledger, rows)
                 with connection.cursor().copy(self._sql.copy_touched()) as copy:
@@ -281,10 +285,11 @@ class Pass:
         self._count(rows=written)
         return whole
 
-    def _finish(self, horizon: Horizon, state: State) -> None:
+    def _finish(self, look: _Look, state: State) -> None:
+        horizon = look.horizon
         watermark = horizon.at if self._watermark is None else min(horizon.at, self._watermark)
         with self._step() as (connection, ledger):
-            ledger.advance(horizon.at - self._options.overlap, horizon.beat_at, watermark - self._definition.grace)
+            ledger.advance(look.cursor, horizon.beat_at, watermark - self._definition.grace)
             if not state.complete and publication(connection, self._definition, replace=False) == "waiting":
                 log.warning(
                     "new version is filled but its columns differ; run fleetgauge migrate to show it",
@@ -354,15 +359,15 @@ class Pass:
                 self._connection.execute(statement)
         return self._connection
 
-    def _read(self, query: sql.Composed, ledger: Ledger, horizon: Horizon) -> list[Row]:
-        """Rows of a new snapshot, which must not be older than any that rows were computed under."""
+    def _read(self, ask: Callable[[Facts], list[Row]], ledger: Ledger, horizon: Horizon) -> list[Row]:
+        """Rows of a new look, which must not be older than any that rows were computed under."""
         newest = ledger.state().beat_at
-        with self._source.snapshot() as snapshot:
-            if snapshot.horizon is None:
+        with self._source.look(self._definition) as facts:
+            if facts.horizon is None:
                 raise Conflict(f"source {self._source.name} lost its heartbeat row; let production write it again")
-            self._not_older(snapshot.horizon, max(horizon.beat_at, newest) if newest else horizon.beat_at)
-            rows = snapshot.fetch(query)
-            seen = snapshot.horizon.beat_at
+            self._not_older(facts.horizon, max(horizon.beat_at, newest) if newest else horizon.beat_at)
+            rows = ask(facts)
+            seen = facts.horizon.beat_at
         ledger.saw(seen)
         return rows
 

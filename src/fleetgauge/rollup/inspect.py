@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.source import translate
 from fleetgauge.settings import Settings
 
 _QUERY = """

@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup.definition import Definition, Grain
+from fleetgauge.rollup.sources.port import Cursor
 from fleetgauge.rollup.spans import Span
 
 
@@ -24,8 +26,8 @@ class State:
     """Whether a first pass laid down where history begins."""
     complete: bool
     """Whether a pass has ever reached its end."""
-    cursor_at: datetime | None
-    """Every change with an earlier change time is in the tables, for windows that are done."""
+    cursor: Cursor | None
+    """Changes before it are in the tables, for windows that are done."""
     beat_at: datetime | None
     """The newest heartbeat that rows were computed under."""
 
@@ -45,23 +47,26 @@ class Ledger:
     def state(self) -> State:
         """Raises `Terminal` when `fleetgauge migrate` has not made this version's tables."""
         row = self._run(
-            "SELECT NOT isempty(done), NOT isempty(closed), cursor_at, beat_at FROM fleetgauge.ledger"
+            "SELECT NOT isempty(done), NOT isempty(closed), cursor_at, cursor_token, beat_at FROM fleetgauge.ledger"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
         ).fetchone()
         if row is None:
             raise Terminal(f"metric {self._name} has no tables; run fleetgauge migrate")
-        return State(*row)
+        begun, complete, at, token, beat_at = row
+        return State(begun, complete, None if at is None else Cursor(at, token), beat_at)
 
-    def begin(self, begin: datetime, cursor_at: datetime, beat_at: datetime) -> None:
+    def begin(self, begin: datetime, cursor: Cursor, beat_at: datetime) -> None:
         """Lay down, once, that nothing happened before `begin`, and that changes are read from `cursor_at` on."""
         self._run(
             "UPDATE fleetgauge.ledger SET done = tstzmultirange(tstzrange(NULL,"
             " fleetgauge.window_start(%(begin)s, grain, %(zone)s))),"
             " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
+            " cursor_token = CASE WHEN grain = 'minute' THEN %(token)s::jsonb END,"
             " beat_at = CASE WHEN grain = 'minute' THEN %(beat)s::timestamptz END, updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND isempty(done)",
             begin=begin,
-            cursor=cursor_at,
+            cursor=cursor.at,
+            token=_json(cursor),
             beat=beat_at,
         )
 
@@ -180,14 +185,17 @@ class Ledger:
             windows=except_windows,
         )
 
-    def advance(self, cursor_at: datetime, beat_at: datetime, closed_until: datetime) -> None:
+    def advance(self, cursor: Cursor, beat_at: datetime, closed_until: datetime) -> None:
         """End of a pass: every change before `cursor_at` is applied, windows that end by `closed_until` close."""
         self._run(
-            "UPDATE fleetgauge.ledger SET cursor_at = greatest(cursor_at, %(cursor)s),"
+            "UPDATE fleetgauge.ledger SET"
+            " cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
+            " cursor_at = greatest(cursor_at, %(cursor)s),"
             " beat_at = greatest(beat_at, %(beat)s),"
             " closed = closed + tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s, 'minute', 'UTC')))"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
-            cursor=cursor_at,
+            cursor=cursor.at,
+            token=_json(cursor),
             beat=beat_at,
             until=closed_until,
         )
@@ -228,6 +236,10 @@ class Ledger:
 
     def _run(self, query: str, **more: object) -> psycopg.Cursor[Any]:
         return self._connection.execute(query, {**self._key, **more})
+
+
+def _json(cursor: Cursor) -> Jsonb | None:
+    return None if cursor.token is None else Jsonb(dict(cursor.token))
 
 
 _BLOCKED = (

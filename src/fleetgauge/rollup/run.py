@@ -10,7 +10,8 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup.definition import Definition, Grain
 from fleetgauge.rollup.engine import Options, Pass, connect_metrics
 from fleetgauge.rollup.report import PassReport, severity
-from fleetgauge.rollup.source import PostgresSource, open_source
+from fleetgauge.rollup.sources.opened import open_source
+from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.spans import Span
 from fleetgauge.settings import Settings
 
@@ -33,7 +34,7 @@ def run_metrics(
     that fails does not stop the others: look at `PassReport.error` or call `report.raise_failures`.
     """
     options = options or Options()
-    sources: dict[str, PostgresSource] = {}
+    sources: dict[str, Source] = {}
     reports: list[PassReport] = []
     try:
         for definition in definitions:
@@ -51,7 +52,7 @@ def _one(
     interval: Span | None,
     watermark: datetime | None,
     options: Options,
-    sources: dict[str, PostgresSource],
+    sources: dict[str, Source],
 ) -> PassReport:
     report = PassReport(definition.metric, definition.version, grain)
     one: Pass | None = None

@@ -1,6 +1,6 @@
 """Stretches of time, [begin, end), and sets of them as lists."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 Span = tuple[datetime, datetime]
@@ -32,6 +32,17 @@ def subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
     for begin, end in others:
         left = [part for a, b in left for part in ((a, min(b, begin)), (max(a, end), b)) if part[0] < part[1]]
     return left
+
+
+def union(spans: Iterable[Span]) -> list[Span]:
+    """The same time as sorted spans that neither overlap nor touch."""
+    found: list[Span] = []
+    for begin, end in sorted(spans):
+        if found and begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((begin, end))
+    return found
 
 
 def join(windows: Sequence[datetime]) -> list[Span]:

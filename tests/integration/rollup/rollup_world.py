@@ -18,7 +18,7 @@ from fleetgauge.rollup import Definition, PassReport, run_metrics
 from fleetgauge.rollup.engine import Options, Pass, connect_metrics
 from fleetgauge.rollup.migrate import migrate
 from fleetgauge.rollup.sketch import sketch
-from fleetgauge.rollup.source import PostgresSource
+from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
 

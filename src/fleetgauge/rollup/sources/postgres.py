@@ -1,59 +1,65 @@
-"""Where facts are read: a read replica, guarded in every transaction, or the metrics database itself."""
+"""Facts in Postgres: a read replica, guarded in every transaction, or the metrics database itself."""
 
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.errors import FleetgaugeError, Stop
 from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
-from fleetgauge.rollup.definition import COMMANDS
-from fleetgauge.settings import Settings, SourceSettings
+from fleetgauge.rollup.database_errors import translate
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.sources import postgres_sql
+from fleetgauge.rollup.sources.port import Cell, Cursor, Row, Touched
+from fleetgauge.rollup.spans import Span
+from fleetgauge.settings import SourceSettings
 
 APPLICATION = "fleetgauge-rollup"
 """Application name on the sources; the writing side has it as a prefix."""
 
 LOCK_TIMEOUT_S = 5.0
 
-Row = tuple[Any, ...]
-
-
-class Conflict(Transient):
-    """The source broke off: time-out, conflict with recovery, lost connection. A smaller piece may get through."""
-
 
 @dataclass
-class Snapshot:
-    """One read-only transaction on a source. `horizon` is None while the source has no heartbeat row yet."""
+class PostgresFacts:
+    """See `Facts`: one read-only transaction. `horizon` is None while the source has no heartbeat row yet."""
 
     connection: psycopg.Connection[Row]
+    definition: Definition
     horizon: Horizon | None
+    token: Mapping[str, Any] | None = None
 
-    def fetch(self, query: sql.Composed) -> list[Row]:
-        """All rows; blocks up to the statement time-out."""
+    def first_event(self) -> datetime | None:
+        """See `Facts`."""
+        found: datetime | None = self._fetch(postgres_sql.first_event(self.definition))[0][0]
+        return found
+
+    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
+        """See `Facts`."""
+        if self.definition.change_time is None:
+            return Touched()
+        query = postgres_sql.touched(self.definition, since.at, frontier if first else None)
+        return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
+
+    def windows(self, span: Span) -> list[Row]:
+        """See `Facts`."""
+        return self._fetch(postgres_sql.windows(self.definition, *span))
+
+    def cells(self, wanted: Sequence[Cell]) -> list[Row]:
+        """See `Facts`."""
+        return self._fetch(postgres_sql.cells(self.definition, wanted))
+
+    def totals(self, edges: Sequence[datetime]) -> list[Row]:
+        """See `Facts`."""
+        return self._fetch(postgres_sql.totals(self.definition, edges))
+
+    def _fetch(self, query: sql.Composed) -> list[Row]:
         return self.connection.execute(query).fetchall()
-
-
-class Source(Protocol):
-    """A port, so that a test may break a connection between any two statements."""
-
-    name: str
-    seconds: float
-    """Time spent in transactions on the source so far."""
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """Open a guarded transaction; blocks. Raises `Stop` on a primary, `Conflict` when it breaks off."""
-        ...
-
-    def close(self) -> None:
-        """Give the connection back."""
-        ...
 
 
 class PostgresSource:
@@ -67,7 +73,7 @@ class PostgresSource:
         self._connection: psycopg.Connection[Row] | None = None
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def look(self, definition: Definition) -> Iterator[PostgresFacts]:
         """See `Source`."""
         began = time.perf_counter()
         try:
@@ -78,7 +84,7 @@ class PostgresSource:
                     self._guard(connection)
                     if not self._itself:
                         horizon = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
-                    yield Snapshot(connection, horizon)
+                    yield PostgresFacts(connection, definition, horizon)
         except BaseException:
             self.close()
             raise
@@ -136,40 +142,3 @@ class PostgresSource:
             if error.sqlstate is None and ("not in hot standby mode" in text or "is not a standby" in text):
                 raise self._is_primary() from None
             raise translate(error, f"source {self.name}", f"sources.{self.name}") from error
-
-
-def open_source(settings: Settings, name: str) -> PostgresSource:
-    """The source that a definition names. Raises `Terminal` for one that is not configured; does not connect."""
-    if name == COMMANDS:
-        return PostgresSource(name, SourceSettings(url=settings.metrics.url), itself=True)
-    return PostgresSource(name, settings.source(name))
-
-
-_REFUSED = re.compile(
-    r"authentication failed|no pg_hba\.conf entry|role .* (does not exist|is not permitted)|permission denied"
-)
-_ABSENT = re.compile(r"database .* does not exist|invalid connection option|could not translate host name")
-
-
-def translate(
-    error: psycopg.Error,
-    what: str,
-    setting: str,
-    remedy: str = "correct source.sql or the definition to what the database has now",
-) -> FleetgaugeError:
-    """A database's error as one of ours: by the class of its SQLSTATE, or by its text where it has none."""
-    said = (error.diag.message_primary or str(error)).strip().splitlines()[0]
-    state = error.sqlstate or ""
-    if state == "42501":
-        return Stop(f"{what}: {said}; grant it to the login of {setting}, or name another login")
-    if state in ("28000", "28P01") or (not state and _REFUSED.search(said)):
-        return Stop(f"{what} refused the login: {said}; correct {setting}.url")
-    if state == "3D000" or (not state and _ABSENT.search(said)):
-        return Terminal(f"{what} cannot be reached as configured: {said}; correct {setting}.url")
-    if state[:2] in ("42", "3F"):
-        return Terminal(f"{what}: {said}; {remedy}")
-    if state[:2] in ("22", "23", "21"):
-        return Terminal(f"{what}: {said}; change source.sql so that every row can be counted")
-    if state[:2] in ("08", "40", "53", "55", "57", "58") or isinstance(error, psycopg.OperationalError):
-        return Conflict(f"{what} broke off: {said}; check that it runs (a pass tries again, in smaller pieces)")
-    return Stop(f"{what} gave an answer that is not understood: {said} ({state or type(error).__name__})")

@@ -23,9 +23,7 @@ from fleetgauge.rollup.definition import (
     Where,
 )
 from fleetgauge.rollup.sketch import LN_GAMMA, ORIGIN
-
-Cell = tuple[datetime, tuple[str, ...]]
-"""A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
+from fleetgauge.rollup.sources.port import Cell
 
 _TYPES = {"integer": "bigint", "numeric": "numeric", "float": "double precision"}
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
@@ -107,6 +105,19 @@ def touched(definition: Definition, cursor: datetime, open_from: datetime | None
             finite=_finite(definition),
         )
         for column, instant in since
+    )
+
+
+def totals(definition: Definition, edges: Sequence[datetime]) -> sql.Composed:
+    """Counts and sums between consecutive edges, by dimension; nothing outside them."""
+    measures = [n for n, m in definition.stored.items() if isinstance(m, Count | Sum)]
+    return sql.SQL(
+        "SELECT width_bucket(w.window_start, {edges}::timestamptz[]) - 1, {sums} FROM ({rows}) AS w GROUP BY 1{places}"
+    ).format(
+        edges=sql.Literal(list(edges)),
+        sums=_comma([*_names("w", definition), *(sql.SQL("sum(w.{})").format(sql.Identifier(n)) for n in measures)]),
+        rows=windows(definition, edges[0], edges[-1]),
+        places=sql.SQL("").join(sql.SQL(", {}").format(sql.Literal(i + 2)) for i in range(len(definition.dimensions))),
     )
 
 

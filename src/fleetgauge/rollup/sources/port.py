@@ -1,0 +1,88 @@
+"""What the engine asks of a source, whatever stands behind it: aggregates by minute and dimension, and what changed.
+
+A second dialect is one more class with `Source`'s three members, whose looks answer the five questions of `Facts`.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from fleetgauge.errors import Transient
+from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.spans import Span
+
+Row = tuple[Any, ...]
+
+Cell = tuple[datetime, tuple[str, ...]]
+"""A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
+
+
+class Conflict(Transient):
+    """The source broke off: time-out, conflict with recovery, lost connection. A smaller piece may get through."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Up to where changes are in the tables."""
+
+    at: datetime
+    """Every change with an earlier change time is in (UTC)."""
+    token: Mapping[str, Any] | None = None
+    """What the source notes besides, as JSON; None where an instant is all it needs."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What may differ from what was read before."""
+
+    cells: Sequence[Cell] = ()
+    spans: Sequence[Span] = field(default=())
+    """Whole minutes, where the source cannot tell cells."""
+
+
+class Facts(Protocol):
+    """One metric's facts in one consistent look. Each question blocks; rows are window, dimensions, stored measures."""
+
+    horizon: Horizon | None
+    """How far the look can be trusted; None while the source cannot say."""
+    token: Mapping[str, Any] | None
+    """What the next cursor must hold besides an instant."""
+
+    def first_event(self) -> datetime | None:
+        """The earliest event time."""
+        ...
+
+    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
+        """What changed since the cursor; on a metric's `first` pass, besides, all facts from the frontier on."""
+        ...
+
+    def windows(self, span: Span) -> list[Row]:
+        """The rows of every minute in [begin, end)."""
+        ...
+
+    def cells(self, wanted: Sequence[Cell]) -> list[Row]:
+        """The rows of these cells; a cell without facts gives none."""
+        ...
+
+    def totals(self, edges: Sequence[datetime]) -> list[Row]:
+        """For each stretch between two edges (its number from 0) and dimensions: the counts and sums, in order."""
+        ...
+
+
+class Source(Protocol):
+    """A port, so that a test may break a connection between any two statements. Not thread-safe."""
+
+    name: str
+    seconds: float
+    """Time spent on the source so far."""
+
+    def look(self, definition: Definition) -> AbstractContextManager[Facts]:
+        """Open a guarded, consistent look; blocks. Raises `Stop` on a primary, `Conflict` when it breaks off."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
