@@ -26,6 +26,14 @@ from fleetlab.stack import (
 Starter = Callable[[set[Service]], StackState]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_java() -> Iterator[None]:
+    """Every server that a test starts lives for minutes, in which the optimising compiler takes more than it gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLEETLAB_JAVA_OPTS", "-XX:TieredStopAtLevel=1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def start_services() -> Iterator[Starter]:
     """Starts servers of this run's stack, those that are up already staying as they are."""

@@ -11,7 +11,7 @@ from urllib.error import HTTPError, URLError
 
 from fleetlab.stack import artifacts
 from fleetlab.stack.context import Context
-from fleetlab.stack.java import Jdk
+from fleetlab.stack.java import Jdk, more_options
 from fleetlab.stack.ports import LOOPBACK, get
 from fleetlab.stack.state import ElasticsearchState, Endpoint
 
@@ -120,8 +120,8 @@ def _configure(context: Context, tree: Path, folder: Path, variant: Variant) -> 
     options = (tree / "config" / "jvm.options").read_text(encoding="utf-8").splitlines()
     kept = [line for line in options if "-Xlog:" not in line and "HeapDump" not in line]
     (configuration / "jvm.options").write_text("\n".join(kept) + "\n", encoding="utf-8")
-    extra = configuration / "jvm.options.d" / "heap.options"
-    extra.write_text(f"-Xms{variant.heap}\n-Xmx{variant.heap}\n-XX:-UsePerfData\n", encoding="utf-8")
+    extra = (f"-Xms{variant.heap}", f"-Xmx{variant.heap}", "-XX:-UsePerfData", *more_options())
+    (configuration / "jvm.options.d" / "fleetlab.options").write_text("\n".join(extra) + "\n", encoding="utf-8")
     for name, text in variant.files.items():
         (configuration / name).write_text(text, encoding="utf-8")
     context.layout.user.own(folder)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -86,6 +87,11 @@ def look_at(home: Path, user: ServerUser | None = None) -> Jdk:
     if not isinstance(found, Jdk):
         raise Terminal(f"the JDK named, {home}, cannot be used: {found}; name another or leave it out")
     return found
+
+
+def more_options() -> list[str]:
+    """`$FLEETLAB_JAVA_OPTS`: what the JVMs of Kafka and Elasticsearch get after their own options."""
+    return shlex.split(os.environ.get("FLEETLAB_JAVA_OPTS", ""))
 
 
 def default_folders() -> list[str]:

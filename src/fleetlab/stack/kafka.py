@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetlab.stack import artifacts
 from fleetlab.stack.context import Context
-from fleetlab.stack.java import Jdk
+from fleetlab.stack.java import Jdk, more_options
 from fleetlab.stack.ports import LOOPBACK, is_open
 from fleetlab.stack.state import Endpoint, KafkaState
 
@@ -61,7 +61,7 @@ def start(context: Context, jdk: Jdk, *, settings: Mapping[str, object] | None =
         )
     context.processes.spawn(
         NAME,
-        [*java, "-Xms256m", "-Xmx512m", "kafka.Kafka", configuration],
+        [*java, "-Xms256m", "-Xmx512m", *more_options(), "kafka.Kafka", configuration],
         log=log,
         user=context.layout.user,
         environment=_environment(folder),
