@@ -1,0 +1,1 @@
+"""Rolling up: cost of a change, passes, boards, beside the alternatives."""

@@ -1,0 +1,61 @@
+"""`python -m bench.rollup`: the rollup tables of docs/measured.md, measured anew."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from bench.rollup import boards, changes, passes
+from bench.rollup.lab import laboratory
+
+
+def main(
+    rows: Annotated[
+        list[int] | None, typer.Option(help="Rentals; repeat it. 300,000 and 3,000,000 by default.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Sets of changes, and passes of each kind.")] = 3,
+    only: Annotated[
+        str, typer.Option(help="Letters: a fleetgauge, b full SQL, c pandas, d dbt, p passes, q board queries.")
+    ] = "abcdpq",
+    seed: Annotated[int, typer.Option(help="Of rentals and changes.")] = 1,
+    statements: Annotated[int, typer.Option(help="Show so many statements of each run, those that touch most.")] = 0,
+    home: Annotated[Path | None, typer.Option(help="A running laboratory to use; else one is started.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
+) -> None:
+    """Cost of a change beside the alternatives, passes, and queries of boards; one run on one machine."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    lines: list[str] = []
+    bars: dict[str, bool] = {}
+    figures: dict[str, Any] = {"seed": seed}
+    with laboratory(home) as postgres:
+        if wanted := "".join(letter for letter in "abcd" if letter in only):
+            typer.echo(f"seed {seed}")
+            sizes = rows or [300_000, 3_000_000]
+            lanes = [one for n in sizes for one in changes.measure(postgres, n, rounds, wanted, seed, statements)]
+            _add(changes.report(sorted(lanes, key=lambda lane: (lane.letter, lane.rows))), lines, bars)
+            figures["changes"] = [lane.figures() for lane in lanes]
+        if "p" in only:
+            runs = passes.measure(postgres, rounds)
+            _add(passes.report(runs), lines, bars)
+            figures["passes"] = [asdict(run) for run in runs]
+        if "q" in only:
+            medians = boards.measure(postgres)
+            _add(boards.report(medians), lines, bars)
+            figures["queries"] = medians
+    figures["bars"] = bars
+    typer.echo("\n".join(["", *lines, *(f"{'holds ' if held else 'BROKEN'}  {bar}" for bar, held in bars.items())]))
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2))
+
+
+def _add(report: tuple[list[str], dict[str, bool]], lines: list[str], bars: dict[str, bool]) -> None:
+    lines += [*report[0], ""]
+    bars |= report[1]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,116 @@
+"""The queries of a six-month board, at day grain, as Grafana asks them."""
+
+import statistics
+import time
+from typing import Any
+
+import psycopg
+from pydantic import TypeAdapter
+
+from bench.rollup.lab import databases
+from fleetgauge.rollup import GRAINS, Definition
+from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.sketch import ORIGIN
+from fleetlab.stack import PostgresState
+
+LIMIT_MS = 100.0
+DAYS = 180
+BUCKETS = 64
+"""Buckets of each sketch: a latency within a factor of 3.5."""
+
+# 8 × 4 × 4 × 16 values of dimensions, each with a row for each of the days.
+SIZES = {"command_type": 8, "vehicle_model": 4, "carrier": 4, "zone": 16}
+
+DEFINITION: Definition = TypeAdapter(Definition).validate_python(
+    {
+        "metric": "board",
+        "source": "operations",
+        "event_time": "at",
+        "change_time": "updated_at",
+        "dimensions": {name: {"column": name, "limit": size} for name, size in SIZES.items()},
+        "measures": {
+            "requested": {"agg": "count"},
+            "failed": {"agg": "count", "where": {"status": "failed"}},
+            "cost": {"agg": "sum", "of": "cost", "type": "numeric"},
+            "latency_ms": {"agg": "percentile", "of": "latency_ms"},
+            "failure_rate": {"agg": "ratio", "numerator": "failed", "denominator": "requested"},
+        },
+        "source_sql": "SELECT * FROM command",
+    }
+)
+
+_P95 = "fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95)"
+_RATE = "sum(failed)::float8 / nullif(sum(requested), 0)"
+_FROM = f"FROM metrics.board_day WHERE window_start >= now() - interval '{DAYS} days'"
+
+QUERIES = {
+    "tile: requested": f"SELECT sum(requested) {_FROM}",
+    "tile: failure rate": f"SELECT {_RATE} {_FROM}",
+    "tile: p95 of all": f"SELECT {_P95} {_FROM}",
+    "series: failures by day": f"SELECT window_start, {_RATE} {_FROM} GROUP BY 1 ORDER BY 1",
+    "series: p95 by day": f"SELECT window_start, {_P95} {_FROM} GROUP BY 1 ORDER BY 1",
+    "series: p95 by day and command": f"SELECT window_start, command_type, {_P95} {_FROM} GROUP BY 1, 2 ORDER BY 1, 2",
+    "table: commands": f"SELECT command_type, sum(requested), {_RATE}, {_P95}, sum(cost) {_FROM} GROUP BY 1 ORDER BY 2",
+    "matrix: zone and model": f"SELECT zone, vehicle_model, {_RATE} {_FROM} GROUP BY 1, 2",
+    "one zone: p95 by day": f"SELECT window_start, {_P95} {_FROM} AND zone = 'zone-7' GROUP BY 1 ORDER BY 1",
+    "annotation: provisional": f"SELECT min(window_start), max(window_start) {_FROM} AND provisional",
+}
+
+
+def measure(postgres: PostgresState, rounds: int = 5) -> dict[str, float]:
+    """Median milliseconds of each query, warm, one client, as the login of Grafana."""
+    with databases(postgres, "bench_boards", "") as found:
+        migrate(found.settings, {DEFINITION.metric: DEFINITION})
+        fill(found.metrics)
+        with psycopg.connect(found.url("metrics", "grafana"), autocommit=True) as grafana:
+            grafana.execute("SET statement_timeout = 0")
+            return {name: _median(grafana, query, rounds) for name, query in QUERIES.items()}
+
+
+def fill(metrics: psycopg.Connection[Any]) -> None:
+    """Fill the store table of the day directly, past the engine, which would need hundreds of millions of facts."""
+    crossed = " CROSS JOIN ".join(f"generate_series(1, {size}) AS {name}" for name, size in SIZES.items())
+    values = ", ".join(f"replace('{name}', 'command_', '') || '-' || {name}" for name in SIZES)
+    table = f"store.{DEFINITION.table('day')}"
+    metrics.execute("SELECT setseed(0.5)")
+    metrics.execute(
+        f"""
+        INSERT INTO {table} (window_start, date, {", ".join(SIZES)}, requested, failed, cost, latency_ms)
+        SELECT fleetgauge.date_start(date, 'Asia/Seoul'), date, {values}, requested,
+            floor(requested * random() / 10), (requested * 0.35)::numeric(12, 2), buckets || counts
+        FROM (SELECT current_date - n AS date FROM generate_series(1, {DAYS}) AS n) AS day CROSS JOIN {crossed}
+        CROSS JOIN LATERAL (
+            SELECT sum(n) AS requested, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(n ORDER BY bucket)
+                AS counts
+            FROM (SELECT {ORIGIN} + 300 + command_type * 4 + b AS bucket, 1 + floor(random() * 40)::bigint AS n
+                  FROM generate_series(1, {BUCKETS}) AS b) AS bins
+        ) AS sketch
+        ORDER BY 1
+        """
+    )
+    for grain in GRAINS:
+        metrics.execute(
+            "UPDATE fleetgauge.ledger SET done = '{(,infinity)}', closed = '{(,infinity)}'"
+            " WHERE metric = %s AND grain = %s",
+            [DEFINITION.metric, grain],
+        )
+    metrics.execute(f"VACUUM (ANALYZE) {table}")
+
+
+def report(medians: dict[str, float]) -> tuple[list[str], dict[str, bool]]:
+    """Lines for people, and which bars hold."""
+    rows = DAYS
+    for size in SIZES.values():
+        rows *= size
+    lines = [f"queries over {DAYS} days, {rows} day rows, sketches of {BUCKETS} buckets, medians"]
+    lines += [f"  {name:34}{ms:9.1f} ms" for name, ms in medians.items()]
+    return lines, {f"each query ≤ {LIMIT_MS:.0f} ms": max(medians.values()) <= LIMIT_MS}
+
+
+def _median(connection: psycopg.Connection[Any], query: str, rounds: int) -> float:
+    taken = []
+    for _ in range(rounds + 1):
+        begin = time.perf_counter()
+        connection.execute(query).fetchall()
+        taken.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(taken[1:])
