@@ -1,4 +1,7 @@
-"""Starting and stopping, also the rough way: nothing is left over. Postgres stands for all, since it starts fast."""
+"""Starting and stopping, also the rough way: nothing is left over. Postgres stands for all, since it starts fast.
+
+To create its clusters takes longer than all else, so tests that are not about that share a home where it has been done.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -16,7 +20,7 @@ import psycopg
 import pytest
 
 from fleetgauge.errors import Terminal
-from fleetlab.stack import Stack, layout
+from fleetlab.stack import Stack, layout, ports
 from fleetlab.stack.processes import Processes
 
 FLEETLAB = Path(sys.executable).with_name("fleetlab")
@@ -51,8 +55,9 @@ def left_over(home: Path) -> list[list[str]]:
     return found
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A home to be; nothing of it may be left in the end."""
     # As pytest's own temporary folders: nobody else can enter, so root's servers cannot use it directly.
     above = Path(tempfile.mkdtemp(prefix="fleetlab-lifecycle-"))
     yield above / "lab"
@@ -62,18 +67,42 @@ def home() -> Iterator[Path]:
     assert not [p for p in Path("/var/tmp").glob("fleetlab-*") if (p / "home").read_text() == str(above / "lab")]
 
 
+@pytest.fixture
+def new_home() -> Iterator[Path]:
+    """Not there yet."""
+    with temporary() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def created() -> Iterator[Path]:
+    with temporary() as folder:
+        Stack(folder).up({"postgres"})
+        yield folder
+
+
+@pytest.fixture
+def home(created: Path) -> Iterator[Path]:
+    """Of servers that were created, have run, and are down."""
+    Stack(created).down()
+    yield created
+    Stack(created).down()
+    assert left_over(created) == []
+
+
 @pytest.mark.parametrize("kill", [False, True])
 def test_one_service_can_be_stopped_and_started_again_with_its_data(home: Path, kill: bool) -> None:
     lab = Stack(home)
     first = lab.up({"postgres"})
+    table = f"kept_{kill}"
     with psycopg.connect(first.need_postgres().primary_app_url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        connection.execute(f"CREATE TABLE {table} AS SELECT 1 AS n")
     lab.stop("postgres", kill=kill)
     assert left_over(home) == []
     assert not lab.status()[0].running and "ended" in lab.status()[0].detail
     assert lab.up({"postgres"}) == first
     with psycopg.connect(first.need_postgres().primary_app_url) as connection:
-        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+        assert connection.execute(f"SELECT n FROM {table}").fetchone() == (1,)
 
 
 def test_up_twice_down_and_up_again(home: Path) -> None:
@@ -98,8 +127,8 @@ def test_up_twice_down_and_up_again(home: Path) -> None:
         assert replica.execute("SELECT to_regclass('kept') IS NOT NULL").fetchone() == (True,)
 
 
-def test_two_starts_at_once_make_one_stack(home: Path) -> None:
-    command = [FLEETLAB, "up", "postgres", "--json", "--home", home]
+def test_two_starts_at_once_make_one_stack(new_home: Path) -> None:
+    command = [FLEETLAB, "up", "postgres", "--json", "--home", new_home]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [one.communicate(timeout=120) for one in both]
     assert [one.returncode for one in both] == [0, 0], outputs
@@ -107,30 +136,30 @@ def test_two_starts_at_once_make_one_stack(home: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_start_that_is_cut_short_leaves_nothing(home: Path, how: signal.Signals) -> None:
+def test_a_start_that_is_cut_short_leaves_nothing(new_home: Path, how: signal.Signals) -> None:
     command = subprocess.Popen(
-        [FLEETLAB, "up", "postgres", "--home", home], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [FLEETLAB, "up", "postgres", "--home", new_home], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    wait_for(lambda: Processes(layout.find(home)).pid("postgres-primary"))
+    wait_for(lambda: Processes(layout.find(new_home)).pid("postgres-primary"))
     command.send_signal(how)
     _, errors = command.communicate(timeout=60)
     assert "Traceback" not in errors
     assert command.returncode == {signal.SIGKILL: -9}.get(how, 130)
-    wait_for(lambda: left_over(home) == [])
-    state = Stack(home).up({"postgres"})
+    wait_for(lambda: left_over(new_home) == [])
+    state = Stack(new_home).up({"postgres"})
     with psycopg.connect(state.need_postgres().replica_reader_url) as replica:
         assert replica.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
 
 
-def test_a_guarded_stack_goes_with_its_parent_even_by_kill_9(home: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def test_a_guarded_stack_goes_with_its_parent_even_by_kill_9(new_home: Path) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, new_home], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"up\n"
-    assert Stack(home).status()[0].running
+    assert Stack(new_home).status()[0].running
     parent.kill()
     parent.communicate()
-    wait_for(lambda: left_over(home) == [])
-    wait_for(lambda: not home.exists())
+    wait_for(lambda: left_over(new_home) == [])
+    wait_for(lambda: not new_home.exists())
 
 
 def test_a_crashed_server_is_seen_and_started_again(home: Path) -> None:
@@ -154,12 +183,14 @@ def test_a_crashed_server_is_seen_and_started_again(home: Path) -> None:
 
 def test_a_failing_start_names_the_log_and_stops_what_it_started(home: Path) -> None:
     lab = Stack(home)
-    lab.up({"postgres"})
-    lab.down()
-    with (layout.find(home).data / "postgres-metrics" / "postgresql.conf").open("a") as settings:
-        settings.write("no_such_setting = 1\n")
-    with pytest.raises(Terminal) as raised:
-        lab.up({"postgres"})
+    settings = layout.find(home).data / "postgres-metrics" / "postgresql.conf"
+    good = settings.read_text()
+    settings.write_text(f"{good}no_such_setting = 1\n")
+    try:
+        with pytest.raises(Terminal) as raised:
+            lab.up({"postgres"})
+    finally:
+        settings.write_text(good)
     message = str(raised.value)
     assert f"postgres-metrics ended while starting; see {home / 'logs' / 'postgres-metrics.log'}" in message
     assert 'unrecognized configuration parameter "no_such_setting"' in message
@@ -170,8 +201,7 @@ def test_a_failing_start_names_the_log_and_stops_what_it_started(home: Path) -> 
 
 def test_asked_ports_are_used(home: Path) -> None:
     lab = Stack(home)
-    port = lab.up({"postgres"}).need_postgres().primary.port
-    lab.down(wipe=True)
+    (port,) = ports.choose(["metrics"], asked={}, before={}).values()
     state = lab.up({"postgres"}, asked_ports={"metrics": port})
     assert state.need_postgres().metrics.port == port
     assert lab.up({"postgres"}, asked_ports={"metrics": port}) == state
