@@ -1,5 +1,6 @@
 """The servers that the other tests rely on are what they claim to be."""
 
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
 from fleetgauge.settings import Settings
-from fleetlab.stack import KafkaState, PostgresState, Stack, StackState
+from fleetlab.stack import KafkaState, PostgresState, Stack, StackState, layout
 from fleetlab.stack.artifacts import bundles
 from fleetlab.stack.java import Jdk
+from fleetlab.stack.processes import Processes
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
@@ -106,6 +108,14 @@ def test_elasticsearch_is_the_version_its_jdk_runs(stack: StackState) -> None:
         client.index(index=index, id="1", document={"n": 1}, refresh=True)
         assert client.get(index=index, id="1")["_source"] == {"n": 1}
         client.indices.delete(index=index)
+
+
+@pytest.mark.skipif("FLEETLAB_HOME_REUSE" in os.environ, reason="whoever started the servers chose their options")
+@pytest.mark.parametrize("name", ["kafka", "elasticsearch"])
+def test_jvms_get_the_options_of_the_environment(stack: StackState, name: str) -> None:
+    commands = [process.cmdline() for process in Processes(layout.find(Path(stack.home))).family(name)]
+    main = max(commands, key=len)  # Elasticsearch has a launcher besides
+    assert set(os.environ["FLEETLAB_JAVA_OPTS"].split()) <= set(main)
 
 
 def test_settings_name_the_running_servers(stack: StackState, settings: Settings) -> None:
