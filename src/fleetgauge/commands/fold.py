@@ -16,9 +16,9 @@ import structlog
 
 from fleetgauge.clock import Clock
 from fleetgauge.commands.events import Fact, fact
-from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page, Span
+from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page
 from fleetgauge.commands.store import AttemptStore, Cursor, FoldSource, open_store
-from fleetgauge.progress.offsets import GroupProgress, read_progress, went_backwards
+from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.settings import Settings
 
 __all__ = ["FoldReport", "FoldSource", "fold", "fold_documents"]
@@ -82,14 +82,14 @@ def fold_documents(
     """The fold itself, with its servers given. Deadlines count as passed `settle` before the watermark."""
     started = time.monotonic()
     cursor = store.cursor()
-    if not cursor.rescan and _made_anew(cursor, progress):
+    if not cursor.rescan and cursor.began_anew(progress):
         cursor = replace(cursor, rescan=True)
         store.save(cursor)
         _log.warning("ingest began anew, folding every stored document again", topic=source.topic)
     restarted = cursor.rescan
     cursor = replace(cursor, readings={**cursor.readings, **progress.readings})
     tally = _Tally()
-    spans = None if cursor.rescan else _spans(cursor, progress)
+    spans = None if cursor.rescan else cursor.new(progress)
     if spans is None or spans:
         with closing(documents.pages(source.index, spans)) as pages, closing(_ahead(pages)) as ahead:
             for page in ahead:
@@ -117,26 +117,6 @@ def fold_documents(
         backlog=progress.lag,
         seconds=time.monotonic() - started,
     )
-
-
-def _made_anew(cursor: Cursor, progress: GroupProgress) -> bool:
-    if cursor.topic_id is not None and progress.topic_id is not None and cursor.topic_id != progress.topic_id:
-        return True  # even where the new offsets have already overtaken the old
-    if went_backwards(cursor.offsets, progress.committed):
-        return True
-    return any(  # it went back, and has caught up since
-        cursor.offsets.get(partition, 0) > 0 and reading != cursor.readings.get(partition)
-        for partition, reading in progress.readings.items()
-    )
-
-
-def _spans(cursor: Cursor, progress: GroupProgress) -> dict[int, Span]:
-    """What is new: from the cursor to what is committed, by partition."""
-    return {
-        partition: Span(cursor.offsets.get(partition, 0), committed)
-        for partition, committed in progress.committed.items()
-        if committed > cursor.offsets.get(partition, 0)
-    }
 
 
 def _ahead(pages: Generator[Page]) -> Generator[Page]:

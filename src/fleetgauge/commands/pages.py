@@ -1,7 +1,6 @@
 """Command documents out of Elasticsearch, in the order of their Kafka positions."""
 
 import json
-import ssl
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +14,12 @@ from elasticsearch import ConnectionError as ElasticsearchConnectionError
 
 from fleetgauge.commands.events import SOURCE_FIELDS
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.progress.cursor import Offsets
+from fleetgauge.progress.search import connect
 from fleetgauge.settings import ElasticsearchSettings
 
 PAGE = 10_000  # the server's own limit, `index.max_result_window`
 _KEEP_ALIVE = "5m"
-_JSON = "application/vnd.elasticsearch+json"
-
-
-@dataclass(frozen=True)
-class Span:
-    """Offsets of one partition: `start` is the first wanted, `stop` the first that is not."""
-
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Page:
 class CommandDocuments(Protocol):
     """Where a fold reads events; a port so that a test can break it."""
 
-    def pages(self, index: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
+    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
         """Pages by ascending (partition, offset): documents within `spans`, or all with None. Close it when done.
 
         Blocks; sees every acknowledged write. An index that does not exist yet has no pages. Raises `Transient` or
@@ -58,7 +50,7 @@ class ElasticsearchDocuments:
     def __init__(self, settings: ElasticsearchSettings, *, page: int = PAGE) -> None:
         self._settings = settings
         self._page = page
-        self._client = _connect(settings)
+        self._client = connect(settings, _Json())
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +64,7 @@ class ElasticsearchDocuments:
         """Drop the connections."""
         self._client.close()
 
-    def pages(self, index: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
+    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
         """See `CommandDocuments`. Refreshes first, then reads one point in time, so writes meanwhile change nothing."""
         try:
             try:
@@ -93,13 +85,13 @@ class ElasticsearchDocuments:
         except (ApiError, TransportError) as error:
             raise _explain(error, self._settings.url, index) from error
 
-    def _windows(self, scan: "_Scan", partition: int, span: Span) -> Generator[Page]:
+    def _windows(self, scan: "_Scan", partition: int, span: Offsets) -> Generator[Page]:
         """A span in pieces of about one page: the server then sorts what it returns, not all that is left each time."""
         start, width = span.start, self._page
         while start < span.stop:
             stop = min(start + width, span.stop)
             found = 0
-            for page in scan.read(_within(partition, Span(start, stop))):
+            for page in scan.read(_within(partition, Offsets(start, stop))):
                 found += len(page.sources)
                 yield page
             # Offsets can be sparse (dead letters, events of before the index' retention).
@@ -193,31 +185,7 @@ def _representable(number: str) -> int | float:
     return max(-sys.float_info.max, min(float(number), sys.float_info.max))
 
 
-class _ElasticsearchJson(_Json):
-    mimetype = _JSON
-
-
-def _connect(settings: ElasticsearchSettings) -> Elasticsearch:
-    security: dict[str, Any] = {}
-    if settings.api_key is not None:
-        security["api_key"] = settings.api_key.get_secret_value()
-    elif settings.username is not None:
-        secret = settings.password.get_secret_value() if settings.password is not None else ""
-        security["basic_auth"] = (settings.username, secret)
-    if settings.ca_file is not None:
-        security["ssl_context"] = ssl.create_default_context(cafile=str(settings.ca_file))
-    return Elasticsearch(
-        settings.url,
-        request_timeout=settings.request_timeout_s,
-        max_retries=2,
-        retry_on_timeout=True,  # reading is repeatable
-        connections_per_node=1,
-        serializers={_JSON: _ElasticsearchJson(), "application/json": _Json()},
-        **security,
-    )
-
-
-def _within(partition: int, span: Span) -> dict[str, Any]:
+def _within(partition: int, span: Offsets) -> dict[str, Any]:
     return {
         "bool": {
             "filter": [

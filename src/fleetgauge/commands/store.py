@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from fleetgauge.commands.events import Fact
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.settings import MetricsSettings
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -34,18 +35,13 @@ class FoldSource:
 
 
 @dataclass(frozen=True)
-class Cursor:
+class Cursor(GroupCursor):
     """How far a source has been folded."""
 
-    topic_id: str | None = None
-    offsets: Mapping[int, int] = field(default_factory=dict)
-    """Next offset to fold, by partition."""
     rescan: bool = False
     """The group began anew, and not everything has been read again yet."""
     judged_at: datetime = NEVER
     """Deadlines before this instant (UTC) have been counted as passed."""
-    readings: Mapping[int, str] = field(default_factory=dict)
-    """The reading (see `progress.reading`) that `offsets` belongs to, by partition."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,8 @@ class AttemptStore:
             return Cursor()
         offsets = {int(partition): int(offset) for partition, offset in row[1].items()}
         readings = {int(partition): reading for partition, reading in row[4].items()}
-        return Cursor(row[0], offsets, row[2], row[3].astimezone(UTC) if row[3] is not None else NEVER, readings)
+        judged_at = row[3].astimezone(UTC) if row[3] is not None else NEVER
+        return Cursor(row[0], offsets, readings, rescan=row[2], judged_at=judged_at)
 
     def save(self, cursor: Cursor) -> None:
         """Set the cursor, without anything else."""

@@ -5,9 +5,10 @@ from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetgauge.commands.pages import Page, Span
+from fleetgauge.commands.pages import Page
 from fleetgauge.commands.status import command_status, is_late_success
 from fleetgauge.commands.store import FoldSource
+from fleetgauge.progress.cursor import Offsets
 from fleetgauge.progress.offsets import GroupProgress, PartitionProgress
 
 SOURCE = FoldSource("commands", "group", "commands")
@@ -130,7 +131,7 @@ class ListedDocuments:
         self.fail_before_page: int | None = None
         self.failure: Exception = RuntimeError("injected")
 
-    def pages(self, index: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
+    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
         chosen = [
             (partition, offset, one)
             for partition, documents in sorted(self.partitions.items())

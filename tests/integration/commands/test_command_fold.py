@@ -17,8 +17,9 @@ from pydantic import SecretStr
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.fold import FoldSource, fold
-from fleetgauge.commands.pages import ElasticsearchDocuments, Span
+from fleetgauge.commands.pages import ElasticsearchDocuments
 from fleetgauge.errors import Terminal, Transient
+from fleetgauge.progress.cursor import Offsets
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings
 
@@ -221,16 +222,16 @@ def test_pages_come_by_position_whatever_their_size_and_index(world):
                 return [named(json.loads(bytes(one))) for p in found for one in p.sources]
 
             assert read(None) == every
-            assert read({0: Span(0, 24), 1: Span(0, 24)}) == every
-            assert read({0: Span(5, 13), 1: Span(23, 24)}) == every[5:13] + every[47:48]
-            assert read({1: Span(24, 30)}) == []
+            assert read({0: Offsets(0, 24), 1: Offsets(0, 24)}) == every
+            assert read({0: Offsets(5, 13), 1: Offsets(23, 24)}) == every[5:13] + every[47:48]
+            assert read({1: Offsets(24, 30)}) == []
 
 
 def test_documents_that_share_a_position_are_all_read(world):
     world.create_topic()
     world.store(0, [7] * 5, [document("sent", START_MS, command_id=f"c-{n}") for n in range(5)])
     with ElasticsearchDocuments(world.settings.elasticsearch, page=2) as documents:
-        found = [one for page in documents.pages(world.source.index, {0: Span(7, 8)}) for one in page.sources]
+        found = [one for page in documents.pages(world.source.index, {0: Offsets(7, 8)}) for one in page.sources]
     assert {json.loads(bytes(one))["command"]["id"] for one in found} == {f"c-{n}" for n in range(5)}
 
 
