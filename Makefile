@@ -48,6 +48,19 @@ test-long: $(READY) ## the tests that run for minutes each
 bench-ingest: $(READY) .venv-bench/.ready ## Kafka -> Elasticsearch beside the alternatives, rates and processor time (BENCH="--rounds 1")
 	@$(BIN)/python -m bench.ingest $(BENCH)
 
+# Its releases may not install everywhere; the benchmark goes on without it and says so.
+.venv-bench-dbt/.ready: bench/peers/dbt.txt $(READY)
+	@$(PYTHON) -m venv .venv-bench-dbt && $(BIN)/uv pip install --quiet --python .venv-bench-dbt/bin/python -r $< && touch $@ \
+		|| { echo "dbt could not be installed; the benchmark goes on without it." >&2; rm -rf .venv-bench-dbt; }
+
+.PHONY: bench-rollup
+bench-rollup: $(READY) .venv-bench-dbt/.ready ## replica -> minute, hour, day beside the alternatives: buffers, time, wrong windows (BENCH="--rounds 1 --rows 30000")
+	@$(BIN)/python -m bench.rollup $(BENCH)
+
+.PHONY: bench-isolation
+bench-isolation: $(READY) ## what dashboards cost the primary, on its tables and on the aggregates (BENCH="--seconds 10")
+	@$(BIN)/python -m bench.isolation $(BENCH)
+
 .PHONY: check
 check: $(READY) ## ruff (lint and format), mypy strict, content, boards and pages
 	@$(BIN)/ruff check .
@@ -85,11 +98,13 @@ constraints: $(READY) ## pin all dependencies anew, for Python 3.11 to 3.13
 		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o constraints.txt
 	@$(BIN)/uv pip compile bench/peers/quix.in --python-version 3.11 \
 		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o bench/peers/quix.txt
+	@$(BIN)/uv pip compile bench/peers/dbt.in --python-version 3.11 \
+		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o bench/peers/dbt.txt
 
 .PHONY: clean
 clean: ## stop the servers, remove the environment and all data of the laboratory
 	@test ! -x $(BIN)/fleetlab || $(BIN)/fleetlab down --wipe
-	@rm -rf $(VENV) .venv-bench .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench .venv-bench-dbt .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help
 help: ## this list

@@ -60,8 +60,7 @@ class Fleetgauge:
 
     def settle(self) -> None:
         """Until nothing changed lately: a pass looks again at what changed in the seconds before the last one."""
-        for grain in GRAINS:
-            self._databases.metrics.execute(f"VACUUM (ANALYZE) store.{DEFINITION.table(grain)}")
+        self._databases.metrics.execute("VACUUM (ANALYZE)")
         self._databases.beat()
         while self._pass().cells:
             self._databases.beat()

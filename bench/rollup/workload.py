@@ -108,7 +108,7 @@ def fetch_stored(databases: Databases) -> str:
             " rentals bigint, fare numeric)"
         )
         columns = f"{KEY}, rentals, fare"
-        out = f"COPY (SELECT {columns} FROM metrics.{DEFINITION.view(grain)}) TO STDOUT"
+        out = f"COPY (SELECT {columns} FROM metrics.{DEFINITION.metric}_{grain}) TO STDOUT"
         with (
             databases.metrics.cursor().copy(out) as source,
             databases.primary.cursor().copy(f"COPY stored_{grain} FROM STDIN") as target,

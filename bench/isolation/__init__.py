@@ -1,0 +1,1 @@
+"""The midnight incident again: do dashboards still slow production down?"""

@@ -1,0 +1,59 @@
+"""Which core does what: one for the primary and its load, the other for everything else."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import psycopg
+
+from bench.rollup.lab import scalar
+from fleetlab.stack import PostgresState
+from fleetlab.stack.state import PostgresServer
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Two cores of this machine."""
+
+    production: int
+    rest: int
+
+
+@contextmanager
+def pinned(postgres: PostgresState) -> Iterator[Cores]:
+    """Give the primary a core, replica, metrics database and this process another; as before at the end.
+
+    Raises `RuntimeError` on a machine with a single core.
+    """
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        raise RuntimeError("two cores are needed, one for production and one for the rest")
+    cores = Cores(*sorted(before)[:2])
+    places: dict[PostgresServer, int] = {"primary": cores.production, "replica": cores.rest, "metrics": cores.rest}
+    try:
+        for server, core in places.items():
+            _place(_postmaster(postgres, server), {core})
+        _place(psutil.Process(), {cores.rest})
+        yield cores
+    finally:
+        for server in places:
+            _place(_postmaster(postgres, server), before)
+        _place(psutil.Process(), before)
+
+
+def _postmaster(postgres: PostgresState, server: PostgresServer) -> psutil.Process:
+    with psycopg.connect(postgres.url(server, "postgres", "postgres")) as connection:
+        backend = psutil.Process(scalar(connection, "SELECT pg_backend_pid()"))
+    parent = backend.parent() if backend.is_running() else None
+    if parent is None:
+        raise RuntimeError(f"the {server}'s processes are not on this machine")
+    return parent
+
+
+def _place(leader: psutil.Process, cores: set[int]) -> None:
+    """The process, its threads and its children; children to come inherit it."""
+    for process in (leader, *leader.children(recursive=True)):
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, cores)
