@@ -79,7 +79,7 @@ def test_ctrl_c_while_servers_start_leaves_nothing(home: Path, tmp_path: Path) -
 
 def test_kill_9_while_events_are_loaded_leaves_nothing(home: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    demo = start(home, log)
+    demo = start(home, log, "--vehicles", "300", "--days", "1")  # the servers are what is to go
     wait_for_line(demo, log, LOADING)
     demo.kill()
     demo.wait()
