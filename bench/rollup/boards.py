@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import psycopg
+import typer
 from pydantic import TypeAdapter
 
 from bench.rollup.lab import databases, scalar
@@ -65,7 +66,11 @@ def measure(postgres: PostgresState, rounds: int = 5) -> dict[str, float]:
         fill(found.metrics)
         with psycopg.connect(found.url("metrics", "grafana"), autocommit=True) as grafana:
             grafana.execute("SET statement_timeout = 0")
-            return {name: _median(grafana, query, rounds) for name, query in QUERIES.items()}
+            medians = {}
+            for name, query in QUERIES.items():
+                medians[name] = _median(grafana, query, rounds)
+                typer.echo(f"  {name:34}{medians[name]:9.1f} ms")
+            return medians
 
 
 def fill(metrics: psycopg.Connection[Any]) -> None:

@@ -17,8 +17,8 @@ from fleetlab.stack import PostgresState
 
 MINUTE_S = 10.0
 DAY_S = 5.0
-SCALE = Scale(vehicles=12_000, days=1, rate=2.5, live_seconds=0)
-"""30,000 rentals in the day."""
+SCALE = Scale(vehicles=13_500, days=1, rate=2.5, live_seconds=0)
+"""A little more than 30,000 rentals in the day."""
 COMMANDS = 20_000
 
 # As the fold leaves them: answered attempts of the same day.
