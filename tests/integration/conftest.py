@@ -13,7 +13,6 @@ import pytest
 
 from fleetgauge.settings import Settings, load
 from fleetlab.stack import (
-    AirflowState,
     ElasticsearchState,
     KafkaState,
     PostgresState,
@@ -74,12 +73,6 @@ def elasticsearch(start_services: Starter) -> ElasticsearchState:
 def stack(start_services: Starter) -> StackState:
     """Everything but Airflow."""
     return start_services({"postgres", "kafka", "elasticsearch"})
-
-
-@pytest.fixture(scope="session")
-def airflow(start_services: Starter) -> AirflowState:
-    """Scheduler, API server and DAG processor, with the project's DAGs, paused."""
-    return start_services({"airflow"}).need_airflow()
 
 
 @pytest.fixture

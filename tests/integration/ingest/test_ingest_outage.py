@@ -92,7 +92,7 @@ def test_an_outage_is_ridden_out_with_flat_memory(
                     servers.up({"elasticsearch"})
                     away = time.monotonic() - away
                     due = answered + away * RATE * 0.9
-                    fleet.until(lambda: proxy.events > due, "it catches up", 120.0 + seconds)
+                    fleet.until(lambda: proxy.events > due, "it catches up", 120.0 + away)
             fleet.until(lambda: world.committed() == stream.ends, "it has caught up", every=0.5)
         finally:
             servers.up({"elasticsearch"})
