@@ -38,7 +38,7 @@ def estimate(number: int) -> float:
 
 def sketch(values: Iterable[float]) -> list[int]:
     """Sketch of finite values: the numbers of its buckets, rising, then their counts in the same order."""
-    return _flat(Counter(bucket(v) for v in values))
+    return flat(Counter(bucket(v) for v in values))
 
 
 def merge(sketches: Iterable[Sequence[int]]) -> list[int]:
@@ -47,7 +47,7 @@ def merge(sketches: Iterable[Sequence[int]]) -> list[int]:
     for one in sketches:
         for number, n in _pairs(one):
             counts[number] += n
-    return _flat(counts)
+    return flat(counts)
 
 
 def quantile(one: Sequence[int], q: float) -> float | None:
@@ -61,7 +61,8 @@ def quantile(one: Sequence[int], q: float) -> float | None:
     return None
 
 
-def _flat(counts: Counter[int]) -> list[int]:
+def flat(counts: Counter[int]) -> list[int]:
+    """Sketch of so many values in each stored bucket."""
     numbers = sorted(counts)
     return [*numbers, *(counts[number] for number in numbers)]
 

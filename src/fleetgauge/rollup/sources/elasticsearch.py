@@ -1,0 +1,327 @@
+"""Facts in Elasticsearch: the documents that ingest has stored, as far as the consumer group has committed.
+
+Committed offsets say what is finished, and the position in each document says what is new; time says neither.
+"""
+
+import math
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+from elastic_transport import JsonSerializer, TlsError
+from elasticsearch import ApiError, ConnectionTimeout, Elasticsearch, NotFoundError, TransportError
+from elasticsearch import ConnectionError as ElasticsearchConnectionError
+
+from fleetgauge.clock import Clock
+from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.progress.cursor import GroupCursor
+from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.offsets import GroupProgress, read_progress
+from fleetgauge.progress.search import connect
+from fleetgauge.rollup import distinct
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.measures import Additive, Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
+from fleetgauge.rollup.sketch import bucket, flat
+from fleetgauge.rollup.sources import elasticsearch_query as query
+from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
+from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Row, Touched
+from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.spans import MINUTE, Span, floor, join
+from fleetgauge.settings import Settings
+
+PAGE = 10_000
+"""Groups in one answer; every cluster's `search.max_buckets` allows so many."""
+SPANS = 256
+"""Separate stretches of time in one search; every cluster's limit on clauses allows so many."""
+_KEEP_ALIVE = "5m"
+
+Group = Mapping[str, Any]
+
+
+class Search:
+    """Searches over one point in time. `groups` counts what was answered so far."""
+
+    def __init__(self, client: Elasticsearch, point: str | None) -> None:
+        """Without a point there is no index yet, and nothing is found."""
+        self.point = point
+        self.groups = 0
+        self._client = client
+
+    def ask(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
+        """The aggregations of what matches; empty without an index."""
+        if self.point is None:
+            return {}
+        answer = self._client.search(
+            pit={"id": self.point, "keep_alive": _KEEP_ALIVE},
+            query=where,
+            aggs=aggregations,
+            size=0,
+            track_total_hits=False,
+            allow_partial_search_results=False,
+            filter_path=["pit_id", "aggregations"],
+        ).body
+        self.point = answer["pit_id"]
+        found: Mapping[str, Any] = answer["aggregations"]
+        return found
+
+    def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
+        """Every group of what matches, however many pages they take."""
+        after: Group | None = None
+        while True:
+            composite = {"size": PAGE, "sources": keys, **({} if after is None else {"after": after})}
+            found = self.ask(where, {"all": {"composite": composite, "aggs": numbers}}).get("all", {"buckets": []})
+            self.groups += len(found["buckets"])
+            yield from found["buckets"]
+            after = found.get("after_key")
+            if after is None or len(found["buckets"]) < PAGE:
+                return
+
+
+@dataclass
+class ElasticsearchFacts:
+    """See `Facts`: one point in time, opened after the offsets were read, so that it shows all that they cover."""
+
+    definition: Definition
+    horizon: Horizon | None
+    search: Search
+    progress: Mapping[str, GroupProgress]
+    token: Mapping[str, Any] | None
+    """A `GroupCursor` for each consumer group."""
+
+    def first_event(self) -> datetime | None:
+        """See `Facts`."""
+        found = self.search.ask(query.matching(self.definition), {"first": {"min": {"field": EVENT_TIME}}})
+        ms = found["first"]["value"] if found else None
+        return None if ms is None else query.instant(ms)
+
+    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
+        """See `Facts`. What lies at new positions; everything, where old positions may have got new documents."""
+        known = msgspec.convert(since.token or {}, dict[str, GroupCursor], strict=False)
+        new: list[query.Json] = []
+        anew = False
+        for group, progress in self.progress.items():
+            if group not in known or known[group].began_anew(progress):
+                anew |= bool(progress.committed)
+            else:
+                new += [query.stored_at(p, offsets) for p, offsets in known[group].new(progress).items()]
+        spans: list[Span] = []
+        if anew:
+            begin = self.first_event()
+            spans = [(floor(begin), frontier)] if begin is not None and begin < frontier else []
+            new = []
+        if anew or first:
+            new.append(query.since(frontier))
+        if not new:
+            return Touched()
+        where = query.matching(self.definition, query.any_of(new))
+        cells = dict.fromkeys(cell for cell, _ in self._grouped(where, query.keys(self.definition), {}))
+        return Touched(list(cells), spans)
+
+    def windows(self, span: Span) -> list[Row]:
+        """See `Facts`. Reads slice by slice, since each further page of an answer costs as much as the first."""
+        rows: list[Row] = []
+        at, minutes = span[0], 60
+        while at < span[1]:
+            upto, before = min(span[1], at + minutes * MINUTE), self.search.groups
+            rows += self._rows(query.within([(at, upto)]))
+            at = upto
+            if self.search.groups - before > PAGE:
+                minutes = max(1, minutes // 2)
+            elif self.search.groups - before < PAGE // 4:
+                minutes *= 2
+        return rows
+
+    def cells(self, wanted: Sequence[Cell]) -> list[Row]:
+        """See `Facts`. Reads what lies in the cells' minutes and has one of their values, and leaves out the rest."""
+        kept, n = set(wanted), 1 + len(self.definition.dimensions)
+        spans = join(sorted({window for window, _ in wanted}))
+        rows: list[Row] = []
+        for at in range(0, len(spans), SPANS):
+            some = spans[at : at + SPANS]
+            texts = zip(*(v for window, v in wanted if some[0][0] <= window < some[-1][1]), strict=True)
+            fields = (dimension.column for dimension in self.definition.dimensions.values())
+            filters = [query.one_of(field, of) for field, of in zip(fields, texts, strict=True)]
+            found = self._rows(query.within(some), *(f for f in filters if f is not None))
+            rows += [row for row in found if (row[0], row[1:n]) in kept]
+        return rows
+
+    def totals(self, edges: Sequence[datetime]) -> list[Row]:
+        """See `Facts`. Reads in the widest windows that no edge cuts."""
+        added = {name: m for name, m in self.definition.stored.items() if isinstance(m, Additive)}
+        starts = [query.milliseconds(edge) for edge in edges]
+        step = math.gcd(*(start - starts[0] for start in starts[1:]))
+        keys = query.keys(self.definition, step_ms=step, from_ms=starts[0])
+        where = query.matching(self.definition, query.within([(edges[0], edges[-1])]))
+        sums: dict[tuple[int, tuple[str, ...]], list[Any]] = {}
+        for (_, values), group in self._grouped(where, keys, query.numbers(added)):
+            place = bisect_right(starts, group["key"]["w"]) - 1, values
+            _add(sums, place, added, _numbers(added, group))
+        return [(stretch, *values, *row) for (stretch, values), row in sums.items()]
+
+    def _rows(self, *filters: query.Json) -> list[Row]:
+        measures, where = self.definition.stored, query.matching(self.definition, *filters)
+        found: dict[Cell, list[Any]] = {}
+        for cell, group in self._grouped(where, query.keys(self.definition), query.numbers(measures)):
+            _add(found, cell, measures, _numbers(measures, group))
+        for place, measure in enumerate(measures.values()):
+            if isinstance(measure, Percentile | Distinct):
+                self._sketch(found, place, measure, filters)
+        return [(window, *values, *row) for (window, values), row in found.items()]
+
+    def _sketch(
+        self, found: dict[Cell, list[Any]], place: int, measure: Percentile | Distinct, filters: Iterable[query.Json]
+    ) -> None:
+        """Put the sketches of one measure into the rows of their cells."""
+        where = query.matching(self.definition, *filters, *query.conditions(measure.where))
+        number = cache(bucket if isinstance(measure, Percentile) else _entry)
+        parts: dict[Cell, Counter[int]] = {}
+        for cell, group in self._grouped(where, query.keys(self.definition, value=measure.of), {}):
+            parts.setdefault(cell, Counter())[number(group["key"]["v"])] += group["doc_count"]
+        for cell, counts in parts.items():
+            found[cell][place] = flat(counts) if isinstance(measure, Percentile) else distinct.merge([counts])
+
+    def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[tuple[Cell, Group]]:
+        """The groups, each with the cell that it belongs to; neighbours mostly share theirs."""
+        names = ["w", *map(str, range(len(self.definition.dimensions)))]
+        before: list[Any] = []
+        for group in self.search.grouped(where, keys, numbers):
+            key = group["key"]
+            values = [key[name] for name in names]
+            if values != before:
+                before = values
+                cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[1:])
+            yield cell, group
+
+
+class ElasticsearchSource:
+    """The documents of one consumer. One client, made when first needed and again after a failure; not thread-safe."""
+
+    def __init__(self, name: str, stream: EventStream, settings: Settings, clock: Clock) -> None:
+        self.name = name
+        self.seconds = 0.0
+        self._stream = stream
+        self._settings = settings
+        self._clock = clock
+        self._client: Elasticsearch | None = None
+
+    @contextmanager
+    def look(self, definition: Definition) -> Iterator[ElasticsearchFacts]:
+        """See `Source`."""
+        began = time.perf_counter()
+        try:
+            found = problems(definition, self._stream.fields)
+            if found:
+                raise Terminal(f"metric {definition.metric} cannot be read from {self.name}: {'; '.join(found)}")
+            progress = self._progress()
+            own = progress[self._stream.group]
+            with self._translated(), self._search() as search:
+                token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
+                horizon = Horizon(own.watermark, own.observed_at)
+                yield ElasticsearchFacts(definition, horizon, search, progress, token)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.seconds += time.perf_counter() - began
+
+    def close(self) -> None:
+        """See `Source`."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _progress(self) -> dict[str, GroupProgress]:
+        """Where the groups stand. Read before the index is refreshed: what they have finished can then be found."""
+        kafka, topic = self._settings.kafka, self._stream.topic
+        try:
+            return {g: read_progress(kafka, topic, g, self._clock) for g in (*self._stream.replays, self._stream.group)}
+        except Transient as error:
+            raise Conflict(f"source {self.name}: {error}") from error
+
+    @contextmanager
+    def _search(self) -> Iterator[Search]:
+        if self._client is None:
+            self._client = connect(self._settings.elasticsearch, _Json())
+        client, index = self._client, self._stream.index
+        try:
+            shards = client.indices.refresh(index=index)["_shards"]
+            if shards["failed"]:
+                raise Conflict(
+                    f"source {self.name}: {shards['failed']} shard(s) of {index} were not refreshed, so that stored "
+                    "events might be missed; look at the health of the cluster"
+                )
+            search = Search(client, client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"])
+        except NotFoundError as error:
+            if error.error != "index_not_found_exception":
+                raise
+            search = Search(client, None)
+        try:
+            yield search
+        finally:
+            if search.point is not None:
+                self._forget(client, search.point)
+
+    def _forget(self, client: Elasticsearch, point: str) -> None:
+        with suppress(ApiError, TransportError):  # it expires by itself, and what was read is right
+            client.options(ignore_status=404, max_retries=0).close_point_in_time(id=point)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FleetgaugeError:
+            raise
+        except (ApiError, TransportError) as error:
+            raise _explain(error, self.name, self._settings.elasticsearch.url, self._stream.index) from error
+
+
+def _explain(error: ApiError | TransportError, name: str, url: str, index: str) -> FleetgaugeError:
+    what = f"source {name}: documents of {index} could not be read from {url}: {error}"
+    if isinstance(error, TlsError):
+        return Terminal(f"{what}; check elasticsearch.ca_file and elasticsearch.url")
+    if isinstance(error, ElasticsearchConnectionError | ConnectionTimeout):
+        return Conflict(f"{what}; check that Elasticsearch runs there")
+    status = error.status_code if isinstance(error, ApiError) else None
+    kind = error.error if isinstance(error, ApiError) else ""
+    if kind in ("index_closed_exception", "cluster_block_exception"):
+        return Conflict(f"{what}; open the index, or free what blocks it")
+    if status in (401, 403):
+        return Stop(f"{what}; give the login read and maintenance on {index} and {index}-* (see deploy/elasticsearch)")
+    if status in (404, 408, 429) or (status is not None and status >= 500):
+        return Conflict(f"{what}; it goes on when its shards are well")  # 404: the point in time has expired
+    return Terminal(f"{what}; check the mapping of the indices and the version of the server")
+
+
+def _numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
+    """The group's values in the order of the measures; sketches are empty as yet."""
+    return [
+        query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else []
+        for name, measure in measures.items()
+    ]
+
+
+def _add(found: dict[Any, list[Any]], place: Any, measures: Mapping[str, StoredMeasure], values: list[Any]) -> None:
+    """Note a row; one that is there already is the same cell by another spelling."""
+    known = found.setdefault(place, values)
+    if known is not values:
+        for i, measure in enumerate(measures.values()):
+            if isinstance(measure, Count | Sum | Extreme):
+                known[i] = query.together(measure, known[i], values[i])
+
+
+def _entry(value: Any) -> int:
+    return distinct.entry(query.text_of(value))
+
+
+class _Json(JsonSerializer):
+    """An answer can have many thousand groups."""
+
+    def json_loads(self, data: bytes) -> Any:
+        return msgspec.json.decode(data)

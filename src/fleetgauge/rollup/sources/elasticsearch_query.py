@@ -1,0 +1,189 @@
+"""What is asked of Elasticsearch: aggregations by minute and dimension, so that no document travels.
+
+Every path comes from a checked definition and every value goes as JSON, so nothing can be injected. Scripts are not
+used: many clusters switch them off. A sketch therefore groups by the values themselves, and what they mean to it is
+worked out here, by the same code that analysts use.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fleetgauge.errors import Terminal
+from fleetgauge.progress.cursor import Offsets
+from fleetgauge.rollup.definition import UNKNOWN, Definition
+from fleetgauge.rollup.measures import Comparison, Count, Extreme, Scalar, StoredMeasure, Sum, Where
+from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
+from fleetgauge.rollup.spans import Span
+
+Json = dict[str, Any]
+
+MINUTE_MS = 60_000
+NUL = "\ufffd"
+"""Stands for U+0000, which no text of Postgres can hold."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EXACT = 2**53
+"""Below it a double holds every whole number; this one may have been the next, rounded."""
+
+
+def matching(definition: Definition, *more: Json) -> Json:
+    """The metric's documents that pass all of `more`."""
+    assert definition.documents is not None
+    return _all([*conditions(definition.documents.where), *more])
+
+
+def conditions(where: Where) -> list[Json]:
+    """`where` as filters. As in SQL, nothing compares with what is missing."""
+    return [part for path, test in where.items() for part in _tests(path, test)]
+
+
+def _tests(path: str, test: Scalar | list[Scalar] | Comparison) -> Iterable[Json]:
+    if isinstance(test, list):
+        yield {"terms": {path: test}}
+    elif not isinstance(test, Comparison):
+        yield {"term": {path: test}}
+    else:
+        if test.eq is not None:
+            yield {"term": {path: test.eq}}
+        without = [*([] if test.ne is None else [test.ne]), *(test.not_in or ())]
+        if without:
+            yield _present(path)
+            yield {"bool": {"must_not": {"terms": {path: without}}}}
+        limits = {name: getattr(test, name) for name in ("lt", "lte", "gt", "gte") if getattr(test, name) is not None}
+        if limits:
+            yield {"range": {path: limits}}
+        if test.is_null is not None:
+            yield {"bool": {"must_not": _present(path)}} if test.is_null else _present(path)
+
+
+def within(spans: Iterable[Span]) -> Json:
+    """Documents with an event time in one of the spans."""
+    return any_of(
+        {"range": {EVENT_TIME: {"gte": milliseconds(begin), "lt": milliseconds(end)}}} for begin, end in spans
+    )
+
+
+def since(frontier: datetime) -> Json:
+    """Documents with an event time at or after an instant."""
+    return {"range": {EVENT_TIME: {"gte": milliseconds(frontier)}}}
+
+
+def stored_at(partition: int, offsets: Offsets) -> Json:
+    """Documents that came from these positions of the topic."""
+    return _all(
+        [
+            {"term": {"kafka.partition": partition}},
+            {"range": {"kafka.offset": {"gte": offsets.start, "lt": offsets.stop}}},
+        ]
+    )
+
+
+def any_of(filters: Iterable[Json]) -> Json:
+    """Documents that pass one of the filters."""
+    return {"bool": {"should": list(filters), "minimum_should_match": 1}}
+
+
+def one_of(path: str, texts: Iterable[str]) -> Json | None:
+    """Documents whose field has one of these texts; None where a text stands for what cannot be looked up."""
+    texts = set(texts)
+    return None if any(text == UNKNOWN or NUL in text for text in texts) else {"terms": {path: sorted(texts)}}
+
+
+def keys(definition: Definition, *, step_ms: int = MINUTE_MS, from_ms: int = 0, value: str | None = None) -> list[Json]:
+    """What to group by: windows of `step_ms` counted from `from_ms`, the dimensions by number, and a field's values."""
+    by_time: Json = {"field": EVENT_TIME, "fixed_interval": f"{step_ms}ms", "offset": f"{from_ms % step_ms}ms"}
+    found: list[Json] = [{"w": {"date_histogram": by_time}}]
+    for place, dimension in enumerate(definition.dimensions.values()):
+        found.append({str(place): {"terms": {"field": dimension.column, "missing_bucket": True}}})
+    if value is not None:
+        found.append({"v": {"terms": {"field": value}}})
+    return found
+
+
+def numbers(measures: Mapping[str, StoredMeasure]) -> Json:
+    """Aggregations beside the count of a group, by measure."""
+    found = {}
+    for name, measure in measures.items():
+        match measure:
+            case Count() if measure.where:
+                found[name] = {"filter": _all(conditions(measure.where))}
+            case Sum():
+                found[name] = _filtered(measure.where, {"stats": {"field": measure.of}})
+            case Extreme():
+                found[name] = _filtered(measure.where, {measure.agg: {"field": measure.of}})
+    return found
+
+
+def number(name: str, measure: Count | Sum | Extreme, group: Mapping[str, Any]) -> int | float | None:
+    """The measure's value in the answer for a group. Raises `Terminal` for one that a double cannot hold exactly."""
+    match measure:
+        case Count():
+            return int(group[name]["doc_count"] if measure.where else group["doc_count"])
+        case Sum():
+            return _sum(name, group[name]["v"])
+        case Extreme():
+            value = group[name]["v"]["value"]
+            if value is None or measure.type == "float":
+                return None if value is None else float(value)
+            _within_exact(name, abs(value))
+            return int(value)
+
+
+def together(measure: Count | Sum | Extreme, one: Any, other: Any) -> Any:
+    """The value of two groups that are one to a reader."""
+    if not isinstance(measure, Extreme):
+        return one + other
+    known = [value for value in (one, other) if value is not None]
+    return (min if measure.agg == "min" else max)(known, default=None)
+
+
+def text_of(value: Any) -> str:
+    """A field's value as a dimension shows it."""
+    if isinstance(value, str):
+        return value.replace("\0", NUL) if "\0" in value else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return UNKNOWN if value is None else str(value)
+
+
+def instant(ms: float) -> datetime:
+    """Milliseconds since the epoch as UTC."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def milliseconds(at: datetime) -> int:
+    """Milliseconds since the epoch, rounded up: documents know no finer time."""
+    return (
+        -(-(at - _EPOCH) // timedelta(milliseconds=1)) if at >= _EPOCH else (at - _EPOCH) // timedelta(milliseconds=1)
+    )
+
+
+def _sum(name: str, stats: Mapping[str, Any]) -> int:
+    if not stats["count"]:
+        return 0
+    # Of one sign, no partial sum is greater than the whole; of both, none is greater than this.
+    one_sign = stats["min"] >= 0 or stats["max"] <= 0
+    largest = max(abs(stats["min"]), abs(stats["max"]))
+    _within_exact(name, max(largest, abs(stats["sum"])) if one_sign else largest * stats["count"])
+    return int(stats["sum"])
+
+
+def _within_exact(name: str, size: float) -> None:
+    if size >= _EXACT:
+        raise Terminal(
+            f"measures.{name}: reaches {size:.0f}, and from 2^53 on Elasticsearch does not add whole numbers exactly; "
+            "measure a smaller unit, or a field with smaller values"
+        )
+
+
+def _filtered(where: Where, aggregation: Json) -> Json:
+    return {"filter": _all(conditions(where)), "aggs": {"v": aggregation}}
+
+
+def _present(path: str) -> Json:
+    return {"exists": {"field": path}}
+
+
+def _all(filters: Sequence[Json]) -> Json:
+    return {"bool": {"filter": list(filters)}}
