@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,9 +76,13 @@ class KafkaDeadLetters:
             ) from None
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if there is one; waits for 5 s at most.
+
+        Letters that Kafka has not taken by then are dropped: no offset that covers them is committed, so they come again.
+        """
         if self._producer is not None:
-            self._producer.close(timeout=5)
+            with suppress(KafkaError):
+                self._producer.close(timeout=5)
 
     def _connect(self) -> KafkaProducer:
         with self._lock:

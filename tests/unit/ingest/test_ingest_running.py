@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from kafka.errors import KafkaTimeoutError
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
@@ -236,6 +237,16 @@ def test_kafka_away_holds_no_secret(
         said(raised.value, logs)
         assert "\n" not in str(raised.value)
     said(caplog.text)
+
+
+def test_letters_that_kafka_no_longer_takes_do_not_spoil_a_good_end(consumer: Consumer) -> None:
+    class Away:
+        def close(self, timeout: float) -> None:
+            raise KafkaTimeoutError("Timeout waiting for future")
+
+    dead_letters = KafkaDeadLetters(secretive().kafka, consumer, "")
+    dead_letters._producer = Away()  # type: ignore[assignment]
+    dead_letters.close()
 
 
 def test_tracebacks_in_the_log_are_without_local_variables(said: Callable[..., None]) -> None:
