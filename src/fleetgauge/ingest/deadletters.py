@@ -78,7 +78,7 @@ class KafkaDeadLetters:
     def close(self) -> None:
         """Close the connection, if there is one; waits for 5 s at most.
 
-        Letters that Kafka has not taken by then are dropped: no offset that covers them is committed, so they come again.
+        What Kafka has not taken by then is dropped: no offset that covers it is committed, so it comes again.
         """
         if self._producer is not None:
             with suppress(KafkaError):
