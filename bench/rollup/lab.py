@@ -24,10 +24,10 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 @contextmanager
 def laboratory(home: Path | None) -> Iterator[PostgresState]:
     """Postgres primary, replica and metrics; in `home` as they run there, else started here and wiped afterwards."""
+    end_on_sigterm()
     if home is not None:
         yield Stack(home).up({"postgres"}, progress=Silent()).need_postgres()
         return
-    end_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as folder:
         Path(folder).chmod(0o755)
         stack = Stack(Path(folder) / "lab")
