@@ -6,28 +6,32 @@ Everything here is checked when it is read, for a definition is data that become
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainValidator,
-    StrictBool,
-    StringConstraints,
-    Tag,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.rollup.checks import Check, parse_check
+from fleetgauge.rollup.levels import Level, levels
+from fleetgauge.rollup.measures import (
+    STRICT,
+    Column,
+    Count,
+    Duration,
+    FieldPath,
+    Identifier,
+    Measure,
+    Number,
+    Ratio,
+    StoredMeasure,
+    Where,
+    columns_of,
+)
 
 COMMANDS = "commands"
 """The name by which a definition calls the metrics database itself as its source."""
@@ -40,13 +44,10 @@ UNKNOWN = "unknown"
 
 RESERVED = frozenset({"window_start", "date", "provisional"})
 
-Grain = Literal["minute", "hour", "day"]
-GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
-
-Identifier = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+RECONCILED = timedelta(days=35)
+"""How far back sums are compared with the source every day."""
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
-_STRICT = ConfigDict(extra="forbid")
 
 
 def _duration(value: object) -> object:
@@ -66,112 +67,20 @@ def _zone(value: object) -> object:
     return value
 
 
-def _scalar(value: object) -> object:
-    if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"{value!r} is not a value; write a text, a number, true or false")
-    return value
-
-
-def _form(value: object) -> str:
-    return "list" if isinstance(value, list) else "comparison" if isinstance(value, dict | Comparison) else "value"
-
-
-Scalar = Annotated[bool | int | float | str, PlainValidator(_scalar, json_schema_input_type=bool | int | float | str)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Period = Annotated[timedelta, BeforeValidator(_duration)]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Comparison:
-    """The long form of a predicate, `{column: {gte: 5, lt: 10}}`; all given parts must hold."""
-
-    eq: Scalar | None = None
-    ne: Scalar | None = None
-    lt: Scalar | None = None
-    lte: Scalar | None = None
-    gt: Scalar | None = None
-    gte: Scalar | None = None
-    not_in: list[Scalar] | None = None
-    is_null: StrictBool | None = None
-
-
-Where = dict[
-    Identifier,
-    Annotated[
-        Annotated[Scalar, Tag("value")]
-        | Annotated[list[Scalar], Field(min_length=1), Tag("list")]
-        | Annotated[Comparison, Tag("comparison")],
-        Discriminator(_form),
-    ],
-]
-"""Predicates on columns of source.sql, joined by AND: a value (equals), a list (one of) or a comparison."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Count:
-    """How many rows."""
-
-    agg: Literal["count"]
-    where: Where = field(default_factory=dict)
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Sum:
-    """Sum of a column; exact, so there is no floating type. No row: 0."""
-
-    agg: Literal["sum"]
-    of: Identifier
-    type: Literal["integer", "numeric"] = "integer"
-    where: Where = field(default_factory=dict)
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Extreme:
-    """Least or greatest value of a column. No row: NULL."""
-
-    agg: Literal["min", "max"]
-    of: Identifier
-    type: Literal["integer", "numeric", "float"] = "integer"
-    where: Where = field(default_factory=dict)
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Percentile:
-    """A sketch of a distribution: `fleetgauge.quantile(measure, 0.95)` is within 1 % of the nearest-rank quantile."""
-
-    agg: Literal["percentile"]
-    of: Identifier
-    where: Where = field(default_factory=dict)
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class Ratio:
-    """Quotient of two stored measures; only the view knows it, so that it stays right at every grain."""
-
-    agg: Literal["ratio"]
-    numerator: Identifier
-    denominator: Identifier
-    description: str = ""
-
-
-StoredMeasure = Count | Sum | Extreme | Percentile
-Measure = Annotated[Count | Sum | Extreme | Percentile | Ratio, Field(discriminator="agg")]
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Dimension:
     """A column of source.sql to group by. The first `limit` values seen are kept apart, later ones become `other`."""
 
-    column: Identifier
+    column: FieldPath
     limit: Annotated[int, Field(strict=True, ge=1, le=100_000)]
     description: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Checks:
     """Comparisons of measures that each stored minute row must satisfy: `completed <= started`."""
 
@@ -179,29 +88,74 @@ class Checks:
     warn: list[Annotated[Check, BeforeValidator(parse_check)]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Retention:
-    """How long rows are kept, by grain; null keeps them for ever. Read, not applied yet."""
+    """How long rows are kept at least, by grain; null keeps them for ever. They go by whole partitions."""
 
-    minute: Duration | None = None
-    hour: Duration | None = None
-    day: Duration | None = None
+    minute: Period | None = None
+    hour: Period | None = None
+    day: Period | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Interval:
+    """Each row holds from its event time until another instant: by a column, or until the next row of the same thing.
+
+    Given both ways of ending, a row would be ambiguous; given neither, endless.
+    """
+
+    longest: Period
+    """A row counts for so long at most; also how far back rows are looked for."""
+    until: Identifier | None = None
+    """Column with the end; NULL while it lasts."""
+    until_next_of: Identifier | None = None
+    """Column that names the thing, such as a vehicle, whose next row ends this one."""
+    then_by: Identifier | None = None
+    """Which of two rows of a thing at the same instant comes later: the greater in this column."""
+    known_within: Period | None = None
+    """An end is known at most so long after it happened; if not given, as late as `longest` after the start."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until is None) == (self.until_next_of is None):
+            raise ValueError("give one of until and until_next_of")
+        if self.until is None and self.known_within is not None:
+            raise ValueError("known_within goes with until")
+        if self.until_next_of is None and self.then_by is not None:
+            raise ValueError("then_by goes with until_next_of")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Documents:
+    """Facts that a consumer has stored in Elasticsearch: its documents that fulfil `where`."""
+
+    where: Where = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Definition:
     """One metric. `source_sql` and `views_sql` come from the files beside `metric.yaml`."""
 
     metric: Annotated[Identifier, Field(max_length=32)]
     source: Identifier
-    event_time: Identifier
+    event_time: FieldPath
     measures: Annotated[dict[Identifier, Measure], Field(min_length=1)]
-    source_sql: str
+    source_sql: str = ""
     dimensions: dict[Identifier, Dimension] = field(default_factory=dict)
+    documents: Documents | None = None
+    """Stands in place of source.sql; `source` is then the file of a consumer, and columns are paths of fields."""
     change_time: Identifier | None = None
     time_zone: TimeZone = "Asia/Seoul"
-    grace: Duration = timedelta(seconds=30)
+    grace: Period = timedelta(seconds=30)
     provisional_while: Identifier | None = None
+    interval: Interval | None = None
+    rollups: dict[Annotated[Identifier, Field(max_length=20)], list[Identifier]] = field(default_factory=dict)
+    """Subsets of the dimensions that are stored besides, merged, at hour and day; the name is part of the view's."""
+    late: Period = timedelta(0)
+    """How late facts are still accepted by the source."""
+    source_kept: Period | None = None
+    """How long the source keeps its facts; null: for ever. What is older is frozen, late facts of it are counted."""
     checks: Checks = field(default_factory=Checks)
     retention: Retention = field(default_factory=Retention)
     views_sql: str | None = None
@@ -210,27 +164,78 @@ class Definition:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems: list[str] = []
-        stored = self.stored
-        for name in sorted(set(self.dimensions) & set(self.measures)):
-            problems.append(f"{name} is both a dimension and a measure; rename one")
-        for name in sorted(RESERVED & {*self.dimensions, *self.measures}):
-            problems.append(f"{name} is a column that every view has; choose another name")
-        for name, ratio in self.ratios.items():
-            for part in (ratio.numerator, ratio.denominator):
-                if part not in stored or isinstance(stored[part], Percentile):
-                    problems.append(f"measures.{name}: {part} is not a stored number (count, sum, min or max)")
-        open_rows = self.provisional_while
-        if open_rows is not None and not isinstance(stored.get(open_rows), Count):
-            problems.append(f"provisional_while: {open_rows} is not a measure of kind count")
-        for level, checks in (("fail", self.checks.fail), ("warn", self.checks.warn)):
-            for check in checks:
-                unknown = sorted(n for n in check.measures if n not in stored or isinstance(stored[n], Percentile))
-                if unknown:
-                    problems.append(f"checks.{level}: {check.text!r} names {', '.join(unknown)}, no stored number")
+        problems = [*self._name_problems(), *self._column_problems(), *self._measure_problems()]
+        if self.source_kept is not None and self.source_kept < self.late + RECONCILED:
+            problems.append(
+                f"source_kept: must be at least late + {RECONCILED.days} d, the span that is reconciled daily; "
+                "else late facts could meet windows that cannot be recomputed"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _name_problems(self) -> Iterator[str]:
+        columns = [column.name for column in self.columns]
+        for name in sorted(set(self.dimensions) & {*self.measures, *columns}):
+            yield f"{name} is both a dimension and a measure; rename one"
+        for name in sorted({name for name in columns if columns.count(name) > 1}):
+            yield f"measures: two of them have a column {name}; rename one"
+        for name in sorted(RESERVED & {*self.dimensions, *self.measures}):
+            yield f"{name} is a column that every view has; choose another name"
+        for name, kept in self.rollups.items():
+            unknown = [n for n in kept if n not in self.dimensions]
+            if unknown:
+                yield f"rollups.{name}: {', '.join(unknown)} is no dimension"
+            elif len(set(kept)) < len(kept) or len(kept) >= len(self.dimensions):
+                yield f"rollups.{name}: name fewer dimensions than there are, each once"
+        for level in self.levels:
+            if len(self.view(level)) > 40:
+                yield f"rollups: {self.view(level)} is longer than the 40 letters that a view's name may have here"
+
+    def _column_problems(self) -> Iterator[str]:
+        """What a query could not use; fields of documents are compared with the contracts instead."""
+        if (self.documents is None) == (not self.source_sql):
+            yield "give one of source.sql and documents"
+        if self.documents is None:
+            measured = self.stored.values()
+            named = [self.event_time, *(d.column for d in self.dimensions.values())]
+            named += [m.of for m in measured if not isinstance(m, Count | Duration)]
+            named += [column for m in measured for column in m.where]
+            for name in sorted(n for n in set(named) if not re.fullmatch("[a-z][a-z0-9_]*", n)):
+                yield f"{name!r} is not an identifier: lower-case letters, digits and _, beginning with a letter"
+
+    def _measure_problems(self) -> Iterator[str]:
+        stored = self.stored
+        for name, ratio in self.ratios.items():
+            for part in (ratio.numerator, ratio.denominator):
+                if not isinstance(stored.get(part), Number):
+                    yield f"measures.{name}: {part} is not a stored number (count, sum, min, max or duration)"
+        for name, measure in stored.items():
+            if isinstance(measure, Duration) and self.interval is None:
+                yield f"measures.{name}: a duration needs to know how long a row holds; add interval"
+        open_rows = self.provisional_while
+        if open_rows is not None and not isinstance(stored.get(open_rows), Count):
+            yield f"provisional_while: {open_rows} is not a measure of kind count"
+        for level, checks in (("fail", self.checks.fail), ("warn", self.checks.warn)):
+            for check in checks:
+                unknown = sorted(n for n in check.measures if not isinstance(stored.get(n), Number))
+                if unknown:
+                    yield f"checks.{level}: {check.text!r} names {', '.join(unknown)}, no stored number"
+
+    @property
+    def sees_changes(self) -> bool:
+        """Whether a pass learns which rows have changed; if not, every window is read once, after its grace."""
+        return self.change_time is not None or self.documents is not None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the tables that measures take, in order."""
+        return tuple(column for name, measure in self.stored.items() for column in columns_of(name, measure))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Its tables, each after the one that it is merged from."""
+        return levels(tuple(self.dimensions), {name: tuple(kept) for name, kept in self.rollups.items()})
 
     @property
     def stored(self) -> dict[str, StoredMeasure]:
@@ -245,7 +250,7 @@ class Definition:
     @property
     def version(self) -> str:
         """Short hash of whatever changes numbers; a definition with another one gets tables of its own."""
-        shape = {
+        shape: dict[str, Any] = {
             "source": self.source,
             "source_sql": _tokens(self.source_sql),
             "time_zone": self.time_zone,
@@ -253,16 +258,22 @@ class Definition:
             "dimensions": {n: [d.column, d.limit] for n, d in self.dimensions.items()},
             "measures": {n: _shape(m) for n, m in self.stored.items()},
         }
+        if self.documents is not None:
+            shape["documents"] = _DOCUMENTS.dump_python(self.documents, mode="json")
+        if self.interval is not None:
+            shape["interval"] = _INTERVAL.dump_python(self.interval, mode="json")
+        if self.rollups:
+            shape["rollups"] = self.rollups
         text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    def table(self, grain: Grain) -> str:
+    def table(self, level: Level) -> str:
         """The table's name in schema `store`."""
-        return f"{self.metric}_{grain}__{self.version}"
+        return f"{self.metric}_{level.name}__{self.version}"
 
-    def view(self, grain: Grain) -> str:
+    def view(self, level: Level) -> str:
         """The view's stable name in schema `metrics`."""
-        return f"{self.metric}_{grain}"
+        return f"{self.metric}_{level.name}"
 
 
 def _tokens(text: str) -> str:
@@ -271,7 +282,9 @@ def _tokens(text: str) -> str:
     return " ".join(marks.get(t.token_type.name, "") + t.text for t in Postgres().tokenize(text))
 
 
+_DOCUMENTS: TypeAdapter[Documents] = TypeAdapter(Documents)
 _MEASURE: TypeAdapter[StoredMeasure] = TypeAdapter(StoredMeasure)
+_INTERVAL: TypeAdapter[Interval] = TypeAdapter(Interval)
 
 
 def _shape(measure: StoredMeasure) -> Mapping[str, Any]:

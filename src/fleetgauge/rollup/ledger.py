@@ -13,7 +13,9 @@ from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup.definition import Definition, Grain
+from fleetgauge.rollup.ages import Ages
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.levels import Grain
 from fleetgauge.rollup.sources.port import Cursor
 from fleetgauge.rollup.spans import Span
 
@@ -30,6 +32,8 @@ class State:
     """Changes before it are in the tables, for windows that are done."""
     beat_at: datetime | None
     """The newest heartbeat that rows were computed under."""
+    ages: Ages
+    """What is still kept."""
 
 
 class Ledger:
@@ -39,6 +43,7 @@ class Ledger:
         self._connection = connection
         self._key = {"metric": definition.metric, "version": definition.version, "zone": definition.time_zone}
         self._name = f"{definition.metric} version {definition.version}"
+        self._source_kept = definition.source_kept
 
     def lock(self) -> None:
         """Wait until no other worker computes this metric, whatever its version; held until the transaction ends."""
@@ -47,13 +52,19 @@ class Ledger:
     def state(self) -> State:
         """Raises `Terminal` when `fleetgauge migrate` has not made this version's tables."""
         row = self._run(
-            "SELECT NOT isempty(done), NOT isempty(closed), cursor_at, cursor_token, beat_at FROM fleetgauge.ledger"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
+            "SELECT NOT isempty(done), NOT isempty(closed), cursor_at, cursor_token, beat_at,"
+            " fleetgauge.day_end(beat_at - %(source_kept)s::interval, %(zone)s), kept.*"
+            " FROM fleetgauge.ledger, (SELECT min(kept_from) FILTER (WHERE grain = 'minute'),"
+            " min(kept_from) FILTER (WHERE grain = 'hour'), min(kept_from) FILTER (WHERE grain = 'day')"
+            " FROM fleetgauge.ledger WHERE metric = %(metric)s AND version = %(version)s) AS kept"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
+            source_kept=self._source_kept,
         ).fetchone()
         if row is None:
             raise Terminal(f"metric {self._name} has no tables; run fleetgauge migrate")
-        begun, complete, at, token, beat_at = row
-        return State(begun, complete, None if at is None else Cursor(at, token), beat_at)
+        begun, complete, at, token, beat_at, whole_from, minute, hour, day = row
+        ages = Ages({"minute": minute, "hour": hour, "day": day}, whole_from)
+        return State(begun, complete, None if at is None else Cursor(at, token), beat_at, ages)
 
     def begin(self, begin: datetime, cursor: Cursor, beat_at: datetime) -> None:
         """Lay down, once, that nothing happened before `begin`, and that changes are read from `cursor_at` on."""
@@ -136,6 +147,34 @@ class Ledger:
             end=span[1],
         )
 
+    def keep_from(self, grain: Grain, kept_from: datetime) -> None:
+        """Rows of earlier windows of the grain are let go, and not written any more. Never goes back."""
+        self._run(
+            "UPDATE fleetgauge.ledger SET kept_from = greatest(kept_from, %(kept)s), updated_at = clock_timestamp()"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = %(grain)s",
+            grain=grain,
+            kept=kept_from,
+        )
+
+    def late(self, cells: int) -> None:
+        """Count touched cells that cannot be recomputed any more."""
+        self._run(
+            "UPDATE fleetgauge.ledger SET late_unapplied = late_unapplied + %(cells)s, updated_at = clock_timestamp()"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
+            cells=cells,
+        )
+
+    def minutes_closed(self, span: Span) -> int:
+        """How many closed minutes lie in the span."""
+        row = self._run(
+            "SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r)) / 60), 0)::bigint FROM fleetgauge.ledger,"
+            " unnest(closed * tstzmultirange(tstzrange(%(begin)s, %(end)s))) AS r"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
+            begin=span[0],
+            end=span[1],
+        ).fetchone()
+        return int(row[0]) if row else 0
+
     def saw(self, beat_at: datetime) -> None:
         """Note the heartbeat that rows were just computed under: none may be computed under an older one afterwards."""
         self._run(
@@ -148,7 +187,7 @@ class Ledger:
         """How many of the `touched` minute cells lie in closed windows."""
         row = self._run(
             "SELECT count(*) FROM touched AS t JOIN fleetgauge.ledger AS l ON l.closed @> t.window_start"
-            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute' AND t.grain = 'minute'"
+            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute' AND t.level = 'minute'"
         ).fetchone()
         return int(row[0]) if row else 0
 

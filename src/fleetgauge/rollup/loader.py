@@ -72,9 +72,13 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     for reserved in ("source_sql", "views_sql"):
         if reserved in raw:
             problems.append(f"{shown}/metric.yaml: {reserved} belongs into a file beside it, {reserved[:-4]}.sql")
-    if not sql_file.is_file():
+    text = ""
+    if "documents" in raw:
+        if sql_file.exists():
+            problems.append(f"{shown}/source.sql: is not used beside `documents`; remove one of them")
+    elif not sql_file.is_file():
         problems.append(f"{shown}/source.sql: is missing; write one SELECT that returns the rows of facts")
-        text = ""
+        text = "SELECT 1"  # so that the rest is still checked
     else:
         text = sql_file.read_text().strip().removesuffix(";")
         problems.extend(f"{shown}/source.sql: {p}" for p in source_problems(text))

@@ -10,11 +10,11 @@ from psycopg import sql
 
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.rollup import tables
-from fleetgauge.rollup.definition import GRAINS, Definition
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.levels import GRAINS
+from fleetgauge.rollup.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 
-WRITER = "fleetgauge_writer"
-VIEWER = "fleetgauge_viewer"
 LOGINS = {"fleetgauge": WRITER, "grafana": VIEWER, "analyst": VIEWER}
 
 _LOCK = 0x666C656574  # "fleet": one migration at a time in a database
@@ -51,7 +51,7 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
             guard.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             revisions = _alembic(guard, url, dry_run=dry_run)
             if dry_run and "0001" in revisions:
-                names = tuple(d.table(g) for d in definitions.values() for g in GRAINS)
+                names = tuple(d.table(level) for d in definitions.values() for level in d.levels)
                 return Migration(revisions, names, tuple(definitions))
             with guard.transaction(force_rollback=dry_run):
                 _grant(guard)
@@ -138,10 +138,11 @@ def create(connection: psycopg.Connection, definition: Definition) -> list[str]:
     if known:
         return []
     connection.execute("INSERT INTO fleetgauge.metric_version (metric, version) VALUES (%s, %s)", key)
+    for level in definition.levels:
+        connection.execute(tables.create_table(definition, level))
     for grain in GRAINS:
-        connection.execute(tables.create_table(definition, grain))
         connection.execute("INSERT INTO fleetgauge.ledger (metric, version, grain) VALUES (%s, %s, %s)", [*key, grain])
-    return [definition.table(grain) for grain in GRAINS]
+    return [definition.table(level) for level in definition.levels]
 
 
 def publication(connection: psycopg.Connection, definition: Definition, *, replace: bool = True) -> str:
@@ -182,15 +183,15 @@ def _publish(connection: psycopg.Connection, definition: Definition, *, replace:
     """(Re)create the views over this version; where columns differ, the old ones and what hangs on them go first."""
     try:
         with connection.transaction():
-            for grain in GRAINS:
-                connection.execute(tables.create_view(definition, grain))
+            for level in definition.levels:
+                connection.execute(tables.create_view(definition, level))
     except psycopg.errors.InvalidTableDefinition:
         if not replace:
             raise
-        for grain in GRAINS:
-            view = sql.Identifier(tables.VIEWS, definition.view(grain))
+        for level in definition.levels:
+            view = sql.Identifier(tables.VIEWS, definition.view(level))
             connection.execute(sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(view))
-            connection.execute(tables.create_view(definition, grain))
+            connection.execute(tables.create_view(definition, level))
     for comment in tables.comments(definition):
         connection.execute(comment)
 
@@ -202,7 +203,7 @@ def _derived(connection: psycopg.Connection, definitions: Mapping[str, Definitio
         with connection.transaction():
             _apply(connection, scripts)
     except psycopg.errors.InvalidTableDefinition:
-        own = [d.view(g) for d in definitions.values() for g in GRAINS]
+        own = [d.view(level) for d in definitions.values() for level in d.levels]
         for (name,) in connection.execute(
             "SELECT viewname FROM pg_views WHERE schemaname = %s AND viewowner = current_user AND viewname <> ALL (%s)",
             [tables.VIEWS, own],

@@ -33,7 +33,11 @@ class PassReport:
     rows: int = 0
     """Rows written, at all grains."""
     restated: int = 0
-    """Touched cells of windows that were closed already."""
+    """Touched cells of windows that were closed already; of whole minutes, the closed ones."""
+    late_unapplied: int = 0
+    """Touched cells that cannot be recomputed any more, since their source or their rows are let go."""
+    conflicts: int = 0
+    """How often the source broke off: conflicts with recovery, time-outs, lost connections."""
     source_seconds: float = 0.0
     """Time in transactions on the source."""
     seconds: float = 0.0

@@ -7,6 +7,7 @@ Span = tuple[datetime, datetime]
 """[begin, end)"""
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 def floor(instant: datetime) -> datetime:

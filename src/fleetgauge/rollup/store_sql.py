@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from fleetgauge.rollup.definition import Count, Definition, Extreme, Grain, Percentile, StoredMeasure, Sum
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.levels import Level
+from fleetgauge.rollup.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
 from fleetgauge.rollup.tables import column_type, keys, table
 
-BELOW: dict[Grain, Grain] = {"hour": "minute", "day": "hour"}
+STAGED = sql.Identifier("staged")
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,13 @@ class Statements:
     def create_temporary(self) -> list[sql.Composed]:
         """Once per connection; rows vanish with each transaction."""
         dimensions = [sql.SQL('{} text COLLATE "C"').format(sql.Identifier(n)) for n in self.definition.dimensions]
-        measures = [
-            sql.SQL("{} {}").format(sql.Identifier(n), column_type(m)) for n, m in self.definition.stored.items()
-        ]
+        measures = [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
         start = sql.SQL("window_start timestamptz")
         return [
             sql.SQL("CREATE TEMP TABLE staged ({}) ON COMMIT DELETE ROWS").format(
                 _comma([start, *dimensions, *measures])
             ),
-            sql.SQL("CREATE TEMP TABLE touched (grain text, {}) ON COMMIT DELETE ROWS").format(
+            sql.SQL("CREATE TEMP TABLE touched (level text, {}) ON COMMIT DELETE ROWS").format(
                 _comma([start, sql.SQL("window_end timestamptz"), *dimensions])
             ),
         ]
@@ -43,7 +43,7 @@ class Statements:
 
     def copy_touched(self) -> sql.Composed:
         """COPY of minute cells."""
-        return sql.SQL("COPY touched (grain, window_end, {}) FROM STDIN").format(_comma(self._keys))
+        return sql.SQL("COPY touched (level, window_end, {}) FROM STDIN").format(_comma(self._keys))
 
     def broken(self, fail: bool) -> sql.Composed | None:
         """Windows of `staged` that break a check, with one check that each breaks; None if there are no checks."""
@@ -60,107 +60,110 @@ class Statements:
         """`staged` into the minute table; `merged` when several staged rows fell together in `other`."""
         if not merged:
             columns = _comma([*self._keys, *self._measures])
-            return sql.SQL("INSERT INTO {t} ({c}) SELECT {c} FROM staged").format(t=self._table("minute"), c=columns)
+            return sql.SQL("INSERT INTO {t} ({c}) SELECT {c} FROM staged").format(t=self.table(self._minute), c=columns)
         return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM staged AS b GROUP BY {}").format(
-            self._table("minute"),
+            self.table(self._minute),
             _comma([*self._keys, *self._measures]),
             _comma([*self._of("b"), *self._merges("b")]),
             _comma(self._of("b")),
         )
 
-    def clear_minutes(self) -> sql.Composed:
-        """Rows of the minutes in [begin, end), save those of `windows`."""
-        return sql.SQL(
-            "DELETE FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s"
-            " AND window_start <> ALL (%(windows)s::timestamptz[])"
-        ).format(self._table("minute"))
-
-    def clear_cells(self, grain: Grain) -> sql.Composed:
-        """Rows of the touched cells of a grain."""
-        return sql.SQL("DELETE FROM {} AS a USING touched AS t WHERE t.grain = {} AND {}").format(
-            self._table(grain), sql.Literal(grain), self._same("a", "t", self._keys)
+    def clear_cells(self, level: Level) -> sql.Composed:
+        """Rows of the touched cells of a level."""
+        return sql.SQL("DELETE FROM {} AS a USING touched AS t WHERE t.level = {} AND {}").format(
+            self.table(level), sql.Literal(level.name), self._same("a", "t", keys(level))
         )
 
-    def rise(self, grain: Grain) -> sql.Composed:
-        """The cells of `grain` above the touched cells of the grain below, added to `touched`."""
-        zone, name = sql.Literal(self.definition.time_zone), sql.Literal(grain)
+    def rise(self, level: Level) -> sql.Composed:
+        """The cells of `level` above the touched cells of the level below, added to `touched`."""
+        zone, grain = sql.Literal(self.definition.time_zone), sql.Literal(level.grain)
+        dims = self._dims(level)
         return sql.SQL(
-            "INSERT INTO touched (grain, window_start, window_end{dims})"
-            " SELECT {name}, s, fleetgauge.window_end(s, {name}, {zone}){dims}"
-            " FROM (SELECT DISTINCT fleetgauge.window_start(window_start, {name}, {zone}) AS s{dims}"
-            " FROM touched WHERE grain = {below}) AS above"
-        ).format(name=name, zone=zone, dims=self._dims(), below=sql.Literal(BELOW[grain]))
+            "INSERT INTO touched (level, window_start, window_end{dims})"
+            " SELECT {name}, s, fleetgauge.window_end(s, {grain}, {zone}){dims}"
+            " FROM (SELECT DISTINCT fleetgauge.window_start(window_start, {grain}, {zone}) AS s{dims}"
+            " FROM touched WHERE level = {below}) AS above"
+        ).format(name=sql.Literal(level.name), grain=grain, zone=zone, dims=dims, below=sql.Literal(level.below))
 
-    def merge_cells(self, grain: Grain) -> sql.Composed:
-        """The touched cells of `grain`, made anew from the grain below."""
+    def merge_cells(self, level: Level) -> sql.Composed:
+        """The touched cells of `level`, made anew from the level below."""
+        names = keys(level)[1:]
         return sql.SQL(
             "INSERT INTO {upper} ({columns}) SELECT t.window_start, {day}{key} {measures} FROM touched AS t"
             " CROSS JOIN LATERAL (SELECT {merges}, count(*) AS _rows FROM {lower} AS b"
             " WHERE b.window_start >= t.window_start AND b.window_start < t.window_end{same}) AS m"
-            " WHERE t.grain = {grain} AND m._rows > 0"
+            " WHERE t.level = {level} AND m._rows > 0"
         ).format(
-            upper=self._table(grain),
-            columns=_comma(self._columns(grain)),
-            day=self._date(grain, sql.SQL("t.window_start")),
-            key=sql.SQL("").join(sql.SQL("t.{}, ").format(n) for n in self._keys[1:]),
+            upper=self.table(level),
+            columns=_comma(self._columns(level)),
+            day=self._date(level, sql.SQL("t.window_start")),
+            key=sql.SQL("").join(sql.SQL("t.{}, ").format(n) for n in names),
             measures=_comma([sql.SQL("m.{}").format(n) for n in self._measures]),
             merges=_comma(self._merges("b", named=True)),
-            lower=self._table(BELOW[grain]),
-            same=sql.SQL("").join(sql.SQL(" AND b.{0} = t.{0}").format(n) for n in self._keys[1:]),
-            grain=sql.Literal(grain),
+            lower=self.table(self._below(level)),
+            same=sql.SQL("").join(sql.SQL(" AND b.{0} = t.{0}").format(n) for n in names),
+            level=sql.Literal(level.name),
         )
 
-    def clear_span(self, grain: Grain) -> sql.Composed:
-        """Rows of `grain` in [begin, end)."""
-        return sql.SQL("DELETE FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s").format(
-            self._table(grain)
-        )
+    def clear_span(self, level: Level) -> sql.Composed:
+        """Rows of `level` in [begin, end), save those of `windows`."""
+        return sql.SQL(
+            "DELETE FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s"
+            " AND window_start <> ALL (%(windows)s::timestamptz[])"
+        ).format(self.table(level))
 
-    def merge_span(self, grain: Grain) -> sql.Composed:
-        """All of `grain` in [begin, end), boundaries of that grain, made anew from the grain below."""
-        below = self._table(BELOW[grain])
-        span = sql.SQL("window_start >= %(begin)s AND window_start < %(end)s")
+    def merge_span(self, level: Level, below: sql.Identifier | None = None) -> sql.Composed:
+        """All of `level` in [begin, end), boundaries of its grain, made anew from the level below, or from `below`."""
+        names = keys(level)[1:]
         return sql.SQL(
             "INSERT INTO {upper} ({columns}) SELECT w.above, {day}{key} {merges} FROM {below} AS b JOIN ("
             "SELECT window_start, fleetgauge.window_start(window_start, {grain}, {zone}) AS above"
             " FROM (SELECT DISTINCT window_start FROM {below} WHERE {span}) AS d OFFSET 0) AS w USING (window_start)"
-            " WHERE b.{span_b} GROUP BY w.above {group}"
+            " WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s GROUP BY w.above {group}"
         ).format(
-            upper=self._table(grain),
-            columns=_comma(self._columns(grain)),
-            day=self._date(grain, sql.SQL("w.above")),
-            key=sql.SQL("").join(sql.SQL("b.{}, ").format(n) for n in self._keys[1:]),
+            upper=self.table(level),
+            columns=_comma(self._columns(level)),
+            day=self._date(level, sql.SQL("w.above")),
+            key=sql.SQL("").join(sql.SQL("b.{}, ").format(n) for n in names),
             merges=_comma(self._merges("b")),
-            below=below,
-            grain=sql.Literal(grain),
+            below=below or self.table(self._below(level)),
+            grain=sql.Literal(level.grain),
             zone=sql.Literal(self.definition.time_zone),
-            span=span,
-            span_b=sql.SQL("window_start >= %(begin)s AND b.window_start < %(end)s"),
-            group=sql.SQL("").join(sql.SQL(", b.{}").format(n) for n in self._keys[1:]),
+            span=sql.SQL("window_start >= %(begin)s AND window_start < %(end)s"),
+            group=sql.SQL("").join(sql.SQL(", b.{}").format(n) for n in names),
         )
 
     @property
+    def _minute(self) -> Level:
+        return self.definition.levels[0]
+
+    @property
     def _keys(self) -> list[sql.Identifier]:
-        return keys(self.definition)
+        return keys(self._minute)
 
     @property
     def _measures(self) -> list[sql.Identifier]:
-        return [sql.Identifier(n) for n in self.definition.stored]
+        return [sql.Identifier(c.name) for c in self.definition.columns]
 
-    def _table(self, grain: Grain) -> sql.Identifier:
-        return table(self.definition, grain)
+    def _below(self, level: Level) -> Level:
+        return next(one for one in self.definition.levels if one.name == level.below)
 
-    def _columns(self, grain: Grain) -> list[sql.Identifier]:
-        date = [sql.Identifier("date")] if grain == "day" else []
-        return [self._keys[0], *date, *self._keys[1:], *self._measures]
+    def table(self, level: Level) -> sql.Identifier:
+        """The qualified table of a level."""
+        return table(self.definition, level)
 
-    def _date(self, grain: Grain, instant: sql.Composable) -> sql.Composable:
-        if grain != "day":
+    def _columns(self, level: Level) -> list[sql.Identifier]:
+        date = [sql.Identifier("date")] if level.grain == "day" else []
+        start, *dimensions = keys(level)
+        return [start, *date, *dimensions, *self._measures]
+
+    def _date(self, level: Level, instant: sql.Composable) -> sql.Composable:
+        if level.grain != "day":
             return sql.SQL("")
         return sql.SQL("({} AT TIME ZONE {})::date, ").format(instant, sql.Literal(self.definition.time_zone))
 
-    def _dims(self) -> sql.Composable:
-        return sql.SQL("").join(sql.SQL(", {}").format(n) for n in self._keys[1:])
+    def _dims(self, level: Level) -> sql.Composable:
+        return sql.SQL("").join(sql.SQL(", {}").format(n) for n in keys(level)[1:])
 
     def _of(self, alias: str) -> list[sql.Composable]:
         return [sql.SQL("{}.{}").format(sql.Identifier(alias), n) for n in self._keys]
@@ -172,22 +175,32 @@ class Statements:
 
     def _merges(self, alias: str, *, named: bool = False) -> list[sql.Composable]:
         found: list[sql.Composable] = []
-        for name, measure in self.definition.stored.items():
-            merged = _merge(sql.Identifier(alias, name), measure)
-            found.append(sql.SQL("{} AS {}").format(merged, sql.Identifier(name)) if named else merged)
+        for column in self.definition.columns:
+            merged = _merge(alias, column)
+            found.append(sql.SQL("{} AS {}").format(merged, sql.Identifier(column.name)) if named else merged)
         return found
 
 
-def _merge(column: sql.Composable, measure: StoredMeasure) -> sql.Composable:
-    match measure:
+def _merge(alias: str, column: Column) -> sql.Composable:
+    name = sql.Identifier(alias, column.name)
+    match column.measure:
         case Count():
-            return sql.SQL("sum({})::bigint").format(column)
-        case Sum():
-            return sql.SQL("sum({})::{}").format(column, column_type(measure))
-        case Extreme():
-            return sql.SQL("{}({})").format(sql.SQL(measure.agg), column)
+            return sql.SQL("sum({})::bigint").format(name)
+        case Sum() | Duration():
+            return sql.SQL("sum({})::{}").format(name, column_type(column))
+        case Extreme(agg=aggregate):
+            return sql.SQL("{}({})").format(sql.SQL(aggregate), name)
         case Percentile():
-            return sql.SQL("fleetgauge.sketch_merge({})").format(column)
+            return sql.SQL("fleetgauge.sketch_merge({})").format(name)
+        case Distinct():
+            return sql.SQL("fleetgauge.distinct_merge({})").format(name)
+        case Last() if column.at:
+            return sql.SQL("max({})").format(name)
+        case Last():
+            at = sql.Identifier(alias, f"{column.name}_at")
+            return sql.SQL("(array_agg({0} ORDER BY {1} DESC, {0} DESC) FILTER (WHERE {1} IS NOT NULL))[1]").format(
+                name, at
+            )
 
 
 def _comma(parts: Sequence[sql.Composable]) -> sql.Composed:

@@ -15,8 +15,11 @@ import psycopg
 from pydantic import SecretStr, TypeAdapter
 
 from fleetgauge.rollup import Definition, PassReport, run_metrics
-from fleetgauge.rollup.engine import Options, Pass, connect_metrics
+from fleetgauge.rollup.distinct import sketch as distinct_sketch
+from fleetgauge.rollup.engine import Pass
+from fleetgauge.rollup.levels import Level
 from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.options import Options, connect_metrics
 from fleetgauge.rollup.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
@@ -75,8 +78,11 @@ def definition(metric: str = "fact", **changes: Any) -> Definition:
                 "least": {"agg": "min", "of": "length"},
                 "most": {"agg": "max", "of": "score", "type": "float"},
                 "score": {"agg": "percentile", "of": "score"},
+                "kinds": {"agg": "distinct", "of": "length", "where": {"state": {"ne": "open"}}},
+                "latest": {"agg": "last", "of": "length"},
                 "share": {"agg": "ratio", "numerator": "closed", "denominator": "n"},
             },
+            "rollups": {} if "dimensions" in changes else {"by_zone": ["zone"], "total": []},
             "source_sql": SOURCE_SQL,
             **changes,
         }
@@ -197,34 +203,38 @@ class World:
     def forget(self, one: Definition) -> None:
         """Empty facts and the metric's tables."""
         self.app.execute("TRUNCATE facts; DELETE FROM fleetgauge_heartbeat")
-        for grain in ("minute", "hour", "day"):
-            self.metrics.execute(f"TRUNCATE store.{one.table(grain)}")
+        for level in one.levels:
+            self.metrics.execute(f"TRUNCATE store.{one.table(level)}")
         self.metrics.execute(
-            "UPDATE fleetgauge.ledger SET done = '{}', closed = '{}', cursor_at = NULL, beat_at = NULL"
+            "UPDATE fleetgauge.ledger SET done = '{}', closed = '{}', cursor_at = NULL, beat_at = NULL,"
+            " kept_from = NULL, late_unapplied = 0"
             " WHERE metric = %s",
             [one.metric],
         )
         for table in ("blocked", "dimension_value"):
             self.metrics.execute(f"DELETE FROM fleetgauge.{table} WHERE metric = %s", [one.metric])
 
-    def stored(self, one: Definition, grain: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    def stored(self, one: Definition, level: Level | str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """What the view says, keyed by window and dimensions."""
-        columns = ", ".join(["window_start", *one.dimensions, *one.stored])
-        rows = self.metrics.execute(f"SELECT {columns} FROM metrics.{one.view(grain)}").fetchall()
-        n = 1 + len(one.dimensions)
+        level = _level(one, level)
+        columns = ", ".join(["window_start", *level.dimensions, *(c.name for c in one.columns)])
+        rows = self.metrics.execute(f"SELECT {columns} FROM metrics.{one.view(level)}").fetchall()
+        n = 1 + len(level.dimensions)
         found = {(row[0].astimezone(UTC), *row[1:n]): row[n:] for row in rows}
         assert len(found) == len(rows)
         return found
 
-    def expected(self, one: Definition, grain: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    def expected(self, one: Definition, level: Level | str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """The same from all committed facts, without the engine, its SQL or Postgres' calendar."""
         facts = self.app.execute(
             "SELECT happened_at, coalesce(zone, 'unknown'), kind, state, amount, length, score FROM facts"
         ).fetchall()
+        level = _level(one, level)
         cells: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
         for happened_at, zone, kind, *rest in facts:
-            start = window_start(happened_at.astimezone(UTC), grain, one.time_zone)
-            cells[start, zone, kind].append(rest)
+            start = window_start(happened_at.astimezone(UTC), level.grain, one.time_zone)
+            values = {"zone": zone, "kind": kind}
+            cells[start, *(values[n] for n in level.dimensions)].append([happened_at, *rest])
         return {key: _measures(rows) for key, rows in cells.items()}
 
     def ledger(self, one: Definition, grain: str) -> tuple[Any, Any]:
@@ -237,11 +247,17 @@ class World:
         return row[0], row[1]
 
     def assert_right(self, one: Definition) -> None:
-        for grain in ("minute", "hour", "day"):
-            assert self.stored(one, grain) == self.expected(one, grain), grain
+        for level in one.levels:
+            assert self.stored(one, level) == self.expected(one, level), level.name
+
+
+def _level(one: Definition, level: Level | str) -> Level:
+    return level if isinstance(level, Level) else next(found for found in one.levels if found.name == level)
 
 
 def _measures(rows: list[Any]) -> tuple[Any, ...]:
+    latest = max(((at, length) for at, _, _, length, _ in rows if length is not None), default=(None, None))
+    rows = [rest for _, *rest in rows]
     lengths = [length for _, _, length, _ in rows if length is not None]
     scores = [score for *_, score in rows if score is not None]
     return (
@@ -253,6 +269,9 @@ def _measures(rows: list[Any]) -> tuple[Any, ...]:
         min(lengths, default=None),
         max(scores, default=None),
         sketch(scores),
+        distinct_sketch(length for state, _, length, _ in rows if state != "open" and length is not None),
+        latest[1],
+        latest[0],
     )
 
 

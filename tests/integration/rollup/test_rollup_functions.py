@@ -127,7 +127,7 @@ def test_viewers_may_use_the_functions_and_see_views_but_no_table(world: World) 
         grafana.execute("SELECT fleetgauge.quantile(fleetgauge.sketch_merge(score), 0.95) FROM metrics.fact_day")
         for forbidden in (
             "SELECT * FROM fleetgauge.ledger",
-            f"SELECT * FROM store.{one.table('day')}",
+            f"SELECT * FROM store.{one.table(one.levels[2])}",
             "DELETE FROM metrics.fact_day",
             "CREATE VIEW metrics.mine AS SELECT 1",
             "UPDATE fleetgauge.ledger SET closed = '{}'",

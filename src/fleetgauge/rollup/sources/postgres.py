@@ -14,13 +14,11 @@ from fleetgauge.errors import FleetgaugeError, Stop
 from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
 from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.sources import postgres_sql
+from fleetgauge.rollup.options import APPLICATION
+from fleetgauge.rollup.sources import postgres_held, postgres_sql
 from fleetgauge.rollup.sources.port import Cell, Cursor, Row, Touched
-from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.spans import Span, join
 from fleetgauge.settings import SourceSettings
-
-APPLICATION = "fleetgauge-rollup"
-"""Application name on the sources; the writing side has it as a prefix."""
 
 LOCK_TIMEOUT_S = 5.0
 
@@ -43,16 +41,24 @@ class PostgresFacts:
         """See `Facts`."""
         if self.definition.change_time is None:
             return Touched()
+        if self.definition.interval is not None:
+            found = self._fetch(postgres_held.held_since(self.definition, since.at, frontier))[0][0]
+            return Touched(spans=[(r.lower, r.upper) for r in found or ()])
         query = postgres_sql.touched(self.definition, since.at, frontier if first else None)
         return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""
-        return self._fetch(postgres_sql.windows(self.definition, *span))
+        return self._fetch(postgres_sql.windows(self.definition, span))
 
     def cells(self, wanted: Sequence[Cell]) -> list[Row]:
         """See `Facts`."""
-        return self._fetch(postgres_sql.cells(self.definition, wanted))
+        if self.definition.interval is None:
+            return self._fetch(postgres_sql.cells(self.definition, wanted))
+        # What holds in a minute is found for all cells at once.
+        kept, n = set(wanted), 1 + len(self.definition.dimensions)
+        spans = join(sorted({window for window, _ in wanted}))
+        return [row for span in spans for row in self.windows(span) if (row[0], tuple(row[1:n])) in kept]
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`."""

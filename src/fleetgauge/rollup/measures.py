@@ -1,0 +1,163 @@
+"""What is measured: the aggregates that a definition may ask for, all of a kind that merges into hours and days."""
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, PlainValidator, StrictBool, StringConstraints, Tag
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid")
+
+Identifier = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+
+FieldPath = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^@?[A-Za-z][A-Za-z0-9_]{0,47}(\.[A-Za-z][A-Za-z0-9_]{0,47})*$")
+]
+"""A column of source.sql, which is an identifier, or a field of documents, such as `device.model`."""
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{value!r} is not a value; write a text, a number, true or false")
+    return value
+
+
+def _form(value: object) -> str:
+    return "list" if isinstance(value, list) else "comparison" if isinstance(value, dict | Comparison) else "value"
+
+
+Scalar = Annotated[bool | int | float | str, PlainValidator(_scalar, json_schema_input_type=bool | int | float | str)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Comparison:
+    """The long form of a predicate, `{column: {gte: 5, lt: 10}}`; all given parts must hold."""
+
+    eq: Scalar | None = None
+    ne: Scalar | None = None
+    lt: Scalar | None = None
+    lte: Scalar | None = None
+    gt: Scalar | None = None
+    gte: Scalar | None = None
+    not_in: list[Scalar] | None = None
+    is_null: StrictBool | None = None
+
+
+Where = dict[
+    FieldPath,
+    Annotated[
+        Annotated[Scalar, Tag("value")]
+        | Annotated[list[Scalar], Field(min_length=1), Tag("list")]
+        | Annotated[Comparison, Tag("comparison")],
+        Discriminator(_form),
+    ],
+]
+"""Predicates on columns or fields, joined by AND: a value (equals), a list (one of) or a comparison."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Count:
+    """How many rows."""
+
+    agg: Literal["count"]
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Sum:
+    """Sum of a column; exact, so there is no floating type. No row: 0."""
+
+    agg: Literal["sum"]
+    of: FieldPath
+    type: Literal["integer", "numeric"] = "integer"
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Extreme:
+    """Least or greatest value of a column. No row: NULL."""
+
+    agg: Literal["min", "max"]
+    of: FieldPath
+    type: Literal["integer", "numeric", "float"] = "integer"
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Percentile:
+    """A sketch of a distribution: `fleetgauge.quantile(measure, 0.95)` is within 1 % of the nearest-rank quantile."""
+
+    agg: Literal["percentile"]
+    of: FieldPath
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Distinct:
+    """A sketch of a set: `fleetgauge.distinct(measure)` counts its different values, with 1.6 % standard error."""
+
+    agg: Literal["distinct"]
+    of: FieldPath
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Last:
+    """The value at the latest event time, which is kept beside it as `<measure>_at`. Of equal times the greatest."""
+
+    agg: Literal["last"]
+    of: FieldPath
+    type: Literal["integer", "numeric", "float", "text"] = "integer"
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Duration:
+    """Seconds, exact to the microsecond, that the rows' intervals overlap the window. Needs `interval`."""
+
+    agg: Literal["duration"]
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Ratio:
+    """Quotient of two stored measures; only the view knows it, so that it stays right at every grain."""
+
+    agg: Literal["ratio"]
+    numerator: Identifier
+    denominator: Identifier
+    description: str = ""
+
+
+StoredMeasure = Count | Sum | Extreme | Percentile | Distinct | Last | Duration
+Measure = Annotated[Count | Sum | Extreme | Percentile | Distinct | Last | Duration | Ratio, Field(discriminator="agg")]
+
+Additive = Count | Sum | Duration
+"""What adds up over windows and dimensions alike, so that totals can be compared."""
+
+Number = Count | Sum | Extreme | Duration
+"""What a check or a ratio may name."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the tables. Most measures have one; `last` has its value and, beside it, its time."""
+
+    name: str
+    measure: StoredMeasure
+    at: bool = False
+    """Whether it is the time of a `last`."""
+
+
+def columns_of(name: str, measure: StoredMeasure) -> tuple[Column, ...]:
+    """The columns that a stored measure takes."""
+    if isinstance(measure, Last):
+        return Column(name, measure), Column(f"{name}_at", measure, at=True)
+    return (Column(name, measure),)

@@ -1,0 +1,149 @@
+"""Durations on a source: how long the rows' intervals overlap each minute, and which minutes a change concerns."""
+
+from datetime import datetime
+
+from psycopg import sql
+
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.measures import Duration
+from fleetgauge.rollup.sources.postgres_parts import col, comma, finite, places, predicate, rows, source, value_of
+from fleetgauge.rollup.spans import Span
+
+
+def held(definition: Definition, span: Span) -> sql.Composed:
+    """Seconds by minute and dimensions that the rows' intervals overlap the span, one column for each duration.
+
+    An interval is the rest of its first minute, the part of its last, and one more whole minute each in between: so
+    only where it begins and ends is written down, and a running sum gives the minutes between.
+    """
+    durations = {n: m for n, m in definition.stored.items() if isinstance(m, Duration)}
+    dims = [sql.Identifier(n) for n in definition.dimensions]
+    dim_list = sql.SQL("").join(sql.SQL("{}, ").format(d) for d in dims)
+    flags = [sql.Identifier(f"_{n}") for n in durations]
+    per_flag = [
+        sql.SQL(
+            "coalesce(sum(part) FILTER (WHERE {f}), 0) AS {p}, coalesce(sum(step) FILTER (WHERE {f}), 0) AS {s}"
+        ).format(f=flag, p=sql.Identifier(f"p_{n}"), s=sql.Identifier(f"s_{n}"))
+        for n, flag in zip(durations, flags, strict=True)
+    ]
+    over = sql.SQL("PARTITION BY {} ORDER BY m").format(comma(dims)) if dims else sql.SQL("ORDER BY m")
+    seconds = [
+        sql.SQL("coalesce(e.{p}, 0) + 60 * sum(coalesce(e.{s}, 0)) OVER w AS {n}").format(
+            p=sql.Identifier(f"p_{n}"), s=sql.Identifier(f"s_{n}"), n=sql.Identifier(n)
+        )
+        for n in durations
+    ]
+    return sql.SQL(
+        """
+        WITH held AS MATERIALIZED (
+            SELECT {selected},
+                greatest({event}, {begin}) AS f,
+                least(s._until, {event} + {longest}, {end}) AS u
+            FROM (SELECT s.*, {until} AS _until FROM {source} WHERE {event} >= {begin} - {longest} AND {event} < {end})
+                AS s
+        ),
+        edge AS MATERIALIZED (
+            SELECT m, {dim_list}{per_flag}
+            FROM (SELECT *, date_trunc('minute', f, 'UTC') AS m0, date_trunc('minute', u, 'UTC') AS m1 FROM held
+                WHERE f < u) AS h
+            CROSS JOIN LATERAL (VALUES
+                (m0, extract(epoch FROM least(u, m0 + interval '1 minute') - f), 0),
+                (m1, CASE WHEN m1 > m0 THEN extract(epoch FROM u - m1) ELSE 0 END, 0),
+                (m0 + interval '1 minute', 0, (m1 > m0)::integer),
+                (m1, 0, -(m1 > m0)::integer)
+            ) AS v(m, part, step)
+            GROUP BY {places}
+        )
+        SELECT * FROM (
+            SELECT g.m AS window_start, {dim_list}{seconds}
+            FROM (SELECT DISTINCT {distinct} FROM edge) AS k
+            CROSS JOIN generate_series({begin}, {last}, interval '1 minute') AS g(m)
+            LEFT JOIN edge AS e USING (m{comma_dims})
+            WINDOW w AS ({over})
+        ) AS dense
+        WHERE {some}
+        """
+    ).format(
+        selected=comma(
+            [
+                *(sql.SQL("{} AS {}").format(value_of(d), sql.Identifier(n)) for n, d in definition.dimensions.items()),
+                *(
+                    sql.SQL("coalesce({}, false) AS {}").format(predicate(m.where), flag)
+                    for m, flag in zip(durations.values(), flags, strict=True)
+                ),
+            ]
+        ),
+        event=col(definition.event_time),
+        begin=sql.SQL("{}::timestamptz").format(sql.Literal(span[0])),
+        end=sql.SQL("{}::timestamptz").format(sql.Literal(span[1])),
+        last=sql.SQL("{}::timestamptz - interval '1 minute'").format(sql.Literal(span[1])),
+        longest=_longest(definition),
+        until=_until(definition),
+        source=source(definition),
+        dim_list=dim_list,
+        per_flag=comma(per_flag),
+        places=places(1 + len(dims)),
+        seconds=comma(seconds),
+        distinct=comma(dims) if dims else sql.SQL("true"),
+        comma_dims=sql.SQL("").join(sql.SQL(", {}").format(d) for d in dims),
+        over=over,
+        some=sql.SQL(" OR ").join(sql.SQL("{} > 0").format(sql.Identifier(n)) for n in durations),
+    )
+
+
+def _until(definition: Definition) -> sql.Composable:
+    """When a row's interval ends. Of the rows read, the next of the same thing: one beyond them ends nothing here."""
+    interval = definition.interval
+    assert interval is not None
+    if interval.until is not None:
+        return sql.SQL("coalesce({}, 'infinity')").format(col(interval.until))
+    assert interval.until_next_of is not None
+    order = [col(n) for n in (definition.event_time, interval.then_by) if n is not None]
+    return sql.SQL("coalesce(lead({}) OVER (PARTITION BY {} ORDER BY {}), 'infinity')").format(
+        order[0], col(interval.until_next_of), comma(order)
+    )
+
+
+def _longest(definition: Definition) -> sql.Composable:
+    assert definition.interval is not None
+    return sql.SQL("{}::interval").format(sql.Literal(definition.interval.longest))
+
+
+def held_since(definition: Definition, cursor: datetime, frontier: datetime) -> sql.Composed:
+    """One multirange: the minutes before the frontier that rows changed since the cursor overlap, or did before.
+
+    A row that has got its end had none before, and so counted until the last frontier; where the next row ends it, the
+    row that came in between took over from its own start on.
+    """
+    interval = definition.interval
+    assert interval is not None and definition.change_time is not None
+    event = col(definition.event_time)
+    if interval.until is not None:
+        known = interval.known_within if interval.known_within is not None else interval.longest
+        end = sql.SQL("coalesce({}, 'infinity') + {}::interval").format(col(interval.until), sql.Literal(known))
+    else:
+        assert interval.until_next_of is not None
+        end = sql.SQL(
+            "coalesce((SELECT min(n.{at}) FROM {rows} AS n"
+            " WHERE n.{thing} = s.{thing} AND n.{at} > {event}), 'infinity')"
+        ).format(
+            at=sql.Identifier(definition.event_time),
+            rows=rows(definition),
+            thing=sql.Identifier(interval.until_next_of),
+            event=event,
+        )
+    return sql.SQL(
+        "SELECT range_agg(tstzrange(date_trunc('minute', f, 'UTC'),"
+        " date_trunc('minute', u, 'UTC') + interval '1 minute'))"
+        " FROM (SELECT {event} AS f, least({end}, {event} + {longest}, {frontier}) AS u FROM {source}"
+        " WHERE {change} >= {since} AND {finite}) AS changed WHERE f <= u"
+    ).format(
+        event=event,
+        end=end,
+        longest=_longest(definition),
+        frontier=sql.SQL("{}::timestamptz").format(sql.Literal(frontier)),
+        source=source(definition),
+        change=col(definition.change_time),
+        since=sql.Literal(cursor),
+        finite=finite(definition),
+    )

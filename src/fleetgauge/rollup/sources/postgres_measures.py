@@ -1,0 +1,115 @@
+"""How each measure is computed on a source: an aggregate inside the grouping, and what it becomes outside."""
+
+from psycopg import sql
+
+from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.distinct import BITS
+from fleetgauge.rollup.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
+from fleetgauge.rollup.sketch import LN_GAMMA, ORIGIN
+from fleetgauge.rollup.sources.postgres_parts import col, predicate
+
+_TYPES = {"integer": "bigint", "numeric": "numeric", "float": "double precision", "text": "text"}
+
+
+def aggregates(definition: Definition) -> list[sql.Composable]:
+    return [
+        sql.SQL("{} AS {}").format(_aggregate(c, definition), sql.Identifier(c.name))
+        for c in definition.columns
+        if not isinstance(c.measure, Duration)
+    ]
+
+
+def _aggregate(column: Column, definition: Definition) -> sql.Composable:
+    measure = column.measure
+    where = predicate(measure.where)
+    match measure:
+        case Count():
+            return sql.SQL("count(*) FILTER (WHERE {})").format(where)
+        case Sum():
+            # The cast is of each row, not of the sum, so that hours add up to the same.
+            return sql.SQL("coalesce(sum({0}::{1}) FILTER (WHERE {2}), 0)::{1}").format(
+                col(measure.of), sql.SQL(_TYPES[measure.type]), where
+            )
+        case Extreme():
+            return sql.SQL("{}({}::{}) FILTER (WHERE {})").format(
+                sql.SQL(measure.agg), col(measure.of), sql.SQL(_TYPES[measure.type]), where
+            )
+        case Percentile():
+            value = sql.SQL("({}::double precision)").format(col(measure.of))
+            return sql.SQL(
+                "array_agg({bucket}) FILTER (WHERE abs({value}) < 'Infinity'::double precision AND {where})"
+            ).format(bucket=_bucket(value), value=value, where=where)
+        case Distinct():
+            return sql.SQL("array_agg(DISTINCT {}) FILTER (WHERE {} IS NOT NULL AND {})").format(
+                _hash(col(measure.of)), col(measure.of), where
+            )
+        case Last():
+            known = sql.SQL("FILTER (WHERE {} IS NOT NULL AND {})").format(col(measure.of), where)
+            event = col(definition.event_time)
+            if column.at:
+                return sql.SQL("max({}) {}").format(event, known)
+            value = sql.SQL("{}::{}").format(col(measure.of), sql.SQL(_TYPES[measure.type]))
+            if measure.type == "text":
+                value = sql.SQL('({} COLLATE "C")').format(value)
+            return sql.SQL("(array_agg({v} ORDER BY {e} DESC, {v} DESC) {known})[1]").format(
+                v=value, e=event, known=known
+            )
+        case Duration():
+            raise AssertionError("durations are read by _held")
+
+
+def _hash(value: sql.Composable) -> sql.Composable:
+    """The first 64 bits of a value's SHA-256, as `distinct.hashed`."""
+    return sql.SQL("('x' || left(encode(sha256(convert_to({}::text, 'UTF8')), 'hex'), 16))::bit(64)::bigint").format(
+        value
+    )
+
+
+def _bucket(value: sql.Composable) -> sql.Composable:
+    """Stored bucket of a finite value, as `sketch.bucket`. NULL, NaN and infinities are left out by the filter."""
+    return sql.SQL(
+        "(CASE WHEN {v} > 0 THEN {o} + ceil(ln({v}) / {g}) WHEN {v} < 0 THEN -({o} + ceil(ln(-{v}) / {g})) ELSE 0 END)"
+        "::bigint"
+    ).format(v=value, o=sql.Literal(ORIGIN), g=sql.SQL("{}::double precision").format(sql.Literal(repr(LN_GAMMA))))
+
+
+def finished(definition: Definition) -> list[sql.Composable]:
+    """The columns outside the grouping: buckets and hashes become sketches there, everything else passes.
+
+    Beside durations a minute may have no fact: there a count is 0.
+    """
+    done: list[sql.Composable] = []
+    for column in definition.columns:
+        name = sql.Identifier("c", column.name)
+        match column.measure:
+            case Percentile():
+                done.append(
+                    sql.SQL(
+                        "(SELECT coalesce(array_agg(b ORDER BY b) || array_agg(n ORDER BY b), '{{}}')"
+                        " FROM (SELECT b, count(*) AS n FROM unnest({}) AS b GROUP BY b) AS g)"
+                    ).format(name)
+                )
+            case Distinct():
+                done.append(sql.SQL("({})").format(_registers(name)))
+            case Count() | Sum() if definition.interval is not None:
+                done.append(sql.SQL("coalesce({}, 0)").format(name))
+            case Duration():
+                done.append(sql.SQL("coalesce(d.{}, 0)").format(sql.Identifier(column.name)))
+            case _:
+                done.append(name)
+    return done
+
+
+def _registers(hashes: sql.Composable) -> sql.Composable:
+    """A sketch of hashes: the greatest entry of each register, as `distinct.sketch`."""
+    return sql.SQL(
+        "SELECT coalesce(array_agg(r ORDER BY r), '{{}}') FROM ("
+        "SELECT max(i * 64 + {top} - length(ltrim(rest::text, '0'))) AS r FROM ("
+        "SELECT ((h >> {bits}) & {registers})::integer AS i, h::bit({bits}) AS rest FROM unnest({hashes}) AS h)"
+        " AS split GROUP BY i) AS best"
+    ).format(
+        top=sql.Literal(64 - BITS + 1),
+        bits=sql.Literal(64 - BITS),
+        registers=sql.Literal(2**BITS - 1),
+        hashes=hashes,
+    )

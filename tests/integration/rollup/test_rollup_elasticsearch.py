@@ -1,0 +1,340 @@
+"""Metrics over documents, on real servers: whatever ingest stores, the tables equal what was sent."""
+
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import yaml
+from elasticsearch import Elasticsearch
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import NewTopic
+from pydantic import SecretStr
+from rollup_world import window_start
+
+from fleetgauge import pipeline
+from fleetgauge.ingest.consumer import load_consumer
+from fleetgauge.ingest.run import consume
+from fleetgauge.ingest.service import Options
+from fleetgauge.rollup import Definition, PassReport, distinct, load_definitions, sketch
+from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings
+
+ROOT = Path(__file__).parents[3]
+PARTITIONS = 2
+
+METRIC = {
+    "event_time": "@timestamp",
+    "documents": {"where": {"message.direction": "uplink", "kind": {"ne": "odometer"}}},
+    "dimensions": {
+        "kind": {"column": "kind", "limit": 8},
+        "model": {"column": "device.model", "limit": 8},
+        "severity": {"column": "severity", "limit": 8},
+        "tipped": {"column": "tipped_over", "limit": 8},
+    },
+    "measures": {
+        "events": {"agg": "count"},
+        "fast": {"agg": "count", "where": {"speed": {"gte": 5}}},
+        "bytes": {"agg": "sum", "of": "message.bytes"},
+        "full_bytes": {"agg": "sum", "of": "message.bytes", "where": {"battery_percent": [99, 100]}},
+        "lowest": {"agg": "min", "of": "battery_percent"},
+        "fastest": {"agg": "max", "of": "speed", "type": "float"},
+        "devices": {"agg": "distinct", "of": "device.id"},
+        "skt_devices": {"agg": "distinct", "of": "device.id", "where": {"network.carrier": {"not_in": ["kt", "lgu"]}}},
+        "speed": {"agg": "percentile", "of": "speed", "where": {"device.model": {"ne": "m1"}}},
+        "warmth": {"agg": "percentile", "of": "temperature_c"},
+    },
+}
+
+Event = dict[str, Any]
+
+
+def ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def event(at: datetime, number: int = 0, kind: str = "location", model: str = "m0", **fields: Any) -> Event:
+    own = {
+        "location": {"location": {"lat": 37.5, "lng": 127.0}, "speed": number % 97 / 10},
+        "battery": {"battery_percent": number % 101, "temperature_c": (number % 60 - 20) / 2},
+        "device_error": {"error_code": "E_1", "severity": ("info", "warning")[number % 2]},
+        "tip_over": {"tipped_over": number % 2 == 0},
+        "odometer": {"odometer_m": number},
+    }[kind]
+    return {
+        "kind": kind,
+        "version": 1,
+        "event": {"id": uuid4().hex, "action": kind, "dataset": f"device.{kind.removeprefix('device_')}"},
+        "device": {"id": f"d-{number % 13}", "model": model, "firmware": "1.0"},
+        "timestamp": ms(at),
+        "network": {"carrier": ("skt", "kt")[number % 2], "sim": "8982000"},
+        "message": {"bytes": 40 + number % 7, "direction": "downlink" if number % 11 == 10 else "uplink"},
+        **own,
+        **fields,
+    }
+
+
+def mixed(begin: datetime, minutes: float, count: int) -> list[Event]:
+    kinds = ("location", "battery", "device_error", "tip_over", "odometer")
+    return [event(begin + timedelta(minutes=minutes) * i / count, i, kinds[i % 5], f"m{i % 3}") for i in range(count)]
+
+
+@dataclass
+class World:
+    """A topic, a consumer file, and a metric over what it stores, in a content folder of their own."""
+
+    settings: Settings
+    name: str
+    admin: KafkaAdminClient
+    metrics: psycopg.Connection[Any]
+    sent: list[Event] = field(default_factory=list)
+
+    @property
+    def definition(self) -> Definition:
+        return load_definitions(self.settings.content)[self.name]
+
+    def declare(self, consumer: str) -> None:
+        declared = (
+            "from fleetgauge.ingest import Consumer\n"
+            f"consumer = Consumer({consumer!r}, {self.name!r},"
+            f" ('location', 'battery', 'device_error', 'tip_over', 'odometer'), {self.name.replace('_', '-')!r})\n"
+        )
+        (self.settings.content / "consumers" / f"{consumer}.py").write_text(declared)
+
+    def define(self, **changes: Any) -> None:
+        folder = self.settings.content / "sql" / "metrics" / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = {"metric": self.name, "source": self.name, "grace": "10s", **METRIC, **changes}
+        (folder / "metric.yaml").write_text(yaml.safe_dump(whole))
+        pipeline.migrate(self.settings)
+
+    def send(self, *events: Event, appended: datetime | None = None) -> None:
+        with closing(KafkaProducer(bootstrap_servers=self.settings.kafka.bootstrap_servers)) as producer:
+            for one in events:
+                producer.send(
+                    self.name,
+                    json.dumps(one).encode(),
+                    partition=len(self.sent) % PARTITIONS,
+                    timestamp_ms=None if appended is None else ms(appended),
+                )
+                self.sent.append(one)
+            producer.flush()
+
+    def ingest(self, consumer: str | None = None) -> dict[str, int]:
+        declared = load_consumer(self.settings.content, consumer or self.name)
+        summary = consume(declared, self.settings, Options(until_caught_up=True))
+        assert summary.caught_up
+        return summary.events
+
+    def run(self, interval: tuple[datetime, datetime] | None = None) -> PassReport:
+        return pipeline.run(self.settings, self.name, "minute", interval)[0]
+
+    def delete_indices(self) -> None:
+        with closing(Elasticsearch(self.settings.elasticsearch.url)) as client:
+            for index in client.indices.get(index=f"{self.name.replace('_', '-')}-*", expand_wildcards="all"):
+                client.indices.delete(index=index)
+
+    def stored(self, grain: str, more: str = "") -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        columns = ", ".join(["window_start", *METRIC["dimensions"], *METRIC["measures"]])
+        rows = self.metrics.execute(f"SELECT {columns} FROM metrics.{self.name}_{grain} {more}").fetchall()
+        found = {(row[0].astimezone(UTC), *row[1:5]): row[5:] for row in rows}
+        assert len(found) == len(rows)
+        return found
+
+    def expected(self, grain: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+        cells: dict[tuple[Any, ...], list[Event]] = defaultdict(list)
+        for one in self.sent:
+            if one["message"]["direction"] == "uplink" and one["kind"] != "odometer":
+                at = datetime.fromtimestamp(one["timestamp"] / 1000, UTC)
+                tipped = {True: "true", False: "false", None: "unknown"}[one.get("tipped_over")]
+                dimensions = one["kind"], one["device"]["model"], one.get("severity", "unknown"), tipped
+                cells[window_start(at, grain, "Asia/Seoul"), *dimensions].append(one)
+        return {key: _measures(events) for key, events in cells.items()}
+
+    def assert_right(self) -> None:
+        for grain in ("minute", "hour", "day"):
+            assert self.stored(grain) == self.expected(grain), grain
+
+
+def _measures(events: list[Event]) -> tuple[Any, ...]:
+    speeds = [e["speed"] for e in events if "speed" in e]
+    percents = [e["battery_percent"] for e in events if "battery_percent" in e]
+    return (
+        len(events),
+        sum(speed >= 5 for speed in speeds),
+        sum(e["message"]["bytes"] for e in events),
+        sum(e["message"]["bytes"] for e in events if e.get("battery_percent") in (99, 100)),
+        min(percents, default=None),
+        max(speeds, default=None),
+        distinct.sketch(e["device"]["id"] for e in events),
+        distinct.sketch(e["device"]["id"] for e in events if e["network"]["carrier"] == "skt"),
+        sketch.sketch(e["speed"] for e in events if "speed" in e and e["device"]["model"] != "m1"),
+        sketch.sketch(e["temperature_c"] for e in events if "temperature_c" in e),
+    )
+
+
+@pytest.fixture(scope="module")
+def database(postgres) -> Iterator[tuple[MetricsSettings, psycopg.Connection[Any]]]:
+    name = f"documents_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+        found = MetricsSettings(
+            url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
+            owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
+        )
+        with psycopg.connect(postgres.url("metrics", "postgres", name), autocommit=True) as connection:
+            yield found, connection
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def world(database, kafka, elasticsearch, tmp_path: Path) -> Iterator[World]:
+    name = f"w{uuid4().hex[:8]}"
+    shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
+    common = tmp_path / "schemas" / "events" / "common.json"
+    common.write_text(common.read_text().replace('"maxLength": 48', '"maxLength": 1000'))
+    (tmp_path / "consumers").mkdir()
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap_servers=kafka.bootstrap),
+        elasticsearch=ElasticsearchSettings(url=elasticsearch.url),
+        metrics=database[0],
+        content=tmp_path,
+    )
+    with closing(KafkaAdminClient(bootstrap_servers=kafka.bootstrap)) as admin:
+        admin.create_topics([NewTopic(name, PARTITIONS, 1)])
+        made = World(settings, name, admin, database[1])
+        made.declare(name)
+        made.define()
+        yield made
+        admin.delete_topics(sorted(set(admin.list_topics()) & {name, f"{name}.dlq"}))
+    made.delete_indices()
+    with closing(Elasticsearch(elasticsearch.url)) as client:
+        client.options(ignore_status=404).indices.delete_index_template(name=f"fleetgauge-{name}")
+
+
+@pytest.fixture
+def start() -> datetime:
+    """Three hours ago, a minute's edge."""
+    return datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=3)
+
+
+def test_numbers_equal_what_was_sent_and_late_documents_cost_their_own_cells(world: World, start: datetime) -> None:
+    report = world.run()
+    assert (report.rows, world.stored("minute")) == (0, {})  # neither documents nor an index yet
+
+    world.send(*mixed(start, 90, 700))
+    assert world.ingest()["ok"] == 700
+    report = world.run()
+    world.assert_right()
+    assert report.watermark is not None and report.watermark > datetime.now(UTC) - timedelta(minutes=1)
+    assert not world.stored("minute", "WHERE provisional")
+
+    late = [event(start - timedelta(days=2), 3), event(start + timedelta(minutes=40), 5, model="m2")]
+    world.send(*late, world.sent[0])  # the last one is a duplicate
+    world.sent.pop()
+    assert world.ingest()["duplicate"] == 1
+    report = world.run()
+    assert (report.cells, report.restated) == (2, 2)
+    world.assert_right()
+
+    assert world.run().cells == 0
+    whole = world.run((start, start + timedelta(hours=2)))
+    assert whole.windows >= 120
+    world.assert_right()
+
+
+def test_what_is_not_committed_keeps_its_window_open(world: World, start: datetime) -> None:
+    world.send(*mixed(start, 30, 60))
+    world.ingest()
+    behind = start + timedelta(minutes=20, seconds=30)
+    world.send(event(start + timedelta(minutes=25), 1), appended=behind)
+    pending = world.sent.pop()
+    report = world.run()
+    assert report.watermark == behind
+    world.assert_right()
+    final = {key[0] for key in world.stored("minute", "WHERE NOT provisional")}
+    assert max(final) == start + timedelta(minutes=19)  # 20 ends after the watermark less the grace
+
+    assert world.ingest()["ok"] == 1
+    world.sent.append(pending)
+    world.run()
+    world.assert_right()
+    assert not world.stored("minute", "WHERE provisional")
+
+
+def test_documents_that_another_group_stored_below_the_cursor_are_found(world: World, start: datetime) -> None:
+    world.send(*mixed(start, 10, 50))
+    world.ingest()
+    world.delete_indices()
+    world.run()
+    assert world.stored("minute") == {}  # the cursor is at the end, and there are no documents
+
+    world.declare(f"{world.name}again")
+    assert world.ingest(f"{world.name}again")["ok"] == 50
+    world.run()
+    world.assert_right()
+
+    world.send(event(start, 1))  # from now on both groups meet each event; whoever is first stores it
+    world.ingest(f"{world.name}again")
+    world.run()
+    world.assert_right()
+
+
+def test_a_topic_made_anew_is_read_from_its_start(world: World, start: datetime) -> None:
+    world.send(*mixed(start, 10, 50))
+    world.ingest()
+    world.run()
+    world.admin.delete_topics([world.name])
+    _wait_until_gone(world)
+    world.admin.create_topics([NewTopic(world.name, PARTITIONS, 1)])
+    world.send(*mixed(start + timedelta(minutes=3), 2, 10))
+    assert world.ingest()["ok"] == 10
+    world.run()
+    world.assert_right()
+    assert world.run().cells == 0
+
+
+def test_hostile_values_are_only_values(world: World, start: datetime) -> None:
+    models = ["'); DROP TABLE x; --", '"}]}, "', "ß\u2028𝄞", "x" * 1000, "unknown", "%s {0}", "\\"]
+    world.send(*(event(start + timedelta(seconds=i), i, model=model) for i, model in enumerate(models)))
+    world.ingest()
+    world.run()
+    world.assert_right()
+    # Touched one by one, as cells; then one value more than there is room for, and one that Postgres cannot hold.
+    world.send(*(event(start + timedelta(seconds=i), i, model=model) for i, model in enumerate(models)))
+    world.ingest()
+    assert world.run().cells == len(models)
+    world.assert_right()
+    world.send(event(start, 1, model="a\0b"), event(start, 1, model="a\ufffdb"), event(start, 1, model="ninth"))
+    world.ingest()
+    world.run()
+    kept = {key[2]: values[0] for key, values in world.stored("minute").items()}
+    assert kept == {**dict.fromkeys(models, 2), "a\ufffdb": 2, "other": 1}
+
+
+def test_sums_beyond_what_a_double_holds_are_refused(world: World, start: datetime) -> None:
+    common = world.settings.content / "schemas" / "events" / "common.json"
+    common.write_text(common.read_text().replace('"maximum": 1048576', '"maximum": 9000000000000000000'))
+    world.send(event(start, 1, message={"bytes": 2**52, "direction": "uplink"}))
+    world.ingest()
+    world.run()
+    world.assert_right()
+    world.send(event(start, 1, message={"bytes": 2**52 + 1, "direction": "uplink"}))
+    world.ingest()
+    with pytest.raises(pipeline.Terminal, match=r"measures\.bytes: reaches 9007199254740992"):
+        world.run()
+
+
+def _wait_until_gone(world: World) -> None:
+    deadline = time.monotonic() + 30
+    while world.name in world.admin.list_topics():
+        assert time.monotonic() < deadline, "the topic is still there"
+        time.sleep(0.1)
