@@ -7,7 +7,7 @@ import typer
 
 def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
     """Check contracts, consumers, metrics and tariffs; lists all problems at once and exits with 78 if there is one."""
-    from fleetgauge import settings
+    from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.commands.tariff import TariffError, load_tariffs
     from fleetgauge.contracts import check as of_contracts
@@ -21,7 +21,9 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     consumers, found = of_consumers.check(content, contracts)
     problems += found
     try:
-        metrics = sorted(load_definitions(content))
+        definitions = load_definitions(content)
+        metrics = sorted(definitions)
+        problems += pipeline.document_problems(content, definitions.values())
     except DefinitionError as error:
         problems += error.problems
     try:

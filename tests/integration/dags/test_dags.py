@@ -36,7 +36,7 @@ def dags(parse: Callable[[str, str], Any]) -> dict[str, Any]:
 def test_there_is_a_dag_for_each_grain_and_a_task_for_each_source(dags: dict[str, Any]) -> None:
     assert set(dags) == {"fleetgauge_minute", "fleetgauge_hour", "fleetgauge_day"}
     for dag in dags.values():
-        assert set(dag["tasks"]) == {"commands", "operations"}
+        assert set(dag["tasks"]) == {"commands", "device_events", "operations"}
 
 
 def test_a_backlog_is_one_run(dags: dict[str, Any]) -> None:

