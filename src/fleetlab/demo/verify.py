@@ -19,6 +19,8 @@ SHOWN = 5
 """How many differences are kept; the first ones tell enough."""
 RELATIVE_ERROR = 0.01
 """What a percentile sketch may be off from the exact nearest-rank quantile."""
+DISTINCT_ERROR = 0.08
+"""What a distinct sketch may be off: five standard errors; in thousands of cells two would be met by chance."""
 
 Key = tuple[Any, ...]
 T = TypeVar("T")
@@ -181,6 +183,32 @@ def traffic(aggregates: Aggregates, truth: Truth, tariffs: Path) -> list[Check]:
             "SELECT window_start, command_type, carrier, direction, cost_krw FROM metrics.command_cost_$grain",
         )
         checks.append(equal(f"traffic by {grain}: cost in KRW", cost, {row[:4]: row[4] for row in rows}))
+    return checks
+
+
+def telemetry(aggregates: Aggregates, truth: Truth) -> list[Check]:
+    """Events, bytes and different devices at each grain, by kind and carrier."""
+    checks = []
+    for grain in GRAINS:
+        cells = _final_only(truth.telemetry(grain), aggregates.is_final("telemetry", grain))
+        rows = aggregates.rows(
+            "telemetry",
+            grain,
+            """
+            SELECT window_start, kind, carrier, sum(events)::bigint, sum(bytes)::bigint,
+                   fleetgauge.distinct(fleetgauge.distinct_merge(devices))
+            FROM metrics.telemetry_$grain GROUP BY 1, 2, 3
+            """,
+        )
+        expected = {key: (cell.events, cell.bytes) for key, cell in cells.items()}
+        checks.append(equal(f"telemetry by {grain}: events, bytes", expected, {row[:3]: row[3:5] for row in rows}))
+        told = [
+            f"{_words(row[:3])}: {row[5]} instead of {len(cells[row[:3]].devices)}"
+            for row in rows
+            if row[:3] in cells
+            and abs(row[5] - len(cells[row[:3]].devices)) > max(1, DISTINCT_ERROR * len(cells[row[:3]].devices))
+        ]
+        checks.append(Check(f"telemetry by {grain}: devices within 8 %", len(rows), tuple(told[:SHOWN])))
     return checks
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from fleetgauge.errors import Terminal
+from fleetlab.simulator.records import EVENTS_TOPIC
 
 TRUTH_FILE = "truth.sqlite"
 """Its name in the folder of the stack that was simulated into."""
@@ -64,6 +65,15 @@ class Traffic:
 
     messages: int = 0
     bytes: int = 0
+
+
+@dataclass(slots=True)
+class Telemetry:
+    """What vehicles reported: valid unique events, their payload, and who sent them."""
+
+    events: int = 0
+    bytes: int = 0
+    devices: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -306,6 +316,21 @@ class Truth:
     def _messages(self, columns: str, until: datetime | None, commands_only: bool) -> sqlite3.Cursor:
         where = "direction <> '' AND event_ms < ?" + (" AND command_id IS NOT NULL" if commands_only else "")
         return self._db.execute(f"SELECT event_ms, bytes{columns} FROM events WHERE {where}", (_limit(until),))  # noqa: S608
+
+    # Telemetry
+
+    def telemetry(self, grain: Grain | None = None) -> dict[Key, Telemetry]:
+        """Events by window of their event time, kind and carrier."""
+        window, counts = self._window(grain), defaultdict[Key, Telemetry](Telemetry)
+        rows = self._db.execute(
+            "SELECT event_ms, kind, carrier, bytes, device FROM events WHERE topic = ?", (EVENTS_TOPIC,)
+        )
+        for event_ms, kind, carrier, size, device in rows:
+            cell = counts[(*window(event_ms), kind, carrier)]
+            cell.events += 1
+            cell.bytes += size
+            cell.devices.add(device)
+        return dict(counts)
 
     # Rentals
 
