@@ -120,6 +120,17 @@ class Ledger:
         assert row is not None
         return row[0], row[1]
 
+    def widened(self, span: Span) -> dict[Grain, Span]:
+        """`span` (whole minutes) grown to whole windows of each grain."""
+        rows = self._run(
+            "SELECT g, fleetgauge.window_start(%(begin)s, g, %(zone)s),"
+            " fleetgauge.window_end(%(end)s - interval '1 microsecond', g, %(zone)s)"
+            " FROM unnest(ARRAY['minute', 'hour', 'day']) AS g",
+            begin=span[0],
+            end=span[1],
+        ).fetchall()
+        return {grain: (begin, end) for grain, begin, end in rows}
+
     def minutes_done(self, span: Span, frontier: datetime, except_windows: list[datetime]) -> None:
         """Mark what of `span` lies before the frontier, save newly blocked windows (those done before stay done)."""
         self._run(

@@ -7,7 +7,7 @@ DDSketch: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketc
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 ALPHA = 0.0099
@@ -61,7 +61,7 @@ def quantile(one: Sequence[int], q: float) -> float | None:
     return None
 
 
-def flat(counts: Counter[int]) -> list[int]:
+def flat(counts: Mapping[int, int]) -> list[int]:
     """Sketch of so many values in each stored bucket."""
     numbers = sorted(counts)
     return [*numbers, *(counts[number] for number in numbers)]

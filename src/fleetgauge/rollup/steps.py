@@ -4,7 +4,7 @@ A step takes the metric's lock *before* it reads the source, so that rows of an 
 newer one. A step that is lost is done again; nothing is ever added to.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.dimensions import Admission
 from fleetgauge.rollup.ledger import Ledger
-from fleetgauge.rollup.levels import Grain, Level
+from fleetgauge.rollup.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.options import Connect, Options
 from fleetgauge.rollup.sources.port import Cell, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, floor
@@ -113,8 +113,10 @@ class Steps:
                 self.tally.restated += ledger.minutes_closed(span)
             connection.execute(_FOR_SPANS)
             lowest = self._levels[grain]
-            partitions.ensure(connection, self._definition, lowest, span)
             values: dict[str, Any] = {"begin": span[0], "end": span[1], "windows": kept}
+            levels = [lowest, *self._following(lowest)]
+            spans = ledger.widened(span)
+            partitions.ensure(connection, self._definition, levels, spans)
             connection.execute(self._sql.clear_span(lowest), values)
             if grain == "minute":
                 written = connection.execute(self._sql.fill(merged)).rowcount
@@ -123,10 +125,10 @@ class Steps:
             ledger.unblock(span, list(broken))
             ledger.block(broken)
             ledger.minutes_done(span, self.frontier(horizon), list(broken))
-            written += self._rebuild_above(connection, ledger, lowest, span)
-            if grain != "minute":
-                ledger.done_above("hour", ledger.widen(span, "hour"))
-                ledger.done_above("day", ledger.widen(span, "day"))
+            written += self._rebuild(connection, ledger, levels[1:], spans, lowest.grain)
+            if grain != "minute":  # what is not kept is done too, in what is
+                ledger.done_above("hour", spans["hour"])
+                ledger.done_above("day", spans["day"])
             if broken:
                 ledger.settle()
         self.tally.windows += int((span[1] - span[0]) / MINUTE)
@@ -167,59 +169,61 @@ class Steps:
         return whole
 
     def _write_touched(self, connection: psycopg.Connection[Row], ledger: Ledger, cells: list[Cell]) -> int:
-        minute, *above = self._definition.levels
+        minute, *above = levels = self._definition.levels
         span = (min(window for window, _ in cells), max(window for window, _ in cells) + MINUTE)
-        partitions.ensure(connection, self._definition, minute, span)
+        partitions.ensure(connection, self._definition, levels, ledger.widened(span))
         connection.execute(self._sql.clear_cells(minute))
         written = connection.execute(self._sql.fill(False)).rowcount
         for level in above:
-            partitions.ensure(connection, self._definition, level, ledger.widen(span, level.grain))
             connection.execute(self._sql.rise(level))
             connection.execute(self._sql.clear_cells(level))
             written += connection.execute(self._sql.merge_cells(level)).rowcount
         return written
 
-    def read_in_step(self, ask: Callable[[Facts], list[Row]], ledger: Ledger, horizon: Horizon) -> list[Row]:
-        """See `_read`; for work that only compares."""
-        return self._read(ask, ledger, horizon)
-
     # --- from the level below -------------------------------------------------------------------------------------
 
     def rebuild(self, span: Span, grain: Grain) -> Span:
         """Make `span` of `grain` (hour or day) and what is above anew from the level below; returns it widened."""
+        level = self._levels[grain]
         with self.step() as (connection, ledger):
             connection.execute(_FOR_SPANS)
-            span = ledger.widen(span, grain)
-            written = self._rebuild(connection, ledger, self._levels[grain], span)
-            written += self._rebuild_above(connection, ledger, self._levels[grain], span)
+            spans = ledger.widened(ledger.widen(span, grain))
+            levels = [level, *self._following(level)]
+            partitions.ensure(connection, self._definition, levels, spans)
+            self.tally.rows += self._rebuild(connection, ledger, levels, spans, "minute")
             ledger.settle()
         self.tally.windows += 1
-        self.tally.rows += written
-        return span
+        return spans[grain]
 
-    def _rebuild_above(self, connection: psycopg.Connection[Row], ledger: Ledger, lowest: Level, span: Span) -> int:
-        """All levels that follow from `lowest`, which is just written, or was."""
-        gone = {"minute": (), "hour": ("minute",), "day": ("minute", "hour")}[lowest.grain]
-        written = 0
-        for level in self._definition.levels:
-            if level is lowest or level.grain in gone or (level.whole and level.grain == lowest.grain):
-                continue
-            below = self._levels[level.below] if level.below else None
-            # Where hours are let go, a subset of days can only come from the whole days.
-            from_whole = below is not None and below.grain in gone and not level.whole
-            written += self._rebuild(connection, ledger, level, ledger.widen(span, level.grain), whole=from_whole)
-        return written
+    def _following(self, lowest: Level) -> list[Level]:
+        """What is made anew when all of `lowest` is: the coarser levels, and the subsets of its own grain."""
+        first = GRAINS.index(lowest.grain)
+        return [
+            level
+            for level in self._definition.levels
+            if GRAINS.index(level.grain) > first or (level.grain == lowest.grain and not level.whole)
+        ]
 
     def _rebuild(
-        self, connection: psycopg.Connection[Row], ledger: Ledger, level: Level, span: Span, *, whole: bool = False
+        self,
+        connection: psycopg.Connection[Row],
+        ledger: Ledger,
+        levels: Sequence[Level],
+        spans: Mapping[Grain, Span],
+        kept: Grain,
     ) -> int:
-        values = {"begin": span[0], "end": span[1], "windows": []}
-        partitions.ensure(connection, self._definition, level, span)
-        connection.execute(self._sql.clear_span(level), values)
-        below = self._sql.table(self._levels[level.grain]) if whole else None
-        written = connection.execute(self._sql.merge_span(level, below), values).rowcount
-        if level.whole:
-            ledger.done_above(level.grain, span)
+        """Each of the levels from the one below it; `kept` is the finest grain that has rows there."""
+        written = 0
+        for level in levels:
+            span = spans[level.grain]
+            below = self._levels[level.below or level.grain]
+            if GRAINS.index(below.grain) < GRAINS.index(kept):
+                below = self._levels[level.grain]  # its hours are let go: a subset comes from the whole days
+            values = {"begin": span[0], "end": span[1], "windows": []}
+            connection.execute(self._sql.clear_span(level), values)
+            written += connection.execute(self._sql.merge_span(level, self._sql.table(below)), values).rowcount
+            if level.whole:
+                ledger.done_above(level.grain, span)
         return written
 
     # --- parts ----------------------------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ class Statements:
             " AND window_start <> ALL (%(windows)s::timestamptz[])"
         ).format(self.table(level))
 
-    def merge_span(self, level: Level, below: sql.Identifier | None = None) -> sql.Composed:
-        """All of `level` in [begin, end), boundaries of its grain, made anew from the level below, or from `below`."""
+    def merge_span(self, level: Level, below: sql.Identifier) -> sql.Composed:
+        """All of `level` in [begin, end), boundaries of its grain, made anew from a finer level's table."""
         names = keys(level)[1:]
         return sql.SQL(
             "INSERT INTO {upper} ({columns}) SELECT w.above, {day}{key} {merges} FROM {below} AS b JOIN ("
@@ -126,7 +126,7 @@ class Statements:
             day=self._date(level, sql.SQL("w.above")),
             key=sql.SQL("").join(sql.SQL("b.{}, ").format(n) for n in names),
             merges=_comma(self._merges("b")),
-            below=below or self.table(self._below(level)),
+            below=below,
             grain=sql.Literal(level.grain),
             zone=sql.Literal(self.definition.time_zone),
             span=sql.SQL("window_start >= %(begin)s AND window_start < %(end)s"),

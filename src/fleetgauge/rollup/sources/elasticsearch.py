@@ -6,12 +6,12 @@ Committed offsets say what is finished, and the position in each document says w
 import math
 import time
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -181,22 +181,26 @@ class ElasticsearchFacts:
         """Put the sketches of one measure into the rows of their cells."""
         where = query.matching(self.definition, *filters, *query.conditions(measure.where))
         number = cache(bucket if isinstance(measure, Percentile) else _entry)
-        parts: dict[Cell, Counter[int]] = {}
+        parts: dict[Cell, dict[int, int]] = {}
+        before: Cell | None = None
+        counts: dict[int, int] = {}
         for cell, group in self._grouped(where, query.keys(self.definition, value=measure.of), {}):
-            parts.setdefault(cell, Counter())[number(group["key"]["v"])] += group["doc_count"]
+            if cell is not before:
+                before, counts = cell, parts.setdefault(cell, {})
+            at = number(group["key"]["v"])
+            counts[at] = counts.get(at, 0) + group["doc_count"]
         for cell, counts in parts.items():
             found[cell][place] = flat(counts) if isinstance(measure, Percentile) else distinct.merge([counts])
 
     def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[tuple[Cell, Group]]:
         """The groups, each with the cell that it belongs to; neighbours mostly share theirs."""
-        names = ["w", *map(str, range(len(self.definition.dimensions)))]
-        before: list[Any] = []
+        pick = itemgetter("w", "w", *map(str, range(len(self.definition.dimensions))))  # twice: one alone is no tuple
+        before: tuple[Any, ...] = ()
         for group in self.search.grouped(where, keys, numbers):
-            key = group["key"]
-            values = [key[name] for name in names]
+            values = pick(group["key"])
             if values != before:
                 before = values
-                cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[1:])
+                cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[2:])
             yield cell, group
 
 
