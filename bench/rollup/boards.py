@@ -22,6 +22,8 @@ BUCKETS = 64
 
 # 8 × 4 × 4 × 16 values of dimensions, each with a row for each of the days.
 SIZES = {"command_type": 8, "vehicle_model": 4, "carrier": 4, "zone": 16}
+SUBSETS = {"total": [], "command": ["command_type"], "zone": ["zone"], "pair": ["zone", "vehicle_model"]}
+"""By name, the dimensions that are kept besides, merged beforehand; a panel reads the smallest that fits."""
 
 DEFINITION: Definition = TypeAdapter(Definition).validate_python(
     {
@@ -37,26 +39,37 @@ DEFINITION: Definition = TypeAdapter(Definition).validate_python(
             "latency_ms": {"agg": "percentile", "of": "latency_ms"},
             "failure_rate": {"agg": "ratio", "numerator": "failed", "denominator": "requested"},
         },
+        "rollups": SUBSETS,
         "source_sql": "SELECT * FROM command",
     }
 )
 
 _P95 = "fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95)"
 _RATE = "sum(failed)::float8 / nullif(sum(requested), 0)"
-_FROM = f"FROM metrics.board_day WHERE window_start >= now() - interval '{DAYS} days'"
+_SINCE = f"window_start >= now() - interval '{DAYS} days'"
+_ALL, _TOTAL = f"FROM metrics.board_day WHERE {_SINCE}", f"FROM metrics.board_total_day WHERE {_SINCE}"
+_COMMAND, _ZONE = (f"FROM metrics.board_{name}_day WHERE {_SINCE}" for name in ("command", "zone"))
+_PAIR = f"FROM metrics.board_pair_day WHERE {_SINCE}"
 
 QUERIES = {
-    "tile: requested": f"SELECT sum(requested) {_FROM}",
-    "tile: failure rate": f"SELECT {_RATE} {_FROM}",
-    "tile: p95 of all": f"SELECT {_P95} {_FROM}",
-    "series: failures by day": f"SELECT window_start, {_RATE} {_FROM} GROUP BY 1 ORDER BY 1",
-    "series: p95 by day": f"SELECT window_start, {_P95} {_FROM} GROUP BY 1 ORDER BY 1",
-    "series: p95 by day and command": f"SELECT window_start, command_type, {_P95} {_FROM} GROUP BY 1, 2 ORDER BY 1, 2",
-    "table: commands": f"SELECT command_type, sum(requested), {_RATE}, {_P95}, sum(cost) {_FROM} GROUP BY 1 ORDER BY 2",
-    "matrix: zone and model": f"SELECT zone, vehicle_model, {_RATE} {_FROM} GROUP BY 1, 2",
-    "one zone: p95 by day": f"SELECT window_start, {_P95} {_FROM} AND zone = 'zone-7' GROUP BY 1 ORDER BY 1",
-    "annotation: provisional": f"SELECT min(window_start), max(window_start) {_FROM} AND provisional",
+    "tile: requested": f"SELECT sum(requested) {_TOTAL}",
+    "tile: failure rate": f"SELECT {_RATE} {_TOTAL}",
+    "tile: p95 of all": f"SELECT {_P95} {_TOTAL}",
+    "series: failures by day": f"SELECT window_start, {_RATE} {_TOTAL} GROUP BY 1 ORDER BY 1",
+    "series: p95 by day": f"SELECT window_start, {_P95} {_TOTAL} GROUP BY 1 ORDER BY 1",
+    "series: p95 by day and command": (
+        f"SELECT window_start, command_type, {_P95} {_COMMAND} GROUP BY 1, 2 ORDER BY 1, 2"
+    ),
+    "table: commands": f"SELECT command_type, sum(requested), {_RATE}, {_P95}, sum(cost) {_COMMAND} GROUP BY 1",
+    "matrix: zone and model": f"SELECT zone, vehicle_model, {_RATE} {_PAIR} GROUP BY 1, 2",
+    "one zone: p95 by day": f"SELECT window_start, {_P95} {_ZONE} AND zone = 'zone-7' GROUP BY 1 ORDER BY 1",
+    "annotation: provisional": f"SELECT min(window_start), max(window_start) {_TOTAL} AND provisional",
 }
+BESIDE = {
+    "past the subsets: requested": f"SELECT sum(requested) {_ALL}",
+    "past the subsets: p95 by day": f"SELECT window_start, {_P95} {_ALL} GROUP BY 1 ORDER BY 1",
+}
+"""What the same costs without the subsets; no bar."""
 
 
 def measure(postgres: PostgresState, rounds: int = 5) -> dict[str, float]:
@@ -67,7 +80,7 @@ def measure(postgres: PostgresState, rounds: int = 5) -> dict[str, float]:
         with psycopg.connect(found.url("metrics", "grafana"), autocommit=True) as grafana:
             grafana.execute("SET statement_timeout = 0")
             medians = {}
-            for name, query in QUERIES.items():
+            for name, query in (QUERIES | BESIDE).items():
                 medians[name] = _median(grafana, query, rounds)
                 typer.echo(f"  {name:34}{medians[name]:9.1f} ms")
             return medians
@@ -77,7 +90,7 @@ def fill(metrics: psycopg.Connection[Any]) -> None:
     """Fill the store table of the day directly, past the engine, which would need hundreds of millions of facts."""
     crossed = " CROSS JOIN ".join(f"generate_series(1, {size}) AS {name}" for name, size in SIZES.items())
     values = ", ".join(f"replace('{name}', 'command_', '') || '-' || {name}" for name in SIZES)
-    table = scalar(metrics, "SELECT 'store.' || tablename FROM pg_tables WHERE tablename LIKE 'board_day\\_\\_%%'")
+    table = _table(metrics, "day")
     metrics.execute("SELECT setseed(0.5)")
     metrics.execute(
         f"""
@@ -94,13 +107,28 @@ def fill(metrics: psycopg.Connection[Any]) -> None:
         ORDER BY 1
         """
     )
+    for name, kept in SUBSETS.items():
+        columns = ", ".join(["window_start", "date", *kept])
+        metrics.execute(
+            f"INSERT INTO {_table(metrics, f'{name}_day')} ({columns}, requested, failed, cost, latency_ms)"
+            f" SELECT {columns}, sum(requested), sum(failed), sum(cost), fleetgauge.sketch_merge(latency_ms)"
+            f" FROM {table} GROUP BY {columns}"
+        )
     for grain in GRAINS:
         metrics.execute(
             "UPDATE fleetgauge.ledger SET done = '{(,infinity)}', closed = '{(,infinity)}'"
             " WHERE metric = %s AND grain = %s",
             [DEFINITION.metric, grain],
         )
-    metrics.execute(f"VACUUM (ANALYZE) {table}")
+    metrics.execute("VACUUM (ANALYZE)")
+
+
+def _table(metrics: psycopg.Connection[Any], level: str) -> str:
+    """The table of a level, with a partition that takes all."""
+    pattern = f"board_{level}__%".replace("_", r"\_")
+    name = scalar(metrics, "SELECT tablename FROM pg_tables WHERE schemaname = 'store' AND tablename LIKE %s", pattern)
+    metrics.execute(f"CREATE TABLE store.{name}_all PARTITION OF store.{name} DEFAULT")
+    return f"store.{name}"
 
 
 def report(medians: dict[str, float]) -> tuple[list[str], dict[str, bool]]:
@@ -110,7 +138,7 @@ def report(medians: dict[str, float]) -> tuple[list[str], dict[str, bool]]:
         rows *= size
     lines = [f"queries over {DAYS} days, {rows} day rows, sketches of {BUCKETS} buckets, medians"]
     lines += [f"  {name:34}{ms:9.1f} ms" for name, ms in medians.items()]
-    return lines, {f"each query ≤ {LIMIT_MS:.0f} ms": max(medians.values()) <= LIMIT_MS}
+    return lines, {f"each query ≤ {LIMIT_MS:.0f} ms": max(medians[name] for name in QUERIES) <= LIMIT_MS}
 
 
 def _median(connection: psycopg.Connection[Any], query: str, rounds: int) -> float:

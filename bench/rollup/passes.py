@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench.rollup.lab import ROOT, Databases, databases, scalar
-from fleetgauge.rollup import PassReport, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup import COMMANDS, PassReport, load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.migrate import migrate
 from fleetlab.simulator import operations
 from fleetlab.simulator.scale import Scale
@@ -71,7 +71,7 @@ def measure(postgres: PostgresState, rounds: int) -> list[Figure]:
 
 
 def _postgres(postgres: PostgresState, rounds: int) -> list[Figure]:
-    definitions = load_definitions(ROOT)
+    definitions = {n: d for n, d in load_definitions(ROOT).items() if d.source in ("operations", COMMANDS)}
     with databases(postgres, "bench_passes", "GRANT CREATE, USAGE ON SCHEMA public TO scooter_app") as found:
         plan = Timeline.ending(SCALE, datetime.now(UTC))
         engine = operations.app_engine(found.url("primary", "scooter_app"))
