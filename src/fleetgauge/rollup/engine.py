@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -98,6 +98,21 @@ class Pass:
     def report(self) -> PassReport:
         """What is done so far; whole only when `run` has returned."""
         return self._report
+
+    @property
+    def steps(self) -> Steps:
+        """The steps that it takes; for work that reads the source under the metric's lock."""
+        return self._steps
+
+    def restate(self, hours: Sequence[Span]) -> None:
+        """Compute these hours anew from the source, closed or not."""
+        look = self._begin()
+        if look is not None:
+            with self._steps.step() as (_, ledger):
+                ages = ledger.state().ages
+            frontier = self._steps.frontier(look.horizon)
+            spans = [part for hour in hours for part in clip(hour, frontier)]
+            self._spans(union(spans), look.horizon, ages, forced=True, restates=True)
 
     # --- minute ---------------------------------------------------------------------------------------------------
 
@@ -231,7 +246,8 @@ class Pass:
                     metric=self._definition.metric,
                     version=self._definition.version,
                 )
-        self._report = replace(self._report, watermark=watermark)
+        lag = (datetime.now(UTC) - horizon.at).total_seconds()
+        self._report = replace(self._report, watermark=watermark, source_lag_s=round(lag, 3))
 
     # --- hour and day ---------------------------------------------------------------------------------------------
 

@@ -131,6 +131,19 @@ class Ledger:
         ).fetchall()
         return {grain: (begin, end) for grain, begin, end in rows}
 
+    def hours(self, span: Span, *, done: bool = False) -> list[Span]:
+        """The hours that `span` touches, in order; with `done` only those that are computed."""
+        return self._run(
+            "WITH RECURSIVE h(b, e) AS (SELECT fleetgauge.hour_start(%(begin)s, %(zone)s),"
+            " fleetgauge.hour_end(%(begin)s, %(zone)s) UNION ALL"
+            " SELECT e, fleetgauge.hour_end(e, %(zone)s) FROM h WHERE e < %(end)s)"
+            " SELECT b, e FROM h WHERE NOT %(done)s OR tstzrange(b, e) <@ (SELECT done FROM fleetgauge.ledger"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'hour') ORDER BY b",
+            begin=span[0],
+            end=span[1],
+            done=done,
+        ).fetchall()
+
     def minutes_done(self, span: Span, frontier: datetime, except_windows: list[datetime]) -> None:
         """Mark what of `span` lies before the frontier, save newly blocked windows (those done before stay done)."""
         self._run(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
@@ -40,6 +41,8 @@ class PassReport:
     """How often the source broke off: conflicts with recovery, time-outs, lost connections."""
     source_seconds: float = 0.0
     """Time in transactions on the source."""
+    source_lag_s: float | None = None
+    """How far the source's horizon was behind this machine's clock."""
     seconds: float = 0.0
     watermark: datetime | None = None
     """Everything older is known; the least of the source's horizon and the given watermark."""
@@ -54,7 +57,7 @@ class PassReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
-        return {k: _plain(v) for k, v in asdict(self).items()}
+        return {k: plain(v) for k, v in asdict(self).items()}
 
 
 def severity(error: FleetgaugeError) -> Severity:
@@ -83,11 +86,14 @@ def raise_failures(reports: Sequence[PassReport]) -> None:
             raise _ERRORS[name]("; ".join(messages))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value that JSON can say: instants as ISO 8601, exact numbers as text."""
+    if isinstance(value, Decimal):
+        return str(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value

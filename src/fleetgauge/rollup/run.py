@@ -1,16 +1,19 @@
 """Passes over many metrics: what the pipeline, the DAGs and the CLI call."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.rollup import activity
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.engine import Pass
 from fleetgauge.rollup.levels import Grain
 from fleetgauge.rollup.options import Options, connect_metrics
+from fleetgauge.rollup.reconcile import Reconciliation, reconcile
 from fleetgauge.rollup.report import PassReport, severity
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.rollup.sources.port import Source
@@ -39,15 +42,60 @@ def run_metrics(
     `PassReport.error` or call `report.raise_failures`.
     """
     options = options or Options()
-    sources: dict[str, Source] = {}
     reports: list[PassReport] = []
-    try:
+    with _sources(settings, streams) as opened:
         for definition in definitions:
-            reports.append(_one(settings, definition, grain, interval, watermark, options, sources, streams))
+            report = _one(settings, definition, grain, interval, watermark, options, opened)
+            activity.record_pass(settings, report)
+            reports.append(report)
+    return reports
+
+
+def reconcile_metrics(
+    settings: Settings,
+    definitions: Iterable[Definition],
+    span: Span,
+    *,
+    dry_run: bool = False,
+    options: Options | None = None,
+    streams: Mapping[str, EventStream] | None = None,
+) -> list[Reconciliation]:
+    """Compare every metric's hours in `span` (aware) with its source, one metric after the other; blocks.
+
+    Hours that differ are computed anew unless it is a dry run. One metric's failure does not stop the others.
+    """
+    options = options or Options()
+    url = settings.metrics.url.get_secret_value()
+    found: list[Reconciliation] = []
+    with _sources(settings, streams) as opened:
+        for definition in definitions:
+            try:
+                source = opened(definition.source)
+                one = Pass(definition, source, lambda: connect_metrics(url, options), options)
+                report = reconcile(one, definition, source, span, dry_run=dry_run)
+            except FleetgaugeError as error:
+                report = Reconciliation(definition.metric, error=str(error), severity=severity(error))
+            if not dry_run:
+                activity.record_reconciliation(settings, report)
+            found.append(report)
+    return found
+
+
+@contextmanager
+def _sources(settings: Settings, streams: Mapping[str, EventStream] | None) -> Iterator[Callable[[str], Source]]:
+    """Opens each source once, when it is first asked for."""
+    sources: dict[str, Source] = {}
+
+    def opened(name: str) -> Source:
+        if name not in sources:
+            sources[name] = open_source(settings, name, streams)
+        return sources[name]
+
+    try:
+        yield opened
     finally:
         for source in sources.values():
             source.close()
-    return reports
 
 
 def _one(
@@ -57,16 +105,14 @@ def _one(
     interval: Span | None,
     watermark: datetime | None,
     options: Options,
-    sources: dict[str, Source],
-    streams: Mapping[str, EventStream] | None,
+    opened: Callable[[str], Source],
 ) -> PassReport:
     report = PassReport(definition.metric, definition.version, grain)
     one: Pass | None = None
     try:
-        if definition.source not in sources:
-            sources[definition.source] = open_source(settings, definition.source, streams)
+        source = opened(definition.source)
         url = settings.metrics.url.get_secret_value()
-        one = Pass(definition, sources[definition.source], lambda: connect_metrics(url, options), options, watermark)
+        one = Pass(definition, source, lambda: connect_metrics(url, options), options, watermark)
         return one.run(grain, interval)
     except FleetgaugeError as error:
         said, kind = str(error), severity(error)

@@ -6,7 +6,8 @@ Committed offsets say what is finished, and the position in each document says w
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,18 +45,50 @@ _KEEP_ALIVE = "5m"
 
 Group = Mapping[str, Any]
 
+_Asked = tuple[Iterator[tuple[Cell, Group]], list[tuple[int, Percentile | Distinct, Iterator[tuple[Cell, Group]]]]]
+"""Groups with numbers; and for each sketch, by its place, groups with values."""
+
 
 class Search:
-    """Searches over one point in time. `groups` counts what was answered so far."""
+    """Searches over one point in time, by a thread of its own: the server works while the last answer is digested."""
 
     def __init__(self, client: Elasticsearch, point: str | None) -> None:
         """Without a point there is no index yet, and nothing is found."""
         self.point = point
         self.groups = 0
+        """How many were handed out so far."""
         self._client = client
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rollup-search")
+
+    def close(self) -> None:
+        """Drop what was not asked yet, and wait for the rest."""
+        self._thread.shutdown(cancel_futures=True)
 
     def ask(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
-        """The aggregations of what matches; empty without an index."""
+        """The aggregations of what matches; empty without an index. Blocks."""
+        return self._thread.submit(self._search, where, aggregations).result()
+
+    def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
+        """Every group of what matches, however many pages they take. Asks at once; who iterates waits."""
+
+        def page(after: Group | None) -> "Future[Mapping[str, Any]]":
+            composite = {"size": PAGE, "sources": keys, **({} if after is None else {"after": after})}
+            return self._thread.submit(self._search, where, {"all": {"composite": composite, "aggs": numbers}})
+
+        def groups(coming: "Future[Mapping[str, Any]]") -> Iterator[Group]:
+            while True:
+                found = coming.result().get("all", {"buckets": []})
+                last = len(found["buckets"]) < PAGE
+                if not last:
+                    coming = page(found["after_key"])
+                self.groups += len(found["buckets"])
+                yield from found["buckets"]
+                if last:
+                    return
+
+        return groups(page(None))
+
+    def _search(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
         if self.point is None:
             return {}
         answer = self._client.search(
@@ -70,18 +103,6 @@ class Search:
         self.point = answer["pit_id"]
         found: Mapping[str, Any] = answer["aggregations"]
         return found
-
-    def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
-        """Every group of what matches, however many pages they take."""
-        after: Group | None = None
-        while True:
-            composite = {"size": PAGE, "sources": keys, **({} if after is None else {"after": after})}
-            found = self.ask(where, {"all": {"composite": composite, "aggs": numbers}}).get("all", {"buckets": []})
-            self.groups += len(found["buckets"])
-            yield from found["buckets"]
-            after = found.get("after_key")
-            if after is None or len(found["buckets"]) < PAGE:
-                return
 
 
 @dataclass
@@ -127,11 +148,14 @@ class ElasticsearchFacts:
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`. Reads slice by slice, since each further page of an answer costs as much as the first."""
         rows: list[Row] = []
-        at, minutes = span[0], 60
-        while at < span[1]:
-            upto, before = min(span[1], at + minutes * MINUTE), self.search.groups
-            rows += self._rows(query.within([(at, upto)]))
-            at = upto
+        at, minutes, coming = span[0], 60, list[_Asked]()
+        while at < span[1] or coming:
+            before = self.search.groups
+            while at < span[1] and len(coming) < 2:
+                upto = min(span[1], at + minutes * MINUTE)
+                coming.append(self._ask(query.within([(at, upto)])))
+                at = upto
+            rows += self._rows(coming.pop(0))
             if self.search.groups - before > PAGE:
                 minutes = max(1, minutes // 2)
             elif self.search.groups - before < PAGE // 4:
@@ -148,7 +172,7 @@ class ElasticsearchFacts:
             texts = zip(*(v for window, v in wanted if some[0][0] <= window < some[-1][1]), strict=True)
             fields = (dimension.column for dimension in self.definition.dimensions.values())
             filters = [query.one_of(field, of) for field, of in zip(fields, texts, strict=True)]
-            found = self._rows(query.within(some), *(f for f in filters if f is not None))
+            found = self._rows(self._ask(query.within(some), *(f for f in filters if f is not None)))
             rows += [row for row in found if (row[0], row[1:n]) in kept]
         return rows
 
@@ -165,43 +189,31 @@ class ElasticsearchFacts:
             _add(sums, place, added, _numbers(added, group))
         return [(stretch, *values, *row) for (stretch, values), row in sums.items()]
 
-    def _rows(self, *filters: query.Json) -> list[Row]:
-        measures, where = self.definition.stored, query.matching(self.definition, *filters)
-        found: dict[Cell, list[Any]] = {}
-        for cell, group in self._grouped(where, query.keys(self.definition), query.numbers(measures)):
-            _add(found, cell, measures, _numbers(measures, group))
+    def _ask(self, *filters: query.Json) -> _Asked:
+        """Ask for the rows of what passes the filters."""
+        measures, keys = self.definition.stored, query.keys(self.definition)
+        numbers = self._grouped(query.matching(self.definition, *filters), keys, query.numbers(measures))
+        sketches = []
         for place, measure in enumerate(measures.values()):
             if isinstance(measure, Percentile | Distinct):
-                self._sketch(found, place, measure, filters)
+                where = query.matching(self.definition, *filters, *query.conditions(measure.where))
+                values = query.keys(self.definition, value=measure.of)
+                sketches.append((place, measure, self._grouped(where, values, {})))
+        return numbers, sketches
+
+    def _rows(self, asked: _Asked) -> list[Row]:
+        measures, (numbers, sketches) = self.definition.stored, asked
+        found: dict[Cell, list[Any]] = {}
+        for cell, group in numbers:
+            _add(found, cell, measures, _numbers(measures, group))
+        for place, measure, groups in sketches:
+            for cell, sketch in _sketches(measure, groups):
+                found[cell][place] = sketch
         return [(window, *values, *row) for (window, values), row in found.items()]
 
-    def _sketch(
-        self, found: dict[Cell, list[Any]], place: int, measure: Percentile | Distinct, filters: Iterable[query.Json]
-    ) -> None:
-        """Put the sketches of one measure into the rows of their cells."""
-        where = query.matching(self.definition, *filters, *query.conditions(measure.where))
-        number = cache(bucket if isinstance(measure, Percentile) else _entry)
-        parts: dict[Cell, dict[int, int]] = {}
-        before: Cell | None = None
-        counts: dict[int, int] = {}
-        for cell, group in self._grouped(where, query.keys(self.definition, value=measure.of), {}):
-            if cell is not before:
-                before, counts = cell, parts.setdefault(cell, {})
-            at = number(group["key"]["v"])
-            counts[at] = counts.get(at, 0) + group["doc_count"]
-        for cell, counts in parts.items():
-            found[cell][place] = flat(counts) if isinstance(measure, Percentile) else distinct.merge([counts])
-
     def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[tuple[Cell, Group]]:
-        """The groups, each with the cell that it belongs to; neighbours mostly share theirs."""
-        pick = itemgetter("w", "w", *map(str, range(len(self.definition.dimensions))))  # twice: one alone is no tuple
-        before: tuple[Any, ...] = ()
-        for group in self.search.grouped(where, keys, numbers):
-            values = pick(group["key"])
-            if values != before:
-                before = values
-                cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[2:])
-            yield cell, group
+        """The groups, each with the cell that it belongs to. Asks at once."""
+        return _celled(self.search.grouped(where, keys, numbers), len(self.definition.dimensions))
 
 
 class ElasticsearchSource:
@@ -269,6 +281,7 @@ class ElasticsearchSource:
         try:
             yield search
         finally:
+            search.close()
             if search.point is not None:
                 self._forget(client, search.point)
 
@@ -301,6 +314,33 @@ def _explain(error: ApiError | TransportError, name: str, url: str, index: str) 
     if status in (404, 408, 429) or (status is not None and status >= 500):
         return Conflict(f"{what}; it goes on when its shards are well")  # 404: the point in time has expired
     return Terminal(f"{what}; check the mapping of the indices and the version of the server")
+
+
+def _celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Group]]:
+    """Neighbours mostly share their cell."""
+    pick = itemgetter("w", "w", *map(str, range(dimensions)))  # twice: one alone is no tuple
+    before: tuple[Any, ...] = ()
+    for group in groups:
+        values = pick(group["key"])
+        if values != before:
+            before = values
+            cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[2:])
+        yield cell, group
+
+
+def _sketches(measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]]) -> Iterator[tuple[Cell, list[int]]]:
+    """One sketch a cell, of groups that have a value besides."""
+    number = cache(bucket if isinstance(measure, Percentile) else _entry)
+    parts: dict[Cell, dict[int, int]] = {}
+    before: Cell | None = None
+    counts: dict[int, int] = {}
+    for cell, group in groups:
+        if cell is not before:
+            before, counts = cell, parts.setdefault(cell, {})
+        at = number(group["key"]["v"])
+        counts[at] = counts.get(at, 0) + group["doc_count"]
+    for cell, counts in parts.items():
+        yield cell, flat(counts) if isinstance(measure, Percentile) else distinct.merge([counts])
 
 
 def _numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
