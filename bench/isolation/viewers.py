@@ -31,13 +31,17 @@ DEFINITION: Definition = TypeAdapter(Definition).validate_python(
             "fare": {"agg": "sum", "of": "fare", "type": "numeric"},
             "fare_spread": {"agg": "percentile", "of": "fare"},
         },
+        "rollups": {"total": [], "by_zone": ["zone"], "by_model": ["model"]},
         "source_sql": "SELECT zone, model, started_at, fare, status, updated_at FROM rentals",
     }
 )
 
 _DAY = f"date_trunc('day', started_at, '{ZONE}')"
 _RAW = "FROM rentals WHERE started_at >= now() - interval '180 days'"
-_STORED = "FROM metrics.ride_day WHERE window_start >= now() - interval '180 days'"
+_SINCE = "window_start >= now() - interval '180 days'"
+_TOTAL, _ZONE, _MODEL, _ALL = (
+    f"FROM metrics.ride_{level} WHERE {_SINCE}" for level in ("total_day", "by_zone_day", "by_model_day", "day")
+)
 _P95 = "percentile_disc(0.95) WITHIN GROUP (ORDER BY fare)"
 _SKETCH = "fleetgauge.quantile(fleetgauge.sketch_merge(fare_spread), 0.95)"
 
@@ -51,12 +55,12 @@ ON_PRODUCTION = (
     f"SELECT model, {_P95} {_RAW} GROUP BY 1",
 )
 ON_AGGREGATES = (
-    f"SELECT sum(rentals), sum(fare) {_STORED}",
-    f"SELECT window_start, sum(rentals), sum(fare) {_STORED} GROUP BY 1 ORDER BY 1",
-    f"SELECT window_start, zone, sum(rentals) {_STORED} GROUP BY 1, 2 ORDER BY 1, 2",
-    f"SELECT model, zone, sum(refunded)::float8 / sum(rentals) {_STORED} GROUP BY 1, 2",
-    f"SELECT window_start, {_SKETCH} {_STORED} GROUP BY 1 ORDER BY 1",
-    f"SELECT model, {_SKETCH} {_STORED} GROUP BY 1",
+    f"SELECT sum(rentals), sum(fare) {_TOTAL}",
+    f"SELECT window_start, sum(rentals), sum(fare) {_TOTAL} GROUP BY 1 ORDER BY 1",
+    f"SELECT window_start, zone, sum(rentals) {_ZONE} GROUP BY 1, 2 ORDER BY 1, 2",
+    f"SELECT model, zone, sum(refunded)::float8 / sum(rentals) {_ALL} GROUP BY 1, 2",
+    f"SELECT window_start, {_SKETCH} {_TOTAL} GROUP BY 1 ORDER BY 1",
+    f"SELECT model, {_SKETCH} {_MODEL} GROUP BY 1",
 )
 
 

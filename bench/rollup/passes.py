@@ -19,7 +19,7 @@ MINUTE_S = 10.0
 DAY_S = 5.0
 SCALE = Scale(vehicles=13_500, days=1, rate=2.5, live_seconds=0)
 """A little more than 30,000 rentals in the day."""
-COMMANDS = 20_000
+ATTEMPTS = 20_000
 
 # As the fold leaves them: answered attempts of the same day.
 _COMMANDS = """
@@ -81,7 +81,7 @@ def _postgres(postgres: PostgresState, rounds: int) -> list[Figure]:
         operations.copy_history(found.url("primary", "scooter_app"), plan)
         found.primary.execute("VACUUM ANALYZE")
         migrate(found.settings, definitions)
-        found.metrics.execute(_COMMANDS, [COMMANDS])
+        found.metrics.execute(_COMMANDS, [ATTEMPTS])
         found.metrics.execute("VACUUM ANALYZE")
         everything = list(definitions.values())
         _run(found, everything)
