@@ -103,7 +103,13 @@ def tables(world: World) -> None:
     world.migrate(*DEFINITIONS.values())
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(200, marks=pytest.mark.timeout(900)),
+        pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
+    ],
+)
 def test_every_grain_equals_a_recomputation(world: World, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
     @given(zone=st.sampled_from(sorted(BASES)), script=steps())
