@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from rollup_world import World, definition, window_start
 
-from fleetgauge.rollup import sketch
+from fleetgauge.rollup import distinct, sketch
 
 # (zone, an instant near a change): half-hour changes, a midnight that is skipped or comes twice, a day that is skipped.
 CHANGES = [
@@ -117,6 +117,25 @@ def test_sql_sketches_are_their_twin_and_within_one_percent(world: World, values
         assert found == pytest.approx(sketch.quantile(merged, q), rel=1e-12)
         if 1e-307 < abs(exact) < 1e307 or exact == 0:
             assert abs(found - exact) <= 0.01 * abs(exact)
+
+
+def test_distinct_in_sql_is_its_twin_and_within_two_percent(world: World) -> None:
+    """The error is a standard error: the root mean square over many sets, at sizes of all ranges of the estimator."""
+    for size, sets in ((1, 3), (10, 20), (300, 20), (3_000, 20), (20_000, 10)):
+        errors = []
+        for number in range(sets):
+            values = [f"{size}-{number}-{i}" for i in range(size)]
+            parts = [distinct.sketch(values[k::2]) for k in range(2)]
+            merged = distinct.merge(parts)
+            row = world.metrics.execute(
+                'SELECT fleetgauge.distinct_merge(s::integer[]), fleetgauge."distinct"('
+                "fleetgauge.distinct_merge(s::integer[])) FROM unnest(%s::text[]) AS s",
+                [["{" + ",".join(map(str, part)) + "}" for part in (*parts, merged)]],
+            ).fetchone()
+            assert row == (merged, distinct.estimate(merged))
+            errors.append(row[1] / size - 1)
+        assert math.sqrt(sum(e * e for e in errors) / sets) <= 0.02, size
+    assert world.metrics.execute("SELECT fleetgauge.distinct('{}'::integer[])").fetchone() == (0,)
 
 
 def test_viewers_may_use_the_functions_and_see_views_but_no_table(world: World) -> None:

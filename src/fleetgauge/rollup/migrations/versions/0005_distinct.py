@@ -53,7 +53,7 @@ FUNCTIONS = (
         IF cardinality(sketch) = 0 THEN
             RETURN 0;
         END IF;
-        FOREACH entry IN ARRAY sketch LOOP
+        FOREACH entry IN ARRAY sketch::integer[] LOOP
             ranks[entry % 64] := ranks[entry % 64] + 1;
         END LOOP;
         x := 1 - ranks[top] / m;  -- tau
