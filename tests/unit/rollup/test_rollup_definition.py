@@ -1,5 +1,6 @@
 """Definitions: every problem at once, each with its file; what changes numbers changes the version."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,23 @@ def test_no_folder_is_no_metric(tmp_path: Path) -> None:
         ({"time_zone": "Seoul"}, "time_zone: 'Seoul' is not an IANA time zone"),
         ({"time_zone": "../../etc/passwd"}, "is not an IANA time zone"),
         ({"grace": "5 minutes"}, "grace: '5 minutes' is not a duration"),
-        ({"colour": "red"}, "'colour' is not a known key"),
+        ({"colour": "red"}, "'colour' is not a known key; remove it"),
+        ({"sauce": "red"}, "'sauce' is not a known key; did you mean source?"),
+        (
+            {"dimensions": {"z": {"colum": "c", "limit": 8}}},
+            "'colum' is not a known key; did you mean column?",
+        ),
+        ({"measures": {"a": {"agg": "sum", "off": "x"}}}, "measures.a: 'off' is not a known key; did you mean of?"),
+        ({"measures": {"a": {"agg": "summ", "of": "x"}}}, "agg 'summ' is unknown; did you mean sum?"),
+        (
+            {"measures": {"a": {"agg": "count", "where": {"x": {"gtt": 1}}}}},
+            "'gtt' is not a known key; did you mean",
+        ),
+        ({"interval": {"longest": "2h", "until": "u", "then_by": "id"}}, "interval.then_by: goes with until_next_of"),
+        ({"interval": {"longest": "2h"}}, "interval: give one of until and until_next_of"),
+        ({"measures": {"held": {"agg": "duration"}}}, "measures.held: a duration needs to know how long"),
+        ({"rollups": {"by_zone": ["zone"]}}, "rollups.by_zone: name fewer dimensions"),
+        ({"source_kept": "30d"}, "source_kept: must be at least late + 35 d"),
         ({"source_sql": "SELECT 1"}, "source_sql belongs into a file beside it"),
         ({"measures": {}}, "measures: "),
         ({"measures": {"a": {"agg": "avg", "of": "x"}}}, "measures.a: agg 'avg' cannot be merged"),
@@ -78,22 +95,30 @@ def test_no_folder_is_no_metric(tmp_path: Path) -> None:
         ({"measures": {"a": {"agg": "sum", "of": "x", "type": "float"}}}, "measures.a.type: "),
         (
             {"measures": {"n": {"agg": "count"}, "r": {"agg": "ratio", "numerator": "q", "denominator": "n"}}},
-            "measures.r: q is not a stored number",
+            "measures.r.numerator: q is not a stored number",
         ),
         ({"dimensions": {"z": {"column": "c", "limit": 0}}}, "dimensions.z.limit: "),
         ({"dimensions": {"z": {"column": "c"}}}, "dimensions.z.limit: is missing"),
         ({"provisional_while": "share"}, "provisional_while: share is not a measure of kind count"),
         ({"checks": {"fail": ["n <"]}}, "checks.fail.0: 'n <' is not a check"),
-        ({"checks": {"warn": ["n <= m"]}}, "checks.warn: 'n <= m' names m, no stored number"),
+        ({"checks": {"warn": ["n <= m"]}}, "checks.warn.0: 'n <= m' names m, no stored number"),
         ({"metric": "other"}, "metric: is 'other' but its folder is 'ride'"),
-        ({"text": "DELETE FROM rides"}, "source.sql: must be exactly one SELECT"),
-        ({"text": "SELECT 1; SELECT 2"}, "source.sql: must be exactly one SELECT"),
-        ({"text": "SELECT * FROM rides LIMIT 5"}, "source.sql: must not have LIMIT"),
-        ({"text": "SELECT * INTO x FROM rides"}, "source.sql: must only read"),
-        ({"text": "WITH d AS (DELETE FROM rides RETURNING *) SELECT * FROM d"}, "source.sql: must only read"),
-        ({"text": "SELECT * FROM rides FOR UPDATE"}, "source.sql: must only read"),
-        ({"text": "SELECT (("}, "source.sql: is not SQL"),
-        ({"text": ""}, "source.sql: must be exactly one SELECT"),
+        ({"text": "DELETE FROM rides"}, "source.sql:1: must be exactly one SELECT"),
+        ({"text": "SELECT 1; SELECT 2"}, "source.sql:1: must be exactly one SELECT"),
+        ({"text": "SELECT * FROM rides LIMIT 5"}, "source.sql:1: must not have LIMIT"),
+        ({"text": "SELECT * INTO x FROM rides"}, "source.sql:1: must only read"),
+        ({"text": "WITH d AS (DELETE FROM rides RETURNING *) SELECT * FROM d"}, "source.sql:1: must only read"),
+        ({"text": "SELECT * FROM rides FOR UPDATE"}, "source.sql:1: must only read"),
+        ({"text": "SELECT (("}, "source.sql:1: is not SQL"),
+        ({"text": "SELECT 'a\n, 2"}, "source.sql:1: is not SQL"),
+        (
+            {"text": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"},
+            "pg_terminate_backend does more",
+        ),
+        ({"text": "SELECT \"lo_import\"('/etc/passwd') AS began"}, "lo_import does more than that"),
+        ({"text": "SELECT * FROM dblink('x', 'DELETE FROM y')"}, "dblink does more than that"),
+        ({"text": "SELECT * FROM rides WHERE zone = $1"}, "must not have parameters"),
+        ({"text": ""}, "source.sql:1: must be exactly one SELECT"),
     ],
 )
 def test_a_wrong_definition_is_refused_with_its_place(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -110,15 +135,73 @@ def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError) as caught:
         load_definitions(tmp_path)
     found = caught.value.problems
-    assert len(found) == 5
+    assert len(found) == 7
     assert any(p.startswith("sql/metrics/twice/metric.yaml:3: key 'source' stands here twice") for p in found)
-    assert any(p.startswith("sql/metrics/list/metric.yaml: is not a mapping") for p in found)
+    assert any(p.startswith("sql/metrics/list/metric.yaml:1: is not a mapping") for p in found)
     assert all(p in str(caught.value) for p in found)
+    assert all(re.match(r"sql/metrics/\w+/(metric\.yaml|source\.sql):\d+: ", p) for p in found)
+
+
+PLACED = """\
+metric: ride
+source: operations
+event_time: began
+# A remark must not shift the lines.
+dimensions:
+  zone: {column: zone_code, limit: 8}
+  kind:
+    column: kind
+    limit: 0
+measures:
+  n: {agg: count}
+  n: {agg: count}
+  share:
+    agg: ratio
+    numerator: n
+    denominator: m
+  length: {agg: sum, of: length, where: {state: {gt: [1]}}}
+checks:
+  fail:
+    - n > 0
+    - n > m
+tine_zone: Asia/Seoul
+"""
+
+
+def test_each_problem_stands_at_its_line(tmp_path: Path) -> None:
+    """What does not fit together is told once each part is right by itself."""
+    write(tmp_path, PLACED, "-- facts\n\nSELECT began\nFROM rides\nORDER BY began\n")
+    assert lines(tmp_path) == {
+        ("metric.yaml", 9, "dimensions.kind.limit"),
+        ("metric.yaml", 12, "key 'n' stands here twice; remove one"),
+        ("metric.yaml", 17, "measures.length.where.state.gt"),
+        ("metric.yaml", 22, "'tine_zone' is not a known key; did you mean time_zone?"),
+        ("source.sql", 5, "must not have LIMIT, OFFSET or ORDER BY"),
+    }
+    fixed = PLACED.replace("limit: 0", "limit: 1").replace("{gt: [1]}", "{gt: 1}").replace("tine_zone", "time_zone")
+    (tmp_path / "sql/metrics/ride/metric.yaml").write_text(fixed)
+    (tmp_path / "sql/metrics/ride/source.sql").write_text("SELECT began\nFROM rides\nWHERE (began > '2026-01-01'\n")
+    assert lines(tmp_path) == {
+        ("metric.yaml", 12, "key 'n' stands here twice; remove one"),
+        ("metric.yaml", 16, "measures.share.denominator"),
+        ("metric.yaml", 21, "checks.fail.1"),
+        ("source.sql", 3, "is not SQL"),
+    }
+
+
+def lines(root: Path) -> set[tuple[str, int, str]]:
+    with pytest.raises(DefinitionError) as caught:
+        load_definitions(root)
+    found = set()
+    for problem in caught.value.problems:
+        file, line, said, *_ = problem.removeprefix("sql/metrics/ride/").split(":")
+        found.add((file, int(line), said.strip().removesuffix(": every window is read by itself; remove it")))
+    return found
 
 
 def test_a_missing_query_is_named(tmp_path: Path) -> None:
     (write(tmp_path) / "source.sql").unlink()
-    with pytest.raises(DefinitionError, match=r"source\.sql: is missing"):
+    with pytest.raises(DefinitionError, match=r"source\.sql:1: is missing"):
         load_definitions(tmp_path)
 
 
