@@ -22,6 +22,7 @@ def main(
         str, typer.Option(help="Letters: a fleetgauge, b full SQL, c pandas, d dbt, p passes, q board queries.")
     ] = "abcdpq",
     seed: Annotated[int, typer.Option(help="Of rentals and changes.")] = 1,
+    scattered: Annotated[bool, typer.Option(help="Rentals lie in no order of time; by default as they began.")] = False,
     statements: Annotated[int, typer.Option(help="Show so many statements of each run, those that touch most.")] = 0,
     home: Annotated[Path | None, typer.Option(help="A running laboratory to use; else one is started.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
@@ -30,12 +31,18 @@ def main(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     lines: list[str] = []
     bars: dict[str, bool] = {}
-    figures: dict[str, Any] = {"seed": seed}
+    figures: dict[str, Any] = {"seed": seed, "scattered": scattered}
     with laboratory(home) as postgres:
         if wanted := "".join(letter for letter in "abcd" if letter in only):
             typer.echo(f"seed {seed}")
             sizes = rows or [300_000, 3_000_000]
-            lanes = [one for n in sizes for one in changes.measure(postgres, n, rounds, wanted, seed, statements)]
+            lanes = [
+                lane
+                for size in sizes
+                for lane in changes.measure(
+                    postgres, size, rounds, wanted, seed, scattered=scattered, statements=statements
+                )
+            ]
             _add(changes.report(sorted(lanes, key=lambda lane: (lane.letter, lane.rows))), lines, bars)
             figures["changes"] = [lane.figures() for lane in lanes]
         if "p" in only:

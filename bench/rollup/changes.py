@@ -43,13 +43,15 @@ class Lane:
         return {"rows": self.rows, "contender": self.title, "rounds": rounds}
 
 
-def measure(postgres: PostgresState, rows: int, rounds: int, only: str, seed: int, statements: int) -> list[Lane]:
+def measure(
+    postgres: PostgresState, rows: int, rounds: int, only: str, seed: int, *, scattered: bool, statements: int
+) -> list[Lane]:
     """All contenders at one size, on the same changes; minutes at 3,000,000 rows."""
     with (
         tempfile.TemporaryDirectory(prefix="fleetgauge-bench-dbt-") as folder,
         databases(postgres, f"bench_{rows}", SCHEMA) as found,
     ):
-        fill(found, rows, seed)
+        fill(found, rows, seed, scattered=scattered)
         known: dict[str, Contender] = {
             "a": Fleetgauge(found),
             "b": FullSql(found),
@@ -72,19 +74,20 @@ def measure(postgres: PostgresState, rows: int, rounds: int, only: str, seed: in
 def _round(
     found: Databases, contenders: dict[str, Contender], lanes: dict[str, Lane], seed: int, statements: int
 ) -> None:
-    for contender in contenders.values():
+    # Fleetgauge comes last here and first below, or minutes that went by meanwhile would be part of its pass.
+    for contender in reversed(contenders.values()):
         contender.settle()
-    rows = next(iter(lanes.values())).rows
-    change(found, rows, seed)
-    truth(found)
+    change(found, next(iter(lanes.values())).rows, seed)
     for letter, contender in contenders.items():
         found.beat()
         with measured(found, contender.logins) as cost:
             contender.run()
-        lane = lanes[letter]
-        lane.costs.append(cost)
+        lanes[letter].costs.append(cost)
+    truth(found)
+    for letter, contender in contenders.items():
+        lane, cost = lanes[letter], lanes[letter].costs[-1]
         lane.wrong.append(wrong(found, contender.tables()))
-        typer.echo(f"  {rows} rows, changes of seed {seed}: {_line(letter, cost.ms, cost.buffers, lane.wrong[-1])}")
+        typer.echo(f"  {lane.rows} rows, changes of seed {seed}: {_line(lane)}")
         for one in cost.statements[:statements]:
             typer.echo(f"      {one.server:8}{one.calls:4} calls {one.buffers:9} buffers  {one.text[:140]}")
 
@@ -110,5 +113,6 @@ def report(lanes: list[Lane]) -> tuple[list[str], dict[str, bool]]:
     return lines, bars
 
 
-def _line(letter: str, ms: float, buffers: int, wrong_windows: dict[str, int]) -> str:
-    return f"({letter}) {ms:8.0f} ms {buffers:9} buffers, wrong {'/'.join(map(str, wrong_windows.values()))}"
+def _line(lane: Lane) -> str:
+    cost, missed = lane.costs[-1], "/".join(map(str, lane.wrong[-1].values()))
+    return f"({lane.letter}) {cost.ms:8.0f} ms {cost.buffers:9} buffers, wrong {missed}"

@@ -25,7 +25,7 @@ SELECT n, 'zone-' || to_char(1 + floor(random() * 16), 'FM00'), 'model-' || 1 + 
     started_at, started_at + interval '12 minutes', (1000 + floor(random() * 900000) / 100)::numeric(12, 2),
     'completed', started_at + interval '12 minutes'
 FROM (SELECT n, %(end)s::timestamptz - random() * %(days)s * interval '1 day' AS started_at
-      FROM generate_series(1, %(rows)s) AS n OFFSET 0) AS rental
+      FROM generate_series(1, %(rows)s) AS n {order} OFFSET 0) AS rental
 """
 
 DEFINITION: Definition = TypeAdapter(Definition).validate_python(
@@ -55,13 +55,18 @@ WHERE (t.rentals, t.fare) IS DISTINCT FROM (o.rentals, o.fare)
 """
 
 
-def fill(databases: Databases, rows: int, seed: int) -> None:
-    """Insert the rentals, placed in the table in no order of time; ends an hour before now. Blocks for a while."""
+def fill(databases: Databases, rows: int, seed: int, *, scattered: bool = False) -> None:
+    """Insert the rentals, up to an hour before now; blocks for a while.
+
+    They lie in the table as an app writes them, by their start; `scattered` in no order, a page for almost each row.
+    """
     primary = databases.primary
     end = datetime.now(UTC) - timedelta(hours=1)
     with primary.transaction():
         primary.execute("SELECT setseed(%s)", [seed % 1000 / 1000])
-        primary.execute(_FILL, {"end": end, "days": DAYS, "rows": rows})
+        primary.execute(
+            _FILL.format(order="" if scattered else "ORDER BY started_at"), {"end": end, "days": DAYS, "rows": rows}
+        )
     primary.execute("CREATE INDEX ON rentals (started_at); CREATE INDEX ON rentals (updated_at)")
     primary.execute("GRANT SELECT ON rentals TO fleetgauge_reader")
     primary.execute("VACUUM (ANALYZE) rentals")
