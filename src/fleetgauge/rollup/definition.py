@@ -6,7 +6,7 @@ Everything here is checked when it is read, for a definition is data that become
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
 from typing import Annotated, Any, Self
@@ -46,6 +46,19 @@ RESERVED = frozenset({"window_start", "date", "provisional"})
 
 RECONCILED = timedelta(days=35)
 """How far back sums are compared with the source every day."""
+
+
+class Misfit(ValueError):
+    """Parts of a definition that are right by themselves do not fit together; each problem with the path of its key."""
+
+    def __init__(self, problems: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "; ".join(f"{'.'.join(map(str, path))}: {said}".removeprefix(": ") for path, said in self.problems)
+        )
+
+
+_Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 
@@ -98,6 +111,14 @@ class Retention:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Freshness:
+    """How long after a window's end, beside its grace, it may stay open before somebody is told."""
+
+    warn: Period = timedelta(minutes=5)
+    error: Period = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Interval:
     """Each row holds from its event time until another instant: by a column, or until the next row of the same thing.
 
@@ -117,12 +138,15 @@ class Interval:
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
         if (self.until is None) == (self.until_next_of is None):
-            raise ValueError("give one of until and until_next_of")
+            problems.append(((), "give one of until and until_next_of"))
         if self.until is None and self.known_within is not None:
-            raise ValueError("known_within goes with until")
+            problems.append((("known_within",), "goes with until; remove it"))
         if self.until_next_of is None and self.then_by is not None:
-            raise ValueError("then_by goes with until_next_of")
+            problems.append((("then_by",), "goes with until_next_of; remove it"))
+        if problems:
+            raise Misfit(problems)
         return self
 
 
@@ -158,6 +182,7 @@ class Definition:
     """How long the source keeps its facts; null: for ever. What is older is frozen, late facts of it are counted."""
     checks: Checks = field(default_factory=Checks)
     retention: Retention = field(default_factory=Retention)
+    freshness: Freshness = field(default_factory=Freshness)
     views_sql: str | None = None
     description: str = ""
     owner: str = ""
@@ -166,61 +191,73 @@ class Definition:
     def _consistent(self) -> Self:
         problems = [*self._name_problems(), *self._column_problems(), *self._measure_problems()]
         if self.source_kept is not None and self.source_kept < self.late + RECONCILED:
-            problems.append(
-                f"source_kept: must be at least late + {RECONCILED.days} d, the span that is reconciled daily; "
+            said = (
+                f"must be at least late + {RECONCILED.days} d, the span that is reconciled daily; "
                 "else late facts could meet windows that cannot be recomputed"
             )
+            problems.append((("source_kept",), said))
         if problems:
-            raise ValueError("; ".join(problems))
+            raise Misfit(problems)
         return self
 
-    def _name_problems(self) -> Iterator[str]:
+    def _name_problems(self) -> _Problems:
         columns = [column.name for column in self.columns]
         for name in sorted(set(self.dimensions) & {*self.measures, *columns}):
-            yield f"{name} is both a dimension and a measure; rename one"
+            yield ("dimensions", name), f"{name} is both a dimension and a measure; rename one"
         for name in sorted({name for name in columns if columns.count(name) > 1}):
-            yield f"measures: two of them have a column {name}; rename one"
-        for name in sorted(RESERVED & {*self.dimensions, *self.measures}):
-            yield f"{name} is a column that every view has; choose another name"
+            yield ("measures", name), f"two measures have a column {name}; rename one"
+        for part, names in (("dimensions", self.dimensions), ("measures", self.measures)):
+            for name in sorted(RESERVED & set(names)):
+                yield (part, name), f"{name} is a column that every view has; choose another name"
         for name, kept in self.rollups.items():
             unknown = [n for n in kept if n not in self.dimensions]
             if unknown:
-                yield f"rollups.{name}: {', '.join(unknown)} is no dimension"
+                yield ("rollups", name), f"{', '.join(unknown)} is no dimension"
             elif len(set(kept)) < len(kept) or len(kept) >= len(self.dimensions):
-                yield f"rollups.{name}: name fewer dimensions than there are, each once"
+                yield ("rollups", name), "name fewer dimensions than there are, each once"
         for level in self.levels:
             if len(self.view(level)) > 40:
-                yield f"rollups: {self.view(level)} is longer than the 40 letters that a view's name may have here"
+                subset = level.name.removesuffix(f"_{level.grain}")
+                said = f"{self.view(level)} is longer than the 40 letters that a view's name may have here; shorten it"
+                yield ("rollups", subset), said
 
-    def _column_problems(self) -> Iterator[str]:
+    def _column_problems(self) -> _Problems:
         """What a query could not use; fields of documents are compared with the contracts instead."""
         if (self.documents is None) == (not self.source_sql):
-            yield "give one of source.sql and documents"
-        if self.documents is None:
-            measured = self.stored.values()
-            named = [self.event_time, *(d.column for d in self.dimensions.values())]
-            named += [m.of for m in measured if not isinstance(m, Count | Duration)]
-            named += [column for m in measured for column in m.where]
-            for name in sorted(n for n in set(named) if not re.fullmatch("[a-z][a-z0-9_]*", n)):
-                yield f"{name!r} is not an identifier: lower-case letters, digits and _, beginning with a letter"
+            yield ("documents",), "give one of source.sql and documents"
+        if self.documents is not None:
+            return
+        named: list[tuple[tuple[str | int, ...], str]] = [(("event_time",), self.event_time)]
+        named += [(("dimensions", name, "column"), d.column) for name, d in self.dimensions.items()]
+        for name, measure in self.stored.items():
+            if not isinstance(measure, Count | Duration):
+                named.append((("measures", name, "of"), measure.of))
+            named += [(("measures", name, "where", column), column) for column in measure.where]
+        for path, column in named:
+            if not re.fullmatch("[a-z][a-z0-9_]*", column):
+                yield (
+                    path,
+                    f"{column!r} is not an identifier: lower-case letters, digits and _, beginning with a letter",
+                )
 
-    def _measure_problems(self) -> Iterator[str]:
+    def _measure_problems(self) -> _Problems:
         stored = self.stored
         for name, ratio in self.ratios.items():
-            for part in (ratio.numerator, ratio.denominator):
+            for part, key in ((ratio.numerator, "numerator"), (ratio.denominator, "denominator")):
                 if not isinstance(stored.get(part), Number):
-                    yield f"measures.{name}: {part} is not a stored number (count, sum, min, max or duration)"
+                    said = f"{part} is not a stored number (count, sum, min, max or duration)"
+                    yield ("measures", name, key), said
         for name, measure in stored.items():
             if isinstance(measure, Duration) and self.interval is None:
-                yield f"measures.{name}: a duration needs to know how long a row holds; add interval"
+                yield ("measures", name), "a duration needs to know how long a row holds; add interval"
         open_rows = self.provisional_while
         if open_rows is not None and not isinstance(stored.get(open_rows), Count):
-            yield f"provisional_while: {open_rows} is not a measure of kind count"
-        for level, checks in (("fail", self.checks.fail), ("warn", self.checks.warn)):
-            for check in checks:
+            yield ("provisional_while",), f"{open_rows} is not a measure of kind count"
+        for kind, checks in (("fail", self.checks.fail), ("warn", self.checks.warn)):
+            for number, check in enumerate(checks):
                 unknown = sorted(n for n in check.measures if not isinstance(stored.get(n), Number))
                 if unknown:
-                    yield f"checks.{level}: {check.text!r} names {', '.join(unknown)}, no stored number"
+                    yield ("checks", kind, number), f"{check.text!r} names {', '.join(unknown)}, no stored number"
 
     @property
     def sees_changes(self) -> bool:

@@ -1,43 +1,39 @@
 """Read `sql/metrics/<metric>/` folders. Touches files only, so that a DAG file may call it while it is parsed."""
 
-from collections.abc import Hashable
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import sqlglot
-import yaml
 from pydantic import TypeAdapter, ValidationError
-from sqlglot import exp
 
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup import places, source_sql
+from fleetgauge.rollup.definition import Checks, Definition, Dimension, Documents, Interval, Misfit, Retention
+from fleetgauge.rollup.measures import MEASURES, Comparison
 
 METRICS_FOLDER = Path("sql") / "metrics"
 
 _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 _NOT_MERGEABLE = {"avg", "average", "mean", "median", "stddev", "variance", "mode"}
-_KINDS = "count, sum, min, max, ratio or percentile"
+_KINDS = ", ".join(MEASURES)
+_PARTS: Mapping[str, type] = {
+    "dimensions": Dimension,
+    "checks": Checks,
+    "retention": Retention,
+    "interval": Interval,
+    "documents": Documents,
+}
+_IN_FILES = {"source_sql", "views_sql"}
 
 
 class DefinitionError(Terminal):
-    """One or more definitions are not valid; `problems` has one line for each, beginning with the file."""
+    """One or more definitions are not valid; `problems` has one line for each, beginning with file and line."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("definitions are not valid; correct these:\n" + "\n".join(f"  {p}" for p in problems))
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Plain YAML lets a second key of the same name win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key: Hashable = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key!r} stands here twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def load_definitions(content_root: Path) -> dict[str, Definition]:
@@ -60,91 +56,112 @@ def load_definitions(content_root: Path) -> dict[str, Definition]:
 def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definition:
     """One metric's folder. Raises `DefinitionError`; files are named relative to `shown_from`."""
     shown = folder.relative_to(shown_from) if shown_from else folder
-    yaml_file, sql_file, views_file = (folder / n for n in ("metric.yaml", "source.sql", "views.sql"))
-    problems: list[str] = []
+    yaml_file = f"{shown}/metric.yaml"
     try:
-        raw = yaml.load(yaml_file.read_text(), Loader=_UniqueKeys)  # noqa: S506 (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise DefinitionError([f"{shown}/metric.yaml:{line}: {error.problem or 'not YAML'}"]) from None
+        document = places.read((folder / "metric.yaml").read_text(encoding="utf-8"))
+    except places.NotYaml as error:
+        raise DefinitionError([f"{yaml_file}:{error.line}: {error}; correct it"]) from None
+    except UnicodeDecodeError:
+        raise DefinitionError([f"{yaml_file}:1: is not UTF-8; save it as such"]) from None
+    raw = document.value
     if not isinstance(raw, dict):
-        raise DefinitionError([f"{shown}/metric.yaml: is not a mapping; begin with `metric: {folder.name}`"])
-    for reserved in ("source_sql", "views_sql"):
-        if reserved in raw:
-            problems.append(f"{shown}/metric.yaml: {reserved} belongs into a file beside it, {reserved[:-4]}.sql")
-    text = ""
-    if "documents" in raw:
-        if sql_file.exists():
-            problems.append(f"{shown}/source.sql: is not used beside `documents`; remove one of them")
-    elif not sql_file.is_file():
-        problems.append(f"{shown}/source.sql: is missing; write one SELECT that returns the rows of facts")
-        text = "SELECT 1"  # so that the rest is still checked
-    else:
-        text = sql_file.read_text().strip().removesuffix(";")
-        problems.extend(f"{shown}/source.sql: {p}" for p in source_problems(text))
+        raise DefinitionError([f"{yaml_file}:1: is not a mapping; begin with `metric: {folder.name}`"])
+    told = [(line, f"key {key!r} stands here twice; remove one") for line, key in document.twice()]
+    told += [
+        (document.line([key]), f"{key} belongs into a file beside it, {key[:-4]}.sql")
+        for key in sorted(_IN_FILES & raw.keys())
+    ]
     if raw.get("metric", folder.name) != folder.name:
-        problems.append(f"{shown}/metric.yaml: metric: is {raw['metric']!r} but its folder is {folder.name!r}")
+        said = f"metric: is {raw['metric']!r} but its folder is {folder.name!r}; rename one"
+        told.append((document.line(["metric"]), said))
+    text, problems = _source(folder / "source.sql", f"{shown}/source.sql", documents="documents" in raw)
+    views_file = folder / "views.sql"
+    views = views_file.read_text(encoding="utf-8") if views_file.is_file() else None
+    definition = None
     try:
-        views = views_file.read_text() if views_file.is_file() else None
         definition = _ADAPTER.validate_python({**raw, "source_sql": text, "views_sql": views})
     except ValidationError as error:
-        problems.extend(f"{shown}/metric.yaml: {_say(e)}" for e in error.errors(include_url=False))
-    if problems:
+        found = [told_of for one in error.errors(include_url=False) for told_of in _tell(one)]
+        told += [(document.line(path), said) for path, said in found]
+    problems = [f"{yaml_file}:{line}: {said}" for line, said in sorted(told)] + problems
+    if problems or definition is None:
         raise DefinitionError(problems)
     return definition
 
 
-def source_problems(text: str) -> list[str]:
-    """What keeps `text` from being a source: it must be one plain SELECT that can stand in a FROM clause."""
-    try:
-        statements = [s for s in sqlglot.parse(text, dialect="postgres") if s is not None]
-    except sqlglot.errors.SqlglotError as error:
-        return [f"is not SQL: {str(error).splitlines()[0]}"]
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        return ["must be exactly one SELECT"]
-    query = statements[0]
-    problems = []
-    if any(query.find(kind) for kind in (exp.Insert, exp.Update, exp.Delete, exp.Into, exp.Lock)):
-        problems.append("must only read: no INSERT, UPDATE, DELETE, INTO, FOR UPDATE")
-    if any(query.args.get(part) for part in ("limit", "offset", "order")):
-        problems.append("must not have LIMIT, OFFSET or ORDER BY: every window is read by itself")
-    if query.find(exp.Placeholder, exp.Parameter):
-        problems.append("must not have parameters: the engine adds the time predicates around it")
-    return problems
+def _source(file: Path, shown: str, *, documents: bool) -> tuple[str, list[str]]:
+    """The text of source.sql, and what is wrong with it; a text that stands in for it lets the rest be checked."""
+    if documents:
+        unused = [f"{shown}:1: is not used beside `documents`; remove one of them"] if file.exists() else []
+        return "", unused
+    if not file.is_file():
+        return "SELECT 1", [f"{shown}:1: is missing; write one SELECT that returns the rows of facts"]
+    text = file.read_text(encoding="utf-8")
+    found = [f"{shown}:{line}: {said}" for line, said in source_sql.problems(text)]
+    return text.strip().removesuffix(";") or "SELECT 1", found
+
+
+def _tell(error: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Pydantic's report in a reader's words: the path of the key, and path and words as they are shown."""
+    loc = error["loc"]
+    misfit = error.get("ctx", {}).get("error")
+    if isinstance(misfit, Misfit):
+        for path, said in misfit.problems:
+            where = _place((*loc, *path))
+            yield (*loc, *path), f"{where}: {said}" if where else said
+        return
+    where, what = _place(loc), _say(error)
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        where = _place(loc[:-1])
+    yield loc, f"{where}: {what}" if where else what
 
 
 def _say(error: Any) -> str:
-    """Pydantic's report in a reader's words."""
-    where = _place(error["loc"])
     kind, given = error["type"], error["input"]
     if kind == "union_tag_invalid":
         agg = str(given.get("agg")) if isinstance(given, dict) else str(given)
         if agg in _NOT_MERGEABLE or agg.startswith(("p5", "p9", "quantile")):
-            what = (
+            return (
                 f"agg {agg!r} cannot be merged into hours and days; declare a percentile, or a sum, a count and a ratio"
             )
-        else:
-            what = f"agg {agg!r} is unknown; write {_KINDS}"
-    elif kind == "union_tag_not_found":
-        what = f"agg is missing; write {_KINDS}"
-    elif kind in ("missing", "missing_argument"):
-        what = "is missing"
-    elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"agg {agg!r} is unknown{_nearest(agg, MEASURES)}; write {_KINDS}"
+    if kind == "union_tag_not_found":
+        return f"agg is missing; write {_KINDS}"
+    if kind in ("missing", "missing_argument"):
+        return "is missing; add it"
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         key = str(error["loc"][-1])
-        where = where.removesuffix(key).removesuffix(".")
-        what = f"{key!r} is not a known key" + ("; in { } a text with a comma needs quotes" if given is None else "")
-    elif kind == "string_pattern_mismatch":
-        what = f"{given!r} is not an identifier: lower-case letters, digits and _, beginning with a letter, up to 48"
+        near = _nearest(key, _known_keys(error["loc"][:-1]))
+        return f"{key!r} is not a known key{near}" + (
+            "; in { } a text with a comma needs quotes" if given is None else "" if near else "; remove it"
+        )
+    if kind == "string_pattern_mismatch":
+        return f"{given!r} is not an identifier: lower-case letters, digits and _, beginning with a letter, up to 48"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _nearest(word: str, known: Any) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> set[str]:
+    """The keys that may stand in the mapping at `loc`."""
+    if "comparison" in loc:
+        owner: type = Comparison
+    elif loc[:1] == ("measures",):
+        owner = MEASURES.get(str(loc[2]) if len(loc) > 2 else "", Comparison)
     else:
-        what = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+        owner = _PARTS.get(str(loc[0]), Definition) if loc else Definition
+    return {one.name for one in fields(owner)} - _IN_FILES
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """Pydantic's path without the names of the union members that it tried."""
     parts = [str(part) for part in loc if part != "[key]"]
     if parts[:1] == ["measures"]:
-        del parts[2:3]
+        if parts[2:3] and parts[2] in MEASURES:
+            del parts[2]
         if parts[2:3] == ["where"] and parts[4:5] and parts[4] in ("value", "list", "comparison"):
             del parts[4]
     return ".".join(parts)

@@ -1,5 +1,6 @@
 """What is measured: the aggregates that a definition may ask for, all of a kind that merges into hours and days."""
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -138,6 +139,19 @@ class Ratio:
 
 StoredMeasure = Count | Sum | Extreme | Percentile | Distinct | Last | Duration
 Measure = Annotated[Count | Sum | Extreme | Percentile | Distinct | Last | Duration | Ratio, Field(discriminator="agg")]
+
+MEASURES: Mapping[str, type] = {
+    "count": Count,
+    "sum": Sum,
+    "min": Extreme,
+    "max": Extreme,
+    "ratio": Ratio,
+    "percentile": Percentile,
+    "distinct": Distinct,
+    "last": Last,
+    "duration": Duration,
+}
+"""What may stand as `agg`."""
 
 Additive = Count | Sum | Duration
 """What adds up over windows and dimensions alike, so that totals can be compared."""
