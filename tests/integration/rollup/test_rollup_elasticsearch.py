@@ -26,6 +26,8 @@ from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.run import consume
 from fleetgauge.ingest.service import Options
 from fleetgauge.rollup import Definition, PassReport, distinct, load_definitions, sketch
+from fleetgauge.rollup.sources import elasticsearch as source_module
+from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -113,7 +115,7 @@ class World:
         folder = self.settings.content / "sql" / "metrics" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         whole = {"metric": self.name, "source": self.name, "grace": "10s", **METRIC, **changes}
-        (folder / "metric.yaml").write_text(yaml.safe_dump(whole))
+        (folder / "metric.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
         pipeline.migrate(self.settings)
 
     def send(self, *events: Event, appended: datetime | None = None) -> None:
@@ -300,6 +302,40 @@ def test_a_topic_made_anew_is_read_from_its_start(world: World, start: datetime)
     world.run()
     world.assert_right()
     assert world.run().cells == 0
+
+
+def test_pages_slices_and_scattered_minutes_make_no_difference(
+    world: World, start: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "PAGE", 7)
+    monkeypatch.setattr(source_module, "SPANS", 3)
+    world.send(*mixed(start, 12, 120))
+    world.ingest()
+    world.run()
+    world.assert_right()
+    world.send(*mixed(start - timedelta(minutes=100), 98, 40))
+    world.ingest()
+    assert world.run().cells > 20
+    world.assert_right()
+
+
+def test_totals_add_up_between_any_edges(world: World, start: datetime) -> None:
+    world.send(*mixed(start, 170, 300))
+    world.ingest()
+    edges = [start + timedelta(minutes=m) for m in (10, 40, 100, 130)]
+    expected: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for (window, *dimensions), (events, fast, size, full, *_) in world.expected("minute").items():
+        stretch = sum(edge <= window for edge in edges) - 1
+        if 0 <= stretch < 3:
+            sums = expected[stretch, *dimensions]
+            for i, value in enumerate((events, fast, size, full)):
+                sums[i] += value
+    streams = pipeline.event_streams(world.settings.content, [world.definition])
+    source = open_source(world.settings, world.name, streams)
+    with closing(source), source.look(world.definition) as facts:
+        found = {row[:5]: list(row[5:]) for row in facts.totals(edges)}
+        assert facts.first_event() == datetime.fromtimestamp(world.sent[0]["timestamp"] / 1000, UTC)
+    assert found == expected
 
 
 def test_hostile_values_are_only_values(world: World, start: datetime) -> None:
