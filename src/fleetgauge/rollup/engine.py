@@ -19,7 +19,7 @@ from fleetgauge.rollup.options import Connect, Options
 from fleetgauge.rollup.pace import Pace
 from fleetgauge.rollup.report import Blocked, PassReport
 from fleetgauge.rollup.retention import let_go
-from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Source, Touched
+from fleetgauge.rollup.sources.port import Behind, Cell, Conflict, Cursor, Source, Touched
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, inside, join, subtract, union
 from fleetgauge.rollup.steps import Steps, Tally
 
@@ -67,10 +67,7 @@ class Pass:
         self._steps.tally = Tally()
         began, on_source = time.perf_counter(), self._source.seconds
         try:
-            if grain == "minute":
-                self._minute(interval)
-            else:
-                self._upper(grain, interval)
+            self._work(grain, interval)
             with self._steps.step() as (_, ledger):
                 self._report = replace(
                     self._report,
@@ -93,6 +90,15 @@ class Pass:
             )
             self._steps.close()
         return self._report
+
+    def _work(self, grain: Grain, interval: Span | None) -> None:
+        try:
+            if grain == "minute":
+                self._minute(interval)
+            else:
+                self._upper(grain, interval)
+        except Behind as error:
+            self._defer(str(error))  # what was done until then stays
 
     @property
     def report(self) -> PassReport:
@@ -140,15 +146,17 @@ class Pass:
             state = ledger.state()
         look = self._try(lambda: self._look(state))
         if look is None:
-            why = f"source {self._source.name} has shown no heartbeat yet"
-            self._report = replace(self._report, deferred=why)
-            log.warning("pass deferred", metric=self._definition.metric, reason=why)
+            self._defer(f"source {self._source.name} has shown no heartbeat yet")
         elif not state.begun:
             frontier = self._steps.frontier(look.horizon)
             with self._steps.step() as (connection, ledger):
                 ledger.begin(min(look.begin or frontier, frontier), look.cursor, look.horizon.beat_at)
                 let_go(connection, ledger, self._definition, look.horizon.at)
         return look
+
+    def _defer(self, why: str) -> None:
+        self._report = replace(self._report, deferred=why)
+        log.warning("pass deferred", metric=self._definition.metric, reason=why)
 
     def _sort_out(
         self, cells: Sequence[Cell], computed: Sequence[Span], frontier: datetime

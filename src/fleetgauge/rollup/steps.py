@@ -22,7 +22,7 @@ from fleetgauge.rollup.dimensions import Admission
 from fleetgauge.rollup.ledger import Ledger
 from fleetgauge.rollup.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.options import Connect, Options
-from fleetgauge.rollup.sources.port import Cell, Conflict, Facts, Row, Source
+from fleetgauge.rollup.sources.port import Behind, Cell, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, floor
 from fleetgauge.rollup.store_sql import STAGED, Statements
 
@@ -248,9 +248,9 @@ class Steps:
         return rows
 
     def not_older(self, horizon: Horizon, newest: datetime | None) -> None:
-        """Raises `Transient` when a look is older than what was read before: another, slower replica."""
+        """Raises `Behind` when a look is older than what was read before."""
         if newest is not None and horizon.beat_at < newest:
-            raise Transient(
+            raise Behind(
                 f"source {self._source.name} is behind what was read before ({horizon.beat_at:%Y-%m-%dT%H:%M:%SZ}, "
                 f"then {newest:%Y-%m-%dT%H:%M:%SZ}); the run waits until this replica has caught up"
             )

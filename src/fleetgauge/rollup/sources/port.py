@@ -24,6 +24,10 @@ class Conflict(Transient):
     """The source broke off: time-out, conflict with recovery, lost connection. A smaller piece may get through."""
 
 
+class Behind(Transient):
+    """The source shows less than was read from it before: another, slower replica answers. Later it will be there."""
+
+
 @dataclass(frozen=True)
 class Cursor:
     """Up to where changes are in the tables."""
