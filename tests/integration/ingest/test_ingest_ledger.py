@@ -227,7 +227,7 @@ def test_ledger(world: Any, servers: Stack, seed: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("world", ["batch_records=1_000"], indirect=True)
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_ledger_with_many_seeds(world: Any, servers: Stack, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
