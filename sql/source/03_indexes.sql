@@ -8,3 +8,6 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_payments_paid_at ON payments (paid_at
 CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_payments_updated_at ON payments (updated_at);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_vehicle_state_log_occurred_at ON vehicle_state_log (occurred_at);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_vehicle_state_log_updated_at ON vehicle_state_log (updated_at);
+-- A vehicle's next change, which ends the one before it.
+CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_vehicle_state_log_vehicle_id_occurred_at
+    ON vehicle_state_log (vehicle_id, occurred_at);

@@ -6,6 +6,7 @@ SELECT
   zone_code,
   model_code,
   status,
+  rider_id,
   fare_krw,
   distance_m,
   extract(epoch FROM ended_at - started_at) AS duration_s

@@ -61,6 +61,7 @@ def _numbers(report: Report, state: StackState, truth: Truth, tariffs: Path) -> 
         report.checks += verify.commands(aggregates, truth)
         report.checks += verify.traffic(aggregates, truth, tariffs)
         report.checks += verify.rentals(aggregates, truth)
+        report.checks += verify.vehicle_states(aggregates, truth)
         report.checks += verify.telemetry(aggregates, truth)
         report.commands = _command_lines(analyst, aggregates, truth, tariffs)
         report.rentals_by_hour = _rentals_by_hour(aggregates)

@@ -247,6 +247,20 @@ def rentals(aggregates: Aggregates, truth: Truth) -> list[Check]:
     return checks
 
 
+def vehicle_states(aggregates: Aggregates, truth: Truth) -> list[Check]:
+    """Seconds in each state at each grain, by zone."""
+    checks = []
+    for grain in GRAINS:
+        expected = _final_only(truth.state_ms(grain), aggregates.is_final("vehicle_state", grain))
+        rows = aggregates.rows(
+            "vehicle_state",
+            grain,
+            "SELECT window_start, vehicle_state, zone, seconds * 1000 FROM metrics.vehicle_state_$grain",
+        )
+        checks.append(equal(f"vehicle states by {grain}: milliseconds", expected, {row[:3]: row[3] for row in rows}))
+    return checks
+
+
 def statements_by_login(admin_url: str) -> dict[str, int]:
     """Login → distinct statements that `pg_stat_statements` of this server knows of it, in any database."""
     sql = """

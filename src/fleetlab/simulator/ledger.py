@@ -37,6 +37,8 @@ CREATE TABLE rentals (
     started_ms INTEGER NOT NULL, start_applied_ms INTEGER NOT NULL,
     ended_ms INTEGER, end_applied_ms INTEGER, distance_m INTEGER, fare_krw INTEGER,
     refunded_ms INTEGER, refund_applied_ms INTEGER);
+CREATE TABLE states (
+    vehicle TEXT NOT NULL, state TEXT NOT NULL, zone TEXT NOT NULL, at_ms INTEGER NOT NULL);
 -- ageing vehicles that died under their riders
 CREATE TABLE sudden_stops (
     device TEXT NOT NULL, model TEXT NOT NULL, rental_id TEXT NOT NULL, stopped_ms INTEGER NOT NULL,
@@ -147,7 +149,12 @@ class Ledger:
         db = self._db
         db.execute("BEGIN")
         for action in actions:
-            rental = action.rental
+            rental, change = action.rental, action.state
+            if change is not None:
+                db.execute(
+                    "INSERT INTO states VALUES (?,?,?,?)",
+                    (change.vehicle.code, change.state, change.zone.code, change.at_ms),
+                )
             if rental is None:
                 continue
             at = action.at_ms if applied_ms is None else applied_ms

@@ -19,6 +19,9 @@ from fleetlab.simulator.records import EVENTS_TOPIC
 TRUTH_FILE = "truth.sqlite"
 """Its name in the folder of the stack that was simulated into."""
 
+_MINUTE_MS = 60_000
+_STATE_COUNTS_MS = 48 * 3_600_000
+
 Grain = Literal["minute", "hour", "day"]
 Dimension = Literal["type", "model", "firmware", "carrier"]
 TrafficDimension = Literal["subject", "carrier", "direction", "bytes"]
@@ -362,6 +365,27 @@ class Truth:
                 cell.refunded += 1
                 cell.refund_krw += fare
         return dict(counts)
+
+    def state_ms(self, grain: Grain) -> dict[Key, int]:
+        """Milliseconds by window, state and zone; a state counts until the vehicle's next, for 48 hours at most."""
+        window, cells = self._window(grain), defaultdict[Key, int](int)
+        for (minute, *place), ms in self._state_minutes().items():
+            cells[(*window(minute * _MINUTE_MS), *place)] += ms
+        return dict(cells)
+
+    def _state_minutes(self) -> dict[tuple[int, str, str], int]:
+        minutes = defaultdict[tuple[int, str, str], int](int)
+        held = self._db.execute(
+            "SELECT at_ms, min(lead(at_ms, 1, 1 << 62) OVER (PARTITION BY vehicle ORDER BY at_ms, rowid), at_ms + ?),"
+            " state, zone FROM states",
+            (_STATE_COUNTS_MS,),
+        )
+        for at, until, state, zone in held:
+            while at < until:
+                end = min(until, at // _MINUTE_MS * _MINUTE_MS + _MINUTE_MS)
+                minutes[at // _MINUTE_MS, state, zone] += end - at
+                at = end
+        return minutes
 
     def sudden_stops(self) -> list[SuddenStop]:
         """Ageing vehicles that died under their riders, of the rentals that were started."""

@@ -46,7 +46,10 @@ def test_a_backlog_is_one_run(dags: dict[str, Any]) -> None:
 
 
 def test_tables_are_assets_made_of_the_grain_below(dags: dict[str, Any]) -> None:
-    assert dags["fleetgauge_minute"]["tasks"]["operations"] == {"in": [], "out": ["metrics.rental_minute"]}
+    assert dags["fleetgauge_minute"]["tasks"]["operations"] == {
+        "in": [],
+        "out": ["metrics.rental_minute", "metrics.vehicle_state_minute"],
+    }
     assert dags["fleetgauge_day"]["tasks"]["commands"] == {
         "in": ["metrics.device_command_hour", "metrics.traffic_hour"],
         "out": ["metrics.device_command_day", "metrics.traffic_day"],

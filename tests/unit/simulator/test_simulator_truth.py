@@ -142,6 +142,19 @@ entries:
     }
 
 
+def test_each_vehicle_is_in_one_state_at_a_time(small: Timeline, small_truth: Truth) -> None:
+    """Between the first change of each vehicle and 48 hours after its last, no millisecond is lost or doubled."""
+    told: dict[int, list[int]] = defaultdict(list)
+    for change in small.trips.states:
+        if change.at_ms <= small.live_ms:
+            told[change.vehicle.number].append(change.at_ms)
+    expected = sum(max(times) - min(times) + 48 * 3_600_000 for times in told.values())
+    for grain in ("minute", "hour", "day"):
+        cells = small_truth.state_ms(grain)
+        assert sum(cells.values()) == expected
+        assert {state for _, state, _ in cells} >= {"available", "on_trip"}
+
+
 def test_a_price_that_is_missing_is_named(small_truth: Truth, tmp_path: Path) -> None:
     with pytest.raises(Terminal, match="no tariff of carrier"):
         small_truth.cost_krw(tmp_path)
