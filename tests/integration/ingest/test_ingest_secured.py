@@ -9,6 +9,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,11 +25,14 @@ from secured_servers import Authority, Grant, Secured, secured
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.pages import ElasticsearchDocuments
-from fleetgauge.errors import Terminal
+from fleetgauge.errors import Stop, Terminal
 from fleetgauge.ingest import retention
 from fleetgauge.ingest.letters import opened
 from fleetgauge.ingest.sink import ElasticsearchBulk
+from fleetgauge.pipeline import event_streams
 from fleetgauge.progress.offsets import client_options, read_progress
+from fleetgauge.rollup import load_definitions
+from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource
 from fleetgauge.settings import ElasticsearchSettings, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -262,6 +267,24 @@ def test_the_reader_follows_and_the_deleter_deletes(installed: Field) -> None:
         assert [day.index for day in outcome.deleted] == ["device-commands-2020.01.01"]
     finally:
         installed.ask("DELETE", "/device-commands-2020.01.01")
+
+
+def test_the_reader_rolls_up_and_the_writer_may_not(installed: Field, event: Any) -> None:
+    installed.send(*events(event, 4))
+    assert installed.consume().returncode == 0
+    metric = load_definitions(ROOT)["telemetry"]
+    known = event_streams(ROOT, [metric])["device_events"]
+    stream = replace(known, topic=installed.topic, group=f"fleetgauge-{installed.topic}")
+
+    def first_event(login: str) -> datetime | None:
+        at = Settings(kafka=installed.servers.kafka("consumer"), elasticsearch=installed.servers.elasticsearch(login))
+        source = ElasticsearchSource("device_events", stream, at, SystemClock())
+        with closing(source), source.look(metric) as facts:
+            return facts.first_event()
+
+    assert first_event("reader") is not None
+    with pytest.raises(Stop, match=r"give the login read and maintenance on device-events"):
+        first_event("writer")
 
 
 def test_an_api_key_is_sent_as_elasticsearch_wants_it() -> None:
