@@ -1,6 +1,7 @@
 """What is asked of documents, and what lint refuses to ask; the answers are tested on real servers."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,6 +56,14 @@ def test_the_projects_own_metrics_ask_for_what_documents_have() -> None:
     assert document_problems(ROOT, definitions.values()) == []
     stream = event_streams(ROOT, definitions.values())["device_events"]
     assert (stream.topic, stream.group, stream.index) == ("device-events", "fleetgauge-device-events", "device-events")
+
+
+def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
+    telemetry = load_definitions(ROOT)["telemetry"]
+    (found,) = document_problems(ROOT, [replace(telemetry, source_kept=None)])
+    assert "source_kept: the consumer keeps its documents 90 d" in found
+    (found,) = document_problems(ROOT, [replace(telemetry, source="nobody")])
+    assert "telemetry/metric.yaml: source: consumer 'nobody' is not declared" in found
 
 
 @pytest.mark.parametrize(

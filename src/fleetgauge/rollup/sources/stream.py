@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 
 @dataclass(frozen=True)
@@ -15,5 +16,7 @@ class EventStream:
     """Alias over the daily indices."""
     replays: tuple[str, ...] = ()
     """Other groups that store the same topic into the same indices, at offsets that `group` may have passed."""
+    kept: timedelta | None = None
+    """How long documents are kept; None: for ever."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Dotted path → Elasticsearch type; empty for a field that documents hold but no search can use."""
