@@ -25,8 +25,9 @@ from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
 
-QUICK = Options(overlap=timedelta(0), pause_s=0.0)
-"""Without the overlap a cursor that is taken too late shows at once, instead of being covered up by it."""
+QUICK = Options(overlap=timedelta(0), pause_s=0.0, dense=3)
+"""Without the overlap a cursor that is taken too late shows at once, instead of being covered up by it; and few cells
+make an hour dense."""
 
 SOURCE_SQL = """
 -- Facts of the tests; the engine must cope with a remark and with 100 % of odd characters.

@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from rollup_world import Crash, Fuse, World, definition
+from rollup_world import QUICK, Crash, Fuse, World, definition
 
 from fleetgauge.rollup import Definition
+from fleetgauge.rollup.run import reconcile_metrics
 
 # Where the calendar is odd: an hour that happens twice, half an hour that is skipped, an offset of half an hour.
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -112,9 +113,13 @@ def tables(world: World) -> None:
 )
 def test_every_grain_equals_a_recomputation(world: World, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-    @given(zone=st.sampled_from(sorted(BASES)), script=steps())
-    def law(zone: str, script: list[Any]) -> None:
-        Player(world, DEFINITIONS[zone], BASES[zone]).play(script)
+    @given(
+        zone=st.sampled_from(sorted(BASES)),
+        script=steps(),
+        outside=st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=2),
+    )
+    def law(zone: str, script: list[Any], outside: list[tuple[int, bool]]) -> None:
+        Player(world, DEFINITIONS[zone], BASES[zone]).play(script, outside)
 
     law()
 
@@ -126,9 +131,10 @@ class Player:
         self.world, self.one, self.base = world, one, base
         self.sessions: dict[int, psycopg.Connection[Any]] = {}
         self.facts: list[int] = []
+        self.past: list[int] = []  # those that are not of now
         self.held: dict[int, int] = {}  # fact → session whose transaction has it locked
 
-    def play(self, script: list[Any]) -> None:
+    def play(self, script: list[Any], outside: list[tuple[int, bool]]) -> None:
         self.world.forget(self.one)
         self.world.beat()
         try:
@@ -141,6 +147,7 @@ class Player:
             assert self.world.run(self.one).error is None
             self.world.assert_right(self.one)
             self.assert_closed()
+            self.break_contract(outside)
         finally:
             for connection in self.sessions.values():
                 connection.close()
@@ -153,6 +160,8 @@ class Player:
                     happened, self.connection(session), zone=zone, kind=kind, score=score, length=len(self.facts)
                 )
                 self.facts.append(fact)
+                if at is not None:
+                    self.past.append(fact)
                 if session:
                     self.held[fact] = session
             case Change(session, which, state) if self.facts:
@@ -211,6 +220,24 @@ class Player:
         event(f"crashed {sum(isinstance(o, Crash) for o in outcomes)} of {len(outcomes)}")
         if step.grain == "minute" and not isinstance(outcomes[-1], Crash):
             self.world.assert_right(self.one)
+
+    def break_contract(self, outside: list[tuple[int, bool]]) -> None:
+        """Hard deletes, and changes that leave the change column alone: `reconcile` must find them."""
+        if not outside or not self.past:
+            return
+        for which, deleted in outside:
+            fact = self.past[which % len(self.past)]
+            if deleted:
+                self.world.app.execute("DELETE FROM facts WHERE id = %s", [fact])
+            else:
+                self.world.app.execute("UPDATE facts SET amount = coalesce(amount, 0) + 3 WHERE id = %s", [fact])
+        self.world.beat()
+        self.world.catch_up()
+        span = (self.base - timedelta(hours=1), self.base + timedelta(hours=8))
+        report = reconcile_metrics(self.world.settings, [self.one], span, options=QUICK)[0]
+        assert report.error is None
+        event(f"reconcile found {min(report.different, 2)} hours")
+        self.world.assert_right(self.one)
 
     def assert_closed(self) -> None:
         """All that lies before the horizon is done and closed, hours and days by their last minute."""
