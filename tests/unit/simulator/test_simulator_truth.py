@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fleetgauge.errors import Terminal
 from fleetlab.simulator import Timeline, Truth
 from fleetlab.simulator.ledger import Ledger
-from fleetlab.simulator.records import DUPLICATE, VALID, Record
+from fleetlab.simulator.records import DUPLICATE, EVENTS_TOPIC, VALID, Record
 from fleetlab.simulator.truth import nearest_rank, windows
 
 TARIFFS = Path(__file__).parents[3] / "sql" / "tariffs"
@@ -90,6 +90,15 @@ def test_traffic_counts_duplicates_once(small_backlog: list[Record], small_truth
     assert {key[0]: cell.bytes for key, cell in small_truth.traffic().items()} == expected
     with_telemetry = small_truth.traffic(commands_only=False)
     assert with_telemetry[("location",)].messages == small_truth.event_counts()["location"]
+
+
+def test_telemetry_counts_each_event_and_device_once(small_backlog: list[Record], small_truth: Truth) -> None:
+    valid = [r for r in small_backlog if r.fault == VALID and r.topic == EVENTS_TOPIC]
+    cells = small_truth.telemetry("minute")
+    assert sum(cell.events for cell in cells.values()) == len(valid)
+    assert sum(cell.bytes for cell in cells.values()) == sum(r.nbytes for r in valid)
+    assert set().union(*(cell.devices for cell in cells.values())) == {r.device for r in valid}
+    assert {key[1] for key in cells} == {r.kind for r in valid}
 
 
 def test_one_command_type_dominates_the_cost(small_truth: Truth) -> None:
