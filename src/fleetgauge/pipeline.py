@@ -1,8 +1,8 @@
 """One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,16 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.commands.tariff import apply_tariffs, load_tariffs
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import COMMANDS, Definition, Grain, PassReport, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup import backfill as backfills
+from fleetgauge.rollup.definition import RECONCILED
 from fleetgauge.rollup.migrate import Migration
 from fleetgauge.rollup.migrate import migrate as migrate_metrics
+from fleetgauge.rollup.reconcile import Reconciliation
+from fleetgauge.rollup.report import raise_worst
+from fleetgauge.rollup.retention import Dropped, drop_expired
+from fleetgauge.rollup.run import reconcile_metrics
 from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.spans import Span
 from fleetgauge.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +33,9 @@ _log = structlog.get_logger(__name__)
 COMMANDS_CONSUMER = "device_commands"
 """The consumer whose documents are folded into `command_attempt` before that table is read."""
 
+RECONCILED_AT_MOST = timedelta(days=730)
+"""How far back the weekly comparison with the sources goes."""
+
 
 def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
     """Source → its metrics, both in alphabetical order. Reads files only. Raises `Terminal` listing bad definitions."""
@@ -34,33 +44,108 @@ def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
     return {source: tuple(_of_source(definitions, source)) for source in sources}
 
 
+def chosen(content: Path, metrics: Collection[str] = (), source: str | None = None) -> dict[str, Definition]:
+    """The definitions of these metrics (none named: all), of this source if one is given. Reads files only.
+
+    Raises `Terminal` for a name that is not defined, or a source that no metric reads.
+    """
+    definitions = load_definitions(content)
+    if unknown := sorted(set(metrics) - definitions.keys()):
+        known = ", ".join(sorted(definitions)) or "none"
+        raise Terminal(f"metric {', '.join(unknown)} is not defined (known: {known}); see sql/metrics")
+    found = {name: definition for name, definition in sorted(definitions.items()) if not metrics or name in metrics}
+    if source is not None:
+        found = _of_source(found, source)
+    if source is not None and not found:
+        known = ", ".join(sorted({definition.source for definition in definitions.values()}))
+        raise Terminal(f"no metric reads from source {source!r} (sources: {known}); see sql/metrics")
+    return found
+
+
 def run(
     settings: Settings,
     source: str,
     grain: Grain,
-    interval: tuple[datetime, datetime] | None = None,
-    metrics: Collection[str] | None = None,
+    interval: Span | None = None,
+    metrics: Collection[str] = (),
+) -> list[PassReport]:
+    """`passes`, and afterwards one error that names all metrics that failed or are blocked."""
+    reports = passes(settings, source, grain, interval, metrics)
+    raise_failures(reports)
+    return reports
+
+
+def passes(
+    settings: Settings,
+    source: str,
+    grain: Grain,
+    interval: Span | None = None,
+    metrics: Collection[str] = (),
 ) -> list[PassReport]:
     """Bring the metrics of a source up to date at a grain; recompute `interval` (aware, end exclusive) in any case.
 
     A minute pass takes up what changed since the last one and carries it into the hours and days above. For the source
     `commands` it first folds what ingest has finished. `metrics` narrows it to some of the source's metrics. Blocks
-    until done. One metric's failure does not stop the others; afterwards one error is raised that names all.
+    until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
     """
-    definitions = load_definitions(settings.content)
-    chosen = _of_source(definitions, source)
-    if metrics is not None:
-        chosen = {name: definition for name, definition in chosen.items() if name in metrics}
-    if not chosen:
-        known = ", ".join(sorted({definition.source for definition in definitions.values()}))
-        raise Terminal(f"no metric reads from source {source!r} (sources: {known}); see sql/metrics")
+    definitions = chosen(settings.content, metrics, source).values()
     watermark = _fold(settings) if source == COMMANDS and grain == "minute" else None
-    streams = event_streams(settings.content, chosen.values())
-    reports = run_metrics(settings, chosen.values(), grain, interval, watermark=watermark, streams=streams)
+    streams = event_streams(settings.content, definitions)
+    reports = run_metrics(settings, definitions, grain, interval, watermark=watermark, streams=streams)
     for report in reports:  # before anything is raised: what did succeed belongs in the task's log
         _log.info("pass", **report.to_dict())
-    raise_failures(reports)
     return reports
+
+
+def reconcile(
+    settings: Settings,
+    span: Span,
+    metrics: Collection[str] = (),
+    source: str | None = None,
+    *,
+    dry_run: bool = False,
+) -> list[Reconciliation]:
+    """Compare the hours of `span` (aware) with their source and restate those that differ, unless it is a dry run.
+
+    Blocks. One metric's failure does not stop the others: give the reports to `raise_unreconciled`.
+    """
+    definitions = chosen(settings.content, metrics, source).values()
+    streams = event_streams(settings.content, definitions)
+    reports = reconcile_metrics(settings, definitions, span, dry_run=dry_run, streams=streams)
+    for report in reports:
+        _log.info("reconciled", **report.to_dict())
+    return reports
+
+
+def reconciled_span(now: datetime, *, everything: bool) -> Span:
+    """What a scheduled comparison looks at: the last 35 days, or all that sources keep, two years at most."""
+    return now - (RECONCILED_AT_MOST if everything else RECONCILED), now
+
+
+def raise_unreconciled(reports: Iterable[Reconciliation]) -> None:
+    """Raise one error for all metrics that could not be compared; nothing if all could."""
+    raise_worst([(r.severity or "stop", f"metric {r.metric}: {r.error}") for r in reports if r.error is not None])
+
+
+def backfill(
+    settings: Settings, request: backfills.Request, metrics: Collection[str]
+) -> Iterator[backfills.Done | backfills.Waiting]:
+    """Compute a span anew, whatever the ledger says; see `backfill_metrics`. Nothing happens until it is iterated."""
+    definitions = chosen(settings.content, metrics).values()
+    return backfills.backfill_metrics(settings, definitions, request, event_streams(settings.content, definitions))
+
+
+def outline_backfill(
+    settings: Settings, request: backfills.Request, metrics: Collection[str]
+) -> list[backfills.Outline]:
+    """What `backfill` would do."""
+    definitions = chosen(settings.content, metrics).values()
+    return backfills.outline_backfill(settings, definitions, request, event_streams(settings.content, definitions))
+
+
+def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:
+    """Let go of the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
+    return drop_expired(settings, load_definitions(settings.content).values(), dry_run=dry_run)
 
 
 def migrate(settings: Settings, *, dry_run: bool = False) -> Migration:
@@ -96,6 +181,11 @@ def document_problems(content: Path, definitions: Iterable[Definition]) -> list[
                 found.append(f"{where}: source: {error}")
             else:
                 found += [f"{where}: {problem}" for problem in problems(definition, stream.fields)]
+                if definition.source_kept != stream.kept:
+                    found.append(
+                        f"{where}: source_kept: the consumer keeps its documents {_days(stream.kept)}; say the same "
+                        "here, so that windows which have lost theirs are left alone"
+                    )
     return found
 
 
@@ -133,7 +223,13 @@ def _stream(content: Path, source: str) -> EventStream:
         )
     contracts = ContractSet((known[kind] for kind in consumer.contracts), RESERVED)
     fields = searchable(contracts, suffix_fields(bool(contracts.located)))
-    return EventStream(consumer.topic, consumer.group, consumer.index, _replays(content, consumer), fields)
+    return EventStream(
+        consumer.topic, consumer.group, consumer.index, _replays(content, consumer), consumer.retention, fields
+    )
+
+
+def _days(kept: timedelta | None) -> str:
+    return "for ever" if kept is None else f"{kept / timedelta(days=1):g} d"
 
 
 def _replays(content: Path, consumer: "Consumer") -> tuple[str, ...]:

@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from fleetgauge.cli import consume, contracts, dlq, indices, lint, migrate, retention, run, top
+from fleetgauge.cli import (
+    backfill,
+    consume,
+    contracts,
+    dlq,
+    freshness,
+    indices,
+    lint,
+    migrate,
+    reconcile,
+    retention,
+    run,
+    show,
+    test,
+    top,
+)
 from fleetgauge.errors import FleetgaugeError
 
 app = typer.Typer(
@@ -42,7 +57,12 @@ def root(
 app.command("consume")(consume.consume)
 app.command("migrate")(migrate.migrate)
 app.command("run")(run.run)
+app.command("backfill")(backfill.backfill)
+app.command("reconcile")(reconcile.reconcile)
+app.command("freshness")(freshness.freshness)
+app.command("show")(show.show)
 app.command("lint")(lint.lint)
+app.command("test")(test.test)
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")

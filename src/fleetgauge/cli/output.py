@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
@@ -16,14 +16,17 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=str))
 
 
-def configure_logging(*, verbose: bool = False) -> None:
-    """Structured logs on stderr: JSON lines, or plain text when stderr is a terminal. Call once per process."""
+def configure_logging(*, verbose: bool = False, quiet: bool = False) -> None:
+    """Structured logs on stderr: JSON lines, or plain text when stderr is a terminal. Call once per process.
+
+    `quiet`: warnings and worse only, for a command that tells itself what it does.
+    """
     import logging
 
     import structlog
 
     plain = sys.stderr.isatty()
-    level = logging.DEBUG if verbose else logging.INFO
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -70,6 +73,47 @@ def instant(option: str, text: str) -> datetime:
             f"{option} {text!r} is not an instant; write it like 2026-11-21T14:00:00+09:00, or with Z for UTC"
         )
     return found
+
+
+def moment(option: str, text: str) -> datetime:
+    """A date or an instant in ISO 8601; naive, which means local time, without an offset. Raises `Terminal`."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise Terminal(
+            f"{option} {text!r} is neither a date nor an instant; write it like 2026-11-21 or 2026-11-21T14:00:00+09:00"
+        ) from None
+
+
+def duration(option: str, text: str) -> timedelta:
+    """A number and ms, s, m, h, d or y. Raises `Terminal` naming `option`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from fleetgauge.rollup.definition import Period
+
+    try:
+        found: timedelta = TypeAdapter(Period).validate_python(text)
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise Terminal(f"{option}: {said}") from None
+    return found
+
+
+def utc(instant: datetime | None) -> str:
+    """An instant to the minute, in UTC; `-` for none."""
+    return "-" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def brief(stretch: timedelta | None) -> str:
+    """A stretch of time in its two largest units; `-` for none."""
+    if stretch is None:
+        return "-"
+    seconds = round(stretch.total_seconds())
+    for name, size, below, part in (("d", 86_400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // part
+            return f"{seconds // size}{name}" + (f" {rest}{below}" if rest else "")
+    return f"{seconds}s"
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -34,7 +34,7 @@ def run(
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json
     from fleetgauge.errors import Terminal
-    from fleetgauge.rollup import load_definitions
+    from fleetgauge.rollup import raise_failures
 
     configure_logging()
     if (source is None) == (metric is None):
@@ -45,22 +45,21 @@ def run(
     if interval is not None and interval[0] >= interval[1]:
         raise Terminal("--from must be before --to")
     loaded = settings.load()
-    definitions = load_definitions(loaded.content)
+    metrics = () if metric is None else (metric,)
+    definitions = pipeline.chosen(loaded.content, metrics, source)
+    if dry_run:
+        _show(loaded, list(definitions.values()), as_json=as_json)
+        return
     if metric is not None:
-        if metric not in definitions:
-            raise Terminal(f"metric {metric!r} is not defined (known: {', '.join(definitions)}); see sql/metrics")
         source = definitions[metric].source
     assert source is not None
-    if dry_run:
-        chosen = [d for d in definitions.values() if d.source == source and metric in (None, d.metric)]
-        _show(loaded, chosen, as_json=as_json)
-        return
-    reports = pipeline.run(loaded, source, grain, interval, None if metric is None else [metric])
-    if as_json:
+    reports = pipeline.passes(loaded, source, grain, interval, metrics)
+    if as_json:  # in any case: what did succeed is worth knowing when something failed
         print_json([r.to_dict() for r in reports])
-        return
-    for report in reports:
-        typer.echo(_line(report))
+    else:
+        for report in reports:
+            typer.echo(_line(report))
+    raise_failures(reports)
 
 
 def _utc(instant: datetime) -> datetime:
@@ -68,6 +67,8 @@ def _utc(instant: datetime) -> datetime:
 
 
 def _line(report: "PassReport") -> str:
+    if report.error is not None:
+        return f"{report.metric}: failed after {report.windows} windows and {report.cells} touched cells"
     if report.deferred:
         return f"{report.metric}: deferred, {report.deferred}"
     closed = report.closed_until.get(report.grain)

@@ -103,7 +103,7 @@ def _compare(steps: Steps, definition: Definition, source: Source, span: Span) -
     with steps.step() as (connection, ledger):
         state = ledger.state()
         hours = ledger.hours(span)
-        done = {begin for begin, _ in ledger.hours(span, done=True)}
+        done = {begin for begin, _ in ledger.hours(span, done=True) if not state.ages.frozen(begin)}
         if not done or state.cursor is None:
             return [], []
         edges = [hours[0][0], *(end for _, end in hours)]
@@ -113,7 +113,7 @@ def _compare(steps: Steps, definition: Definition, source: Source, span: Span) -
             steps.not_older(facts.horizon, state.beat_at)
             pending = facts.touched(state.cursor, steps.frontier(facts.horizon), first=False)
             totals = facts.totals(edges)
-        fit = [h for h in hours if h[0] in done and not state.ages.frozen(h[0]) and not _concerns(pending, h)]
+        fit = [h for h in hours if h[0] in done and not _concerns(pending, h)]
         stored = connection.execute(_stored(definition), {"begin": edges[0], "end": edges[-1]}).fetchall()
         admission = Admission(definition, ledger.admitted())
     n = len(definition.dimensions)

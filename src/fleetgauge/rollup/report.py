@@ -70,20 +70,25 @@ def severity(error: FleetgaugeError) -> Severity:
 
 def raise_failures(reports: Sequence[PassReport]) -> None:
     """Raise one error for all metrics that failed or are blocked, of the gravest class; nothing if all is well."""
-    said: dict[Severity, list[str]] = {"stop": [], "terminal": [], "transient": []}
+    said: list[tuple[Severity, str]] = []
     for report in reports:
         if report.error is not None:
-            said[report.severity or "stop"].append(f"metric {report.metric}: {report.error}")
+            said.append((report.severity or "stop", f"metric {report.metric}: {report.error}"))
         if report.blocked:
             first = report.blocked[0]
-            said["terminal"].append(
+            told = (
                 f"metric {report.metric}: check {first.check!r} is broken in {len(report.blocked)} window(s), first "
                 f"{first.window_start:%Y-%m-%dT%H:%MZ}; they keep their old rows until source or check is corrected"
             )
-    messages = [m for part in said.values() for m in part]
-    for name, part in said.items():
-        if part:
-            raise _ERRORS[name]("; ".join(messages))
+            said.append(("terminal", told))
+    raise_worst(said)
+
+
+def raise_worst(said: Sequence[tuple[Severity, str]]) -> None:
+    """Raise one error that tells all of these, the gravest first and of its class; nothing if there are none."""
+    graded = [(kind, text) for name in ("stop", "terminal", "transient") for kind, text in said if kind == name]
+    if graded:
+        raise _ERRORS[graded[0][0]]("; ".join(text for _, text in graded))
 
 
 def plain(value: Any) -> Any:

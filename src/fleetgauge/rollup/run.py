@@ -43,7 +43,7 @@ def run_metrics(
     """
     options = options or Options()
     reports: list[PassReport] = []
-    with _sources(settings, streams) as opened:
+    with open_sources(settings, streams) as opened:
         for definition in definitions:
             report = _one(settings, definition, grain, interval, watermark, options, opened)
             activity.record_pass(settings, report)
@@ -67,7 +67,7 @@ def reconcile_metrics(
     options = options or Options()
     url = settings.metrics.url.get_secret_value()
     found: list[Reconciliation] = []
-    with _sources(settings, streams) as opened:
+    with open_sources(settings, streams) as opened:
         for definition in definitions:
             try:
                 source = opened(definition.source)
@@ -82,7 +82,7 @@ def reconcile_metrics(
 
 
 @contextmanager
-def _sources(settings: Settings, streams: Mapping[str, EventStream] | None) -> Iterator[Callable[[str], Source]]:
+def open_sources(settings: Settings, streams: Mapping[str, EventStream] | None) -> Iterator[Callable[[str], Source]]:
     """Opens each source once, when it is first asked for."""
     sources: dict[str, Source] = {}
 

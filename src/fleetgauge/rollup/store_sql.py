@@ -176,12 +176,13 @@ class Statements:
     def _merges(self, alias: str, *, named: bool = False) -> list[sql.Composable]:
         found: list[sql.Composable] = []
         for column in self.definition.columns:
-            merged = _merge(alias, column)
+            merged = merge(alias, column)
             found.append(sql.SQL("{} AS {}").format(merged, sql.Identifier(column.name)) if named else merged)
         return found
 
 
-def _merge(alias: str, column: Column) -> sql.Composable:
+def merge(alias: str, column: Column) -> sql.Composable:
+    """The aggregate by which rows of this column become one."""
     name = sql.Identifier(alias, column.name)
     match column.measure:
         case Count():

@@ -1,0 +1,58 @@
+"""`fleetgauge freshness`: how far behind now the metrics are."""
+
+from typing import Annotated
+
+import typer
+
+from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
+
+
+def freshness(
+    metrics: Annotated[list[str] | None, typer.Argument(help="Metrics; all by default.")] = None,
+    warn: Annotated[
+        str | None, typer.Option(help="Warn from so much overdue on, whatever the definition says.", show_default=False)
+    ] = None,
+    error: Annotated[str | None, typer.Option(help="Fail from so much on.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Show up to where each metric is final and computed; exits with 75 when one is overdue beyond `error`.
+
+    A window is overdue once its end and the grace have passed and it is not final. Limits come from the definition
+    (freshness: warn, error), by default 5m and 15m.
+    """
+    from fleetgauge import pipeline, settings
+    from fleetgauge.errors import Transient
+    from fleetgauge.rollup import freshness as engine
+
+    loaded = settings.load()
+    limits = [
+        None if given is None else duration(name, given) for name, given in (("--warn", warn), ("--error", error))
+    ]
+    found = engine.freshness(loaded, pipeline.chosen(loaded.content, metrics or ()).values(), *limits)
+    if as_json:
+        print_json([one.to_dict() for one in found])
+    else:
+        print_table(
+            ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", ""),
+            [
+                (
+                    one.metric,
+                    one.grain,
+                    utc(one.closed_until),
+                    utc(one.done_until),
+                    brief(one.behind),
+                    brief(one.overdue),
+                    one.blocked,
+                    one.verdict,
+                )
+                for one in found
+            ],
+        )
+    late = [
+        f"{one.metric} by {one.grain} "
+        + ("was never computed" if one.overdue is None else f"is {brief(one.overdue)} overdue")
+        for one in found
+        if one.verdict == "error"
+    ]
+    if late:
+        raise Transient(f"{'; '.join(late)}: see whether its passes run and what they say (fleetgauge run --metric …)")
