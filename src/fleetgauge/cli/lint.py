@@ -13,6 +13,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     from fleetgauge.contracts import check as of_contracts
     from fleetgauge.ingest import check as of_consumers
     from fleetgauge.rollup import DefinitionError, load_definitions
+    from fleetgauge.rollup.unittests import load_tests
 
     content = settings.load().content
     metrics: list[str] = []
@@ -23,6 +24,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     try:
         definitions = load_definitions(content)
         metrics = sorted(definitions)
+        load_tests(content, definitions.values())
         problems += pipeline.document_problems(content, definitions.values())
     except DefinitionError as error:
         problems += error.problems

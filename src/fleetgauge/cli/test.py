@@ -1,0 +1,49 @@
+"""`fleetgauge test`: the unit tests of metrics, `sql/metrics/<metric>/tests/*.yaml`."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+
+def test(
+    metric: Annotated[str | None, typer.Argument(help="This metric alone; all by default.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Feed given rows through the real queries on the metrics database and compare; keeps nothing, exits with 1 if one
+    fails."""
+    from fleetgauge import settings
+    from fleetgauge.cli.output import configure_logging, print_json, print_table
+    from fleetgauge.errors import Terminal
+    from fleetgauge.rollup import load_definitions
+    from fleetgauge.rollup.unittests import load_tests, run_tests
+
+    configure_logging()
+    loaded = settings.load()
+    definitions = load_definitions(loaded.content)
+    if metric is not None and metric not in definitions:
+        raise Terminal(f"metric {metric!r} is not defined (known: {', '.join(definitions)}); see sql/metrics")
+    chosen = [one for name, one in definitions.items() if metric in (None, name)]
+    tests = load_tests(loaded.content, chosen)
+    outcomes = []
+    for outcome in run_tests(loaded, [(one, test) for one in chosen for test in tests[one.metric]]):
+        outcomes.append(outcome)
+        if not as_json:
+            state = "passed" if outcome.passed else "FAILED"
+            typer.echo(f"{outcome.metric}/{outcome.test}: {state} ({outcome.seconds:.1f} s)")
+            if outcome.error is not None:
+                typer.echo(f"  {outcome.error}")
+            if outcome.differences:
+                cells = [(d.level, d.row, d.column, d.expected, d.actual) for d in outcome.differences]
+                print_table(("level", "row", "column", "expected", "actual"), cells)
+    without = [name for name, found in tests.items() if not found]
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    if as_json:
+        print_json(
+            {"tests": [{**asdict(o), "passed": o.passed} for o in outcomes], "without": without, "failed": len(failed)}
+        )
+    else:
+        untested = f"; without tests: {', '.join(without)}" if without else ""
+        typer.echo(f"{len(outcomes)} tests, {len(failed)} failed{untested}")
+    if failed:
+        raise typer.Exit(1)

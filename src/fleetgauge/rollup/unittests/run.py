@@ -1,0 +1,178 @@
+"""Runs the tests of metrics on the metrics database: the real engine, in one transaction that is rolled back."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.rollup.database_errors import translate
+from fleetgauge.rollup.definition import Definition, Retention
+from fleetgauge.rollup.engine import Pass
+from fleetgauge.rollup.migrate import create, publication
+from fleetgauge.rollup.options import Options, connect_metrics
+from fleetgauge.rollup.report import PassReport
+from fleetgauge.rollup.sources.port import Row
+from fleetgauge.rollup.sources.postgres import PostgresFacts
+from fleetgauge.rollup.tables import VIEWS, WRITER
+from fleetgauge.rollup.unittests.compare import Difference, differences
+from fleetgauge.rollup.unittests.file import GivenRow, MetricTest, columns
+from fleetgauge.rollup.unittests.given import stand_in
+from fleetgauge.settings import Settings
+
+NAME = "unit_test"
+"""What the metric is called meanwhile, so that its own tables are not touched."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one test."""
+
+    metric: str
+    test: str
+    differences: tuple[Difference, ...]
+    error: str | None
+    """Why it could not be run to its end."""
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether all came out as expected."""
+        return not self.differences and self.error is None
+
+
+class Rehearsal(psycopg.Connection[Row]):
+    """A session whose transactions all lie in a first one, which its caller rolls back."""
+
+    depth = 0
+    staging = False
+
+    @contextmanager
+    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Transaction]:
+        """As always; the engine's own tables are emptied after each step, which otherwise its COMMIT does."""
+        with super().transaction(*args, **kwargs) as found:
+            self.depth += 1
+            try:
+                yield found
+            finally:
+                self.depth -= 1
+            if self.depth == 1 and self.staging:
+                self.execute("DELETE FROM staged")
+                self.execute("DELETE FROM touched")
+
+    def again(self) -> "Rehearsal":
+        """What a step gets as its new connection: this one, without what an earlier step has made."""
+        self.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.touched")
+        self.staging = True
+        return self
+
+    def close(self) -> None:
+        """A step gives its connection back; here the transaction goes on. `closing` ends it."""
+
+    def end(self) -> None:
+        """Close it."""
+        super().close()
+
+
+class GivenSource:
+    """See `Source`: the tables that a test gives, in its own session, as they are at an instant."""
+
+    def __init__(self, connection: psycopg.Connection[Row], now: datetime) -> None:
+        self.name = "of the test"
+        self.seconds = 0.0
+        self._connection = connection
+        self._now = now
+
+    @contextmanager
+    def look(self, definition: Definition) -> Iterator[PostgresFacts]:
+        """See `Source`."""
+        try:
+            yield PostgresFacts(self._connection, definition, Horizon(self._now, self._now))
+        except psycopg.Error as error:
+            raise translate(error, "source.sql on the given rows", "metrics", "correct one of the two") from error
+
+    def close(self) -> None:
+        """See `Source`."""
+
+
+def run_tests(settings: Settings, tests: Iterable[tuple[Definition, MetricTest]]) -> Iterator[Outcome]:
+    """Run them one after another; blocks. Leaves nothing behind: no test is ever committed.
+
+    Raises `FleetgaugeError` when the metrics database cannot be used at all.
+    """
+    try:
+        connection = connect_metrics(settings.metrics.url.get_secret_value(), Options(), Rehearsal)
+    except psycopg.Error as error:
+        raise translate(error, "the metrics database", "metrics") from error
+    assert isinstance(connection, Rehearsal)
+    with closing(_Ending(connection)):
+        if connection.execute("SELECT to_regclass('fleetgauge.ledger')").fetchone() == (None,):
+            raise Terminal("the metrics database has no ledger; run fleetgauge migrate")
+        for definition, test in tests:
+            yield _run(connection, definition, test)
+
+
+@dataclass(frozen=True)
+class _Ending:
+    connection: Rehearsal
+
+    def close(self) -> None:
+        self.connection.end()
+
+
+def _run(connection: Rehearsal, definition: Definition, test: MetricTest) -> Outcome:
+    began = time.perf_counter()
+    found: tuple[Difference, ...] = ()
+    said = None
+    try:
+        connection.staging = False
+        with connection.transaction(force_rollback=True):
+            found = tuple(_differences(connection, definition, test))
+    except FleetgaugeError as error:
+        said = str(error)
+    except psycopg.Error as error:
+        said = str(translate(error, "the given rows", "metrics", f"correct {test.shown}"))
+    return Outcome(definition.metric, test.name, found, said, round(time.perf_counter() - began, 3))
+
+
+def _differences(connection: Rehearsal, definition: Definition, test: MetricTest) -> Iterator[Difference]:
+    one = replace(
+        definition,
+        metric=NAME,
+        source_sql=stand_in(connection, definition, test),
+        retention=Retention(),
+        source_kept=None,
+        views_sql=None,
+    )
+    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
+    create(connection, one)
+    publication(connection, one)
+    connection.execute("RESET ROLE")
+    source = GivenSource(connection, test.now)
+    _complain(Pass(one, source, connection.again, Options(tries=1)).run("minute", None))
+    levels = {level.name: level for level in one.levels}
+    for name, expected in test.expect.items():
+        yield from differences(one, levels[name], expected, _rows(connection, one, name))
+
+
+def _complain(report: PassReport) -> None:
+    if report.blocked:
+        first = report.blocked[0]
+        raise Terminal(f"check {first.check!r} is broken in the minute of {first.window_start:%Y-%m-%dT%H:%MZ}")
+
+
+def _rows(connection: Rehearsal, one: Definition, name: str) -> list[GivenRow]:
+    level = next(level for level in one.levels if level.name == name)
+    names = columns(one, level)
+    rows = connection.execute(
+        sql.SQL("SELECT {} FROM {} ORDER BY window_start").format(
+            sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(VIEWS, one.view(level))
+        )
+    ).fetchall()
+    return [dict(zip(names, row, strict=True)) for row in rows]

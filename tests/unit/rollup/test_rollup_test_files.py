@@ -1,0 +1,87 @@
+"""Files with unit tests of metrics: every problem with its line, before any server is asked."""
+
+from pathlib import Path
+
+import pytest
+
+from fleetgauge.rollup import DefinitionError, load_definitions
+from fleetgauge.rollup.unittests import load_tests
+from fleetgauge.rollup.unittests.given import rewritten
+
+ROOT = Path(__file__).parents[3]
+
+METRIC = """\
+metric: ride
+source: operations
+event_time: began
+dimensions: {zone: {column: zone, limit: 8}}
+measures: {n: {agg: count}, length: {agg: percentile, of: length}}
+"""
+TEST = """\
+now: 2026-11-21T11:00:00Z
+given:
+  rides:
+    - {began: 2026-11-21T10:00:00Z, zone: a, length: 5}
+expect:
+  hour:
+    - {zone: a, n: 1, length: {p50: 5}}
+"""
+
+
+def problems(root: Path, text: str) -> str:
+    folder = root / "sql" / "metrics" / "ride"
+    (folder / "tests").mkdir(parents=True)
+    (folder / "metric.yaml").write_text(METRIC)
+    (folder / "source.sql").write_text("SELECT began, zone, length FROM rides")
+    (folder / "tests" / "one.yaml").write_text(text)
+    definitions = load_definitions(root)
+    try:
+        (test,) = load_tests(root, definitions.values())["ride"]
+    except DefinitionError as error:
+        return "\n".join(error.problems)
+    assert (test.name, test.shown) == ("one", "sql/metrics/ride/tests/one.yaml")
+    return ""
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    assert problems(tmp_path, TEST) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("T11:00:00Z", " 11:00:00", ":1: now: datetime.datetime(2026, 11, 21, 11, 0) is not an instant; write it like"),
+        ("T10:00:00Z", " 10:00:00", ":4: began: 2026-11-21 10:00:00 has no offset from UTC"),
+        ("given:", "givn:", ":2: givn: is not a known key"),
+        ("  rides:", '  "rides; --":', ":3: given.rides; --: "),
+        ("  hour:", "  year:", ":6: year is no level of the metric; write one of minute, hour, day"),
+        ("n: 1", "m: 1", ":7: hour has no column m; it has window_start, zone, n, length, provisional"),
+        ("{p50: 5}", "5", ":7: length: 5 is not a set of quantiles"),
+        ("{p50: 5}", "{median: 5}", ":7: length: {'median': 5} is not a set of quantiles"),
+        ("zone: a, n: 1", "window_start: 10:00", ":7: window_start: 600 is not an instant"),
+        ("{p50: 5}}", "{p50: 5}}\n    - {n: 3}", ":8: other rows of hour say zone; say it here too"),
+        ("expect:", "now: 2026-11-21T11:00:00Z\nexpect:", ":5: key 'now' stands here twice"),
+        ("expect:", "types: {rides: {zone: text DEFAULT f()}}\nexpect:", ":5: types.rides.zone: "),
+        ("given:", "given: [", ":4: expected the node content"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in TEST
+    assert "sql/metrics/ride/tests/one.yaml" + said in problems(tmp_path, TEST.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("SELECT * FROM shop.loaves", "SELECT * FROM loaves"),
+        ("SELECT shop.loaves.a FROM shop . loaves", "SELECT loaves.a FROM loaves"),
+        (
+            "SELECT 'shop.loaves' -- shop.loaves\nFROM \"shop\".loaves l",
+            "SELECT 'shop.loaves' -- shop.loaves\nFROM loaves l",
+        ),
+        ("SELECT l.loaves FROM shop.loaves l", "SELECT l.loaves FROM loaves l"),
+        ("SELECT * FROM other.loaves", "SELECT * FROM other.loaves"),
+    ],
+)
+def test_given_tables_lose_their_schema_and_nothing_else(text: str, wanted: str) -> None:
+    assert rewritten(text, {"shop.loaves": []}) == wanted
