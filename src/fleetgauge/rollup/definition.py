@@ -80,8 +80,12 @@ def _zone(value: object) -> object:
     return value
 
 
-Period = Annotated[timedelta, BeforeValidator(_duration)]
+Period = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
+]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
+CheckText = Annotated[Check, BeforeValidator(parse_check, json_schema_input_type=str)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -89,16 +93,21 @@ class Dimension:
     """A column of source.sql to group by. The first `limit` values seen are kept apart, later ones become `other`."""
 
     column: FieldPath
+    """Column of source.sql, or field of the documents."""
     limit: Annotated[int, Field(strict=True, ge=1, le=100_000)]
+    """How many values are kept apart."""
     description: str = ""
+    """What readers see beside the column."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Checks:
     """Comparisons of measures that each stored minute row must satisfy: `completed <= started`."""
 
-    fail: list[Annotated[Check, BeforeValidator(parse_check)]] = field(default_factory=list)
-    warn: list[Annotated[Check, BeforeValidator(parse_check)]] = field(default_factory=list)
+    fail: list[CheckText] = field(default_factory=list)
+    """A minute that breaks one keeps its old rows, and stays provisional until it passes."""
+    warn: list[CheckText] = field(default_factory=list)
+    """Only logged."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -162,18 +171,30 @@ class Definition:
     """One metric. `source_sql` and `views_sql` come from the files beside `metric.yaml`."""
 
     metric: Annotated[Identifier, Field(max_length=32)]
+    """Its name, that of its folder; tables and views begin with it."""
     source: Identifier
+    """Which of the configured databases, or `commands` for the metrics database itself; with `documents` a consumer."""
     event_time: FieldPath
+    """Column with the instant that decides in which window a row counts. It never changes."""
     measures: Annotated[dict[Identifier, Measure], Field(min_length=1)]
+    """What is measured, by the name of the column."""
     source_sql: str = ""
     dimensions: dict[Identifier, Dimension] = field(default_factory=dict)
+    """What numbers are kept apart by, by the name of the column."""
     documents: Documents | None = None
     """Stands in place of source.sql; `source` is then the file of a consumer, and columns are paths of fields."""
     change_time: Identifier | None = None
+    """Column with the time of the transaction that wrote the row last; null: rows never change once they are there."""
+    key: Identifier | None = None
+    """Column that identifies a row whose event time or dimensions may change: where it was is then remembered."""
     time_zone: TimeZone = "Asia/Seoul"
+    """IANA name; days are those of this zone."""
     grace: Period = timedelta(seconds=30)
+    """A window closes so long after its end."""
     provisional_while: Identifier | None = None
+    """A count; rows in which it is not 0 may still change."""
     interval: Interval | None = None
+    """How long a row holds, for durations."""
     rollups: dict[Annotated[Identifier, Field(max_length=20)], list[Identifier]] = field(default_factory=dict)
     """Subsets of the dimensions that are stored besides, merged, at hour and day; the name is part of the view's."""
     late: Period = timedelta(0)
@@ -181,11 +202,15 @@ class Definition:
     source_kept: Period | None = None
     """How long the source keeps its facts; null: for ever. What is older is frozen, late facts of it are counted."""
     checks: Checks = field(default_factory=Checks)
+    """What must hold in every row."""
     retention: Retention = field(default_factory=Retention)
+    """How long rows are kept."""
     freshness: Freshness = field(default_factory=Freshness)
     views_sql: str | None = None
     description: str = ""
+    """What the metric says, for its readers."""
     owner: str = ""
+    """The team to ask."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -250,6 +275,8 @@ class Definition:
         for name, measure in stored.items():
             if isinstance(measure, Duration) and self.interval is None:
                 yield ("measures", name), "a duration needs to know how long a row holds; add interval"
+        if self.key is not None and (self.change_time is None or self.interval is not None or self.documents):
+            yield ("key",), "goes with change_time, and neither with interval nor with documents, which never move"
         open_rows = self.provisional_while
         if open_rows is not None and not isinstance(stored.get(open_rows), Count):
             yield ("provisional_while",), f"{open_rows} is not a measure of kind count"
@@ -297,6 +324,8 @@ class Definition:
         }
         if self.documents is not None:
             shape["documents"] = _DOCUMENTS.dump_python(self.documents, mode="json")
+        if self.key is not None:
+            shape["key"] = self.key
         if self.interval is not None:
             shape["interval"] = _INTERVAL.dump_python(self.interval, mode="json")
         if self.rollups:

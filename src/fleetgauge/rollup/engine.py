@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 
 from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.rollup import placements
 from fleetgauge.rollup.ages import Ages
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.ledger import State
@@ -127,12 +128,13 @@ class Pass:
         if look is None:
             return
         frontier = self._steps.frontier(look.horizon)
-        with self._steps.step() as (_, ledger):
+        with self._steps.step() as (connection, ledger):
             ages = ledger.state().ages
             wanted = ledger.missing(frontier)
+            touched = {*look.touched.cells, *placements.note(connection, self._definition, look.touched.rows)}
         asked = [] if interval is None else clip(interval, frontier)
         changed = [part for span in look.touched.spans for part in clip(span, frontier)]
-        cells, dense = self._sort_out(look.touched.cells, [*wanted, *asked, *changed], frontier)
+        cells, dense = self._sort_out(touched, [*wanted, *asked, *changed], frontier)
         changed = subtract(union([*changed, *dense]), [*wanted, *asked])
         self._spans(wanted, look.horizon, ages)
         self._spans(subtract(asked, wanted), look.horizon, ages, forced=True)
@@ -159,7 +161,7 @@ class Pass:
         log.warning("pass deferred", metric=self._definition.metric, reason=why)
 
     def _sort_out(
-        self, cells: Sequence[Cell], computed: Sequence[Span], frontier: datetime
+        self, cells: Collection[Cell], computed: Sequence[Span], frontier: datetime
     ) -> tuple[list[Cell], list[Span]]:
         """The cells that are not computed anyway; and as spans, hours with so many that they are read whole."""
         left = [cell for cell in cells if not inside(cell[0], computed)]
@@ -248,6 +250,7 @@ class Pass:
         watermark = horizon.at if self._watermark is None else min(horizon.at, self._watermark)
         with self._steps.step() as (connection, ledger):
             ledger.advance(look.cursor, horizon.beat_at, watermark - self._definition.grace)
+            placements.settle(connection, self._definition, look.touched.rows)
             if not look.complete and publication(connection, self._definition, replace=False) == "waiting":
                 log.warning(
                     "new version is filled but its columns differ; run fleetgauge migrate to show it",

@@ -156,7 +156,7 @@ def publication(connection: psycopg.Connection, definition: Definition, *, repla
         SELECT mine.published_at IS NOT NULL AND mine.published_at >= max(other.published_at) OVER (),
                bool_or(other.published_at IS NOT NULL) OVER (),
                EXISTS (SELECT FROM fleetgauge.ledger AS l WHERE l.metric = mine.metric AND l.version = mine.version
-                       AND l.grain = 'minute' AND l.cursor_at IS NOT NULL)
+                       AND l.grain = 'minute' AND NOT isempty(l.closed))
         FROM fleetgauge.metric_version AS mine JOIN fleetgauge.metric_version AS other USING (metric)
         WHERE mine.metric = %s AND mine.version = %s LIMIT 1
         """,

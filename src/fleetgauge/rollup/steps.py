@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
 
 from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
-from fleetgauge.rollup import partitions
+from fleetgauge.rollup import partitions, placements
 from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.dimensions import Admission
@@ -27,6 +27,8 @@ from fleetgauge.rollup.spans import MINUTE, Span, floor
 from fleetgauge.rollup.store_sql import STAGED, Statements
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 # Estimates about rows of this very transaction are guesses: a loop of scans would be slow for many rows, a scan for a
 # few.
@@ -105,7 +107,11 @@ class Steps:
         with self.step() as (connection, ledger):
             if not forced and ledger.covers(span):
                 return 0
-            rows = self._read(lambda facts: facts.windows(span), ledger, horizon)
+            tells = self._definition.key is not None and not forced
+            rows, placed = self._read(
+                lambda facts: (facts.windows(span), facts.placed(span) if tells else []), ledger, horizon
+            )
+            placements.note(connection, self._definition, placed)
             merged = self._stage(connection, ledger, rows)
             broken = self._broken(connection)
             kept = self._keep_old(connection, broken, grain)
@@ -235,17 +241,17 @@ class Steps:
                 self._connection.execute(statement)
         return self._connection
 
-    def _read(self, ask: Callable[[Facts], list[Row]], ledger: Ledger, horizon: Horizon) -> list[Row]:
-        """Rows of a new look, which must not be older than any that rows were computed under."""
+    def _read(self, ask: Callable[[Facts], _T], ledger: Ledger, horizon: Horizon) -> _T:
+        """The answer of a new look, which must not be older than any that rows were computed under."""
         newest = ledger.state().beat_at
         with self._source.look(self._definition) as facts:
             if facts.horizon is None:
                 raise Conflict(f"source {self._source.name} lost its heartbeat row; let production write it again")
             self.not_older(facts.horizon, max(horizon.beat_at, newest) if newest else horizon.beat_at)
-            rows = ask(facts)
+            answer = ask(facts)
             seen = facts.horizon.beat_at
         ledger.saw(seen)
-        return rows
+        return answer
 
     def not_older(self, horizon: Horizon, newest: datetime | None) -> None:
         """Raises `Behind` when a look is older than what was read before."""

@@ -26,6 +26,11 @@ DEFINITIONS = {
     zone: definition(f"law_{zone.rsplit('/')[-1].lower()}", time_zone=zone, provisional_while="open") for zone in BASES
 }
 
+MOVING = {
+    zone: definition(f"moving_{zone.rsplit('/')[-1].lower()}", time_zone=zone, provisional_while="open", key="id")
+    for zone in ("Asia/Seoul", "Australia/Lord_Howe")
+}
+
 # To shrink a script of real servers takes minutes; the one that failed is short enough to read.
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
@@ -44,6 +49,14 @@ class Change:
     session: int
     which: int
     state: str
+
+
+@dataclass(frozen=True)
+class Move:
+    session: int
+    which: int
+    at: timedelta
+    zone: str | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Run:
     interval: tuple[int, int] | None
 
 
-def steps() -> st.SearchStrategy[list[Any]]:
+def steps(*, moving: bool = False) -> st.SearchStrategy[list[Any]]:
     session = st.integers(0, 2)
     insert = st.builds(
         Insert,
@@ -85,7 +98,15 @@ def steps() -> st.SearchStrategy[list[Any]]:
         st.sampled_from([1, 1, 2]),
         st.one_of(st.none(), st.tuples(st.integers(0, 300), st.integers(1, 120))),
     )
+    move = st.builds(
+        Move,
+        session,
+        st.integers(0, 50),
+        st.integers(0, 6 * 3600).map(lambda s: timedelta(seconds=s)),
+        st.sampled_from(["a", "b", None]),
+    )
     step = st.one_of(
+        *([move, move, move] if moving else []),
         insert,
         insert,
         insert,
@@ -96,12 +117,16 @@ def steps() -> st.SearchStrategy[list[Any]]:
         run,
         run,
     )
-    return st.lists(step, min_size=3, max_size=16)
+    script = st.lists(step, min_size=3, max_size=16)
+    # A row that is read, moved and read again, whatever else happens.
+    read = Run("minute", None, False, 1, None)
+    moved = st.tuples(insert, st.just(Beat()), st.just(read), move, script).map(lambda t: [*t[:4], *t[4]])
+    return st.one_of(script, moved) if moving else script
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tables(world: World) -> None:
-    world.migrate(*DEFINITIONS.values())
+    world.migrate(*DEFINITIONS.values(), *MOVING.values())
 
 
 @pytest.mark.parametrize(
@@ -120,6 +145,18 @@ def test_every_grain_equals_a_recomputation(world: World, examples: int) -> None
     )
     def law(zone: str, script: list[Any], outside: list[tuple[int, bool]]) -> None:
         Player(world, DEFINITIONS[zone], BASES[zone]).play(script, outside)
+
+    law()
+
+
+@pytest.mark.parametrize("examples", [30, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+def test_rows_that_move_leave_nothing_behind(world: World, examples: int) -> None:
+    """With a key, event time and dimensions of a row may change too."""
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
+    @given(zone=st.sampled_from(sorted(MOVING)), script=steps(moving=True))
+    def law(zone: str, script: list[Any]) -> None:
+        Player(world, MOVING[zone], BASES[zone]).play(script, [])
 
     law()
 
@@ -168,6 +205,12 @@ class Player:
                 fact = self.facts[which % len(self.facts)]
                 session = self.held.get(fact, session)
                 self.world.change(fact, self.connection(session), state=state)
+                if session:
+                    self.held[fact] = session
+            case Move(session, which, at, zone) if self.facts:
+                fact = self.facts[which % len(self.facts)]
+                session = self.held.get(fact, session)
+                self.world.change(fact, self.connection(session), happened_at=self.base + at, zone=zone)
                 if session:
                     self.held[fact] = session
             case End(session, commit) if session in self.sessions:

@@ -32,7 +32,7 @@ from fleetgauge.rollup.measures import Additive, Count, Distinct, Extreme, Perce
 from fleetgauge.rollup.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
-from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Row, Touched
+from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Placed, Row, Touched
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
 from fleetgauge.settings import Settings
@@ -175,6 +175,10 @@ class ElasticsearchFacts:
             found = self._rows(self._ask(query.within(some), *(f for f in filters if f is not None)))
             rows += [row for row in found if (row[0], row[1:n]) in kept]
         return rows
+
+    def placed(self, span: Span) -> list[Placed]:  # noqa: ARG002 (the port's signature)
+        """See `Facts`. Documents never move, so no definition asks."""
+        raise AssertionError("a definition over documents has no key")
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`. Reads in the widest windows that no edge cuts."""

@@ -39,12 +39,23 @@ class Cursor:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """In which cell a row is, for definitions with a `key`."""
+
+    key: str
+    cell: Cell
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
 class Touched:
     """What may differ from what was read before."""
 
     cells: Sequence[Cell] = ()
     spans: Sequence[Span] = field(default=())
     """Whole minutes, where the source cannot tell cells."""
+    rows: Sequence[Placed] = ()
+    """The changed rows themselves, of definitions with a `key`."""
 
 
 class Facts(Protocol):
@@ -65,6 +76,10 @@ class Facts(Protocol):
 
     def windows(self, span: Span) -> list[Row]:
         """The rows of every minute in [begin, end)."""
+        ...
+
+    def placed(self, span: Span) -> list[Placed]:
+        """The rows of every minute in [begin, end), of definitions with a `key`."""
         ...
 
     def cells(self, wanted: Sequence[Cell]) -> list[Row]:

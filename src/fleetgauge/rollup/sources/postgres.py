@@ -16,7 +16,7 @@ from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.options import APPLICATION
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
-from fleetgauge.rollup.sources.port import Cell, Cursor, Row, Touched
+from fleetgauge.rollup.sources.port import Cell, Cursor, Placed, Row, Touched
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.settings import SourceSettings
 
@@ -45,11 +45,21 @@ class PostgresFacts:
             found = self._fetch(postgres_held.held_since(self.definition, since.at, frontier))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
         query = postgres_sql.touched(self.definition, since.at, frontier if first else None)
-        return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
+        if self.definition.key is None:
+            return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
+        rows = self._placed(query)
+        return Touched(list({row.cell for row in rows}), rows=rows)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""
         return self._fetch(postgres_sql.windows(self.definition, span))
+
+    def placed(self, span: Span) -> list[Placed]:
+        """See `Facts`."""
+        return self._placed(postgres_sql.placed(self.definition, span))
+
+    def _placed(self, query: sql.Composed) -> list[Placed]:
+        return [Placed(key, (at, tuple(values)), changed) for at, *values, key, changed in self._fetch(query)]
 
     def cells(self, wanted: Sequence[Cell]) -> list[Row]:
         """See `Facts`."""

@@ -90,12 +90,7 @@ def touched(definition: Definition, cursor: datetime, open_from: datetime | None
     """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given."""
     assert definition.change_time is not None
     part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {finite}")
-    key = comma(
-        [
-            sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time)),
-            *(value_of(d) for d in definition.dimensions.values()),
-        ]
-    )
+    key = _place(definition)
     since = [(definition.change_time, cursor)]
     if open_from is not None:
         since.append((definition.event_time, open_from))
@@ -109,6 +104,26 @@ def touched(definition: Definition, cursor: datetime, open_from: datetime | None
         )
         for column, instant in since
     )
+
+
+def placed(definition: Definition, span: Span) -> sql.Composed:
+    """The rows of every minute in the span as `touched` tells them."""
+    return sql.SQL("SELECT {place} FROM {source} WHERE {event} >= {begin} AND {event} < {end}").format(
+        place=_place(definition),
+        source=source(definition),
+        event=col(definition.event_time),
+        begin=sql.Literal(span[0]),
+        end=sql.Literal(span[1]),
+    )
+
+
+def _place(definition: Definition) -> sql.Composed:
+    """Minute and dimensions of a row; where rows may move, its key and change time too."""
+    parts: list[sql.Composable] = [sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))]
+    parts += [value_of(d) for d in definition.dimensions.values()]
+    if definition.key is not None and definition.change_time is not None:
+        parts += [sql.SQL("{}::text").format(col(definition.key)), col(definition.change_time)]
+    return comma(parts)
 
 
 def totals(definition: Definition, edges: Sequence[datetime]) -> sql.Composed:
