@@ -1,8 +1,8 @@
-"""Delete daily indices that are older than their consumer keeps them, once a day.
+"""Delete daily indices that are older than their consumer keeps them, and partitions of metrics likewise, once a day.
 
-Scheduling only: the work is `fleetgauge.ingest.retention.run`. A cluster with lifecycle management does it by itself;
-the run then finds nothing. The login of `elasticsearch` in the settings needs the rights `delete_index`, `monitor` and
-`view_index_metadata` on the indices.
+Scheduling only: the work is `fleetgauge.ingest.retention.run` and `fleetgauge.pipeline.drop_partitions`. A cluster with
+lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in the settings
+needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from fleetgauge import settings
+from fleetgauge import pipeline, settings
 from fleetgauge.errors import Transient
 from fleetgauge.ingest import retention
 
@@ -28,9 +28,18 @@ def delete_expired_days() -> dict[str, list[str]]:
     return {outcome.consumer: [day.index for day in outcome.deleted] for outcome in outcomes}
 
 
+@task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))
+def drop_expired_partitions() -> dict[str, list[str]]:
+    """Metric → partitions dropped. Fails in the end if something went wrong with one of them, and names it."""
+    found = pipeline.drop_partitions(settings.load())
+    if errors := [f"metric {one.metric}: {one.error}" for one in found if one.error is not None]:
+        raise Transient("; ".join(errors))
+    return {one.metric: list(one.partitions) for one in found}
+
+
 with DAG(
     dag_id="fleetgauge_retention",
-    description="Delete expired daily indices",
+    description="Delete expired daily indices and partitions",
     schedule=CronDataIntervalTimetable("30 2 * * *", timezone="UTC"),  # days end at midnight UTC
     start_date=datetime(2024, 1, 1, tzinfo=UTC),
     catchup=False,
@@ -39,3 +48,4 @@ with DAG(
     doc_md=__doc__,
 ) as dag:
     delete_expired_days()
+    drop_expired_partitions()

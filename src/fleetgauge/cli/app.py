@@ -14,6 +14,7 @@ from fleetgauge.cli import (
     consume,
     contracts,
     dlq,
+    exporter,
     freshness,
     indices,
     lint,
@@ -61,6 +62,7 @@ app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
 app.command("freshness")(freshness.freshness)
 app.command("show")(show.show)
+app.command("exporter")(exporter.exporter)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)
 app.command("top")(top.top)

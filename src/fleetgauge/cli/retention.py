@@ -1,34 +1,53 @@
-"""`fleetgauge retention`: delete the days that are older than their consumer keeps them."""
+"""`fleetgauge retention`: delete what is older than it is kept, daily indices and partitions of metrics."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from fleetgauge.ingest.retention import Day, Outcome
+    from fleetgauge.rollup.retention import Dropped
 
 
 def retention(
     names: Annotated[list[str] | None, typer.Argument(help="Consumers; by default all that declare one.")] = None,
+    only: Annotated[
+        Literal["indices", "partitions"] | None, typer.Option(help="This kind alone.", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Delete expired daily indices, each by its exact name. Safe to repeat and to interrupt."""
-    from fleetgauge import settings
+    """Delete expired daily indices, each by its exact name, and partitions of metrics. Safe to repeat and to interrupt.
+
+    With consumers named: their indices alone.
+    """
+    from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import print_json
+    from fleetgauge.errors import Terminal, Transient
     from fleetgauge.ingest.retention import run
 
-    outcomes = run(settings.load(), names or (), dry_run=dry_run)
+    loaded = settings.load()
+    if only is not None and names:
+        raise Terminal("consumers have indices only; leave --only out")
+    outcomes = [] if only == "partitions" else run(loaded, names or (), dry_run=dry_run)
+    dropped = [] if only == "indices" or names else pipeline.drop_partitions(loaded, dry_run=dry_run)
     if as_json:
-        print_json({"dry_run": dry_run, "consumers": [_plain(outcome) for outcome in outcomes]})
+        consumers = [_plain(outcome) for outcome in outcomes]
+        print_json({"dry_run": dry_run, "consumers": consumers, "metrics": [asdict(one) for one in dropped]})
     else:
+        verb = "would be deleted" if dry_run else "deleted"
         for outcome in outcomes:
-            typer.echo(_line(outcome, "would be deleted" if dry_run else "deleted"))
-        if not outcomes:
-            typer.echo("no consumer declares a retention: nothing is ever deleted")
+            typer.echo(_line(outcome, verb))
+        if not outcomes and only != "partitions":
+            typer.echo("no consumer declares a retention: no index is ever deleted")
+        for one in dropped:
+            typer.echo(_dropped(one, verb))
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
+    if failed := [f"metric {one.metric}: {one.error}" for one in dropped if one.error is not None]:
+        raise Transient("; ".join(failed))
 
 
 def _plain(outcome: "Outcome") -> dict[str, Any]:
@@ -49,6 +68,12 @@ def _line(outcome: "Outcome", verb: str) -> str:
     failed = "" if outcome.error is None else f"; {outcome.error}"
     days = ", ".join(_day(day) for day in outcome.deleted) or "none"
     return f"{outcome.consumer}: keeps {outcome.retention.days} days; {verb}: {days}; kept: {outcome.kept}{failed}"
+
+
+def _dropped(one: "Dropped", verb: str) -> str:
+    if one.error is not None:
+        return f"{one.metric}: {one.error}"
+    return f"{one.metric}: partitions {verb}: {', '.join(one.partitions) or 'none'}"
 
 
 def _day(day: "Day") -> str:

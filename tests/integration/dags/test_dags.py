@@ -54,3 +54,9 @@ def test_tables_are_assets_made_of_the_grain_below(dags: dict[str, Any]) -> None
         "in": ["metrics.device_command_hour", "metrics.traffic_hour"],
         "out": ["metrics.device_command_day", "metrics.traffic_day"],
     }
+
+
+def test_tables_are_compared_with_each_source_every_day(parse: Callable[[str, str], Any]) -> None:
+    (dag,) = parse(PARSE, "fleetgauge_reconcile.py").values()
+    assert set(dag["tasks"]) == {"commands", "device_events", "operations"}
+    assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)

@@ -19,7 +19,8 @@ from fleetgauge.ingest.retention import Day, Outcome
 
 found = runpy.run_path(sys.argv[1])
 (dag,) = [value for value in found.values() if isinstance(value, DAG)]
-(task,) = dag.tasks
+tasks = {task.task_id: task for task in dag.tasks}
+task = tasks["delete_expired_days"]
 gone = Outcome("raw", timedelta(days=9), (Day("raw-2020.01.01", datetime(2020, 1, 1, tzinfo=UTC), 1, 1),))
 busy, refused = Outcome("busy", error=Transient("busy")), Outcome("refused", error=Stop("refused"))
 
@@ -30,7 +31,18 @@ def ends(*outcomes):
     except Exception as error:
         return [type(error).__name__, str(error)]
 
+from fleetgauge import pipeline
+from fleetgauge.rollup.retention import Dropped
+
+def drops(*dropped):
+    pipeline.drop_partitions = lambda settings: list(dropped)
+    try:
+        return tasks["drop_expired_partitions"].python_callable()
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
 print(json.dumps({
+    "drops": [drops(Dropped("a", ("a_minute_202001",))), drops(Dropped("a"), Dropped("b", error="is locked"))],
     "dag": [dag.dag_id, dag.catchup, dag.max_active_runs, type(dag.timetable).__name__],
     "ends": [ends(gone), ends(gone, busy), ends(busy, refused)],
 }))
@@ -52,3 +64,7 @@ def test_trouble_with_one_consumer_fails_the_task_and_is_retried_only_if_that_ca
         ["Transient", "busy"],
         ["AirflowFailException", "busy; refused"],
     ]
+
+
+def test_partitions_go_in_a_task_of_their_own(told: Any) -> None:
+    assert told["drops"] == [{"a": ["a_minute_202001"]}, ["Transient", "metric b: is locked"]]

@@ -153,6 +153,7 @@ def test_the_command_prints_lines_or_json(content: Path, monkeypatch: pytest.Mon
                 "error": None,
             }
         ],
+        "metrics": [],
     }
     assert bulk.indices == []
 

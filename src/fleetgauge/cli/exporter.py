@@ -1,0 +1,44 @@
+"""`fleetgauge exporter`: the rollup's state for Prometheus, as a service."""
+
+from typing import Annotated
+
+import typer
+
+from fleetgauge.cli.output import configure_logging
+
+
+def exporter(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of /metrics and /healthz; 0: any free one.")] = 9187,
+    host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+    once: Annotated[bool, typer.Option("--once", help="Print what a scrape would give, and end.")] = False,
+) -> None:
+    """Serve lag, pending and blocked windows, and what passes did, until told to stop (SIGTERM or Ctrl-C).
+
+    Everything is read from the metrics database at each scrape. While that is away, fleetgauge_exporter_up is 0.
+    """
+    import signal
+    import threading
+
+    import structlog
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from fleetgauge import pipeline, settings
+    from fleetgauge.ingest.http import Http, StatusServer
+    from fleetgauge.rollup.exports import RollupCollector
+
+    configure_logging()
+    loaded = settings.load()
+    registry = CollectorRegistry()
+    registry.register(RollupCollector(loaded, pipeline.chosen(loaded.content)))
+    if once:
+        typer.echo(generate_latest(registry).decode(), nl=False)
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = StatusServer(Http(host, port), registry, {"exporter": lambda: None}, {"exporter": lambda: None})
+    structlog.get_logger(__name__).info("serving", host=host, port=server.port)
+    try:
+        stop.wait()
+    finally:
+        server.close()
