@@ -69,14 +69,16 @@ check: $(READY) ## ruff (lint and format), mypy strict, content, boards and page
 	@$(BIN)/python -m dashboards.build --check
 	@$(BIN)/fleetgauge lint
 	@$(BIN)/fleetgauge contracts docs --check
+	@$(BIN)/fleetgauge metrics docs --check
 
 .PHONY: boards
 boards: $(READY) ## generate the Grafana boards anew
 	@$(BIN)/python -m dashboards.build
 
 .PHONY: docs
-docs: $(READY) ## generate the pages on events and the tables on ingest anew
+docs: $(READY) ## generate the pages on events and metrics, the schema of metrics and the tables on ingest anew
 	@$(BIN)/fleetgauge contracts docs
+	@$(BIN)/fleetgauge metrics docs
 	@$(BIN)/python -m fleetgauge.ingest.reference docs/ingest.md
 
 .PHONY: format

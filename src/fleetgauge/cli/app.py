@@ -18,6 +18,7 @@ from fleetgauge.cli import (
     freshness,
     indices,
     lint,
+    metrics,
     migrate,
     reconcile,
     retention,
@@ -65,6 +66,7 @@ app.command("show")(show.show)
 app.command("exporter")(exporter.exporter)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)
+app.add_typer(metrics.app, name="metrics")
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")

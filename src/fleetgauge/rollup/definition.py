@@ -206,6 +206,7 @@ class Definition:
     retention: Retention = field(default_factory=Retention)
     """How long rows are kept."""
     freshness: Freshness = field(default_factory=Freshness)
+    """How old its final numbers may be."""
     views_sql: str | None = None
     description: str = ""
     """What the metric says, for its readers."""

@@ -1,16 +1,16 @@
 """Read `sql/metrics/<metric>/` folders. Touches files only, so that a DAG file may call it while it is parsed."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import places, source_sql
-from fleetgauge.rollup.definition import Checks, Definition, Dimension, Documents, Interval, Misfit, Retention
+from fleetgauge.rollup.definition import Definition, Misfit
 from fleetgauge.rollup.measures import MEASURES, Comparison
 
 METRICS_FOLDER = Path("sql") / "metrics"
@@ -18,13 +18,6 @@ METRICS_FOLDER = Path("sql") / "metrics"
 _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 _NOT_MERGEABLE = {"avg", "average", "mean", "median", "stddev", "variance", "mode"}
 _KINDS = ", ".join(MEASURES)
-_PARTS: Mapping[str, type] = {
-    "dimensions": Dimension,
-    "checks": Checks,
-    "retention": Retention,
-    "interval": Interval,
-    "documents": Documents,
-}
 _IN_FILES = {"source_sql", "views_sql"}
 
 
@@ -152,8 +145,15 @@ def _known_keys(loc: tuple[int | str, ...]) -> set[str]:
     elif loc[:1] == ("measures",):
         owner = MEASURES.get(str(loc[2]) if len(loc) > 2 else "", Comparison)
     else:
-        owner = _PARTS.get(str(loc[0]), Definition) if loc else Definition
+        owner = (_part(get_type_hints(Definition).get(str(loc[0]))) if loc else None) or Definition
     return {one.name for one in fields(owner)} - _IN_FILES
+
+
+def _part(hint: Any) -> type | None:
+    """The dataclass within a type such as `dict[str, Dimension]`."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint
+    return next((found for one in get_args(hint) if (found := _part(one))), None)
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
