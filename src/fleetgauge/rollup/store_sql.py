@@ -60,7 +60,9 @@ class Statements:
         """`staged` into the minute table; `merged` when several staged rows fell together in `other`."""
         if not merged:
             columns = _comma([*self._keys, *self._measures])
-            return sql.SQL("INSERT INTO {t} ({c}) SELECT {c} FROM staged").format(t=self.table(self._minute), c=columns)
+            return sql.SQL("INSERT INTO {t} ({c}) SELECT {c} FROM staged ORDER BY {order}").format(
+                t=self.table(self._minute), c=columns, order=self._order(sql.Identifier("window_start"), self._minute)
+            )
         return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM staged AS b GROUP BY {}").format(
             self.table(self._minute),
             _comma([*self._keys, *self._measures]),
@@ -119,7 +121,7 @@ class Statements:
             "INSERT INTO {upper} ({columns}) SELECT w.above, {day}{key} {merges} FROM {below} AS b JOIN ("
             "SELECT window_start, fleetgauge.window_start(window_start, {grain}, {zone}) AS above"
             " FROM (SELECT DISTINCT window_start FROM {below} WHERE {span}) AS d OFFSET 0) AS w USING (window_start)"
-            " WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s GROUP BY w.above {group}"
+            " WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s GROUP BY w.above {group} ORDER BY {order}"
         ).format(
             upper=self.table(level),
             columns=_comma(self._columns(level)),
@@ -127,6 +129,7 @@ class Statements:
             key=sql.SQL("").join(sql.SQL("b.{}, ").format(n) for n in names),
             merges=_comma(self._merges("b")),
             below=below,
+            order=self._order(sql.SQL("w.above"), level),
             grain=sql.Literal(level.grain),
             zone=sql.Literal(self.definition.time_zone),
             span=sql.SQL("window_start >= %(begin)s AND window_start < %(end)s"),
@@ -161,6 +164,15 @@ class Statements:
         if level.grain != "day":
             return sql.SQL("")
         return sql.SQL("({} AT TIME ZONE {})::date, ").format(instant, sql.Literal(self.definition.time_zone))
+
+    def _order(self, window: sql.Composable, level: Level) -> sql.Composable:
+        """Rows of one cell and one window of the grain above lie together, for they are merged together."""
+        above = sql.SQL("date_trunc({}, {}, {})").format(
+            sql.Literal({"minute": "hour", "hour": "day", "day": "month"}[level.grain]),
+            window,
+            sql.Literal(self.definition.time_zone),
+        )
+        return _comma([above, *keys(level)[1:], window])
 
     def _dims(self, level: Level) -> sql.Composable:
         return sql.SQL("").join(sql.SQL(", {}").format(n) for n in keys(level)[1:])
