@@ -17,6 +17,7 @@ from fleetgauge.rollup import backfill as backfills
 from fleetgauge.rollup.definition import RECONCILED
 from fleetgauge.rollup.migrate import Migration
 from fleetgauge.rollup.migrate import migrate as migrate_metrics
+from fleetgauge.rollup.plan import Plan, plan_metrics
 from fleetgauge.rollup.reconcile import Reconciliation
 from fleetgauge.rollup.report import raise_worst
 from fleetgauge.rollup.retention import Dropped, drop_expired
@@ -141,6 +142,19 @@ def outline_backfill(
     """What `backfill` would do."""
     definitions = chosen(settings.content, metrics).values()
     return backfills.outline_backfill(settings, definitions, request, event_streams(settings.content, definitions))
+
+
+def plan(settings: Settings, metrics: Collection[str] = ()) -> Plan:
+    """What `migrate` and the next passes would do. Changes nothing; blocks for some questions to each server."""
+    definitions = chosen(settings.content, metrics)
+    streams = event_streams(settings.content, definitions.values())
+    planned = plan_metrics(settings, definitions.values(), streams)
+    if settings.metrics.owner_url is None:
+        return Plan(None, (), tuple(planned))
+    migration = migrate(settings, dry_run=True)
+    tables = {definition.table(level) for definition in definitions.values() for level in definition.levels}
+    created = tuple(name for name in migration.created if name in tables)
+    return Plan(migration.revisions, created, tuple(planned))
 
 
 def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:

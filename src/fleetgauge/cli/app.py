@@ -20,7 +20,9 @@ from fleetgauge.cli import (
     lint,
     metrics,
     migrate,
+    plan,
     reconcile,
+    render,
     retention,
     run,
     show,
@@ -63,6 +65,8 @@ app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
 app.command("freshness")(freshness.freshness)
 app.command("show")(show.show)
+app.command("render")(render.render)
+app.command("plan")(plan.plan)
 app.command("exporter")(exporter.exporter)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)

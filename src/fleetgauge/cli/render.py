@@ -1,0 +1,35 @@
+"""`fleetgauge render`: what a metric asks, as text."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import typer
+
+from fleetgauge.cli.output import print_json
+
+
+def render(
+    metric: Annotated[str, typer.Argument(help="Metric.")],
+    what: Annotated[
+        Literal["windows", "cells", "touched", "totals", "tables", "views"],
+        typer.Option(
+            help="windows: the rows of a stretch; cells: of single cells; touched: what has changed; totals: what "
+            "reconcile compares; tables, views: the DDL."
+        ),
+    ] = "windows",
+    grain: Annotated[
+        Literal["minute", "hour", "day"],
+        typer.Option(help="How long a stretch; windows of hours and days are made from the level below."),
+    ] = "minute",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Show the SQL that would run, or for documents the bodies of the searches. Asks no server."""
+    from fleetgauge import pipeline, settings
+    from fleetgauge.rollup.render import render as text_of
+
+    definition = pipeline.chosen(settings.load().content, [metric])[metric]
+    text = text_of(definition, what, grain, datetime.now(UTC))
+    if as_json:
+        print_json({"metric": metric, "version": definition.version, "what": what, "grain": grain, "text": text})
+    else:
+        typer.echo(text)
