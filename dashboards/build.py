@@ -1,24 +1,30 @@
-"""Write the boards: `python -m dashboards.build`; `--check` only says by its exit code whether they are up to date."""
+"""Write the boards: `python -m dashboards.build`; `--check` only says by its exit code whether they are up to date.
+
+The boards of this package, and one for each metric; of another content (`--content`) the latter alone.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards.boards import commands, service
+from dashboards.boards import commands, metric, service
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.rollup import load_definitions
 
+CONTENT = Path(__file__).parents[1]
 GENERATED = Path(__file__).parent / "generated"
 BOARDS: tuple[ModuleType, ...] = (service, commands)
 
 
-def board_json(module: ModuleType) -> dict[str, Any]:
-    """The board of `module` as plain JSON: the builder's output, with what the SDK's types have no place for."""
-    builder, annotations = module.build()
+def board_json(builder: Dashboard, annotations: Sequence[dict[str, object]]) -> dict[str, Any]:
+    """A board as plain JSON: the builder's output, with what the SDK's types have no place for."""
     found: dict[str, Any] = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
     found["annotations"] = {"list": list(annotations)}
     for number, panel in enumerate(found["panels"], start=1):
@@ -32,24 +38,42 @@ def board_json(module: ModuleType) -> dict[str, Any]:
     return found
 
 
-def render() -> Iterator[tuple[Path, str]]:
-    """Path and text of each generated file."""
-    for module in BOARDS:
-        found = board_json(module)
+def render(content: Path = CONTENT) -> Iterator[tuple[Path, str]]:
+    """Path and text of each generated file. Raises `FleetgaugeError` when a definition is not valid."""
+    made = [module.build() for module in BOARDS] if _own(content) else []
+    made += [metric.build(one) for one in load_definitions(content).values()]
+    for board in made:
+        found = board_json(*board)
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        yield GENERATED / f"{found['uid']}.json", text
+        yield _folder(content) / f"{found['uid']}.json", text
+
+
+def _own(content: Path) -> bool:
+    return content.resolve() == CONTENT.resolve()
+
+
+def _folder(content: Path) -> Path:
+    return GENERATED if _own(content) else content / "dashboards" / "generated"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 1 if `--check` finds a stale file."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.build", description="Write Grafana boards as JSON.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not up to date")
-    check = parser.parse_args(arguments).check
-    wanted = dict(render())
+    parser.add_argument(
+        "--content", type=Path, default=CONTENT, help="the folder with sql/metrics; this one by default"
+    )
+    asked = parser.parse_args(arguments)
+    check: bool = asked.check
+    try:
+        wanted = dict(render(asked.content))
+    except FleetgaugeError as error:
+        parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
+    folder = _folder(asked.content)
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    orphans = [path for path in sorted(GENERATED.glob("*.json")) if path not in wanted]
+    orphans = [path for path in sorted(folder.glob("*.json")) if path not in wanted]
     if not check:
-        GENERATED.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for path in stale:
             path.write_text(wanted[path], encoding="utf-8")
         for path in orphans:

@@ -4,8 +4,9 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fleetgauge.commands.pages import Page, Span
+from fleetgauge.commands.pages import Page
 from fleetgauge.commands.store import FoldSource
+from fleetgauge.progress.cursor import Offsets
 from fleetgauge.progress.offsets import GroupProgress, PartitionProgress
 from fleetlab.simulator import Timeline
 
@@ -31,7 +32,7 @@ class Documents:
                 if one.topic == SOURCE.topic and not one.fault and one.value is not None:
                     self.partitions.setdefault(one.partition, []).append(one.value)
 
-    def pages(self, index: str, spans: Mapping[int, Span] | None) -> Generator[Page]:
+    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
         for partition, found in sorted(self.partitions.items()):
             yield Page(found, partition, len(found) - 1)
 

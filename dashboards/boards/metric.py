@@ -1,0 +1,105 @@
+"""The board that every metric has by itself: each measure over time, split and narrowed by its dimensions."""
+
+# ruff: noqa: S608 - queries are put together from checked definitions; nothing that a viewer types is among them
+
+from collections.abc import Iterator, Sequence
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from dashboards.frame import Filter, board, filled, final_until, narrowed_rows, provisional_annotation, stem_variable
+from dashboards.panels import bars, lines, stat_tile
+from dashboards.postgres import Sql
+from fleetgauge.rollup import Definition
+from fleetgauge.rollup.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum
+from fleetgauge.rollup.reference import over_rows
+
+SUFFIXES = {"_krw": "currencyKRW", "_ms": "ms", "_s": "s", "_m": "lengthm", "bytes": "decbytes", "_percent": "percent"}
+"""Ends of measures' names → Grafana's unit."""
+
+
+def uid(metric: str) -> str:
+    """The board's uid, at most 40 letters as Grafana wants."""
+    return f"metric-{metric}"
+
+
+def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
+    """The board and its annotations."""
+    filters = [Filter(name, name.replace("_", " ").capitalize(), one.metric) for name in one.dimensions]
+    found = board(
+        uid(one.metric), f"Metric: {one.metric}", " ".join(one.description.split()), ["metric"], filters
+    ).timezone(one.time_zone)
+    if one.dimensions:
+        found = found.with_variable(_split(one))
+    found = found.with_variable(stem_variable(one.metric, one.dimensions, one.rollups))
+    return filled(found, [_final(one)], [("Measures", list(_panels(one, filters)))]), [
+        provisional_annotation(one.metric)
+    ]
+
+
+def _split(one: Definition) -> dashboard.CustomVariable:
+    return (
+        dashboard.CustomVariable("by")
+        .label("Split by")
+        .values(",".join(["nothing", *one.dimensions]))
+        .multi(False)
+        .include_all(False)
+        .allow_custom_value(False)
+        .current(model.VariableOption(text="nothing", value="nothing", selected=True))
+    )
+
+
+def _final(one: Definition) -> Builder[Panel]:
+    return stat_tile(
+        "Final until",
+        "Up to this instant every window of the time range is final. Later windows are shaded and may still change. "
+        f"Source: metrics.{one.metric}_$grain.",
+        final_until(one.metric),
+        unit="time:MMM D, HH:mm",
+        no_value="not yet",
+    ).span(24)
+
+
+def _panels(one: Definition, filters: Sequence[Filter]) -> Iterator[Builder[Panel]]:
+    cases = " ".join(f"WHEN '{name}' THEN {name}" for name in one.dimensions)
+    split = f"CASE ${{by:sqlstring}} {cases} ELSE 'all' END" if one.dimensions else "'all'"
+    rows = narrowed_rows(one.dimensions, filters, f"{split} AS split")
+    for name, measure in one.measures.items():
+        target = Sql(
+            f"""
+            SELECT window_start AS "time", split AS metric, {over_rows(name, measure)} AS "value"
+            FROM {rows}
+            GROUP BY 1, 2 ORDER BY 1, 2""",
+            "time_series",
+        )
+        says = f"{measure.description.rstrip('.')}. " if measure.description else ""
+        note = (
+            f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
+        )
+        if isinstance(measure, Count | Sum | Duration):
+            yield bars(f"{name} per $grain", note, target, unit=unit(name, measure), stacked=True)
+        else:
+            yield lines(f"{name} per $grain", note, target, unit=unit(name, measure))
+
+
+def _what(measure: Measure) -> str:
+    match measure:
+        case Percentile():
+            return "95th percentile, within 1 %."
+        case Distinct():
+            return "Different values, within some 2 %."
+        case Ratio():
+            return f"{measure.numerator} / {measure.denominator}."
+        case _:
+            return ""
+
+
+def unit(name: str, measure: Measure) -> str:
+    """Grafana's unit of a measure, by its kind and the end of its name."""
+    if isinstance(measure, Ratio):
+        return "percentunit"
+    if isinstance(measure, Duration):
+        return "s"
+    return next((unit for end, unit in SUFFIXES.items() if name.endswith(end)), "none")

@@ -1,0 +1,48 @@
+"""Whatever is narrowed and split by: the smaller view that a metric's board chooses gives the numbers of the whole."""
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from board_world import Filled
+from dashboards.boards import metric
+from dashboards.build import CONTENT, board_json
+from dashboards.queries import board_queries, panel_queries
+
+from fleetgauge.rollup import load_definitions
+
+CHOICES: list[tuple[str, str, dict[str, int], str]] = [
+    ("rental", "zone", {}, "rental_by_zone_"),
+    ("rental", "vehicle_model", {}, "rental_by_model_"),
+    ("rental", "zone", {"zone": 2}, "rental_by_zone_"),
+    ("rental", "zone", {"vehicle_model": 1}, "rental_"),
+    ("vehicle_state", "nothing", {}, "vehicle_state_total_"),
+    ("vehicle_state", "vehicle_state", {}, "vehicle_state_by_state_"),
+    ("device_command", "command_type", {}, "device_command_by_command_"),
+    ("device_command", "firmware", {"command_type": 1}, "device_command_by_firmware_"),
+]
+
+
+@pytest.mark.parametrize("grain", ["hour", "day"])
+@pytest.mark.parametrize(("name", "by", "narrowed", "stem"), CHOICES)
+def test_a_smaller_view_says_the_same(
+    filled: Filled, grain: str, name: str, by: str, narrowed: dict[str, int], stem: str
+) -> None:
+    board = board_json(*metric.build(load_definitions(CONTENT)[name]))
+    since = filled.now - timedelta(days=10)
+    with psycopg.connect(filled.grafana_url, autocommit=True) as grafana:
+        chosen: dict[str, Any] = {"grain": grain, "by": by}
+        plain = board_queries(board, chosen, since, filled.now)
+        for variable, count in narrowed.items():
+            values = grafana.execute(next(q.sql for q in plain if q.name == variable)).fetchall()
+            chosen[variable] = [value for (value,) in values[:count]]
+        queries = board_queries(board, chosen, since, filled.now)
+        assert grafana.execute(next(q.sql for q in queries if q.name == "stem")).fetchall() == [(stem,)]
+        smaller = panel_queries(board, {**chosen, "stem": stem}, since, filled.now)
+        whole = panel_queries(board, {**chosen, "stem": f"{name}_"}, since, filled.now)
+        assert len(smaller) == len(whole) > 1
+        for one, other in zip(smaller, whole, strict=True):
+            rows = grafana.execute(one.sql).fetchall()
+            assert rows, one.name
+            assert rows == grafana.execute(other.sql).fetchall(), one.name

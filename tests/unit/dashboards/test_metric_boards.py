@@ -1,0 +1,94 @@
+"""The boards that metrics have by themselves: what they may read, and that they choose the smallest view that fits."""
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlglot
+from dashboards.boards import metric
+from dashboards.build import board_json, main
+from dashboards.queries import board_queries, panels
+from sqlglot import exp
+
+from fleetgauge.rollup import load_definitions
+
+ROOT = Path(__file__).parents[3]
+DEFINITIONS = load_definitions(ROOT)
+TO = datetime(2025, 6, 1, 3, 21, tzinfo=UTC)
+FROM = TO - timedelta(days=3)
+
+
+@pytest.fixture(params=sorted(DEFINITIONS))
+def board(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return board_json(*metric.build(DEFINITIONS[request.param]))
+
+
+@pytest.mark.parametrize("narrowed", [False, True])
+def test_only_the_metrics_own_views_are_read_and_cut_by_time(board: dict[str, Any], narrowed: bool) -> None:
+    name = board["uid"].removeprefix("metric-")
+    many = [v["name"] for v in board["templating"]["list"] if v.get("multi")]
+    chosen = {one: ["o'neil", 'a "b"'] for one in many} if narrowed else {}
+    for query in board_queries(board, {"grain": "hour", **chosen}, FROM, TO):
+        tree = sqlglot.parse_one(query.sql, dialect="postgres")
+        assert isinstance(tree, exp.Query), query.name
+        for table in tree.find_all(exp.Table):
+            if table.db or table.name.startswith(name):
+                assert (table.db, table.name.startswith(f"{name}_")) == ("metrics", True), query.name
+                select = table.find_ancestor(exp.Select)
+                assert select is not None
+                assert [b for b in select.args["where"].find_all(exp.Between) if b.this.sql() == "window_start"]
+
+
+def test_every_measure_has_a_panel_that_explains_itself(board: dict[str, Any]) -> None:
+    one = DEFINITIONS[board["uid"].removeprefix("metric-")]
+    found = {panel["title"]: panel for panel in panels(board)}
+    assert set(found) == {"Final until", *(f"{name} per $grain" for name in one.measures)}
+    for panel in found.values():
+        assert "Source: metrics." in panel["description"]
+    assert board["timezone"] == one.time_zone
+    assert len(board["uid"]) <= 40
+
+
+STEMS = [
+    ("hour", {}, "nothing", "vehicle_state_total_"),
+    ("day", {}, "nothing", "vehicle_state_total_"),
+    ("minute", {}, "nothing", "vehicle_state_"),
+    ("hour", {}, "zone", "vehicle_state_by_zone_"),
+    ("hour", {}, "vehicle_state", "vehicle_state_by_state_"),
+    ("hour", {"zone": ["a", "o'neil"]}, "nothing", "vehicle_state_by_zone_"),
+    ("hour", {"zone": ["a"]}, "zone", "vehicle_state_by_zone_"),
+    ("hour", {"zone": ["a"]}, "vehicle_state", "vehicle_state_"),
+    ("hour", {"zone": ["a"], "vehicle_state": ["b"]}, "nothing", "vehicle_state_"),
+]
+
+
+@pytest.mark.parametrize(("grain", "filters", "by", "stem"), STEMS)
+def test_the_smallest_view_that_fits_is_chosen(grain: str, filters: dict[str, Any], by: str, stem: str) -> None:
+    """The query is plain enough for SQLite; the integration test asks Postgres."""
+    board = board_json(*metric.build(DEFINITIONS["vehicle_state"]))
+    queries = board_queries(board, {"grain": grain, "by": by, **filters}, FROM, TO)
+    sql = next(query.sql for query in queries if query.name == "stem")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        assert connection.execute(sql).fetchall() == [(stem,)]
+
+
+def test_another_content_gets_boards_of_its_metrics_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "sql" / "metrics" / "bread"
+    folder.mkdir(parents=True)
+    (folder / "metric.yaml").write_text(
+        "metric: bread\nsource: bakery\nevent_time: at\nmeasures: {loaves: {agg: count}}\ntime_zone: Europe/Paris\n"
+    )
+    (folder / "source.sql").write_text("SELECT at FROM loaves")
+    assert main(["--content", str(tmp_path), "--check"]) == 1
+    assert main(["--content", str(tmp_path)]) == 0
+    (made,) = (tmp_path / "dashboards" / "generated").iterdir()
+    assert made.name == "metric-bread.json"
+    board = json.loads(made.read_text())
+    assert board["timezone"] == "Europe/Paris"
+    for query in board_queries(board, {"grain": "day"}, FROM, TO):
+        assert sqlglot.parse_one(query.sql, dialect="postgres")
+    assert main(["--content", str(tmp_path), "--check"]) == 0
