@@ -12,9 +12,19 @@ import structlog
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.tariff import apply_tariffs, load_tariffs
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup import COMMANDS, Definition, Grain, PassReport, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup import (
+    COMMANDS,
+    Definition,
+    Grain,
+    PassReport,
+    doctor,
+    load_definitions,
+    raise_failures,
+    run_metrics,
+)
 from fleetgauge.rollup import backfill as backfills
 from fleetgauge.rollup.definition import RECONCILED
+from fleetgauge.rollup.doctor import Finding
 from fleetgauge.rollup.migrate import Migration
 from fleetgauge.rollup.migrate import migrate as migrate_metrics
 from fleetgauge.rollup.plan import Plan, plan_metrics
@@ -155,6 +165,17 @@ def plan(settings: Settings, metrics: Collection[str] = ()) -> Plan:
     tables = {definition.table(level) for definition in definitions.values() for level in definition.levels}
     created = tuple(name for name in migration.created if name in tables)
     return Plan(migration.revisions, created, tuple(planned))
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Whether what the rollup needs is there, finding by finding. Changes nothing."""
+    definitions = load_definitions(settings.content)
+    yield from doctor.examine(settings, definitions, event_streams(settings.content, definitions.values()))
+
+
+def for_production(settings: Settings) -> str:
+    """SQL that the production DBA has to run."""
+    return doctor.for_production(settings, load_definitions(settings.content))
 
 
 def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:

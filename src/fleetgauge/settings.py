@@ -4,14 +4,17 @@ Nothing else reads them.
 """
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     SettingsError,
     TomlConfigSettingsSource,
@@ -161,3 +164,25 @@ def load(path: Path | None = None) -> Settings:
         raise Terminal(f"configuration is not valid: {problems}") from None
     except SettingsError as error:
         raise Terminal(f"configuration is not valid: {error}") from None
+
+
+def origins() -> dict[str, str]:
+    """Dotted key → where its value comes from, of every key that is set somewhere. Never a value."""
+    path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+    folder = os.environ.get(SECRETS_VARIABLE)
+    secrets = NestedSecretsSettingsSource(SecretsSettingsSource(Settings), secrets_dir=folder)
+    found = dict.fromkeys(_leaves(TomlConfigSettingsSource(Settings, path)()), str(path))
+    found |= {key: f"file {_variable(key)} in {folder}" for key in _leaves(secrets())}
+    return found | {key: f"variable {_variable(key)}" for key in _leaves(EnvSettingsSource(Settings)())}
+
+
+def _variable(key: str) -> str:
+    return f"FLEETGAUGE_{key.replace('.', '__').upper()}"
+
+
+def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fleetgauge.errors import Terminal
-from fleetgauge.settings import Settings, load
+from fleetgauge.settings import Settings, load, origins
 
 CONFIG = """
 [kafka]
@@ -91,3 +91,18 @@ def test_half_a_login_is_refused(
     with pytest.raises(Terminal, match=told) as error:
         load()
     assert "hunter2" not in str(error.value)
+
+
+def test_it_is_told_where_each_value_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toml, secrets = tmp_path / "f.toml", tmp_path / "secrets"
+    toml.write_text('[metrics]\nurl = "postgresql://a@b/c"\n[kafka]\nbootstrap_servers = "k:1"\n')
+    secrets.mkdir()
+    (secrets / "FLEETGAUGE_KAFKA__PASSWORD").write_text("hidden")
+    monkeypatch.setenv("FLEETGAUGE_CONFIG", str(toml))
+    monkeypatch.setenv("FLEETGAUGE_SECRETS_DIR", str(secrets))
+    monkeypatch.setenv("FLEETGAUGE_METRICS__URL", "postgresql://x@y/z")
+    found = origins()
+    assert found["kafka.bootstrap_servers"] == str(toml)
+    assert found["metrics.url"] == "variable FLEETGAUGE_METRICS__URL"
+    assert found["kafka.password"] == f"file FLEETGAUGE_KAFKA__PASSWORD in {secrets}"
+    assert "hidden" not in str(found)

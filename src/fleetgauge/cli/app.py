@@ -14,6 +14,7 @@ from fleetgauge.cli import (
     consume,
     contracts,
     dlq,
+    doctor,
     exporter,
     freshness,
     indices,
@@ -65,8 +66,9 @@ app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
 app.command("freshness")(freshness.freshness)
 app.command("show")(show.show)
-app.command("render")(render.render)
 app.command("plan")(plan.plan)
+app.command("render")(render.render)
+app.command("doctor")(doctor.doctor)
 app.command("exporter")(exporter.exporter)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)

@@ -68,6 +68,16 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
         ) from error
 
 
+def head() -> str | None:
+    """The newest migration. Reads files only."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
 def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str, ...]:
     """Run what is missing of the migrations; returns their revisions."""
     from alembic import command
@@ -100,7 +110,8 @@ def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str
 
 
 def _grant(guard: psycopg.Connection) -> None:
-    """Make the known logins, where they exist, members of their group."""
+    """Make the known logins, where they exist, members of their group; writers may see which migration is in force."""
+    guard.execute(sql.SQL("GRANT SELECT ON fleetgauge.alembic_version TO {}").format(sql.Identifier(WRITER)))
     for login, group in LOGINS.items():
         row = guard.execute(
             "SELECT pg_has_role(oid, %s, 'USAGE') FROM pg_roles WHERE rolname = %s", [group, login]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -137,3 +138,72 @@ def test_documents_are_asked_by_searches(shell: Shell) -> None:
     assert first["size"] == 0
     assert "composite" in first["aggs"]["all"]
     assert len(text.split("\n\n")) == 4  # numbers, and three sketches
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def well(shell: Shell) -> Shell:
+    shell.write()
+    shell.configure()
+    shell("migrate")
+    shell.world.beat()
+    shell.world.catch_up()
+    return shell
+
+
+def test_all_is_well(well: Shell) -> None:
+    answer = well("doctor")
+    assert "fail" not in answer.out and "warn" not in answer.out, answer.out
+    assert f"setting sources.operations.url: from {well.config}" in answer.out
+    url = well.world.settings.source("operations").url.get_secret_value()
+    assert url not in answer.out
+    found = well("doctor", "--json").json
+    assert {one["status"] for one in found["findings"]} == {"ok"}
+    assert "url" not in str(found["settings"].values()).replace("_URL", "")
+
+
+def test_each_fault_is_told_with_its_remedy(well: Shell) -> None:
+    app = well.world.app
+    app.execute("DROP INDEX facts_changed_at_idx")
+    app.execute("GRANT DELETE ON facts TO fleetgauge_reader")
+    app.execute("UPDATE fleetgauge_heartbeat SET beat_at = beat_at - interval '5 minutes'")
+    well.world.catch_up()
+    well.configure(statement_timeout_s="60")
+    try:
+        answer = well("doctor", code=78).out
+        assert "may write 1 table(s): facts; REVOKE" in answer
+        assert "CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_facts_changed_at ON facts (changed_at);" in answer
+        assert "statement_timeout_s 60 is not below its delay of 30 s" in answer
+        assert re.search(r"warn source operations: its heartbeat is 3\d\d s old", answer)
+        script = well("doctor", "--sql").out
+        assert "ix_facts_changed_at" in script and "ix_facts_happened_at" not in script
+    finally:
+        app.execute("CREATE INDEX ON facts (changed_at)")
+        app.execute("REVOKE DELETE ON facts FROM fleetgauge_reader")
+
+
+def test_a_primary_is_asked_nothing_more(well: Shell) -> None:
+    world = well.world
+    text = well.config.read_text()
+    replica = world.settings.source("operations").url.get_secret_value()
+    well.config.write_text(text.replace(replica, world.postgres.url("primary", "postgres", world.name)))
+    about = [one for one in well("doctor", "--json", code=78).json["findings"] if one["about"] == "source operations"]
+    assert [one["status"] for one in about] == ["fail"]
+    assert "is a primary" in about[0]["said"]
+
+
+def test_what_is_away_or_not_migrated_is_a_finding(well: Shell) -> None:
+    well.write(METRIC.replace("limit: 16", "limit: 17"))
+    assert "has no tables for this version of ride; run fleetgauge migrate" in well("doctor", code=78).out
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = f"postgresql://x:hidden@127.0.0.1:{nobody.getsockname()[1]}/x"
+        text = well.config.read_text()
+        for section in ("metrics", "sources.operations"):
+            text = re.sub(rf'(\[{section}\]\nurl = )"[^"]*"', rf'\1"{away}"', text)
+        well.config.write_text(text)
+        answer = well("doctor", code=78).out
+    assert answer.count("fail ") == 2
+    assert "hidden" not in answer
