@@ -12,7 +12,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     from fleetgauge.commands.tariff import TariffError, load_tariffs
     from fleetgauge.contracts import check as of_contracts
     from fleetgauge.ingest import check as of_consumers
-    from fleetgauge.rollup import DefinitionError, load_definitions
+    from fleetgauge.rollup import DefinitionError, current_state, load_definitions
     from fleetgauge.rollup.unittests import load_tests
 
     content = settings.load().content
@@ -24,6 +24,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     try:
         definitions = load_definitions(content)
         metrics = sorted(definitions)
+        problems += current_state.problems(content, definitions.values())
         load_tests(content, definitions.values())
         problems += pipeline.document_problems(content, definitions.values())
     except DefinitionError as error:
