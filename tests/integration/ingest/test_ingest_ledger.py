@@ -219,7 +219,7 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     note(f"proxy: {proxy.requests} requests, {dict(proxy.applied)}; exits {run.fleet.exits}; compared {run.compared}")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("world", ["batch_records=1_000"], indirect=True)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_ledger(world: Any, servers: Stack, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_ledger(world: Any, servers: Stack, seed: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("world", ["batch_records=1_000"], indirect=True)
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_ledger_with_many_seeds(world: Any, servers: Stack, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
