@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ if str(ROOT) not in sys.path:
 def filled(postgres: PostgresState) -> Iterator[Filled]:
     """Three days of a small company, rolled up at all grains; databases of this module's own."""
     name = f"boards_{uuid4().hex[:12]}"
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = _last_evening()
     plan = Timeline.ending(Scale(vehicles=40, days=3, rate=25, live_seconds=0), now)
     try:
         with psycopg.connect(postgres.primary_admin_url, autocommit=True) as admin:
@@ -71,6 +71,13 @@ def filled(postgres: PostgresState) -> Iterator[Filled]:
         for url in (postgres.metrics_admin_url, postgres.primary_admin_url):
             with psycopg.connect(url, autocommit=True) as admin:
                 admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _last_evening() -> datetime:
+    """The last time that it was half past eight in Seoul: in the small hours hardly anybody rides."""
+    now = datetime.now(UTC)
+    evening = now.replace(hour=11, minute=30, second=0, microsecond=0)
+    return evening if evening <= now else evening - timedelta(days=1)
 
 
 def _wait_for_heartbeat(replica_url: str) -> None:
