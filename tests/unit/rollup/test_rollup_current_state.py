@@ -46,7 +46,7 @@ def test_the_projects_metrics_keep_to_it() -> None:
         "SELECT r.started_at, s.zone FROM rides r JOIN (SELECT id, v.zone FROM vehicles v) AS s USING (id)",
         "SELECT started_at, zone FROM vehicles",
         "SELECT started_at, zone FROM rides UNION ALL SELECT v.started_at, v.zone FROM vehicles v",
-        "SELECT started_at, area AS zone FROM rides UNION ALL SELECT at, zone FROM vehicles UNION ALL SELECT a, b FROM c",
+        "SELECT started_at, area AS zone FROM rides UNION ALL SELECT at, zone FROM vehicles UNION SELECT a, b FROM c",
     ],
 )
 def test_the_present_is_refused(tmp_path: Path, source: str) -> None:
