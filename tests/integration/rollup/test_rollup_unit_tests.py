@@ -78,6 +78,18 @@ def test_the_projects_tests_pass_and_leave_nothing(world: World) -> None:
     assert everything(world) == before
 
 
+def test_the_metric_of_the_guide_computes_what_its_test_says(world: World, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "adding-a-metric.md").read_text("utf-8")
+    folder = tmp_path / "sql" / "metrics" / "payment"
+    (folder / "tests").mkdir(parents=True)
+    texts = re.findall(r"```(?:sql|yaml)\n(.*?)```", page, re.DOTALL)
+    for name, text in zip(("source.sql", "metric.yaml", "tests/refund.yaml"), texts, strict=True):
+        (folder / name).write_text(text)
+    one = load_definitions(tmp_path)["payment"]
+    (outcome,) = run_tests(world.settings, [(one, test) for test in load_tests(tmp_path, [one])["payment"]])
+    assert outcome.passed, outcome
+
+
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
     folder = tmp_path / "sql" / "metrics" / "bread"
