@@ -125,7 +125,8 @@ SELECT late_unapplied,
      FROM unnest(tstzmultirange(tstzrange(lower(done), date_trunc('minute', clock_timestamp()))) - done) AS r)
     END AS pending,
     extract(epoch FROM greatest(
-        (SELECT min(k.kept_from) FROM fleetgauge.ledger AS k WHERE k.metric = l.metric AND k.version = l.version),
+        (SELECT CASE WHEN count(k.kept_from) = count(*) THEN min(k.kept_from) END FROM fleetgauge.ledger AS k
+         WHERE k.metric = l.metric AND k.version = l.version),
         fleetgauge.day_end(beat_at - %(source_kept)s::interval, %(zone)s)))::float8 AS frozen
 FROM fleetgauge.ledger AS l WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'
 """

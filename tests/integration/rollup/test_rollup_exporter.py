@@ -54,6 +54,13 @@ def test_it_tells_what_ledger_and_passes_say(shell: Shell) -> None:
     assert {re.match("[a-z_]+", name).group() for name in found} == {one.name for one in CATALOGUE}  # type: ignore[union-attr]
 
 
+def test_nothing_is_frozen_while_days_are_kept_and_the_source_is_whole(shell: Shell) -> None:
+    shell.write(METRIC + "retention: {minute: 60d, hour: 300d}\n")
+    shell("retention", "--only", "partitions")
+    found = _scrape(shell)
+    assert 'fleetgauge_rollup_frozen_before_timestamp_seconds{metric="ride"}' not in found
+
+
 def test_holes_and_blocked_minutes_are_counted(shell: Shell) -> None:
     shell.world.metrics.execute(
         "UPDATE fleetgauge.ledger SET done = done - tstzmultirange(tstzrange(%s, %s)) WHERE metric = 'ride'",
