@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - queries are put together from this package's constants; nothing that a viewer types is among them
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import dedent
 
@@ -69,55 +69,6 @@ def where(filters: Sequence[Filter]) -> str:
     return " AND ".join(
         ["$__timeFilter(window_start)", *(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)]
     )
-
-
-STEM = "stem"
-"""Name of the hidden variable with the view in use, without its grain."""
-
-
-def stem_variable(
-    metric: str, dimensions: Collection[str], subsets: Mapping[str, Sequence[str]]
-) -> dashboard.QueryVariable:
-    """Chooses the smallest subset of the dimensions that is stored and has all that are narrowed or split by.
-
-    `'*' IN (zone)` is true exactly while the filter says All: then Grafana writes the column's name, which is '*' here.
-    """
-    cases = []
-    for name, kept in sorted(subsets.items(), key=lambda one: len(one[1])):
-        left = [dimension for dimension in dimensions if dimension not in kept]
-        free = [f"'*' IN (${{{d}:sqlstring}}) AND ${{by:sqlstring}} <> '{d}'" for d in left]
-        fits = " AND ".join(["${grain:sqlstring} <> 'minute'", *free])
-        cases.append(f"  WHEN {fits} THEN '{metric}_{name}_'")
-    chosen = "\n".join(["CASE", *cases, f"  ELSE '{metric}_'", "END"]) if cases else f"'{metric}_'"
-    every = f" FROM {_every(dimensions)}" if cases else ""
-    return (
-        dashboard.QueryVariable(STEM)
-        .hide(model.VariableHide.HIDE_VARIABLE)
-        .description("The view in use, without its grain: the smallest that has all that is asked for.")
-        .datasource(datasource())
-        .query(f"SELECT {chosen}{every}")
-        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .multi(False)
-        .include_all(False)
-        .current(model.VariableOption(text=f"{metric}_", value=f"{metric}_", selected=True))
-    )
-
-
-def narrowed_rows(dimensions: Collection[str], filters: Sequence[Filter], more: str) -> str:
-    """What stands in FROM to read the rows of the view in use, in the time range, narrowed; `more`: further columns.
-
-    Where that view lacks a dimension, its name means the column of `every` instead, so that a filter which says All
-    (`zone IN (zone)`) is still true.
-    """
-    rows = f"(SELECT *, {more} FROM metrics.${{{STEM}}}${{grain}} WHERE {where(filters)}) AS cell"
-    if not dimensions:
-        return rows
-    return f"{_every(dimensions)} CROSS JOIN LATERAL {rows}"
-
-
-def _every(dimensions: Collection[str]) -> str:
-    columns = ", ".join(f"'*' AS {dimension}" for dimension in dimensions)
-    return f"(SELECT {columns}) AS every"
 
 
 def final_until(view: str) -> str:

@@ -30,6 +30,7 @@ from dashboards.panels import (
     table_panel,
 )
 from dashboards.postgres import Sql
+from dashboards.views import of_metric
 
 UID = "fleetgauge-commands"
 FILTERS = (
@@ -38,9 +39,12 @@ FILTERS = (
     Filter("firmware", "Firmware", "device_command"),
     Filter("carrier", "Carrier", "device_command"),
 )
-WHERE = where(FILTERS)
 VIEW = "metrics.device_command_${grain}"
-SOURCE = "Source: metrics.device_command_$grain."
+VIEWS = of_metric("device_command", FILTERS)
+BY_COMMAND = VIEWS.needing("command_type")
+BY_FIRMWARE = VIEWS.needing("vehicle_model", "firmware")
+BY_CARRIER = VIEWS.needing("carrier")
+SOURCE = "Source: metrics.device_command_$grain, or its smallest subset that fits."
 
 TRAFFIC_WHERE = where([FILTERS[0], FILTERS[3]])
 """Traffic knows neither model nor firmware, so cost heeds the filters Command and Carrier only."""
@@ -71,6 +75,8 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         ["commands"],
         FILTERS,
     )
+    for views in (VIEWS, BY_COMMAND, BY_FIRMWARE, BY_CARRIER):
+        found = found.with_variable(views.variable())
     rows = (
         ("How often do commands fail?", _failures()),
         ("How long do they take?", _latency()),
@@ -86,7 +92,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Commands requested in the time range. {SOURCE}",
             f"""
             SELECT window_start AS "time", sum(requested) AS "requested"
-            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+            FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             unit="locale",
             decimals=0,
             total=True,
@@ -97,7 +103,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"has not passed are not failures yet. Amber from 5 %, red from 8 %. {SOURCE}",
             f"""
             SELECT sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "failure rate"
-            FROM {VIEW} WHERE {WHERE}""",
+            FROM {VIEWS.rows()}""",
             unit="percentunit",
             decimals=2,
             limits=FAILURES,
@@ -108,7 +114,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Amber from 5 s, red from 15 s. {SOURCE}",
             f"""
             SELECT fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-            FROM {VIEW} WHERE {WHERE}""",
+            FROM {VIEWS.rows()}""",
             unit="ms",
             decimals=1,
             limits=LATENCY,
@@ -153,7 +159,7 @@ def _failures() -> list[Builder[Panel]]:
             f"""
             SELECT window_start AS "time",
               {", ".join(f'sum({name}) AS "{name.replace("_", " ")}"' for name, _ in OUTCOMES)}
-            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+            FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             "time_series",
         ),
         unit="locale",
@@ -172,7 +178,7 @@ def _failures() -> list[Builder[Panel]]:
           sum(failed) AS "Failed", sum(rejected) AS "Rejected", sum(timed_out) AS "Timed out",
           sum(expired) AS "Expired", sum(open) AS "Open", sum(late_success) AS "Late",
           sum(attempts)::float8 / nullif(sum(requested), 0) AS "Attempts"
-        FROM {VIEW} WHERE {WHERE} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1""",
+        FROM {BY_COMMAND.rows()} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1""",
     )
     types = (
         types.span(14)
@@ -191,7 +197,7 @@ def _failures() -> list[Builder[Panel]]:
         f"""
         SELECT vehicle_model AS "Model", firmware AS "Firmware",
           sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "Failure rate"
-        FROM {VIEW} WHERE {WHERE} GROUP BY 1, 2 ORDER BY 2, 1""",
+        FROM {BY_FIRMWARE.rows()} GROUP BY 1, 2 ORDER BY 2, 1""",
     )
     matrix = (
         matrix.span(10)
@@ -224,7 +230,7 @@ def _failures() -> list[Builder[Panel]]:
                 WITH windows AS (
                   SELECT window_start, bool_or(provisional) AS provisional,
                     sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS rate
-                  FROM {VIEW} WHERE {WHERE} GROUP BY 1
+                  FROM {VIEWS.rows()} GROUP BY 1
                 )
                 SELECT window_start AS "time",
                   CASE WHEN NOT provisional THEN rate END AS "failure rate",
@@ -251,7 +257,7 @@ def _latency() -> list[Builder[Panel]]:
         f"""
         WITH types AS (
           SELECT command_type, fleetgauge.sketch_merge(latency_ms) AS latency, fleetgauge.sketch_merge(ack_ms) AS ack
-          FROM {VIEW} WHERE {WHERE} GROUP BY 1
+          FROM {BY_COMMAND.rows()} GROUP BY 1
         )
         SELECT command_type AS "Command",
           fleetgauge.quantile(latency, 0.5) AS "p50", fleetgauge.quantile(latency, 0.95) AS "p95",
@@ -276,7 +282,7 @@ def _latency() -> list[Builder[Panel]]:
                 WITH windows AS (
                   SELECT window_start, fleetgauge.sketch_merge(latency_ms) AS latency,
                     fleetgauge.sketch_merge(ack_ms) AS ack
-                  FROM {VIEW} WHERE {WHERE} GROUP BY 1
+                  FROM {VIEWS.rows()} GROUP BY 1
                 )
                 SELECT window_start AS "time",
                   fleetgauge.quantile(latency, 0.5) AS "p50",
@@ -298,7 +304,7 @@ def _latency() -> list[Builder[Panel]]:
                 f"""
                 SELECT window_start AS "time", command_type AS metric,
                   fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-                FROM {VIEW} WHERE {WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                FROM {BY_COMMAND.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
             unit="ms",
@@ -310,7 +316,7 @@ def _latency() -> list[Builder[Panel]]:
             f"95th percentile of the time from request to answer of succeeded commands, by carrier. {SOURCE}",
             f"""
             SELECT carrier AS "carrier", fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            FROM {BY_CARRIER.rows()} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
             unit="ms",
             decimals=1,
         ),

@@ -9,9 +9,10 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, board, filled, final_until, narrowed_rows, provisional_annotation, stem_variable
+from dashboards.frame import Filter, board, filled, final_until, provisional_annotation
 from dashboards.panels import bars, lines, stat_tile
 from dashboards.postgres import Sql
+from dashboards.views import Views
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum
 from fleetgauge.rollup.reference import over_rows
@@ -33,10 +34,9 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
     ).timezone(one.time_zone)
     if one.dimensions:
         found = found.with_variable(_split(one))
-    found = found.with_variable(stem_variable(one.metric, one.dimensions, one.rollups))
-    return filled(found, [_final(one)], [("Measures", list(_panels(one, filters)))]), [
-        provisional_annotation(one.metric)
-    ]
+    views = Views(one.metric, tuple(one.dimensions), one.rollups, filters, split=True)
+    found = found.with_variable(views.variable())
+    return filled(found, [_final(one)], [("Measures", list(_panels(one, views)))]), [provisional_annotation(one.metric)]
 
 
 def _split(one: Definition) -> dashboard.CustomVariable:
@@ -62,10 +62,10 @@ def _final(one: Definition) -> Builder[Panel]:
     ).span(24)
 
 
-def _panels(one: Definition, filters: Sequence[Filter]) -> Iterator[Builder[Panel]]:
+def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
     cases = " ".join(f"WHEN '{name}' THEN {name}" for name in one.dimensions)
     split = f"CASE ${{by:sqlstring}} {cases} ELSE 'all' END" if one.dimensions else "'all'"
-    rows = narrowed_rows(one.dimensions, filters, f"{split} AS split")
+    rows = views.rows(f"{split} AS split")
     for name, measure in one.measures.items():
         target = Sql(
             f"""

@@ -32,13 +32,17 @@ from dashboards.panels import (
     table_panel,
 )
 from dashboards.postgres import Sql
+from dashboards.views import of_metric
 
 UID = "fleetgauge-service"
 FILTERS = (Filter("zone", "Zone", "rental"), Filter("vehicle_model", "Vehicle model", "rental"))
-WHERE = where(FILTERS)
 DIMENSIONS = "zone IN (${zone:sqlstring}) AND vehicle_model IN (${vehicle_model:sqlstring})"
-VIEW = "metrics.rental_${grain}"
-SOURCE = "Source: metrics.rental_$grain."
+VIEWS = of_metric("rental", FILTERS)
+WHERE = where(FILTERS)
+WHOLE = "metrics.rental_${grain}"
+"""Where rows are told apart by `provisional`: one ride under way makes all of a coarser row provisional."""
+BY_ZONE, BY_MODEL = VIEWS.needing("zone"), VIEWS.needing("vehicle_model")
+SOURCE = "Source: metrics.rental_$grain, or its smallest subset that fits."
 NET = "(coalesce(sum(fare_krw), 0) - coalesce(sum(refund_krw), 0))"
 """Fares less refunds. A sum over no rows is NULL, which must not swallow the other sum."""
 
@@ -55,6 +59,8 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         ["service"],
         FILTERS,
     )
+    for views in (VIEWS, BY_ZONE, BY_MODEL):
+        found = found.with_variable(views.variable())
     rows = (("Course", _course()), ("Where and when", _breakdown()))
     return filled(found, _tiles(), rows), [provisional_annotation("rental")]
 
@@ -66,7 +72,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Rentals that started in the time range. {SOURCE}",
             f"""
             SELECT window_start AS "time", sum(started) AS "started"
-            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+            FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             unit="locale",
             decimals=0,
             total=True,
@@ -76,7 +82,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Fares less refunds of the rentals that started in the time range, in KRW. {SOURCE}",
             f"""
             SELECT window_start AS "time", {NET} AS "revenue"
-            FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+            FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             unit=KRW,
             decimals=1,
             total=True,
@@ -86,7 +92,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Fares less refunds, divided by completed rentals, in KRW. {SOURCE}",
             f"""
             SELECT {NET} / nullif(sum(completed), 0) AS "revenue per rental"
-            FROM {VIEW} WHERE {WHERE}""",
+            FROM {VIEWS.rows()}""",
             unit=EXACT_KRW,
             decimals=0,
         ),
@@ -95,7 +101,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Completed rentals divided by started ones. Rides that are still under way lower it. {SOURCE}",
             f"""
             SELECT sum(completed)::float8 / nullif(sum(started), 0) AS "completion rate"
-            FROM {VIEW} WHERE {WHERE}""",
+            FROM {VIEWS.rows()}""",
             unit="percentunit",
             decimals=1,
             limits=COMPLETION,
@@ -105,7 +111,7 @@ def _tiles() -> list[Builder[Panel]]:
             f"Refunded rentals divided by completed ones. Refunds come days later and restate past windows. {SOURCE}",
             f"""
             SELECT sum(refunded)::float8 / nullif(sum(completed), 0) AS "refund rate"
-            FROM {VIEW} WHERE {WHERE}""",
+            FROM {VIEWS.rows()}""",
             unit="percentunit",
             decimals=2,
             limits=REFUNDS,
@@ -132,7 +138,7 @@ def _course() -> list[Builder[Panel]]:
                 SELECT window_start AS "time",
                   sum(started) FILTER (WHERE NOT provisional) AS "started",
                   sum(started) FILTER (WHERE provisional) AS "started (provisional)"
-                FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
+                FROM {WHOLE} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
                 "time_series",
             ),
             Sql(
@@ -141,7 +147,7 @@ def _course() -> list[Builder[Panel]]:
                   SELECT CASE '${{grain}}' WHEN 'day' THEN interval '7 days' ELSE interval '1 day' END AS by
                 )
                 SELECT window_start + shift.by AS "time", sum(started) AS "period before"
-                FROM {VIEW}, shift
+                FROM {WHOLE}, shift
                 WHERE window_start BETWEEN $__timeFrom()::timestamptz - shift.by AND $__timeTo()::timestamptz - shift.by
                   AND {DIMENSIONS}
                 GROUP BY 1 ORDER BY 1""",
@@ -169,7 +175,7 @@ def _course() -> list[Builder[Panel]]:
             Sql(
                 f"""
                 SELECT window_start AS "time", vehicle_model AS metric, {NET} AS "revenue"
-                FROM {VIEW} WHERE {WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                FROM {BY_MODEL.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
             unit=KRW,
@@ -184,7 +190,7 @@ def _course() -> list[Builder[Panel]]:
                 WITH windows AS (
                   SELECT window_start, bool_or(provisional) AS provisional,
                     sum(completed)::float8 / nullif(sum(started), 0) AS rate
-                  FROM {VIEW} WHERE {WHERE} GROUP BY 1
+                  FROM {VIEWS.rows()} GROUP BY 1
                 )
                 SELECT window_start AS "time",
                   CASE WHEN NOT provisional THEN rate END AS "completion rate",
@@ -207,7 +213,7 @@ def _course() -> list[Builder[Panel]]:
                 f"""
                 WITH windows AS (
                   SELECT window_start, fleetgauge.sketch_merge(duration_s) AS sketch
-                  FROM {VIEW} WHERE {WHERE} GROUP BY 1
+                  FROM {VIEWS.rows()} GROUP BY 1
                 )
                 SELECT window_start AS "time",
                   fleetgauge.quantile(sketch, 0.5) AS "median",
@@ -236,7 +242,7 @@ def _breakdown() -> list[Builder[Panel]]:
           {NET} / nullif(sum(completed), 0) AS "Per rental",
           sum(distance_m)::float8 / nullif(sum(completed), 0) AS "Ride length",
           fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) AS "Median ride"
-        FROM {VIEW} WHERE {WHERE} GROUP BY zone ORDER BY 5 DESC NULLS LAST""",
+        FROM {BY_ZONE.rows()} GROUP BY zone ORDER BY 5 DESC NULLS LAST""",
     )
     by_zone = (
         by_zone.span(16)
@@ -256,7 +262,7 @@ def _breakdown() -> list[Builder[Panel]]:
         f"Rentals started in the time range, by vehicle model. {SOURCE}",
         f"""
         SELECT vehicle_model AS "model", sum(started) AS "started"
-        FROM {VIEW} WHERE {WHERE} GROUP BY 1 ORDER BY 2 DESC""",
+        FROM {BY_MODEL.rows()} GROUP BY 1 ORDER BY 2 DESC""",
         unit="locale",
         decimals=0,
     ).height(10)

@@ -1,5 +1,6 @@
 """Whatever is narrowed and split by: the smaller view that a metric's board chooses gives the numbers of the whole."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -46,3 +47,22 @@ def test_a_smaller_view_says_the_same(
             rows = grafana.execute(one.sql).fetchall()
             assert rows, one.name
             assert rows == grafana.execute(other.sql).fetchall(), one.name
+
+
+@pytest.mark.parametrize("grain", ["hour", "day"])
+@pytest.mark.parametrize(("uid", "smaller"), [("fleetgauge-service", 2), ("fleetgauge-commands", 3)])
+def test_boards_written_by_hand_say_the_same_from_subsets(filled: Filled, grain: str, uid: str, smaller: int) -> None:
+    board = json.loads((CONTENT / "dashboards" / "generated" / f"{uid}.json").read_text("utf-8"))
+    since = filled.now - timedelta(days=10)
+    with psycopg.connect(filled.grafana_url, autocommit=True) as grafana:
+        stems: dict[str, Any] = {}
+        for query in board_queries(board, {"grain": grain}, since, filled.now):
+            if query.kind == "variable" and query.name.startswith("stem"):
+                ((stems[query.name],),) = grafana.execute(query.sql).fetchall()
+        assert sum("_by_" in stem for stem in stems.values()) >= smaller, stems
+        less = panel_queries(board, {"grain": grain, **stems}, since, filled.now)
+        whole = panel_queries(board, {"grain": grain}, since, filled.now)
+        assert [one.sql for one in less] != [one.sql for one in whole]
+        for one, other in zip(less, whole, strict=True):
+            rows = sorted(map(str, grafana.execute(one.sql).fetchall()))  # of equal values, any may come first
+            assert rows == sorted(map(str, grafana.execute(other.sql).fetchall())), one.name

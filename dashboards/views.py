@@ -1,0 +1,94 @@
+"""Which view a panel reads: the smallest subset of a metric's dimensions that has all that is asked for."""
+
+# ruff: noqa: S608 - queries are put together from checked definitions; nothing that a viewer types is among them
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as model
+
+from dashboards.frame import Filter, where
+from dashboards.postgres import datasource
+from fleetgauge.rollup import load_definitions
+
+CONTENT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of one metric, for panels that need the same of its dimensions."""
+
+    metric: str
+    dimensions: Collection[str]
+    subsets: Mapping[str, Sequence[str]]
+    """As the definition's `rollups`."""
+    filters: Sequence[Filter]
+    """One for each dimension."""
+    needs: Collection[str] = ()
+    """What the panels split by, whatever is narrowed."""
+    split: bool = False
+    """Whether the viewer chooses with the variable `by` what is split by."""
+
+    def needing(self, *needs: str) -> "Views":
+        """The same for panels that split by these dimensions."""
+        return Views(self.metric, self.dimensions, self.subsets, self.filters, needs, self.split)
+
+    @property
+    def stem(self) -> str:
+        """Name of the hidden variable with the view in use, without its grain."""
+        return "_".join(["stem", *self.needs])
+
+    def variable(self) -> dashboard.QueryVariable:
+        """Chooses the view. Minutes have no subsets.
+
+        `'*' IN (zone)` is true exactly while the filter says All: then Grafana writes the column's name, which is '*'
+        here.
+        """
+        cases = []
+        for name, kept in sorted(self.subsets.items(), key=lambda one: len(one[1])):
+            if not set(self.needs) <= set(kept):
+                continue
+            fits = ["${grain:sqlstring} <> 'minute'"]
+            for left in (one for one in self.dimensions if one not in kept):
+                fits.append(f"'*' IN (${{{left}:sqlstring}})")
+                if self.split:
+                    fits.append(f"${{by:sqlstring}} <> '{left}'")
+            cases.append(f"  WHEN {' AND '.join(fits)} THEN '{self.metric}_{name}_'")
+        whole = f"{self.metric}_"
+        chosen = "\n".join(["CASE", *cases, f"  ELSE '{whole}'", "END"]) if cases else f"'{whole}'"
+        return (
+            dashboard.QueryVariable(self.stem)
+            .hide(model.VariableHide.HIDE_VARIABLE)
+            .description("The view in use, without its grain: the smallest that has all that is asked for.")
+            .datasource(datasource())
+            .query(f"SELECT {chosen}" + (f" FROM {self._every}" if cases else ""))
+            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .multi(False)
+            .include_all(False)
+            .current(model.VariableOption(text=whole, value=whole, selected=True))
+        )
+
+    def rows(self, *more: str) -> str:
+        """What stands in FROM: the rows of the view in use, in the time range, narrowed; `more`: further columns.
+
+        Where that view lacks a dimension, its name means the column of `every` instead, so that a filter which says
+        All (`zone IN (zone)`) is still true.
+        """
+        columns = ", ".join(["*", *more])
+        cell = f"(SELECT {columns} FROM metrics.${{{self.stem}}}${{grain}} WHERE {where(self.filters)}) AS cell"
+        if not self.dimensions:
+            return cell
+        return f"(SELECT cell.* FROM {self._every} CROSS JOIN LATERAL {cell}) AS cells"
+
+    @property
+    def _every(self) -> str:
+        columns = ", ".join(f"'*' AS {one}" for one in self.dimensions)
+        return f"(SELECT {columns}) AS every"
+
+
+def of_metric(metric: str, filters: Sequence[Filter]) -> Views:
+    """The views of a metric of this content; `filters`: one for each of its dimensions."""
+    one = load_definitions(CONTENT)[metric]
+    return Views(metric, tuple(one.dimensions), one.rollups, filters)
