@@ -23,6 +23,7 @@ from fleetgauge.rollup import (
     run_metrics,
 )
 from fleetgauge.rollup import backfill as backfills
+from fleetgauge.rollup.backfill_record import Outline, Request
 from fleetgauge.rollup.definition import RECONCILED
 from fleetgauge.rollup.doctor import Finding
 from fleetgauge.rollup.migrate import Migration
@@ -139,16 +140,14 @@ def raise_unreconciled(reports: Iterable[Reconciliation]) -> None:
 
 
 def backfill(
-    settings: Settings, request: backfills.Request, metrics: Collection[str]
+    settings: Settings, request: Request, metrics: Collection[str]
 ) -> Iterator[backfills.Done | backfills.Waiting]:
     """Compute a span anew, whatever the ledger says; see `backfill_metrics`. Nothing happens until it is iterated."""
     definitions = chosen(settings.content, metrics).values()
     return backfills.backfill_metrics(settings, definitions, request, event_streams(settings.content, definitions))
 
 
-def outline_backfill(
-    settings: Settings, request: backfills.Request, metrics: Collection[str]
-) -> list[backfills.Outline]:
+def outline_backfill(settings: Settings, request: Request, metrics: Collection[str]) -> list[Outline]:
     """What `backfill` would do."""
     definitions = chosen(settings.content, metrics).values()
     return backfills.outline_backfill(settings, definitions, request, event_streams(settings.content, definitions))

@@ -12,7 +12,8 @@ import typer
 from fleetgauge.cli.output import brief, configure_logging, duration, moment, print_json, print_table, utc
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.backfill import Done, Outline, Request, Waiting
+    from fleetgauge.rollup.backfill import Done, Waiting
+    from fleetgauge.rollup.backfill_record import Outline, Request
     from fleetgauge.settings import Settings
 
 _INTERRUPTED = 130
@@ -46,7 +47,7 @@ def backfill(
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.errors import Terminal
-    from fleetgauge.rollup.backfill import Request
+    from fleetgauge.rollup.backfill_record import Request
 
     configure_logging(quiet=True)
     loaded = settings.load()
@@ -175,7 +176,7 @@ def _outlined(outline: "Outline") -> str:
 
 
 def _list(settings: "Settings", *, as_json: bool) -> None:
-    from fleetgauge.rollup.backfill import requests
+    from fleetgauge.rollup.backfill_record import requests
 
     found = requests(settings)
     if as_json:
