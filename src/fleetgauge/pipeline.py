@@ -26,6 +26,7 @@ from fleetgauge.rollup import backfill as backfills
 from fleetgauge.rollup.backfill_record import Outline, Request
 from fleetgauge.rollup.definition import RECONCILED
 from fleetgauge.rollup.doctor import Finding
+from fleetgauge.rollup.loader import METRICS_FOLDER, placed
 from fleetgauge.rollup.migrate import Migration
 from fleetgauge.rollup.migrate import migrate as migrate_metrics
 from fleetgauge.rollup.plan import Plan, plan_metrics
@@ -202,25 +203,32 @@ def event_streams(content: Path, definitions: Iterable[Definition]) -> dict[str,
 
 
 def document_problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
-    """One sentence for each thing that a metric asks of documents which they cannot give. Reads files only."""
+    """One line for each thing that a metric asks of documents which they cannot give. Reads files only."""
+    return [
+        problem
+        for definition in definitions
+        if definition.documents is not None
+        for problem in placed(
+            content / METRICS_FOLDER / definition.metric, list(_unanswered(content, definition)), shown_from=content
+        )
+    ]
+
+
+def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
+    """What the documents of the metric's consumer cannot give; each begins with the path of a key."""
     from fleetgauge.rollup.sources.elasticsearch_fields import problems
 
-    found = []
-    for definition in definitions:
-        if definition.documents is not None:
-            where = f"sql/metrics/{definition.metric}/metric.yaml"
-            try:
-                stream = _stream(content, definition.source)
-            except Terminal as error:
-                found.append(f"{where}: source: {error}")
-            else:
-                found += [f"{where}: {problem}" for problem in problems(definition, stream.fields)]
-                if definition.source_kept != stream.kept:
-                    found.append(
-                        f"{where}: source_kept: the consumer keeps its documents {_days(stream.kept)}; say the same "
-                        "here, so that windows which have lost theirs are left alone"
-                    )
-    return found
+    try:
+        stream = _stream(content, definition.source)
+    except Terminal as error:
+        yield f"source: {error}"
+        return
+    yield from problems(definition, stream.fields)
+    if definition.source_kept != stream.kept:
+        yield (
+            f"source_kept: the consumer keeps its documents {_days(stream.kept)}; say the same "
+            "here, so that windows which have lost theirs are left alone"
+        )
 
 
 def _of_source(definitions: dict[str, Definition], source: str) -> dict[str, Definition]:

@@ -13,7 +13,7 @@ from sqlglot.optimizer.scope import Scope, build_scope
 
 from fleetgauge.rollup import places
 from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.loader import METRICS_FOLDER
+from fleetgauge.rollup.loader import METRICS_FOLDER, placed
 from fleetgauge.rollup.measures import Count, Duration
 
 FILE = Path("sql") / "source" / "current_state.yaml"
@@ -35,10 +35,8 @@ def problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
     for definition in definitions:
         if not definition.source_sql:
             continue
-        file = METRICS_FOLDER / definition.metric / "metric.yaml"
-        lines = places.read((content / file).read_text(encoding="utf-8"))
-        for path, said in _of(definition, listed):
-            found.append(f"{file}:{lines.line(path)}: {'.'.join(path)}: {said}")
+        told = [f"{'.'.join(path)}: {said}" for path, said in _of(definition, listed)]
+        found += placed(content / METRICS_FOLDER / definition.metric, told, shown_from=content)
     return found
 
 

@@ -1,7 +1,7 @@
 """Read `sql/metrics/<metric>/` folders. Touches files only, so that a DAG file may call it while it is parsed."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -80,6 +80,16 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     if problems or definition is None:
         raise DefinitionError(problems)
     return definition
+
+
+def placed(folder: Path, problems: Iterable[str], *, shown_from: Path) -> list[str]:
+    """`problems` of a metric that loads, each beginning with the path of a key, with file and line before it."""
+    file = folder / "metric.yaml"
+    document = places.read(file.read_text(encoding="utf-8"))
+    return [
+        f"{file.relative_to(shown_from)}:{document.line(problem.split(': ')[0].split('.'))}: {problem}"
+        for problem in problems
+    ]
 
 
 def _source(file: Path, shown: str, *, documents: bool) -> tuple[str, list[str]]:

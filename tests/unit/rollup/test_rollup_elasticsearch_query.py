@@ -61,9 +61,14 @@ def test_the_projects_own_metrics_ask_for_what_documents_have() -> None:
 def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
     telemetry = load_definitions(ROOT)["telemetry"]
     (found,) = document_problems(ROOT, [replace(telemetry, source_kept=None)])
-    assert "source_kept: the consumer keeps its documents 90 d" in found
+    lines = (ROOT / "sql/metrics/telemetry/metric.yaml").read_text().splitlines()
+    line = lines.index("source_kept: 90d") + 1
+    assert found.startswith(
+        f"sql/metrics/telemetry/metric.yaml:{line}: source_kept: the consumer keeps its documents 90 d"
+    )
     (found,) = document_problems(ROOT, [replace(telemetry, source="nobody")])
-    assert "telemetry/metric.yaml: source: consumer 'nobody' is not declared" in found
+    line = lines.index("source: device_events") + 1
+    assert f"telemetry/metric.yaml:{line}: source: consumer 'nobody' is not declared" in found
 
 
 @pytest.mark.parametrize(
