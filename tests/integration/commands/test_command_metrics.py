@@ -56,9 +56,11 @@ def rolled(metrics, fold_listed, empty, connection):
 
     yield run
     for definition in DEFINITIONS.values():
-        for grain in ("minute", "hour", "day"):
-            connection.execute(f"DELETE FROM store.{definition.table(grain)}")
-    connection.execute("UPDATE fleetgauge.ledger SET done = '{}', closed = '{}', cursor_at = NULL, beat_at = NULL")
+        for level in definition.levels:
+            connection.execute(f"DELETE FROM store.{definition.table(level)}")
+    connection.execute(
+        "UPDATE fleetgauge.ledger SET done = '{}', closed = '{}', cursor_at = NULL, beat_at = NULL, kept_from = NULL"
+    )
 
 
 @pytest.fixture
