@@ -195,7 +195,7 @@ def positions(world: Any) -> dict[tuple[int, int], str]:
     """(partition, offset) → id of every document."""
     world.ask("POST", f"/{world.consumer.index}-*/_refresh")
     found: dict[tuple[int, int], str] = {}
-    pit = world.ask("POST", f"/{world.consumer.index}/_pit?keep_alive=5m")
+    pit = {"id": world.ask("POST", f"/{world.consumer.index}/_pit?keep_alive=5m")["id"]}
     query: dict[str, Any] = {
         "size": 10_000,
         "pit": pit,
