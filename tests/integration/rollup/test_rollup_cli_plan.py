@@ -11,8 +11,6 @@ import pytest
 from cli_world import METRIC, SOURCE, Shell
 from rollup_world import World
 
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-
 
 @pytest.fixture(scope="module")
 def shell(world: World, tmp_path_factory: pytest.TempPathFactory) -> Shell:
@@ -22,8 +20,9 @@ def shell(world: World, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     generated.mkdir(parents=True)
     (generated / "rides.json").write_text('{"rawSql": "SELECT 1 FROM metrics.ride_${grain}"}')
     (generated / "other.json").write_text('{"rawSql": "SELECT 1 FROM metrics.ride_to_hell_hour"}')
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
     for hours in range(1, 30):
-        world.insert(NOW - timedelta(hours=hours))
+        world.insert(now - timedelta(hours=hours))
     world.beat()
     world.catch_up()
     return made

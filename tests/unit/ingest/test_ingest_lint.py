@@ -84,7 +84,9 @@ def test_whatever_a_file_does_at_import_is_told_beside_all_else(tmp_path: Path) 
 
 
 def test_content_without_events_is_content_too(tmp_path: Path) -> None:
-    (tmp_path / "sql").symlink_to(ROOT / "sql")
+    (tmp_path / "sql" / "metrics").mkdir(parents=True)
+    (tmp_path / "sql" / "source").symlink_to(ROOT / "sql" / "source")
+    (tmp_path / "sql" / "metrics" / "rental").symlink_to(ROOT / "sql" / "metrics" / "rental")
     done = CliRunner().invoke(app, ["lint", "--json"], env={"FLEETGAUGE_CONTENT": str(tmp_path)})
     assert done.exit_code == 0 and json.loads(done.stdout)["contracts"] == []
 
