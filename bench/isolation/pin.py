@@ -1,5 +1,6 @@
 """Which core does what: one for the primary and its load, the other for everything else."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,5 +54,7 @@ def _postmaster(postgres: PostgresState, server: PostgresServer) -> psutil.Proce
 def _place(leader: psutil.Process, cores: set[int]) -> None:
     """The process, its threads and its children; children to come inherit it."""
     for process in (leader, *leader.children(recursive=True)):
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, cores)
+        # A session or a thread may end meanwhile: nothing is left to be placed then.
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, cores)
