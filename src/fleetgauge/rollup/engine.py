@@ -2,10 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import structlog
 
@@ -25,8 +24,6 @@ from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, inside, join, subt
 from fleetgauge.rollup.steps import Steps, Tally
 
 log = structlog.get_logger(__name__)
-
-_T = TypeVar("_T")
 
 _SPAN_ABOVE = timedelta(days=31)
 
@@ -131,7 +128,8 @@ class Pass:
         with self._steps.step() as (connection, ledger):
             ages = ledger.state().ages
             wanted = ledger.missing(frontier)
-            touched = {*look.touched.cells, *placements.note(connection, self._definition, look.touched.rows)}
+            placements.note(connection, self._definition, look.touched.rows)
+            touched = {*look.touched.cells, *placements.known(connection, self._definition, look.touched.rows)}
         asked = [] if interval is None else clip(interval, frontier)
         changed = [part for span in look.touched.spans for part in clip(span, frontier)]
         cells, dense = self._sort_out(touched, [*wanted, *asked, *changed], frontier)
@@ -146,7 +144,7 @@ class Pass:
         """The first look, and with a metric's first pass what its history is. None: the source cannot say yet."""
         with self._steps.step() as (_, ledger):
             state = ledger.state()
-        look = self._try(lambda: self._look(state))
+        look = self._first_look(state)
         if look is None:
             self._defer(f"source {self._source.name} has shown no heartbeat yet")
         elif not state.begun:
@@ -170,14 +168,18 @@ class Pass:
         spans = union((hour, hour + HOUR) for hour in dense)
         return [cell for cell in left if cell[0].replace(minute=0) not in dense], spans
 
-    def _try(self, look: Callable[[], _T]) -> _T:
+    def _first_look(self, state: State) -> _Look | None:
         pace = self._pace(1)
         while True:
             try:
-                return look()
+                return self._look(state)
             except Conflict as error:
-                self._steps.tally.conflicts += 1
-                pace.failed(error)
+                self._broke_off(pace, error)
+
+    def _broke_off(self, pace: Pace, error: Conflict) -> None:
+        """Count it, and wait; raises `error` when it was one too many."""
+        self._steps.tally.conflicts += 1
+        pace.failed(error)
 
     def _look(self, state: State) -> _Look | None:
         with self._source.look(self._definition) as facts:
@@ -214,8 +216,7 @@ class Pass:
                 try:
                     read = self._steps.replace_span((at, upto), grain, horizon, forced=forced, restates=restates)
                 except Conflict as error:
-                    self._steps.tally.conflicts += 1
-                    pace.failed(error)
+                    self._broke_off(pace, error)
                 else:
                     pace.succeeded(read)
                     at = upto
@@ -232,8 +233,7 @@ class Pass:
             try:
                 whole |= self._steps.replace_cells(batch, horizon)
             except Conflict as error:
-                self._steps.tally.conflicts += 1
-                pace.failed(error)
+                self._broke_off(pace, error)
             else:
                 at += len(batch)
                 pace.succeeded(len(batch))

@@ -13,10 +13,8 @@ from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.sources.port import Cell, Placed
 
 
-def note(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
-    """Remember where these rows are now; returns all cells that they are or were in. Inside a step."""
-    if not rows:
-        return set()
+def note(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
+    """Remember where these rows are now. Inside a step."""
     connection.cursor().executemany(
         "INSERT INTO fleetgauge.placement AS p (metric, version, key, window_start, dimensions, changed_at)"
         " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (metric, version, key, window_start, dimensions)"
@@ -26,6 +24,12 @@ def note(connection: psycopg.Connection[Any], definition: Definition, rows: Sequ
             for row in rows
         ],
     )
+
+
+def known(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
+    """All cells that these rows were noted in. Inside a step."""
+    if not rows:
+        return set()
     found = connection.execute(
         "SELECT DISTINCT window_start, dimensions FROM fleetgauge.placement"
         " WHERE metric = %s AND version = %s AND key = ANY (%s)",
