@@ -76,6 +76,13 @@ class AirflowApi:
             for run in answer["dag_runs"]
         ]
 
+    def working(self) -> int:
+        """How many tasks run, or wait in the executor for a place to do so."""
+        answer = self._call(
+            "GET", "/api/v2/dags/~/dagRuns/~/taskInstances", params={"state": ["queued", "running"], "limit": 1}
+        )
+        return int(answer["total_entries"])
+
     def failures(self, dag_id: str, run_id: str) -> list[str]:
         """`task: message` of the errors that the failed tasks of a run logged."""
         run = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
