@@ -14,22 +14,26 @@ import psutil
 import structlog
 import typer
 
-from bench.isolation.pin import pinned
-from bench.isolation.production import Load, Pgbench, daily_life
+from bench.isolation.pin import busy, pinned
+from bench.isolation.production import Load, Pgbench
 from bench.isolation.viewers import DEFINITION, ON_AGGREGATES, ON_PRODUCTION, VIEWERS, Seen, passes, viewers
 from bench.rollup.lab import Databases, databases, laboratory
 from bench.rollup.workload import SCHEMA, fill
 from fleetgauge.rollup import raise_failures, run_metrics
 from fleetgauge.rollup.migrate import migrate
+from fleetlab.simulator import Heartbeat
 
 SHARE = 0.3
 """Of what the primary can do at most."""
 THROUGHPUT = 0.97
 LATENCY = 1.2
 QUIET_PERCENT = 10.0
+MEMORY = Path("/dev/shm")
+"""Where the servers' files lie, if the system has it: production and the metrics database would not share a disk."""
 
 PHASES = {
     "idle": "nobody looks",
+    "busy": f"{VIEWERS} processes that only count, other core",
     "a": f"{VIEWERS} viewers on production's tables",
     "b": f"{VIEWERS} viewers on the aggregates, passes beside",
 }
@@ -65,18 +69,18 @@ def main(
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with (
         tempfile.TemporaryDirectory(prefix="fleetgauge-bench-pgbench-") as folder,
-        laboratory(home) as postgres,
-        databases(postgres, "bench_isolation", SCHEMA) as found,
+        laboratory(home, folder=MEMORY if MEMORY.is_dir() else None) as servers,
+        databases(servers.need_postgres(), "bench_isolation", SCHEMA) as found,
     ):
         _prepare(found, rows, seed)
-        with pinned(postgres) as cores, daily_life(found):
+        with pinned(servers.need_postgres()) as cores, Heartbeat(found.url("primary", "scooter_app")):
             pgbench = Pgbench(found, cores.production, Path(folder))
-            pgbench.prepare()
+            pgbench.prepare(rows)
             most = pgbench.most(seconds)
             typer.echo(f"{rows} rentals; primary and pgbench on core {cores.production}: at most {most:.0f} per second")
             runs = []
             for number in range(rounds):
-                for phase in ("idle", *(p for p in "ab" if p in only)):
+                for phase in ("idle", "busy", *(p for p in "ab" if p in only)):
                     runs.append(_run(found, pgbench, phase, SHARE * most, seconds))
                     load = runs[-1].load
                     typer.echo(f"  round {number + 1} {phase:5}{load.per_s:8.1f}/s  p99 {load.p99_ms:9.2f} ms")
@@ -89,6 +93,7 @@ def main(
 
 def _prepare(found: Databases, rows: int, seed: int) -> None:
     fill(found, rows, seed)
+    found.primary.execute("GRANT SELECT, UPDATE ON rentals TO scooter_app")
     migrate(found.settings, {DEFINITION.metric: DEFINITION})
     raise_failures(run_metrics(found.settings, [DEFINITION], "minute"))
     found.metrics.execute("VACUUM (ANALYZE)")
@@ -106,6 +111,9 @@ def _audience(found: Databases, phase: str) -> Iterator[Seen]:
     if phase == "a":
         with viewers(found.url("primary", "postgres"), ON_PRODUCTION) as seen:
             yield seen
+    elif phase == "busy":
+        with busy(VIEWERS):
+            yield Seen()
     elif phase == "b":
         with viewers(found.url("metrics", "grafana"), ON_AGGREGATES) as seen, passes(found, seen):
             yield seen
@@ -114,10 +122,10 @@ def _audience(found: Databases, phase: str) -> Iterator[Seen]:
 
 
 def _report(runs: list[Round]) -> tuple[list[str], dict[str, bool]]:
-    lines = [f"{'medians':46} per s    of idle   p99 ms    × idle   boards  seconds each  passes"]
+    lines = [f"{'medians':50} per s    of idle   p99 ms    × idle   boards  seconds each  passes"]
     bars: dict[str, bool] = {}
     of = {phase: [run for run in runs if run.phase == phase] for phase in PHASES}
-    idle = _median(of["idle"])
+    idle, busy = _median(of["idle"]), _median(of["busy"])
     for phase, found in of.items():
         if not found:
             continue
@@ -125,13 +133,15 @@ def _report(runs: list[Round]) -> tuple[list[str], dict[str, bool]]:
         share, slower = load.per_s / idle.per_s, load.p99_ms / idle.p99_ms
         boards = [run.board_s for run in found if run.board_s is not None]
         lines.append(
-            f"{phase:5}{PHASES[phase]:40}{load.per_s:8.1f}{share:10.3f}{load.p99_ms:9.2f}{slower:10.2f}"
+            f"{phase:5}{PHASES[phase]:44}{load.per_s:8.1f}{share:10.3f}{load.p99_ms:9.2f}{slower:10.2f}"
             f"{statistics.median(run.boards for run in found):9.0f}{statistics.median(boards) if boards else 0:12.2f}"
             f"{sum(run.passes for run in found):9}"
         )
         if phase == "b":
             bars[f"(b) throughput ≥ {THROUGHPUT} of idle"] = share >= THROUGHPUT
             bars[f"(b) p99 ≤ {LATENCY} × idle"] = slower <= LATENCY
+            # Two virtual cores are not quite two machines: this is what the pipeline itself is to blame for.
+            bars[f"(b) p99 ≤ {LATENCY} × that with the other core merely busy"] = load.p99_ms <= LATENCY * busy.p99_ms
         if phase == "a":
             bars["(a) hurts: less throughput or a longer p99 than (b) may have"] = (
                 share < THROUGHPUT or slower > LATENCY

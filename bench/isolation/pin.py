@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,14 +36,27 @@ def pinned(postgres: PostgresState) -> Iterator[Cores]:
     cores = Cores(*sorted(before)[:2])
     places: dict[PostgresServer, int] = {"primary": cores.production, "replica": cores.rest, "metrics": cores.rest}
     try:
+        _place(psutil.Process(), {cores.rest})  # first: the servers are its children if it started them
         for server, core in places.items():
             _place(_postmaster(postgres, server), {core})
-        _place(psutil.Process(), {cores.rest})
         yield cores
     finally:
         for server in places:
             _place(_postmaster(postgres, server), before)
         _place(psutil.Process(), before)
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """So many processes that only compute, on this process's core: what a machine's cores do to each other."""
+    count = "n = 0\nwhile True: n += 1"
+    running = [subprocess.Popen([sys.executable, "-c", count]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def _postmaster(postgres: PostgresState, server: PostgresServer) -> psutil.Process:

@@ -1,25 +1,22 @@
-"""Production as it always is: pgbench at a fixed rate, rentals that change, the heartbeat."""
+"""Production as it always is: pgbench at a fixed rate, with a rental that changes now and then."""
 
 import importlib.util
 import os
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from bench.rollup.lab import Databases
-from fleetlab.simulator import Heartbeat
 
 SCALE = 10
 CLIENTS = 4
 _LOGIN = "scooter_app"
 _CHANGE = """
-UPDATE rentals SET fare = fare + 1, updated_at = now() WHERE id = 1 + floor(random() * (SELECT max(id) FROM rentals))
+\\set id random(1, {rows})
+UPDATE rentals SET fare = fare + 1, updated_at = now() WHERE id = :id;
 """
+_CHANGES = ("-b", "tpcb-like@40", "-f", "{}@1")
+"""Some five rentals a second, at the usual rates."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,12 @@ class Pgbench:
         self._databases = databases
         self._core = core
         self._folder = folder
+        self._change = folder / "change.sql"
 
-    def prepare(self) -> None:
-        """Its tables."""
+    def prepare(self, rentals: int) -> None:
+        """Its tables, and the script that changes one of so many rentals."""
         self._run("-i", "-q", "-s", str(SCALE))
+        self._change.write_text(_CHANGE.format(rows=rentals))
 
     def most(self, seconds: float) -> float:
         """Transactions per second without a limit."""
@@ -54,7 +53,8 @@ class Pgbench:
 
     def _measured(self, seconds: float, *options: str) -> Load:
         prefix = self._folder / "pgbench"
-        self._run("-n", "-c", str(CLIENTS), "-T", f"{seconds:.0f}", "--log", f"--log-prefix={prefix}", *options)
+        work = [option.format(self._change) for option in _CHANGES]
+        self._run("-n", "-c", str(CLIENTS), "-T", f"{seconds:.0f}", "--log", f"--log-prefix={prefix}", *work, *options)
         taken: list[int] = []
         for log in self._folder.glob("pgbench.*"):
             taken += [int(line.split()[2]) for line in log.read_text().splitlines()]
@@ -75,23 +75,3 @@ class Pgbench:
 
     def _pin(self) -> None:
         os.sched_setaffinity(0, {self._core})
-
-
-@contextmanager
-def daily_life(databases: Databases) -> Iterator[None]:
-    """A rental changes every fifth of a second, and the heartbeat beats; in every phase."""
-    stop = threading.Event()
-
-    def write() -> None:
-        with psycopg.connect(databases.url("primary", "postgres"), autocommit=True) as connection:
-            while not stop.wait(0.2):
-                connection.execute(_CHANGE)
-
-    writer = threading.Thread(target=write, daemon=True)
-    with Heartbeat(databases.url("primary", _LOGIN)):
-        writer.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            writer.join(10)

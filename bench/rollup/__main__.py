@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from bench.rollup import boards, changes, passes
+from bench.rollup import boards, changes, documents, passes
 from bench.rollup.lab import laboratory
 
 
@@ -19,8 +19,9 @@ def main(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Sets of changes, and passes of each kind.")] = 3,
     only: Annotated[
-        str, typer.Option(help="Letters: a fleetgauge, b full SQL, c pandas, d dbt, p passes, q board queries.")
-    ] = "abcdpq",
+        str,
+        typer.Option(help="a fleetgauge, b full SQL, c pandas, d dbt, e documents, p passes, q queries of boards."),
+    ] = "abcdepq",
     seed: Annotated[int, typer.Option(help="Of rentals and changes.")] = 1,
     scattered: Annotated[bool, typer.Option(help="Rentals lie in no order of time; by default as they began.")] = False,
     statements: Annotated[int, typer.Option(help="Show so many statements of each run, those that touch most.")] = 0,
@@ -32,7 +33,8 @@ def main(
     lines: list[str] = []
     bars: dict[str, bool] = {}
     figures: dict[str, Any] = {"seed": seed, "scattered": scattered}
-    with laboratory(home) as postgres:
+    with laboratory(home) as servers:
+        postgres = servers.need_postgres()
         if wanted := "".join(letter for letter in "abcd" if letter in only):
             typer.echo(f"seed {seed}")
             sizes = rows or [300_000, 3_000_000]
@@ -53,6 +55,11 @@ def main(
             medians = boards.measure(postgres)
             _add(boards.report(medians), lines, bars)
             figures["queries"] = medians
+    if "e" in only:  # a laboratory of its own: Kafka and Elasticsearch are no company for the others
+        with laboratory(home, ("postgres", "kafka", "elasticsearch")) as servers:
+            run = documents.measure(servers, rounds)
+        _add(passes.report([run]), lines, bars)
+        figures["documents"] = asdict(run)
     figures["bars"] = bars
     typer.echo("\n".join(["", *lines, *(f"{'holds ' if held else 'BROKEN'}  {bar}" for bar, held in bars.items())]))
     if json_file is not None:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.cli.options import end_on_sigterm
-from fleetlab.stack import PostgresState, Silent, Stack
+from fleetlab.stack import PostgresState, Service, Silent, Stack, StackState
 from fleetlab.stack.state import PostgresServer
 
 ROOT = Path(__file__).parents[2]
@@ -22,17 +22,22 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @contextmanager
-def laboratory(home: Path | None) -> Iterator[PostgresState]:
-    """Postgres primary, replica and metrics; in `home` as they run there, else started here and wiped afterwards."""
+def laboratory(
+    home: Path | None, services: Collection[Service] = ("postgres",), folder: Path | None = None
+) -> Iterator[StackState]:
+    """Servers, Postgres alone by default; in `home` as they run there, else started here and wiped afterwards.
+
+    `folder`: where their files then lie, instead of the system's place for temporary ones.
+    """
     end_on_sigterm()
     if home is not None:
-        yield Stack(home).up({"postgres"}, progress=Silent()).need_postgres()
+        yield Stack(home).up(services, progress=Silent())
         return
-    with tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as folder:
-        Path(folder).chmod(0o755)
-        stack = Stack(Path(folder) / "lab")
+    with tempfile.TemporaryDirectory(prefix="fleetgauge-bench-", dir=folder) as made:
+        Path(made).chmod(0o755)
+        stack = Stack(Path(made) / "lab")
         try:
-            yield stack.up({"postgres"}, progress=Silent(), guard=True, wipe_on_guard=True).need_postgres()
+            yield stack.up(services, progress=Silent(), guard=True, wipe_on_guard=True)
         finally:
             stack.down(wipe=True)
 

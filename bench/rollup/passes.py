@@ -65,12 +65,7 @@ class Figure:
 
 
 def measure(postgres: PostgresState, rounds: int) -> list[Figure]:
-    """All kinds; blocks for a minute or two."""
-    # A day of 1,000,000 documents from Elasticsearch joins here: one more function that returns a `Figure`.
-    return _postgres(postgres, rounds)
-
-
-def _postgres(postgres: PostgresState, rounds: int) -> list[Figure]:
+    """Both kinds; blocks for a minute or two."""
     definitions = {n: d for n, d in load_definitions(ROOT).items() if d.source in ("operations", COMMANDS)}
     with databases(postgres, "bench_passes", "GRANT CREATE, USAGE ON SCHEMA public TO scooter_app") as found:
         plan = Timeline.ending(SCALE, datetime.now(UTC))
