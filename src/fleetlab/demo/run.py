@@ -244,4 +244,3 @@ def _succeeded(airflow: AirflowApi, dag_id: str, after: datetime | None = None) 
 def _airflow(state: StackState) -> AirflowApi:
     login = state.need_airflow()
     return AirflowApi(login.url, login.username, login.password)
-

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -374,17 +375,30 @@ class Truth:
         return dict(cells)
 
     def _state_minutes(self) -> dict[tuple[int, str, str], int]:
-        minutes = defaultdict[tuple[int, str, str], int](int)
         held = self._db.execute(
             "SELECT at_ms, min(lead(at_ms, 1, 1 << 62) OVER (PARTITION BY vehicle ORDER BY at_ms, rowid), at_ms + ?),"
             " state, zone FROM states",
             (_STATE_COUNTS_MS,),
         )
-        for at, until, state, zone in held:
-            while at < until:
-                end = min(until, at // _MINUTE_MS * _MINUTE_MS + _MINUTE_MS)
-                minutes[at // _MINUTE_MS, state, zone] += end - at
-                at = end
+        minutes = defaultdict[tuple[int, str, str], int](int)
+        # How many more vehicles than before are in a state for the whole minute: most minutes change nothing.
+        steps = defaultdict[tuple[str, str], defaultdict[int, int]](lambda: defaultdict(int))
+        for at, until, *place in held:
+            begin, end = -(-at // _MINUTE_MS), until // _MINUTE_MS
+            if begin > end:
+                minutes[end, *place] += until - at
+                continue
+            for minute, ms in ((begin - 1, -at % _MINUTE_MS), (end, until % _MINUTE_MS)):
+                if ms:
+                    minutes[minute, *place] += ms
+            steps[*place][begin] += 1
+            steps[*place][end] -= 1
+        for place, changes in steps.items():
+            vehicles = 0
+            for begin, end in pairwise(sorted(changes)):
+                vehicles += changes[begin]
+                for minute in range(begin, end) if vehicles else ():
+                    minutes[minute, *place] += vehicles * _MINUTE_MS
         return minutes
 
     def sudden_stops(self) -> list[SuddenStop]:
