@@ -1,10 +1,13 @@
 """`fleetgauge freshness`: how far behind now the metrics are."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
+
+if TYPE_CHECKING:
+    from fleetgauge.rollup.freshness import Standing
 
 
 def freshness(
@@ -29,25 +32,7 @@ def freshness(
         None if given is None else duration(name, given) for name, given in (("--warn", warn), ("--error", error))
     ]
     found = engine.freshness(loaded, pipeline.chosen(loaded.content, metrics or ()).values(), *limits)
-    if as_json:
-        print_json([one.to_dict() for one in found])
-    else:
-        print_table(
-            ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", ""),
-            [
-                (
-                    one.metric,
-                    one.grain,
-                    utc(one.closed_until),
-                    utc(one.done_until),
-                    brief(one.behind),
-                    brief(one.overdue),
-                    one.blocked,
-                    one.verdict,
-                )
-                for one in found
-            ],
-        )
+    show(found, as_json=as_json)
     late = [
         f"{one.metric} by {one.grain} "
         + ("was never computed" if one.overdue is None else f"is {brief(one.overdue)} overdue")
@@ -56,3 +41,26 @@ def freshness(
     ]
     if late:
         raise Transient(f"{'; '.join(late)}: see whether its passes run and what they say (fleetgauge run --metric …)")
+
+
+def show(found: "list[Standing]", *, as_json: bool) -> None:
+    """Print where metrics stand; `run --dry-run` does it too."""
+    if as_json:
+        print_json([one.to_dict() for one in found])
+        return
+    print_table(
+        ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", ""),
+        [
+            (
+                one.metric,
+                one.grain,
+                utc(one.closed_until),
+                utc(one.done_until),
+                brief(one.behind),
+                brief(one.overdue),
+                one.blocked,
+                one.verdict,
+            )
+            for one in found
+        ],
+    )

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup import Definition, PassReport
-    from fleetgauge.settings import Settings
+    from fleetgauge.rollup import PassReport
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
@@ -26,15 +25,17 @@ def run(
         datetime | None, typer.Option("--to", formats=_FORMATS, help="… up to here, exclusive.", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the ledger of the chosen metrics, run nothing.")
+        bool, typer.Option("--dry-run", help="Show where the chosen metrics stand, run nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Do what is missing or changed; recompute the interval besides, if one is given."""
     from fleetgauge import pipeline, settings
+    from fleetgauge.cli.freshness import show
     from fleetgauge.cli.output import configure_logging, print_json
     from fleetgauge.errors import Terminal
     from fleetgauge.rollup import raise_failures
+    from fleetgauge.rollup.freshness import freshness
 
     configure_logging()
     if (source is None) == (metric is None):
@@ -48,7 +49,8 @@ def run(
     metrics = () if metric is None else (metric,)
     definitions = pipeline.chosen(loaded.content, metrics, source)
     if dry_run:
-        _show(loaded, list(definitions.values()), as_json=as_json)
+        found = freshness(loaded, definitions.values())
+        show([one for one in found if one.grain == grain], as_json=as_json)
         return
     if metric is not None:
         source = definitions[metric].source
@@ -79,19 +81,3 @@ def _line(report: "PassReport") -> str:
         if closed
         else f"{report.metric}: {report.windows} windows computed, none final yet"
     )
-
-
-def _show(settings: "Settings", definitions: "list[Definition]", *, as_json: bool) -> None:
-    from fleetgauge.cli.output import print_json
-    from fleetgauge.rollup.inspect import standing
-
-    found = standing(settings, definitions)
-    if as_json:
-        print_json(found)
-        return
-    for one in found:
-        typer.echo(
-            f"{one['metric']} (version {one['version']}): done until {one['done_until'] or 'never run'}, final until "
-            f"{one['closed_until'] or 'never'}, changes from {one['cursor_at'] or 'the start'}, "
-            f"{one['blocked']} blocked"
-        )

@@ -10,9 +10,11 @@ def test(
     metric: Annotated[str | None, typer.Argument(help="This metric alone; all by default.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Feed given rows through the real queries on the metrics database and compare; keeps nothing, exits with 1 if one
-    fails."""
-    from fleetgauge import settings
+    """Feed given rows through the real queries on the metrics database and compare, documents through Elasticsearch.
+
+    Keeps nothing; exits with 1 if one fails.
+    """
+    from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json, print_table
     from fleetgauge.errors import Terminal
     from fleetgauge.rollup import load_definitions
@@ -26,7 +28,8 @@ def test(
     chosen = [one for name, one in definitions.items() if metric in (None, name)]
     tests = load_tests(loaded.content, chosen)
     outcomes = []
-    for outcome in run_tests(loaded, [(one, test) for one in chosen for test in tests[one.metric]]):
+    streams = pipeline.event_streams(loaded.content, chosen)
+    for outcome in run_tests(loaded, [(one, test) for one in chosen for test in tests[one.metric]], streams):
         outcomes.append(outcome)
         if not as_json:
             state = "passed" if outcome.passed else "FAILED"

@@ -224,6 +224,9 @@ def test_freshness_is_an_exit_code(shell: Shell, ride: Definition) -> None:
     assert set(by_grain) == {"minute", "hour", "day"}
     assert all(one["verdict"] == "ok" for one in by_grain.values())
     assert by_grain["minute"]["behind_s"] < 300
+    (dry,) = shell("run", "--metric", "ride", "--grain", "hour", "--dry-run", "--json").json
+    assert dry | {"behind_s": 0} == by_grain["hour"] | {"behind_s": 0}
+    assert "final until" in shell("run", "--source", "operations", "--dry-run").out
     shell.world.metrics.execute(
         "UPDATE fleetgauge.ledger SET closed = closed - tstzmultirange(tstzrange(now() - interval '1 day', NULL))"
         " WHERE metric = 'ride'"

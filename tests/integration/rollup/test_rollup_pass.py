@@ -14,7 +14,7 @@ from rollup_world import QUICK, Fuse, World, definition
 
 from fleetgauge.errors import Stop, Terminal, Transient
 from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures, run_metrics
-from fleetgauge.rollup.inspect import standing
+from fleetgauge.rollup.freshness import freshness
 from fleetgauge.rollup.migrate import migrate
 from fleetgauge.settings import Settings, SourceSettings
 
@@ -455,7 +455,7 @@ def test_all_definitions_of_the_project_migrate(world: World) -> None:
     assert migrate(world.settings, definitions).created == ()
     for one in definitions.values():
         assert world.stored(one, "day") == {}
-    assert {s["metric"] for s in standing(world.settings, definitions.values())} == set(definitions)
+    assert {s.metric for s in freshness(world.settings, definitions.values())} == set(definitions)
 
 
 def test_a_changed_definition_is_shown_when_it_is_filled(world: World) -> None:

@@ -3,17 +3,23 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from elasticsearch import Elasticsearch
 from rollup_world import World
 from typer.testing import CliRunner, Result
 
 from fleetgauge.cli.app import app
+from fleetgauge.pipeline import event_streams
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.unittests import Outcome, load_tests, run_tests
+from fleetgauge.rollup.unittests.documents import PREFIX
+from fleetgauge.settings import ElasticsearchSettings
+from fleetlab.stack import ElasticsearchState
 
 ROOT = Path(__file__).parents[3]
 Cli = Callable[..., Result]
@@ -68,14 +74,35 @@ def everything(world: World) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
-def test_the_projects_tests_pass_and_leave_nothing(world: World) -> None:
+def test_the_projects_tests_pass_and_leave_nothing(world: World, elasticsearch: ElasticsearchState) -> None:
     definitions = load_definitions(ROOT)
     tests = load_tests(ROOT, definitions.values())
-    assert {name for name, found in tests.items() if found} >= {"rental", "device_command", "traffic", "vehicle_state"}
+    assert [name for name, found in tests.items() if not found] == []
     before = everything(world)
-    for outcome in run_tests(world.settings, [(definitions[name], t) for name, found in tests.items() for t in found]):
+    settings = world.settings.model_copy(update={"elasticsearch": ElasticsearchSettings(url=elasticsearch.url)})
+    streams = event_streams(ROOT, definitions.values())
+    every = [(definitions[name], test) for name, found in tests.items() for test in found]
+    for outcome in run_tests(settings, every, streams):
         assert outcome.passed, outcome
     assert everything(world) == before
+    with Elasticsearch(elasticsearch.url) as client:
+        assert client.indices.get(index=f"{PREFIX}*").body == {}
+
+
+def test_wrong_documents_and_an_absent_server_are_told(world: World, elasticsearch: ElasticsearchState) -> None:
+    definition = load_definitions(ROOT)["telemetry"]
+    (test,) = load_tests(ROOT, [definition])["telemetry"]
+    streams = event_streams(ROOT, [definition])
+    wrong = replace(test, given={"device_events": [{**test.given["device_events"][0], "speed": "fast"}]})
+    settings = world.settings.model_copy(update={"elasticsearch": ElasticsearchSettings(url=elasticsearch.url)})
+    (outcome,) = run_tests(settings, [(definition, wrong)], streams)
+    assert "speed" in str(outcome.error) and "fast" in str(outcome.error)
+    nobody = ElasticsearchSettings(url="http://127.0.0.1:9")
+    (outcome,) = run_tests(settings.model_copy(update={"elasticsearch": nobody}), [(definition, test)], streams)
+    assert "need a running Elasticsearch" in str(outcome.error)
+    less = replace(test, given={"device_events": test.given["device_events"][1:]})
+    (outcome,) = run_tests(settings, [(definition, less)], streams)
+    assert {(d.level, d.column) for d in outcome.differences} >= {("minute", "events"), ("day", "bytes")}
 
 
 def test_the_metric_of_the_guide_computes_what_its_test_says(world: World, tmp_path: Path) -> None:

@@ -70,6 +70,23 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, old: str, new: st
     assert "sql/metrics/ride/tests/one.yaml" + said in problems(tmp_path, TEST.replace(old, new))
 
 
+def test_documents_that_the_metric_does_not_read_are_refused(tmp_path: Path) -> None:
+    definition = load_definitions(ROOT)["telemetry"]
+    tests = tmp_path / "sql" / "metrics" / "telemetry" / "tests"
+    tests.mkdir(parents=True)
+    text = (ROOT / "sql" / "metrics" / "telemetry" / "tests" / "two_vehicles.yaml").read_text()
+    for old, new, said in (
+        ("  device_events:", "  elsewhere:", "elsewhere is not what the metric reads; give documents of device_events"),
+        ('"@timestamp": 2026-11-21T10:00:05+09:00, kind', "kind", ": a document needs its event time, '@timestamp'"),
+        ("expect:", "types: {device_events: {speed: float}}\nexpect:", ": documents have the types of their contracts"),
+    ):
+        assert old in text
+        (tests / "one.yaml").write_text(text.replace(old, new))
+        with pytest.raises(DefinitionError) as error:
+            load_tests(tmp_path, [definition])
+        assert said in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

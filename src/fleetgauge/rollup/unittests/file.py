@@ -15,6 +15,7 @@ from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.levels import Level
 from fleetgauge.rollup.loader import METRICS_FOLDER, DefinitionError
 from fleetgauge.rollup.measures import STRICT, Percentile
+from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 
 FOLDER = "tests"
 QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
@@ -39,7 +40,10 @@ class MetricTest:
     now: Instant
     """The instant of the pass: what happens from then on is unknown, an open interval lasts until then."""
     given: Annotated[dict[TableName, list[GivenRow]], Field(min_length=1)]
-    """Table of the source → its rows. Columns have the type of their values; those that are left out are NULL."""
+    """Table of the source → its rows. Columns have the type of their values; those that are left out are NULL.
+
+    Of a metric over documents: its source → documents as they are stored, with `@timestamp`.
+    """
     expect: Annotated[dict[str, list[GivenRow]], Field(min_length=1)]
     """Level (`minute`, `hour`, `day`, `by_zone_day`) → all its rows; of each the columns that matter."""
     types: dict[TableName, dict[str, SqlType]] = field(default_factory=dict)
@@ -78,8 +82,6 @@ def _load(path: Path, shown: str, definition: Definition) -> MetricTest:
     if not isinstance(document.value, dict):
         raise DefinitionError([f"{shown}:1: is not a mapping; begin with `now:`, `given:` and `expect:`"])
     told = [(line, f"key {key!r} stands here twice; remove one") for line, key in document.twice()]
-    if definition.documents is not None:
-        told.append((1, "tests of metrics that read documents are not supported; remove it"))
     test = None
     try:
         test = replace(_ADAPTER.validate_python(document.value), name=path.stem, shown=shown)
@@ -98,6 +100,8 @@ def _load(path: Path, shown: str, definition: Definition) -> MetricTest:
 def _misfits(test: MetricTest, definition: Definition) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What does not go with the metric, by the path of its key."""
     levels = {level.name: level for level in definition.levels}
+    if definition.documents is not None:
+        yield from _misplaced(test, definition)
     for table, rows in test.given.items():
         for number, row in enumerate(rows):
             for column, value in row.items():
@@ -119,6 +123,20 @@ def _misfits(test: MetricTest, definition: Definition) -> Iterator[tuple[tuple[s
                     yield where, f"{column}: {said}"
             if missing := sorted(key - row.keys()):
                 yield ("expect", name, number), f"other rows of {name} say {', '.join(missing)}; say it here too"
+
+
+def _misplaced(test: MetricTest, definition: Definition) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What a test gives that is no document of the metric's source."""
+    for name in test.given:
+        if name != definition.source:
+            yield ("given", name), f"{name} is not what the metric reads; give documents of {definition.source}"
+    if definition.source not in test.given:
+        yield ("given",), f"give documents of {definition.source}, or [] for none"
+    if test.types:
+        yield ("types",), "documents have the types of their contracts; remove it"
+    for number, row in enumerate(test.given.get(definition.source, [])):
+        if not isinstance(row.get(EVENT_TIME), datetime):
+            yield ("given", definition.source, number), f"a document needs its event time, {EVENT_TIME!r}"
 
 
 def _unlike(definition: Definition, column: str, value: Any) -> str | None:

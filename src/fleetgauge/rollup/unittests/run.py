@@ -1,7 +1,7 @@
 """Runs the tests of metrics on the metrics database: the real engine, in one transaction that is rolled back."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,8 +20,10 @@ from fleetgauge.rollup.options import Options, connect_metrics
 from fleetgauge.rollup.report import PassReport
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.sources.postgres import PostgresFacts
+from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.tables import VIEWS, WRITER
 from fleetgauge.rollup.unittests.compare import Difference, differences
+from fleetgauge.rollup.unittests.documents import GivenDocuments
 from fleetgauge.rollup.unittests.file import GivenRow, MetricTest, columns
 from fleetgauge.rollup.unittests.given import stand_in
 from fleetgauge.settings import Settings
@@ -101,10 +103,15 @@ class GivenSource:
         """See `Source`."""
 
 
-def run_tests(settings: Settings, tests: Iterable[tuple[Definition, MetricTest]]) -> Iterator[Outcome]:
+def run_tests(
+    settings: Settings,
+    tests: Iterable[tuple[Definition, MetricTest]],
+    streams: Mapping[str, EventStream] | None = None,
+) -> Iterator[Outcome]:
     """Run them one after another; blocks. Leaves nothing behind: no test is ever committed.
 
-    Raises `FleetgaugeError` when the metrics database cannot be used at all.
+    `streams`: the sources that are documents; their tests use the Elasticsearch of the settings. Raises
+    `FleetgaugeError` when the metrics database cannot be used at all.
     """
     try:
         connection = connect_metrics(settings.metrics.url.get_secret_value(), Options(), Rehearsal)
@@ -115,7 +122,7 @@ def run_tests(settings: Settings, tests: Iterable[tuple[Definition, MetricTest]]
         if connection.execute("SELECT to_regclass('fleetgauge.ledger')").fetchone() == (None,):
             raise Terminal("the metrics database has no ledger; run fleetgauge migrate")
         for definition, test in tests:
-            yield _run(connection, definition, test)
+            yield _run(connection, definition, test, _given(settings, connection, definition, test, streams or {}))
 
 
 @dataclass(frozen=True)
@@ -126,14 +133,29 @@ class _Ending:
         self.connection.end()
 
 
-def _run(connection: Rehearsal, definition: Definition, test: MetricTest) -> Outcome:
+def _given(
+    settings: Settings,
+    connection: Rehearsal,
+    definition: Definition,
+    test: MetricTest,
+    streams: Mapping[str, EventStream],
+) -> GivenSource | GivenDocuments:
+    if definition.documents is None:
+        return GivenSource(connection, test.now)
+    fields = streams[definition.source].fields
+    return GivenDocuments(settings.elasticsearch, fields, test.given[definition.source], test.now)
+
+
+def _run(
+    connection: Rehearsal, definition: Definition, test: MetricTest, source: GivenSource | GivenDocuments
+) -> Outcome:
     began = time.perf_counter()
     found: tuple[Difference, ...] = ()
     said = None
     try:
         connection.staging = False
-        with connection.transaction(force_rollback=True):
-            found = tuple(_differences(connection, definition, test))
+        with closing(source), connection.transaction(force_rollback=True):
+            found = tuple(_differences(connection, definition, test, source))
     except FleetgaugeError as error:
         said = str(error)
     except psycopg.Error as error:
@@ -141,11 +163,13 @@ def _run(connection: Rehearsal, definition: Definition, test: MetricTest) -> Out
     return Outcome(definition.metric, test.name, found, said, round(time.perf_counter() - began, 3))
 
 
-def _differences(connection: Rehearsal, definition: Definition, test: MetricTest) -> Iterator[Difference]:
+def _differences(
+    connection: Rehearsal, definition: Definition, test: MetricTest, source: GivenSource | GivenDocuments
+) -> Iterator[Difference]:
     one = replace(
         definition,
         metric=NAME,
-        source_sql=stand_in(connection, definition, test),
+        source_sql=stand_in(connection, definition, test) if definition.documents is None else "",
         retention=Retention(),
         source_kept=None,
         views_sql=None,
@@ -154,7 +178,6 @@ def _differences(connection: Rehearsal, definition: Definition, test: MetricTest
     create(connection, one)
     publication(connection, one)
     connection.execute("RESET ROLE")
-    source = GivenSource(connection, test.now)
     _complain(Pass(one, source, connection.again, Options(tries=1)).run("minute", None))
     levels = {level.name: level for level in one.levels}
     for name, expected in test.expect.items():
