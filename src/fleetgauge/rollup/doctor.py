@@ -194,7 +194,7 @@ def _rights(connection: psycopg.Connection[Any]) -> Iterator[tuple[Status, str, 
 def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
     from fleetgauge.progress.offsets import read_progress
 
-    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock())
+    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=10)
     if not progress.committed:
         yield "warn", f"{stream.group} has never committed, so nothing counts as stored", "start its consumer"
         return
@@ -212,14 +212,16 @@ def _documents(settings: Settings, stream: EventStream) -> Iterator[tuple[Status
 
     with closing(connect(settings.elasticsearch, JsonSerializer())) as client:
         try:
-            client.indices.refresh(index=stream.index, ignore_unavailable=True)
-            client.search(index=stream.index, size=0, ignore_unavailable=True)
+            client.indices.refresh(index=stream.index)
+            client.search(index=stream.index, size=0)
         except ApiError as error:
-            if error.status_code in (401, 403):
+            if error.error == "index_not_found_exception":
+                yield "ok", f"{stream.index} does not exist yet", ""
+            elif error.status_code in (401, 403):
                 said = f"its login may not refresh and read {stream.index}: {error.error}"
                 yield "fail", said, "grant it read, maintenance and view_index_metadata"
             else:
-                yield "fail", f"{stream.index} cannot be read: {error}", "look at the health of the cluster"
+                yield "fail", f"{stream.index} cannot be read: {error}", "open it, or look at the cluster's health"
         except TransportError as error:
             yield "fail", f"does not answer: {error}", "start it, or correct elasticsearch.url"
         else:

@@ -22,10 +22,11 @@ from pydantic import SecretStr
 from rollup_world import window_start
 
 from fleetgauge import pipeline
+from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.run import consume
 from fleetgauge.ingest.service import Options
-from fleetgauge.rollup import Definition, PassReport, distinct, load_definitions, sketch
+from fleetgauge.rollup import Definition, PassReport, distinct, doctor, load_definitions, sketch
 from fleetgauge.rollup.sources import elasticsearch as source_module
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings
@@ -367,6 +368,47 @@ def test_sums_beyond_what_a_double_holds_are_refused(world: World, start: dateti
     world.ingest()
     with pytest.raises(pipeline.Terminal, match=r"measures\.bytes: reaches 9007199254740992"):
         world.run()
+
+
+def test_a_closed_index_fails_the_pass_and_loses_nothing(world: World, start: datetime) -> None:
+    world.send(*mixed(start, 5, 40))
+    world.ingest()
+    world.run()
+    world.send(*mixed(start, 5, 10))
+    world.ingest()
+    with Elasticsearch(world.settings.elasticsearch.url) as client:
+        days = sorted(client.indices.get(index=f"{world.name.replace('_', '-')}-*").body)
+        client.indices.close(index=days[0])
+        with pytest.raises(Transient, match="open the index, or free what blocks it"):
+            world.run()
+        assert "cannot be read" in _examined(world)[f"documents of {world.name}"].said
+        client.indices.open(index=days[0], wait_for_active_shards="1")
+    world.run()
+    world.assert_right()
+
+
+def test_doctor_says_what_is_missing(world: World, start: datetime) -> None:
+    group, documents = f"consumer group of {world.name}", f"documents of {world.name}"
+    assert (_examined(world)[group].status, _examined(world)[documents].status) == ("warn", "ok")
+    world.send(*mixed(start, 5, 4))
+    world.ingest()
+    assert (_examined(world)[group].status, _examined(world)[documents].status) == ("ok", "ok")
+    world.send(event(start), appended=start)
+    assert (_examined(world)[group].status, "1 records behind" in _examined(world)[group].said) == ("warn", True)
+    nowhere = {
+        "elasticsearch": ElasticsearchSettings(url="http://127.0.0.1:9"),
+        "kafka": KafkaSettings(bootstrap_servers="127.0.0.1:9"),
+    }
+    found = _examined(world, **nowhere)
+    assert (found[group].status, found[documents].status) == ("fail", "fail")
+    assert "127.0.0.1:9" in found[group].said
+    assert found[documents].remedy == "start it, or correct elasticsearch.url"
+
+
+def _examined(world: World, **elsewhere: Any) -> dict[str, doctor.Finding]:
+    streams = pipeline.event_streams(world.settings.content, [world.definition])
+    settings = world.settings.model_copy(update=elsewhere)
+    return {one.about: one for one in doctor.examine(settings, {world.name: world.definition}, streams)}
 
 
 def _wait_until_gone(world: World) -> None:
