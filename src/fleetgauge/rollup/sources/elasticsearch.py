@@ -4,7 +4,6 @@ Committed offsets say what is finished, and the position in each document says w
 """
 
 import math
-import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +31,7 @@ from fleetgauge.rollup.measures import Additive, Count, Distinct, Extreme, Perce
 from fleetgauge.rollup.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
-from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Placed, Row, Touched
+from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Placed, Row, Touched, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
 from fleetgauge.settings import Settings
@@ -234,8 +233,7 @@ class ElasticsearchSource:
     @contextmanager
     def look(self, definition: Definition) -> Iterator[ElasticsearchFacts]:
         """See `Source`."""
-        began = time.perf_counter()
-        try:
+        with looking(self):
             found = problems(definition, self._stream.fields)
             if found:
                 raise Terminal(f"metric {definition.metric} cannot be read from {self.name}: {'; '.join(found)}")
@@ -245,11 +243,6 @@ class ElasticsearchSource:
                 token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
                 horizon = Horizon(own.watermark, own.observed_at)
                 yield ElasticsearchFacts(definition, horizon, search, progress, token)
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self.seconds += time.perf_counter() - began
 
     def close(self) -> None:
         """See `Source`."""

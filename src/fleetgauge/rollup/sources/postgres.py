@@ -1,6 +1,5 @@
 """Facts in Postgres: a read replica, guarded in every transaction, or the metrics database itself."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from fleetgauge.rollup.database_errors import translate
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.options import APPLICATION
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
-from fleetgauge.rollup.sources.port import Cell, Cursor, Placed, Row, Touched
+from fleetgauge.rollup.sources.port import Cell, Cursor, Placed, Row, Touched, looking
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.settings import SourceSettings
 
@@ -91,21 +90,14 @@ class PostgresSource:
     @contextmanager
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
         """See `Source`."""
-        began = time.perf_counter()
-        try:
-            with self._translated():
-                connection = self._connected()
-                horizon = of_sessions(connection, APPLICATION) if self._itself else None
-                with connection.transaction():
-                    self._guard(connection)
-                    if not self._itself:
-                        horizon = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
-                    yield PostgresFacts(connection, definition, horizon)
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self.seconds += time.perf_counter() - began
+        with looking(self), self._translated():
+            connection = self._connected()
+            horizon = of_sessions(connection, APPLICATION) if self._itself else None
+            with connection.transaction():
+                self._guard(connection)
+                if not self._itself:
+                    horizon = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
+                yield PostgresFacts(connection, definition, horizon)
 
     def close(self) -> None:
         """See `Source`."""
