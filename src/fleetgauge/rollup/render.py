@@ -1,9 +1,8 @@
 """What would be asked, as text that can be read and run: SQL, or for documents the bodies of the searches."""
 
 import json
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from psycopg import sql
@@ -16,6 +15,7 @@ from fleetgauge.rollup import tables
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.levels import Grain
 from fleetgauge.rollup.sources import elasticsearch_query, postgres_held, postgres_sql
+from fleetgauge.rollup.sources.elasticsearch_query import Json
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, floor
 from fleetgauge.rollup.store_sql import Statements
 
@@ -135,28 +135,27 @@ def _example(definition: Definition) -> tuple[str, ...]:
     return tuple(f"<{name}>" for name in definition.dimensions)
 
 
-def _searches(definition: Definition, what: What, span: Span) -> list[Mapping[str, Any]]:
+def _searches(definition: Definition, what: What, span: Span) -> list[Json]:
     """One body for the numbers, and one for each sketch, as `ElasticsearchFacts` asks them."""
     query = elasticsearch_query
     if what == "touched":
         where = query.matching(definition, query.stored_at(0, Offsets(0, 1000)))
-        return [_body(where, query.keys(definition), {})]
+        return [_groups(where, query.keys(definition))]
     if what == "totals":
         where = query.matching(definition, query.within([span]))
         step = query.milliseconds(span[1]) - query.milliseconds(span[0])
         keys = query.keys(definition, step_ms=step, from_ms=query.milliseconds(span[0]))
-        return [_body(where, keys, query.numbers(definition.stored))]
+        return [_groups(where, keys, query.numbers(definition.stored))]
     filters = [query.within([span])]
     if what == "cells":
         fields = (dimension.column for dimension in definition.dimensions.values())
         wanted = (query.one_of(path, [text]) for path, text in zip(fields, _example(definition), strict=True))
         filters += [one for one in wanted if one is not None]
-    numbers = _body(query.matching(definition, *filters), query.keys(definition), query.numbers(definition.stored))
+    numbers = _groups(query.matching(definition, *filters), query.keys(definition), query.numbers(definition.stored))
     sketches = [
-        _body(
+        _groups(
             query.matching(definition, *filters, *query.conditions(measure.where)),
             query.keys(definition, value=measure.of),
-            {},
         )
         for measure in definition.stored.values()
         if measure.agg in ("percentile", "distinct")
@@ -164,6 +163,5 @@ def _searches(definition: Definition, what: What, span: Span) -> list[Mapping[st
     return [numbers, *sketches]
 
 
-def _body(where: Mapping[str, Any], keys: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    groups = {"composite": {"size": 10_000, "sources": list(keys)}, "aggs": dict(numbers)}
-    return {"query": where, "aggs": {"all": groups}, "size": 0, "track_total_hits": False}
+def _groups(where: Json, keys: list[Json], numbers: Json | None = None) -> Json:
+    return elasticsearch_query.search(where, elasticsearch_query.groups(keys, numbers or {}, elasticsearch_query.PAGE))

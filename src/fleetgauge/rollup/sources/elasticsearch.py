@@ -36,8 +36,7 @@ from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
 from fleetgauge.settings import Settings
 
-PAGE = 10_000
-"""Groups in one answer; every cluster's `search.max_buckets` allows so many."""
+PAGE = query.PAGE
 SPANS = 256
 """Separate stretches of time in one search; every cluster's limit on clauses allows so many."""
 _KEEP_ALIVE = "5m"
@@ -71,8 +70,7 @@ class Search:
         """Every group of what matches, however many pages they take. Asks at once; who iterates waits."""
 
         def page(after: Group | None) -> "Future[Mapping[str, Any]]":
-            composite = {"size": PAGE, "sources": keys, **({} if after is None else {"after": after})}
-            return self._thread.submit(self._search, where, {"all": {"composite": composite, "aggs": numbers}})
+            return self._thread.submit(self._search, where, query.groups(keys, numbers, PAGE, after))
 
         def groups(coming: "Future[Mapping[str, Any]]") -> Iterator[Group]:
             while True:
@@ -92,10 +90,7 @@ class Search:
             return {}
         answer = self._client.search(
             pit={"id": self.point, "keep_alive": _KEEP_ALIVE},
-            query=where,
-            aggs=aggregations,
-            size=0,
-            track_total_hits=False,
+            **query.search(where, aggregations),
             allow_partial_search_results=False,
             filter_path=["pit_id", "aggregations"],
         ).body

@@ -18,6 +18,8 @@ from fleetgauge.rollup.spans import Span
 
 Json = dict[str, Any]
 
+PAGE = 10_000
+"""Groups in one answer; every cluster's `search.max_buckets` allows so many."""
 MINUTE_MS = 60_000
 NUL = "\ufffd"
 """Stands for U+0000, which no text of Postgres can hold."""
@@ -99,6 +101,17 @@ def keys(definition: Definition, *, step_ms: int = MINUTE_MS, from_ms: int = 0, 
     if value is not None:
         found.append({"v": {"terms": {"field": value}}})
     return found
+
+
+def groups(keys: list[Json], numbers: Json, size: int, after: Mapping[str, Any] | None = None) -> Json:
+    """An aggregation `all`: a page of groups, with numbers for each."""
+    following = {} if after is None else {"after": after}
+    return {"all": {"composite": {"size": size, "sources": keys, **following}, "aggs": numbers}}
+
+
+def search(where: Json, aggregations: Json) -> Json:
+    """The body of a search that wants aggregations and no documents."""
+    return {"query": where, "aggs": aggregations, "size": 0, "track_total_hits": False}
 
 
 def numbers(measures: Mapping[str, StoredMeasure]) -> Json:
