@@ -15,8 +15,6 @@ _CHANGE = """
 \\set id random(1, {rows})
 UPDATE rentals SET fare = fare + 1, updated_at = now() WHERE id = :id;
 """
-_CHANGES = ("-b", "tpcb-like@40", "-f", "{}@1")
-"""Some five rentals a second, at the usual rates."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Pgbench:
 
     def _measured(self, seconds: float, *options: str) -> Load:
         prefix = self._folder / "pgbench"
-        work = [option.format(self._change) for option in _CHANGES]
+        work = ("-b", "tpcb-like@40", "-f", f"{self._change}@1")  # some five rentals a second, at the usual rates
         self._run("-n", "-c", str(CLIENTS), "-T", f"{seconds:.0f}", "--log", f"--log-prefix={prefix}", *work, *options)
         taken: list[int] = []
         for log in self._folder.glob("pgbench.*"):

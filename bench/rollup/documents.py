@@ -1,10 +1,6 @@
 """How long a day of a million documents takes from Elasticsearch to minute, hour and day."""
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,9 +8,9 @@ from bench.ingest.workload import Elasticsearch
 from bench.rollup.passes import Figure
 from fleetgauge import pipeline
 from fleetgauge import settings as fleetgauge_settings
-from fleetgauge.clock import SystemClock
 from fleetgauge.ingest.consumer import load_consumer
-from fleetgauge.progress.offsets import read_progress
+from fleetgauge.ingest.run import consume
+from fleetgauge.ingest.service import Options
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.settings import Settings
 from fleetlab.simulator.publish import Publisher, create_topics
@@ -36,10 +32,11 @@ def measure(state: StackState, rounds: int) -> Figure:
     """
     settings = fleetgauge_settings.load(Path(state.config))
     plan = Timeline.ending(SCALE, datetime.now(UTC))
-    with _consuming(Path(state.config), settings):
-        _produce(plan, settings)
-    pipeline.migrate(settings)
     source = pipeline.load_definitions(settings.content)[METRIC].source
+    consumer = load_consumer(settings.content, source)
+    _produce(plan, settings)
+    consume(consumer, settings, Options(until_caught_up=True))
+    pipeline.migrate(settings)
     pipeline.run(settings, source, "minute", metrics=[METRIC])  # the mark: from here on it is a backfill
     seconds: list[float] = []
     rows = 0
@@ -49,8 +46,8 @@ def measure(state: StackState, rounds: int) -> Figure:
         (report,) = pipeline.run(settings, source, "minute", day, [METRIC])
         seconds.append(time.perf_counter() - begin)
         rows = report.rows
-    counted = f"/{load_consumer(settings.content, source).index}/_count"
-    stored = Elasticsearch(settings.elasticsearch.url).ask("POST", counted, {"query": query.within([day])})["count"]
+    server = Elasticsearch(settings.elasticsearch.url)
+    stored = server.ask("POST", f"/{consumer.index}/_count", {"query": query.within([day])})["count"]
     return Figure(f"a day of {stored:,} documents, {rows:,} rows", LIMIT_S, tuple(seconds))
 
 
@@ -59,21 +56,3 @@ def _produce(plan: Timeline, settings: Settings) -> None:
     with Publisher(settings.kafka.bootstrap_servers, "") as publisher:
         for some in plan.backlog():
             publisher.publish([record for record in some if record.topic == EVENTS_TOPIC])
-
-
-@contextmanager
-def _consuming(config: Path, settings: Settings) -> Iterator[None]:
-    """A consumer beside the block; afterwards it goes on until nothing is left in the topic."""
-    consumer = load_consumer(settings.content, pipeline.load_definitions(settings.content)[METRIC].source)
-    command = [sys.executable, "-m", "fleetgauge", "--config", str(config), "consume", consumer.name]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield
-        deadline = time.monotonic() + 600
-        while read_progress(settings.kafka, consumer.topic, consumer.group, SystemClock()).lag:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the consumer ended early or does not get on")
-            time.sleep(0.5)
-    finally:
-        process.terminate()
-        process.wait()

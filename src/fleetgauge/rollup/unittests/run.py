@@ -18,7 +18,7 @@ from fleetgauge.rollup.engine import Pass
 from fleetgauge.rollup.migrate import create, publication
 from fleetgauge.rollup.options import Options, connect_metrics
 from fleetgauge.rollup.report import PassReport
-from fleetgauge.rollup.sources.port import Row
+from fleetgauge.rollup.sources.port import Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.tables import VIEWS, WRITER
@@ -139,16 +139,14 @@ def _given(
     definition: Definition,
     test: MetricTest,
     streams: Mapping[str, EventStream],
-) -> GivenSource | GivenDocuments:
+) -> Source:
     if definition.documents is None:
         return GivenSource(connection, test.now)
     fields = streams[definition.source].fields
     return GivenDocuments(settings.elasticsearch, fields, test.given[definition.source], test.now)
 
 
-def _run(
-    connection: Rehearsal, definition: Definition, test: MetricTest, source: GivenSource | GivenDocuments
-) -> Outcome:
+def _run(connection: Rehearsal, definition: Definition, test: MetricTest, source: Source) -> Outcome:
     began = time.perf_counter()
     found: tuple[Difference, ...] = ()
     said = None
@@ -164,7 +162,7 @@ def _run(
 
 
 def _differences(
-    connection: Rehearsal, definition: Definition, test: MetricTest, source: GivenSource | GivenDocuments
+    connection: Rehearsal, definition: Definition, test: MetricTest, source: Source
 ) -> Iterator[Difference]:
     one = replace(
         definition,
