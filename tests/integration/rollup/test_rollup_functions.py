@@ -119,9 +119,9 @@ def test_sql_sketches_are_their_twin_and_within_one_percent(world: World, values
             assert abs(found - exact) <= 0.01 * abs(exact)
 
 
-def test_distinct_in_sql_is_its_twin_and_within_two_percent(world: World) -> None:
+def test_distinct_in_sql_is_its_twin_exact_when_small_and_within_two_percent(world: World) -> None:
     """The error is a standard error: the root mean square over many sets, at sizes of all ranges of the estimator."""
-    for size, sets in ((1, 3), (10, 20), (300, 20), (3_000, 20), (20_000, 10)):
+    for size, sets in ((1, 3), (10, 20), (300, 20), (1_024, 5), (1_025, 20), (3_000, 20), (20_000, 10)):
         errors = []
         for number in range(sets):
             values = [f"{size}-{number}-{i}" for i in range(size)]
@@ -133,9 +133,56 @@ def test_distinct_in_sql_is_its_twin_and_within_two_percent(world: World) -> Non
                 [["{" + ",".join(map(str, part)) + "}" for part in (*parts, merged)]],
             ).fetchone()
             assert row == (merged, distinct.estimate(merged))
+            assert merged == distinct.sketch(values)
+            assert size > 1_024 or row[1] == size
             errors.append(row[1] / size - 1)
         assert math.sqrt(sum(e * e for e in errors) / sets) <= 0.02, size
     assert world.metrics.execute("SELECT fleetgauge.distinct('{}'::integer[])").fetchone() == (0,)
+
+
+def test_a_set_has_the_form_of_its_size_however_it_came_together(world: World) -> None:
+    """Of more than 1,024 values at once, of two minutes that have fewer each, and of few: as one sketch of all."""
+    one = definition()
+    world.forget(one)
+    minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
+    for start, kind, lengths in (
+        (minute, "large", range(3_000)),
+        (minute, "parts", range(700)),
+        (minute + timedelta(minutes=1), "parts", range(600, 1_300)),
+        (minute, "small", range(1_024)),
+    ):
+        world.app.execute(
+            "INSERT INTO facts (happened_at, zone, kind, state, amount, length, score)"
+            " SELECT %s, 'a', %s, 'done', 1, n, 1 FROM unnest(%s::int[]) AS n",
+            [start, kind, list(lengths)],
+        )
+    world.beat()
+    world.catch_up()
+    world.run(one)
+    world.assert_right(one)
+    shapes = {
+        kind: (least < 0, size)
+        for kind, least, size in world.metrics.execute(
+            f"SELECT kind, kinds[1], cardinality(kinds) FROM store.{one.table(one.levels[2])}"
+        )
+    }
+    assert shapes["small"] == (True, 1_024)
+    assert not shapes["parts"][0]
+    assert not shapes["large"][0]
+
+
+def test_sketches_of_before_fingerprints_merge_with_new_ones(world: World) -> None:
+    """They are registers whatever their size, and are read as such."""
+    old = distinct.merge([[~number >> distinct.FINER for number in distinct.sketch(range(20))]])
+    new = distinct.sketch(range(10, 30))
+    (found, n) = world.metrics.execute(
+        "SELECT fleetgauge.distinct_merge(s::integer[]), fleetgauge.distinct(fleetgauge.distinct_merge(s::integer[]))"
+        " FROM unnest(%s::text[]) AS s",
+        [["{" + ",".join(map(str, part)) + "}" for part in (old, new)]],
+    ).fetchone()
+    assert found == distinct.merge([old, new])
+    assert all(number > 0 for number in found)
+    assert n == distinct.estimate(found) == 30
 
 
 def test_viewers_may_use_the_functions_and_see_views_but_no_table(world: World) -> None:

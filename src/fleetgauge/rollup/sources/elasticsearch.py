@@ -322,7 +322,7 @@ def _celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Gr
 
 def _sketches(measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]]) -> Iterator[tuple[Cell, list[int]]]:
     """One sketch a cell, of groups that have a value besides."""
-    number = cache(bucket if isinstance(measure, Percentile) else _entry)
+    number = cache(bucket if isinstance(measure, Percentile) else _fingerprint)
     parts: dict[Cell, dict[int, int]] = {}
     before: Cell | None = None
     counts: dict[int, int] = {}
@@ -352,8 +352,8 @@ def _add(found: dict[Any, list[Any]], place: Any, measures: Mapping[str, StoredM
                 known[i] = query.together(measure, known[i], values[i])
 
 
-def _entry(value: Any) -> int:
-    return distinct.entry(query.text_of(value))
+def _fingerprint(value: Any) -> int:
+    return distinct.fingerprint(query.text_of(value))
 
 
 class _Json(JsonSerializer):

@@ -3,7 +3,7 @@
 from psycopg import sql
 
 from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.distinct import BITS
+from fleetgauge.rollup.distinct import BITS, EXACT, FINER, REGISTERS, TOP
 from fleetgauge.rollup.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
 from fleetgauge.rollup.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.postgres_parts import col, predicate
@@ -90,7 +90,7 @@ def finished(definition: Definition) -> list[sql.Composable]:
                     ).format(name)
                 )
             case Distinct():
-                done.append(sql.SQL("({})").format(_registers(name)))
+                done.append(sql.SQL("({})").format(_set(name)))
             case Count() | Sum() if definition.interval is not None:
                 done.append(sql.SQL("coalesce({}, 0)").format(name))
             case Duration():
@@ -100,16 +100,22 @@ def finished(definition: Definition) -> list[sql.Composable]:
     return done
 
 
-def _registers(hashes: sql.Composable) -> sql.Composable:
-    """A sketch of hashes: the greatest entry of each register, as `distinct.sketch`."""
+def _set(hashes: sql.Composable) -> sql.Composable:
+    """A sketch of hashes, as `distinct.sketch`: fingerprints, or of many the greatest rank of each register."""
     return sql.SQL(
-        "SELECT coalesce(array_agg(r ORDER BY r), '{{}}') FROM ("
-        "SELECT max(i * 64 + {top} - length(ltrim(rest::text, '0'))) AS r FROM ("
-        "SELECT ((h >> {bits}) & {registers})::integer AS i, h::bit({bits}) AS rest FROM unnest({hashes}) AS h)"
-        " AS split GROUP BY i) AS best"
+        "SELECT CASE WHEN cardinality(prints) <= {exact} THEN prints ELSE ("
+        "SELECT array_agg(best ORDER BY best) FROM ("
+        "SELECT max(~p >> {finer}) AS best FROM unnest(prints) AS p GROUP BY (~p >> {finer}) / 64) AS registers"
+        ") END FROM (SELECT coalesce(array_agg(DISTINCT ~(i * 64 + {top} - length(ltrim(rest::text, '0')) << {finer}"
+        " | (h & {last})::integer)), '{{}}') AS prints FROM ("
+        "SELECT h, ((h >> {bits}) & {registers})::integer AS i, h::bit({bits}) AS rest FROM unnest({hashes}) AS h)"
+        " AS split) AS small"
     ).format(
-        top=sql.Literal(64 - BITS + 1),
+        exact=sql.Literal(EXACT),
+        finer=sql.Literal(FINER),
+        last=sql.Literal(2**FINER - 1),
+        top=sql.Literal(TOP),
         bits=sql.Literal(64 - BITS),
-        registers=sql.Literal(2**BITS - 1),
+        registers=sql.Literal(REGISTERS - 1),
         hashes=hashes,
     )

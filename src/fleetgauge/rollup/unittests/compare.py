@@ -16,7 +16,7 @@ from fleetgauge.rollup.unittests.file import QUANTILE, GivenRow, keys
 QUANTILE_ERROR = 0.01
 """What a quantile may be off from the exact one, relatively."""
 DISTINCT_ERROR = 0.08
-"""What a count of different values may be off: five standard errors; up to twelve must be exact."""
+"""What a count of different values may be off when it is estimated: five standard errors."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def _column(definition: Definition, level: Level, place: str, column: str, want:
         return
     if isinstance(measure, Distinct):
         got = distinct.estimate(got)
-        same = _near(want, got, DISTINCT_ERROR)
+        few = isinstance(want, int) and want <= distinct.EXACT
+        same = _near(want, got, 0 if few else DISTINCT_ERROR)
     elif isinstance(got, float):
         same = _near(want, got, 1e-9)
     elif isinstance(got, Decimal) and isinstance(want, int | float) and not isinstance(want, bool):
