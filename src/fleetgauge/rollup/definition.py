@@ -22,6 +22,7 @@ from fleetgauge.rollup.measures import (
     STRICT,
     Column,
     Count,
+    Distinct,
     Duration,
     FieldPath,
     Identifier,
@@ -357,4 +358,6 @@ _INTERVAL: TypeAdapter[Interval] = TypeAdapter(Interval)
 def _shape(measure: StoredMeasure) -> Mapping[str, Any]:
     plain: dict[str, Any] = _MEASURE.dump_python(measure, mode="json")
     plain.pop("description", None)
+    if isinstance(measure, Distinct):
+        plain["sketch"] = "bits"  # they were arrays before, which don't merge with these
     return plain

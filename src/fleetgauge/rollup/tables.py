@@ -22,7 +22,7 @@ def column_type(column: Column) -> sql.SQL:
         case Percentile():
             return sql.SQL("fleetgauge.sketch")
         case Distinct():
-            return sql.SQL("fleetgauge.distinct_sketch")
+            return sql.SQL("fleetgauge.distinct_bits")
         case Duration():
             return sql.SQL("numeric")
         case Last() if column.at:
@@ -99,11 +99,11 @@ def create_view(definition: Definition, level: Level) -> sql.Composed:
 
 
 def _shown(column: Column) -> sql.Composable:
-    """A sketch is shown as the array that it is: readers' tools don't know our domains."""
-    array = {Percentile: "bigint[]", Distinct: "integer[]"}.get(type(column.measure))
-    if array is None:
+    """A sketch is shown as the array or the bits that it is: readers' tools don't know our domains."""
+    plain = {Percentile: "bigint[]", Distinct: "bit varying"}.get(type(column.measure))
+    if plain is None:
         return sql.Identifier("t", column.name)
-    return sql.SQL("t.{0}::{1} AS {0}").format(sql.Identifier(column.name), sql.SQL(array))
+    return sql.SQL("t.{0}::{1} AS {0}").format(sql.Identifier(column.name), sql.SQL(plain))
 
 
 def comments(definition: Definition) -> list[sql.Composed]:

@@ -19,7 +19,7 @@ SHOWN = 5
 """How many differences are kept; the first ones tell enough."""
 RELATIVE_ERROR = 0.01
 """What a percentile sketch may be off from the exact nearest-rank quantile."""
-DISTINCT_EXACT = 1024
+DISTINCT_EXACT = 128
 """So many different values are counted exactly by a distinct sketch."""
 DISTINCT_ERROR = 0.08
 """What it may be off above: five standard errors; in thousands of cells two would be met by chance."""

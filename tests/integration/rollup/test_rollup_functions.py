@@ -121,35 +121,41 @@ def test_sql_sketches_are_their_twin_and_within_one_percent(world: World, values
 
 def test_distinct_in_sql_is_its_twin_exact_when_small_and_within_two_percent(world: World) -> None:
     """The error is a standard error: the root mean square over many sets, at sizes of all ranges of the estimator."""
-    for size, sets in ((1, 3), (10, 20), (300, 20), (1_024, 5), (1_025, 20), (3_000, 20), (20_000, 10)):
+    sizes = ((0, 1), (1, 3), (10, 20), (128, 20), (129, 20), (300, 20), (3_000, 20), (20_000, 10))
+    for size, sets in sizes:
         errors = []
         for number in range(sets):
-            values = [f"{size}-{number}-{i}" for i in range(size)]
-            parts = [distinct.sketch(values[k::2]) for k in range(2)]
+            prints = [distinct.fingerprint(f"{size}-{number}-{i}") for i in range(size)]
+            parts = [distinct.of_fingerprints(prints[k::2]) for k in range(2)]
             merged = distinct.merge(parts)
             row = world.metrics.execute(
-                'SELECT fleetgauge.distinct_merge(s::integer[]), fleetgauge."distinct"('
-                "fleetgauge.distinct_merge(s::integer[])) FROM unnest(%s::text[]) AS s",
-                [["{" + ",".join(map(str, part)) + "}" for part in (*parts, merged)]],
+                'SELECT fleetgauge.distinct_merge(s::bit varying), fleetgauge."distinct"('
+                "fleetgauge.distinct_merge(s::bit varying)) FROM unnest(%s::text[]) AS s",
+                [[*parts, distinct.short(merged)]],
             ).fetchone()
             assert row == (merged, distinct.estimate(merged))
-            assert merged == distinct.sketch(values)
-            assert size > 1_024 or row[1] == size
-            errors.append(row[1] / size - 1)
+            assert merged == distinct.of_fingerprints(prints)
+            assert size > 128 or row[1] == size
+            errors.append(row[1] / max(size, 1) - 1 if size else 0)
         assert math.sqrt(sum(e * e for e in errors) / sets) <= 0.02, size
-    assert world.metrics.execute("SELECT fleetgauge.distinct('{}'::integer[])").fetchone() == (0,)
+
+
+def test_a_bitmap_of_all_coupons_says_so_many_or_more(world: World) -> None:
+    full = "1" * distinct.COUPONS
+    (found,) = world.metrics.execute('SELECT fleetgauge."distinct"(%s::bit varying)', [full]).fetchone()
+    assert found == distinct.estimate(full) == 2**32
 
 
 def test_a_set_has_the_form_of_its_size_however_it_came_together(world: World) -> None:
-    """Of more than 1,024 values at once, of two minutes that have fewer each, and of few: as one sketch of all."""
+    """Of more than 128 values at once, of two minutes that have fewer each, and of few: as one sketch of all."""
     one = definition()
     world.forget(one)
     minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
     for start, kind, lengths in (
         (minute, "large", range(3_000)),
-        (minute, "parts", range(700)),
-        (minute + timedelta(minutes=1), "parts", range(600, 1_300)),
-        (minute, "small", range(1_024)),
+        (minute, "parts", range(100)),
+        (minute + timedelta(minutes=1), "parts", range(70, 170)),
+        (minute, "small", range(128)),
     ):
         world.app.execute(
             "INSERT INTO facts (happened_at, zone, kind, state, amount, length, score)"
@@ -160,29 +166,8 @@ def test_a_set_has_the_form_of_its_size_however_it_came_together(world: World) -
     world.catch_up()
     world.run(one)
     world.assert_right(one)
-    shapes = {
-        kind: (least < 0, size)
-        for kind, least, size in world.metrics.execute(
-            f"SELECT kind, kinds[1], cardinality(kinds) FROM store.{one.table(one.levels[2])}"
-        )
-    }
-    assert shapes["small"] == (True, 1_024)
-    assert not shapes["parts"][0]
-    assert not shapes["large"][0]
-
-
-def test_sketches_of_before_fingerprints_merge_with_new_ones(world: World) -> None:
-    """They are registers whatever their size, and are read as such."""
-    old = distinct.merge([[~number >> distinct.FINER for number in distinct.sketch(range(20))]])
-    new = distinct.sketch(range(10, 30))
-    (found, n) = world.metrics.execute(
-        "SELECT fleetgauge.distinct_merge(s::integer[]), fleetgauge.distinct(fleetgauge.distinct_merge(s::integer[]))"
-        " FROM unnest(%s::text[]) AS s",
-        [["{" + ",".join(map(str, part)) + "}" for part in (old, new)]],
-    ).fetchone()
-    assert found == distinct.merge([old, new])
-    assert all(number > 0 for number in found)
-    assert n == distinct.estimate(found) == 30
+    sizes = dict(world.metrics.execute(f"SELECT kind, length(kinds) FROM store.{one.table(one.levels[2])}").fetchall())
+    assert sizes == {"small": 128 * distinct.PRINT, "parts": distinct.COUPONS, "large": distinct.COUPONS}
 
 
 def test_viewers_may_use_the_functions_and_see_views_but_no_table(world: World) -> None:

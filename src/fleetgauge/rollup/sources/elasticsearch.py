@@ -320,7 +320,9 @@ def _celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Gr
         yield cell, group
 
 
-def _sketches(measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]]) -> Iterator[tuple[Cell, list[int]]]:
+def _sketches(
+    measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]]
+) -> Iterator[tuple[Cell, list[int] | str]]:
     """One sketch a cell, of groups that have a value besides."""
     number = cache(bucket if isinstance(measure, Percentile) else _fingerprint)
     parts: dict[Cell, dict[int, int]] = {}
@@ -332,13 +334,18 @@ def _sketches(measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group
         at = number(group["key"]["v"])
         counts[at] = counts.get(at, 0) + group["doc_count"]
     for cell, counts in parts.items():
-        yield cell, flat(counts) if isinstance(measure, Percentile) else distinct.merge([counts])
+        yield (
+            cell,
+            flat(counts) if isinstance(measure, Percentile) else distinct.short(distinct.of_fingerprints(counts)),
+        )
 
 
 def _numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
     """The group's values in the order of the measures; sketches are empty as yet."""
     return [
-        query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else []
+        query.number(name, measure, group)
+        if isinstance(measure, Count | Sum | Extreme)
+        else ("" if isinstance(measure, Distinct) else [])
         for name, measure in measures.items()
     ]
 

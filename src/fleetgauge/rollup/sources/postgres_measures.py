@@ -3,7 +3,7 @@
 from psycopg import sql
 
 from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.distinct import BITS, EXACT, FINER, REGISTERS, TOP
+from fleetgauge.rollup.distinct import COUPONS, EXACT, FINER, RANKS, REGISTERS, REST
 from fleetgauge.rollup.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
 from fleetgauge.rollup.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.postgres_parts import col, predicate
@@ -101,21 +101,26 @@ def finished(definition: Definition) -> list[sql.Composable]:
 
 
 def _set(hashes: sql.Composable) -> sql.Composable:
-    """A sketch of hashes, as `distinct.sketch`: fingerprints, or of many the greatest rank of each register."""
+    """A sketch of hashes, as `distinct.short`: fingerprints, or of many a bitmap by words of 32 bits."""
     return sql.SQL(
-        "SELECT CASE WHEN cardinality(prints) <= {exact} THEN prints ELSE ("
-        "SELECT array_agg(best ORDER BY best) FROM ("
-        "SELECT max(~p >> {finer}) AS best FROM unnest(prints) AS p GROUP BY (~p >> {finer}) / 64) AS registers"
-        ") END FROM (SELECT coalesce(array_agg(DISTINCT ~(i * 64 + {top} - length(ltrim(rest::text, '0')) << {finer}"
-        " | (h & {last})::integer)), '{{}}') AS prints FROM ("
-        "SELECT h, ((h >> {bits}) & {registers})::integer AS i, h::bit({bits}) AS rest FROM unnest({hashes}) AS h)"
-        " AS split) AS small"
+        "SELECT 'x' || CASE WHEN cardinality(prints) <= {exact} THEN ("
+        "SELECT coalesce(string_agg(lpad(to_hex(p), 8, '0'), '' ORDER BY p), '') FROM unnest(prints) AS p"
+        ") ELSE ("
+        "SELECT string_agg(lpad(to_hex(coalesce(word, 0)), 8, '0'), '' ORDER BY n)"
+        " FROM generate_series(0, {last_word}) AS n LEFT JOIN ("
+        "SELECT c / 32 AS n, bit_or(1 << (31 - c % 32)) AS word"
+        " FROM (SELECT p >> {finer} FROM unnest(prints) AS p) AS drawn (c) GROUP BY 1) AS words USING (n)"
+        ") END FROM (SELECT ARRAY(SELECT DISTINCT"
+        " ((least({rest} - length(ltrim((h::bit({rest}))::text, '0')), {ranks} - 1) * {registers}"
+        " + (h >> {rest} & {registers} - 1)::integer) << {finer}) | (h & {finest})::integer"
+        " FROM unnest({hashes}) AS h) AS prints) AS small"
     ).format(
         exact=sql.Literal(EXACT),
+        last_word=sql.Literal(COUPONS // 32 - 1),
         finer=sql.Literal(FINER),
-        last=sql.Literal(2**FINER - 1),
-        top=sql.Literal(TOP),
-        bits=sql.Literal(64 - BITS),
-        registers=sql.Literal(REGISTERS - 1),
+        finest=sql.Literal(2**FINER - 1),
+        rest=sql.Literal(REST),
+        ranks=sql.Literal(RANKS),
+        registers=sql.Literal(REGISTERS),
         hashes=hashes,
     )
