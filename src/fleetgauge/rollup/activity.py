@@ -33,6 +33,11 @@ def record_pass(settings: Settings, report: PassReport) -> None:
     )
 
 
+def record_backfill(settings: Settings, metric: str, windows: int, conflicts: int, source_seconds: float) -> None:
+    """Add a piece of a backfill. What it restates was asked for and is not counted. Never raises."""
+    _add(settings, metric, {"windows": windows, "conflicts": conflicts, "source_seconds": source_seconds}, {})
+
+
 def record_reconciliation(settings: Settings, report: Reconciliation) -> None:
     """Add what comparing with the source found. Never raises."""
     _add(settings, report.metric, {"reconciled": report.hours, "differed": report.different}, {})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.rollup import activity
 from fleetgauge.rollup.backfill_record import Outline, Record, Request, recording
 from fleetgauge.rollup.definition import Definition
 from fleetgauge.rollup.engine import Pass
@@ -34,6 +35,10 @@ class Done:
     windows: int
     rows: int
     restated: int
+    conflicts: int
+    """How often the source broke off."""
+    source_seconds: float
+    """Time in transactions on the source."""
     seconds: float
     left: timedelta
     """The time that is still to be computed, of this metric."""
@@ -90,7 +95,12 @@ def backfill_metrics(
                 source = opened(definition.source)
                 with recording(settings, definition, options) as record:
                     one = Pass(definition, source, lambda: connect_metrics(url, options), options)
-                    yield from _Work(record, one, source, request, sleep).through()
+                    for told in _Work(record, one, source, request, sleep).through():
+                        if isinstance(told, Done):
+                            activity.record_backfill(
+                                settings, told.metric, told.windows, told.conflicts, told.source_seconds
+                            )
+                        yield told
             except FleetgaugeError as error:
                 failures.append((severity(error), f"metric {definition.metric}: {error}"))
     raise_worst(failures)
@@ -114,12 +124,21 @@ class _Work:
         try:
             for piece in reversed(outline.pieces) if self.request.backwards else outline.pieces:
                 yield from self._wait()
-                began = time.perf_counter()
+                began, on_source = time.perf_counter(), self.source.seconds
                 tally = self._compute(piece)
                 self.record.done(piece)
                 left -= piece[1] - piece[0]
-                seconds = round(time.perf_counter() - began, 3)
-                yield Done(outline.metric, piece, tally.windows, tally.rows, tally.restated, seconds, left)
+                yield Done(
+                    outline.metric,
+                    piece,
+                    tally.windows,
+                    tally.rows,
+                    tally.restated,
+                    tally.conflicts,
+                    round(self.source.seconds - on_source, 3),
+                    round(time.perf_counter() - began, 3),
+                    left,
+                )
         except FleetgaugeError as error:
             self.record.failed(error)
             raise

@@ -1,7 +1,8 @@
-"""`lint`'s rule against history that rewrites itself: no column of a metric may come from a table of current state.
+"""`lint`'s rule against history that rewrites itself: no column or condition may come from a table of current state.
 
 `sql/source/current_state.yaml` names such tables. A join that picks its row by time (`h.from_at <= r.started_at`) is no
-look at the present and passes. Conditions that source.sql itself makes are not looked at. Touches files only.
+look at the present and passes, and so does what says which rows belong together (`v.id = r.vehicle_id`). Touches files
+only.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,15 +36,18 @@ def problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
     for definition in definitions:
         if not definition.source_sql:
             continue
-        told = [f"{'.'.join(path)}: {said}" for path, said in _of(definition, listed)]
-        found += placed(content / METRICS_FOLDER / definition.metric, told, shown_from=content)
+        scope = build_scope(sqlglot.parse_one(definition.source_sql, dialect="postgres"))
+        if scope is None:
+            continue
+        folder = content / METRICS_FOLDER / definition.metric
+        told = [f"{'.'.join(path)}: {said}" for path, said in _of(definition, scope, listed)]
+        found += placed(folder, told, shown_from=content)
+        file = (folder / "source.sql").relative_to(content)
+        found += [f"{file}:{line}: {said}" for line, said in sorted(set(_conditions(scope, listed)))]
     return found
 
 
-def _of(definition: Definition, listed: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    scope = build_scope(sqlglot.parse_one(definition.source_sql, dialect="postgres"))
-    if scope is None:
-        return
+def _of(definition: Definition, scope: Scope, listed: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:
     for path, column in _used(definition):
         for table, name in sorted(set(_origins(scope, column, listed))):
             if name == "*":
@@ -94,6 +98,39 @@ def _below(scope: Scope, alias: str, column: str, listed: Mapping[str, str]) -> 
     for key, one in scope.sources.items():
         if isinstance(one, Scope) and alias in ("", key):
             yield from _origins(one, column, listed)
+
+
+def _conditions(scope: Scope, listed: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """(line, what is wrong) of each condition by which the present decides which rows there are."""
+    for one in scope.traverse():
+        query = one.expression
+        if not isinstance(query, exp.Select):
+            continue
+        present = {alias: _name(of) for alias, of in one.sources.items() if _listed(query, alias, of, listed)}
+        for column in (c for test in _tests(query) if not _belongs_together(test) for c in test.find_all(exp.Column)):
+            line = int(column.this.meta.get("line", 1))
+            if column.table in present:
+                table = present[column.table]
+                yield line, f"{table}.{column.name} says how things are now, and picks rows by it; take {listed[table]}"
+            elif not column.table and present and column.find_ancestor(exp.Select) is query:
+                tables = " or ".join(sorted(set(present.values())))
+                yield (
+                    line,
+                    f"{column.name} may be of {tables}, which says how things are now; write its table before it",
+                )
+
+
+def _tests(query: exp.Select) -> Iterator[exp.Expr]:
+    """What rows must pass, each by itself. What a LEFT JOIN asks removes none."""
+    wholes = [query.args[part].this for part in ("where", "having") if query.args.get(part)]
+    wholes += [j.args["on"] for j in query.args.get("joins") or [] if j.args.get("on") and j.side != "LEFT"]
+    for whole in wholes:
+        yield from whole.flatten() if isinstance(whole, exp.And) else (whole,)
+
+
+def _belongs_together(test: exp.Expr) -> bool:
+    left, right = (test.this, test.expression) if isinstance(test, exp.EQ) else (None, None)
+    return isinstance(left, exp.Column) and isinstance(right, exp.Column) and left.table != right.table
 
 
 def _name(one: exp.Expr | Scope) -> str:

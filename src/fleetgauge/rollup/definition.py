@@ -44,6 +44,8 @@ UNKNOWN = "unknown"
 """What a dimension value of NULL is stored as."""
 
 RESERVED = frozenset({"window_start", "date", "provisional"})
+VARIABLES = frozenset({"by", "grain", "resolution"})
+"""What the metric's board asks its reader besides a value of each dimension."""
 
 RECONCILED = timedelta(days=35)
 """How far back sums are compared with the source every day."""
@@ -236,6 +238,8 @@ class Definition:
         for part, names in (("dimensions", self.dimensions), ("measures", self.measures)):
             for name in sorted(RESERVED & set(names)):
                 yield (part, name), f"{name} is a column that every view has; choose another name"
+        for name in sorted(VARIABLES & set(self.dimensions)):
+            yield ("dimensions", name), f"{name} is a variable of every board; choose another name, column can stay"
         for name, kept in self.rollups.items():
             unknown = [n for n in kept if n not in self.dimensions]
             if unknown:

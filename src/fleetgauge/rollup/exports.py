@@ -89,7 +89,12 @@ COUNTED = (
     Export("counter", "fleetgauge_rollup_passes_total", "Passes.", column="passes"),
     Export("counter", "fleetgauge_rollup_failures_total", "Passes that failed.", column="failures"),
     Export("counter", "fleetgauge_rollup_deferrals_total", "Passes that were put off.", column="deferrals"),
-    Export("counter", "fleetgauge_rollup_windows_total", "Windows computed as a whole.", column="windows"),
+    Export(
+        "counter",
+        "fleetgauge_rollup_windows_total",
+        "Windows computed as a whole, by passes and backfills.",
+        column="windows",
+    ),
     Export("counter", "fleetgauge_rollup_cells_total", "Touched cells computed anew.", column="cells"),
     Export(
         "counter",

@@ -90,7 +90,7 @@ def test_a_backfill_needs_a_reason_and_a_span_that_makes_sense(shell: Shell, rid
 
 @pytest.mark.parametrize("grain", ["minute", "hour", "day"])
 def test_it_computes_anew_whatever_the_ledger_says(shell: Shell, ride: Definition, grain: Grain) -> None:
-    right = _sum(shell.world)
+    right, counted = _sum(shell.world), _counted(shell.world)
     _tamper(shell.world, ride, [g for g in GRAINS if GRAINS.index(g) >= GRAINS.index(grain)])
     assert _sum(shell.world) == 0
     answer = shell("backfill", "ride", *_span(6), "--grain", grain, "--reason", "tampered with", "--json")
@@ -98,6 +98,17 @@ def test_it_computes_anew_whatever_the_ledger_says(shell: Shell, ride: Definitio
     assert _sum(shell.world) == right
     last = shell("backfill", "--list", "--json").json[0]
     assert (last["status"], last["reason"], last["done_s"]) == ("finished", "tampered with", last["span_s"])
+    windows, restated, source_seconds = _counted(shell.world)
+    assert windows - counted[0] == sum(piece["windows"] for piece in answer.json)
+    assert restated == counted[1]
+    assert (source_seconds > counted[2]) == (grain == "minute")
+
+
+def _counted(world: World) -> tuple[int, int, float]:
+    (found,) = world.metrics.execute(
+        "SELECT windows, restated, source_seconds FROM fleetgauge.activity WHERE metric = 'ride'"
+    ).fetchall()
+    return found
 
 
 def test_ctrl_c_leaves_a_record(shell: Shell, ride: Definition) -> None:

@@ -320,6 +320,20 @@ def test_pages_slices_and_scattered_minutes_make_no_difference(
     world.assert_right()
 
 
+def test_the_plan_counts_the_documents_that_it_would_read(world: World, start: datetime) -> None:
+    (plan,) = pipeline.plan(world.settings, [world.name]).metrics
+    assert (plan.minutes, plan.facts, plan.error) == (0, 0, None)  # no index yet
+    world.send(*mixed(start, 30, 200))
+    world.ingest()
+    (plan,) = pipeline.plan(world.settings, [world.name]).metrics
+    assert plan.since == min(world.expected("minute"))[0]
+    assert plan.facts == sum(row[0] for row in world.expected("minute").values()) > 100
+    world.run()
+    (plan,) = pipeline.plan(world.settings, [world.name]).metrics
+    assert plan.minutes < 3
+    assert plan.facts == 0
+
+
 def test_totals_add_up_between_any_edges(world: World, start: datetime) -> None:
     world.send(*mixed(start, 170, 300))
     world.ingest()

@@ -90,3 +90,41 @@ def test_conditions_and_values_count_too(tmp_path: Path) -> None:
         ["sql/metrics/ride/metric.yaml:8", "measures.broken.where.state"],
         ["sql/metrics/ride/metric.yaml:9", "measures.price.of"],
     ]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "r.zone FROM rides AS r\nJOIN vehicles AS v ON v.id = r.vehicle_id\nWHERE r.done AND v.state = 'active'",
+        "r.zone FROM rides AS r\nJOIN vehicles AS v ON v.id = r.vehicle_id\nAND v.state = 'active'",
+        "r.zone FROM rides AS r\nJOIN vehicles AS v USING (id)\nWHERE NOT (r.done OR v.state IS NULL)",
+        "r.zone FROM rides AS r\nWHERE r.vehicle_id IN (SELECT v.id FROM vehicles AS v\nWHERE v.state = 'active')",
+        "r.zone FROM rides AS r\nWHERE EXISTS (SELECT FROM vehicles v\nWHERE v.id = r.vehicle AND v.state = 'active')",
+        "r.zone FROM rides AS r\nJOIN (SELECT v.id FROM vehicles AS v\nWHERE v.state = 'active') AS a USING (id)",
+        "r.zone FROM rides AS r, vehicles AS v WHERE v.id = r.vehicle_id\n\nAND r.state <> v.state",
+    ],
+)
+def test_conditions_of_the_source_on_the_present_are_refused(tmp_path: Path, condition: str) -> None:
+    told = found(tmp_path, f"SELECT r.started_at, {condition}")
+    said = "vehicles.state says how things are now, and picks rows by it; take the ride's own"
+    assert told == [f"sql/metrics/ride/source.sql:3: {said}"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "rides AS r LEFT JOIN vehicles AS v ON v.id = r.vehicle_id AND v.state = 'active'",
+        "rides AS r JOIN vehicles AS v ON v.id = r.vehicle_id WHERE r.state = 'done'",
+        "rides AS r WHERE r.vehicle_id IN (SELECT v.id FROM vehicles AS v)",
+        "rides AS r WHERE r.vehicle_id IN (SELECT t.id FROM tests AS t WHERE state = 'x')",
+        "rides AS r JOIN vehicles AS v ON v.id = r.id AND v.valid_from <= r.started_at AND v.state = 'active'",
+    ],
+)
+def test_other_conditions_pass(tmp_path: Path, condition: str) -> None:
+    assert found(tmp_path, f"SELECT r.started_at, r.zone FROM {condition}") == []
+
+
+def test_a_condition_that_cannot_be_told_apart_is_refused(tmp_path: Path) -> None:
+    source = "SELECT r.started_at, r.zone FROM rides r JOIN vehicles v ON v.id = r.vehicle_id WHERE state = 'active'"
+    (problem,) = found(tmp_path, source)
+    assert problem.startswith("sql/metrics/ride/source.sql:1: state may be of vehicles, which says how things are now")

@@ -116,6 +116,12 @@ class ElasticsearchFacts:
         ms = found["first"]["value"] if found else None
         return None if ms is None else query.instant(ms)
 
+    def count(self, spans: Sequence[Span]) -> int:
+        """How many documents have their event time in the spans."""
+        where = query.matching(self.definition, query.within(spans))
+        found = self.search.ask(where, {"n": {"value_count": {"field": EVENT_TIME}}})
+        return int(found["n"]["value"]) if found else 0
+
     def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
         """See `Facts`. What lies at new positions; everything, where old positions may have got new documents."""
         known = msgspec.convert(since.token or {}, dict[str, GroupCursor], strict=False)
