@@ -20,7 +20,7 @@ from bench.isolation.viewers import DEFINITION, ON_AGGREGATES, ON_PRODUCTION, VI
 from bench.rollup.lab import Databases, databases, laboratory
 from bench.rollup.workload import SCHEMA, fill
 from fleetgauge.rollup import raise_failures, run_metrics
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.simulator import Heartbeat
 
 SHARE = 0.3

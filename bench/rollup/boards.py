@@ -9,9 +9,10 @@ import typer
 from pydantic import TypeAdapter
 
 from bench.rollup.lab import databases, scalar
-from fleetgauge.rollup import GRAINS, Definition, distinct
-from fleetgauge.rollup.migrate import migrate
-from fleetgauge.rollup.sketch import ORIGIN
+from fleetgauge.rollup import GRAINS, Definition
+from fleetgauge.rollup.sketches import distinct
+from fleetgauge.rollup.sketches.sketch import ORIGIN
+from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.stack import PostgresState
 
 LIMIT_MS = 100.0

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from bench.rollup.lab import ROOT, Databases
 from bench.rollup.workload import DEFINITION, KEY, ZONE, fetch_stored
 from fleetgauge.rollup import GRAINS, PassReport, raise_failures, run_metrics
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.stack.state import PostgresServer
 
 DBT = ROOT / ".venv-bench-dbt" / "bin" / "dbt"

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.rollup.lab import ROOT, Databases, databases, scalar
 from fleetgauge.rollup import COMMANDS, PassReport, load_definitions, raise_failures, run_metrics
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.simulator import operations
 from fleetlab.simulator.scale import Scale
 from fleetlab.simulator.timeline import Timeline

@@ -14,8 +14,8 @@ from dashboards.panels import bars, lines, stat_tile
 from dashboards.postgres import Sql
 from dashboards.views import Views
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum
-from fleetgauge.rollup.reference import over_rows
+from fleetgauge.rollup.definitions.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum
+from fleetgauge.rollup.operating.reference import over_rows
 
 SUFFIXES = {"_krw": "currencyKRW", "_ms": "ms", "_s": "s", "_m": "lengthm", "bytes": "decbytes", "_percent": "percent"}
 """Ends of measures' names → Grafana's unit."""

@@ -17,25 +17,24 @@ from fleetgauge.rollup import (
     Definition,
     Grain,
     PassReport,
-    doctor,
     load_definitions,
     raise_failures,
     run_metrics,
 )
-from fleetgauge.rollup import backfill as backfills
-from fleetgauge.rollup.backfill_record import Outline, Request
-from fleetgauge.rollup.definition import RECONCILED
-from fleetgauge.rollup.doctor import Finding
-from fleetgauge.rollup.loader import METRICS_FOLDER, placed
-from fleetgauge.rollup.migrate import Migration
-from fleetgauge.rollup.migrate import migrate as migrate_metrics
-from fleetgauge.rollup.plan import Plan, plan_metrics
-from fleetgauge.rollup.reconcile import Reconciliation
-from fleetgauge.rollup.report import raise_worst
-from fleetgauge.rollup.retention import Dropped, drop_expired
-from fleetgauge.rollup.run import reconcile_metrics
+from fleetgauge.rollup.definitions.definition import RECONCILED
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
+from fleetgauge.rollup.operating import backfill as backfills
+from fleetgauge.rollup.operating import doctor
+from fleetgauge.rollup.operating.backfill_record import Outline, Request
+from fleetgauge.rollup.operating.doctor import Finding
+from fleetgauge.rollup.operating.plan import Plan, plan_metrics
+from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
+from fleetgauge.rollup.passes.report import raise_worst
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.store.migrate import Migration
+from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
+from fleetgauge.rollup.store.retention import Dropped, drop_expired
 from fleetgauge.settings import Settings
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Droppe
 def migrate(settings: Settings, *, dry_run: bool = False) -> Migration:
     """Bring the metrics database up to date: schema, metric tables, views, prices. Safe to repeat; blocks until done.
 
-    Bad prices are told before anything is changed. Raises `Terminal` or `Transient` as `rollup.migrate.migrate` does.
+    Bad prices are told before anything is changed. Raises `Terminal` or `Transient`, as migrating the metrics does.
     """
     load_tariffs(settings.content)
     migration = migrate_metrics(settings, load_definitions(settings.content), dry_run=dry_run)

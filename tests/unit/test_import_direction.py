@@ -18,6 +18,17 @@ MAY_IMPORT = {
     "cli": {"contracts", "progress", "ingest", "rollup", "commands", "pipeline", "cli"},
 }
 
+ROLLUP = {
+    "definitions": set[str](),
+    "sketches": set[str](),
+    "sources": {"definitions", "sketches"},
+    "store": {"definitions", "sketches", "sources"},
+    "passes": {"definitions", "sketches", "sources", "store"},
+    "unittests": {"definitions", "sketches", "sources", "store", "passes"},
+    "operating": {"definitions", "sketches", "sources", "store", "passes", "unittests"},
+}
+"""Within the rollup; besides these, all may use what lies beside the folders (spans, options)."""
+
 
 def imported(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -37,6 +48,19 @@ def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
     for path in modules:
         used = {name.split(".")[1] for name in imported(path) if name.startswith("fleetgauge.")} & parts
         assert used <= allowed, f"{path.relative_to(ROOT)} imports {sorted(used - allowed)}"
+
+
+@pytest.mark.parametrize("folder", sorted(ROLLUP))
+def test_a_folder_of_the_rollup_imports_only_what_lies_below_it(folder: str) -> None:
+    modules = sorted((ENGINE / "rollup" / folder).rglob("*.py"))
+    assert modules
+    for path in modules:
+        used = {name.split(".")[2] for name in imported(path) if name.startswith("fleetgauge.rollup.")} & set(ROLLUP)
+        assert used <= ROLLUP[folder] | {folder}, f"{path.relative_to(ROOT)} imports {sorted(used - ROLLUP[folder])}"
+
+
+def test_the_rollups_folders_are_all_of_them() -> None:
+    assert {path.parent.name for path in (ENGINE / "rollup").glob("*/__init__.py")} == set(ROLLUP)
 
 
 def test_the_engine_knows_neither_the_laboratory_nor_airflow() -> None:

@@ -12,8 +12,8 @@ import typer
 from fleetgauge.cli.output import brief, configure_logging, duration, moment, print_json, print_table, utc
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.backfill import Done, Waiting
-    from fleetgauge.rollup.backfill_record import Outline, Request
+    from fleetgauge.rollup.operating.backfill import Done, Waiting
+    from fleetgauge.rollup.operating.backfill_record import Outline, Request
     from fleetgauge.settings import Settings
 
 _INTERRUPTED = 130
@@ -47,7 +47,7 @@ def backfill(
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.errors import Terminal
-    from fleetgauge.rollup.backfill_record import Request
+    from fleetgauge.rollup.operating.backfill_record import Request
 
     configure_logging(quiet=True)
     loaded = settings.load()
@@ -96,7 +96,7 @@ def _who() -> str:
 
 def _work(settings: "Settings", request: "Request", metrics: list[str], *, as_json: bool) -> None:
     from fleetgauge import pipeline
-    from fleetgauge.rollup.backfill import Done
+    from fleetgauge.rollup.operating.backfill import Done
 
     done: list[dict[str, Any]] = []
     try:
@@ -116,7 +116,7 @@ def _told(steps: "Iterator[Done | Waiting]") -> "Iterator[Done | Waiting]":
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from fleetgauge.rollup.backfill import Done
+    from fleetgauge.rollup.operating.backfill import Done
 
     parts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
     with Progress(*parts, console=Console(stderr=True)) as bars:
@@ -135,7 +135,7 @@ def _told(steps: "Iterator[Done | Waiting]") -> "Iterator[Done | Waiting]":
 
 
 def _lines(steps: "Iterator[Done | Waiting]") -> "Iterator[Done | Waiting]":
-    from fleetgauge.rollup.backfill import Done
+    from fleetgauge.rollup.operating.backfill import Done
 
     began, covered, waited = time.monotonic(), dict[str, float](), False
     for step in steps:
@@ -176,7 +176,7 @@ def _outlined(outline: "Outline") -> str:
 
 
 def _list(settings: "Settings", *, as_json: bool) -> None:
-    from fleetgauge.rollup.backfill_record import requests
+    from fleetgauge.rollup.operating.backfill_record import requests
 
     found = requests(settings)
     if as_json:

@@ -24,7 +24,7 @@ def exporter(
 
     from fleetgauge import pipeline, settings
     from fleetgauge.ingest.http import Http, StatusServer
-    from fleetgauge.rollup.exports import RollupCollector
+    from fleetgauge.rollup.operating.exports import RollupCollector
 
     configure_logging()
     loaded = settings.load()

@@ -7,7 +7,7 @@ import typer
 from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.freshness import Standing
+    from fleetgauge.rollup.operating.freshness import Standing
 
 
 def freshness(
@@ -25,7 +25,7 @@ def freshness(
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.errors import Transient
-    from fleetgauge.rollup import freshness as engine
+    from fleetgauge.rollup.operating import freshness as engine
 
     loaded = settings.load()
     limits = [

@@ -12,7 +12,8 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     from fleetgauge.commands.tariff import TariffError, load_tariffs
     from fleetgauge.contracts import check as of_contracts
     from fleetgauge.ingest import check as of_consumers
-    from fleetgauge.rollup import DefinitionError, current_state, load_definitions
+    from fleetgauge.rollup import DefinitionError, load_definitions
+    from fleetgauge.rollup.definitions import current_state
     from fleetgauge.rollup.unittests import load_tests
 
     content = settings.load().content

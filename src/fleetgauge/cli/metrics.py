@@ -49,8 +49,8 @@ def docs(
     from fleetgauge.cli.output import print_json
     from fleetgauge.errors import Terminal
     from fleetgauge.rollup import load_definitions
-    from fleetgauge.rollup.reference import gone, pages
-    from fleetgauge.rollup.schema import FILE, text
+    from fleetgauge.rollup.definitions.schema import FILE, text
+    from fleetgauge.rollup.operating.reference import gone, pages
     from fleetgauge.rollup.unittests import load_tests
 
     content = settings.load().content

@@ -89,7 +89,7 @@ def duration(option: str, text: str) -> timedelta:
     """A number and ms, s, m, h, d or y. Raises `Terminal` naming `option`."""
     from pydantic import TypeAdapter, ValidationError
 
-    from fleetgauge.rollup.definition import Period
+    from fleetgauge.rollup.definitions.definition import Period
 
     try:
         found: timedelta = TypeAdapter(Period).validate_python(text)

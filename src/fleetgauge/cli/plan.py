@@ -8,7 +8,7 @@ import typer
 from fleetgauge.cli.output import configure_logging, print_json, utc
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.plan import MetricPlan
+    from fleetgauge.rollup.operating.plan import MetricPlan
 
 
 def plan(
@@ -20,7 +20,7 @@ def plan(
     Exits with 78 when a source no longer has what a definition asks for.
     """
     from fleetgauge import pipeline, settings
-    from fleetgauge.rollup.report import raise_worst
+    from fleetgauge.rollup.passes.report import raise_worst
 
     configure_logging(quiet=True)
     found = pipeline.plan(settings.load(), metrics or ())

@@ -8,7 +8,7 @@ import typer
 from fleetgauge.cli.output import configure_logging, instant, print_json, utc
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.reconcile import Reconciliation
+    from fleetgauge.rollup.operating.reconcile import Reconciliation
 
 
 def reconcile(

@@ -25,7 +25,7 @@ def render(
 ) -> None:
     """Show the SQL that would run, or for documents the bodies of the searches. Asks no server."""
     from fleetgauge import pipeline, settings
-    from fleetgauge.rollup.render import render as text_of
+    from fleetgauge.rollup.operating.render import render as text_of
 
     definition = pipeline.chosen(settings.load().content, [metric])[metric]
     text = text_of(definition, what, grain, datetime.now(UTC))

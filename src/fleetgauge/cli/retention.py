@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from fleetgauge.ingest.retention import Day, Outcome
-    from fleetgauge.rollup.retention import Dropped
+    from fleetgauge.rollup.store.retention import Dropped
 
 
 def retention(

@@ -35,7 +35,7 @@ def run(
     from fleetgauge.cli.output import configure_logging, print_json
     from fleetgauge.errors import Terminal
     from fleetgauge.rollup import raise_failures
-    from fleetgauge.rollup.freshness import freshness
+    from fleetgauge.rollup.operating.freshness import freshness
 
     configure_logging()
     if (source is None) == (metric is None):

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from fleetgauge.commands.fold import fold_documents
 from fleetgauge.commands.store import open_store
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings
 from fleetlab.stack import PostgresState
 

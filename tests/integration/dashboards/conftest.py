@@ -16,7 +16,7 @@ from fleetgauge.commands.fold import fold_documents
 from fleetgauge.commands.store import open_store
 from fleetgauge.commands.tariff import apply_tariffs
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.simulator import Heartbeat, Scale, Timeline, operations
 from fleetlab.stack import PostgresState

@@ -15,13 +15,13 @@ import psycopg
 from pydantic import SecretStr, TypeAdapter
 
 from fleetgauge.rollup import Definition, PassReport, run_metrics
-from fleetgauge.rollup.distinct import sketch as distinct_sketch
-from fleetgauge.rollup.engine import Pass
-from fleetgauge.rollup.levels import Level
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.sketch import sketch
+from fleetgauge.rollup.passes.engine import Pass
+from fleetgauge.rollup.sketches.distinct import sketch as distinct_sketch
+from fleetgauge.rollup.sketches.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
+from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
 

@@ -14,8 +14,8 @@ from cli_world import METRIC, SOURCE, Shell
 from rollup_world import World
 
 from fleetgauge.rollup import GRAINS, Definition, Grain
-from fleetgauge.rollup.backfill import backfill_metrics
-from fleetgauge.rollup.backfill_record import Request
+from fleetgauge.rollup.operating.backfill import backfill_metrics
+from fleetgauge.rollup.operating.backfill_record import Request
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 DAY = timedelta(days=1)

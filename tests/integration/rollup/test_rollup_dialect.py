@@ -15,8 +15,8 @@ from rollup_world import QUICK, World, definition
 
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup import Definition, run_metrics
-from fleetgauge.rollup.measures import Count
-from fleetgauge.rollup.run import reconcile_metrics
+from fleetgauge.rollup.definitions.measures import Count
+from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Cell, Cursor, Row, Touched
 from fleetgauge.rollup.spans import Span

@@ -26,7 +26,9 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.run import consume
 from fleetgauge.ingest.service import Options
-from fleetgauge.rollup import Definition, PassReport, distinct, doctor, load_definitions, sketch
+from fleetgauge.rollup import Definition, PassReport, load_definitions
+from fleetgauge.rollup.operating import doctor
+from fleetgauge.rollup.sketches import distinct, sketch
 from fleetgauge.rollup.sources import elasticsearch as source_module
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings

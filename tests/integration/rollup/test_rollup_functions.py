@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from rollup_world import World, definition, window_start
 
-from fleetgauge.rollup import distinct, sketch
+from fleetgauge.rollup.sketches import distinct, sketch
 
 # (zone, an instant near a change): half-hour changes, a midnight that is skipped or comes twice, a day that is skipped.
 CHANGES = [

@@ -15,7 +15,7 @@ from rollup_world import World, definition
 
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.reference import pages
+from fleetgauge.rollup.operating.reference import pages
 
 HOSTILE = [
     "'; DROP TABLE victim; --",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rollup_world import QUICK, Crash, Fuse, World, definition
 
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.run import reconcile_metrics
+from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 
 # Where the calendar is odd: an hour that happens twice, half an hour that is skipped, an offset of half an hour.
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)

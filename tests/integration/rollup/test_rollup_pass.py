@@ -14,8 +14,8 @@ from rollup_world import QUICK, Fuse, World, definition
 
 from fleetgauge.errors import Stop, Terminal, Transient
 from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures, run_metrics
-from fleetgauge.rollup.freshness import freshness
-from fleetgauge.rollup.migrate import migrate
+from fleetgauge.rollup.operating.freshness import freshness
+from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import Settings, SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)

@@ -18,8 +18,8 @@ from rollup_world import QUICK, World, build, definition
 
 from fleetgauge.errors import FleetgaugeError, Stop
 from fleetgauge.rollup import Definition, PassReport
-from fleetgauge.rollup.engine import Pass
 from fleetgauge.rollup.options import connect_metrics
+from fleetgauge.rollup.passes.engine import Pass
 from fleetgauge.rollup.sources.port import Facts
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetlab.stack import Silent, Stack

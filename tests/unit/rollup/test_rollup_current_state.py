@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.current_state import FILE, problems
+from fleetgauge.rollup.definitions.current_state import FILE, problems
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fleetgauge.rollup import DefinitionError, load_definitions
-from fleetgauge.rollup.loader import load_definition
+from fleetgauge.rollup.definitions.loader import load_definition
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetgauge.rollup import distinct
+from fleetgauge.rollup.sketches import distinct
 
 
 @given(st.lists(st.sets(st.integers(0, 400), max_size=200), max_size=5))

@@ -21,8 +21,8 @@ from fleetgauge.ingest.index import SUFFIX
 from fleetgauge.pipeline import document_problems, event_streams
 from fleetgauge.progress.offsets import GroupProgress
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.loader import DefinitionError, load_definition
-from fleetgauge.rollup.measures import Comparison, Extreme, Sum
+from fleetgauge.rollup.definitions.loader import DefinitionError, load_definition
+from fleetgauge.rollup.definitions.measures import Comparison, Extreme, Sum
 from fleetgauge.rollup.sources import elasticsearch
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource

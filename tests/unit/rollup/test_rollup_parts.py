@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetgauge.errors import Stop, Terminal, Transient
-from fleetgauge.rollup import sketch
-from fleetgauge.rollup.checks import parse_check
-from fleetgauge.rollup.definition import Definition, Dimension
-from fleetgauge.rollup.dimensions import Admission
-from fleetgauge.rollup.pace import Pace
-from fleetgauge.rollup.report import Blocked, PassReport, raise_failures
+from fleetgauge.rollup.definitions.checks import parse_check
+from fleetgauge.rollup.definitions.definition import Definition, Dimension
+from fleetgauge.rollup.passes.pace import Pace
+from fleetgauge.rollup.passes.report import Blocked, PassReport, raise_failures
+from fleetgauge.rollup.sketches import sketch
+from fleetgauge.rollup.store.dimensions import Admission
 
 NORMAL = st.floats(min_value=1e-300, max_value=1e300)
 VALUES = st.one_of(NORMAL, NORMAL.map(lambda x: -x), st.just(0.0), st.integers(-1000, 1000).map(float))

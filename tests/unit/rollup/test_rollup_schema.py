@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
 from fleetgauge.rollup import DefinitionError
-from fleetgauge.rollup.loader import load_definition
-from fleetgauge.rollup.reference import pages
-from fleetgauge.rollup.schema import metric_schema
+from fleetgauge.rollup.definitions.loader import load_definition
+from fleetgauge.rollup.definitions.schema import metric_schema
+from fleetgauge.rollup.operating.reference import pages
 
 ROOT = Path(__file__).parents[3]
 METRICS = sorted((ROOT / "sql" / "metrics").glob("*/metric.yaml"))

@@ -25,10 +25,10 @@ from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.progress.search import connect
-from fleetgauge.rollup import distinct
-from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.measures import Additive, Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
-from fleetgauge.rollup.sketch import bucket, flat
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.measures import Additive, Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
+from fleetgauge.rollup.sketches import distinct
+from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
 from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Placed, Row, Touched, looking

@@ -8,8 +8,8 @@ from typing import Any
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts.subset import Array, Node, Object
-from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.measures import Comparison, Count, Distinct, Extreme, Percentile, Scalar, Sum, Where
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.measures import Comparison, Count, Distinct, Extreme, Percentile, Scalar, Sum, Where
 
 EVENT_TIME = "@timestamp"
 

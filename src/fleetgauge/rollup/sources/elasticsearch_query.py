@@ -11,8 +11,8 @@ from typing import Any
 
 from fleetgauge.errors import Terminal
 from fleetgauge.progress.cursor import Offsets
-from fleetgauge.rollup.definition import UNKNOWN, Definition
-from fleetgauge.rollup.measures import Comparison, Count, Extreme, Scalar, StoredMeasure, Sum, Where
+from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition
+from fleetgauge.rollup.definitions.measures import Comparison, Count, Extreme, Scalar, StoredMeasure, Sum, Where
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 from fleetgauge.rollup.spans import Span
 

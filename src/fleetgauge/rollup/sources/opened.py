@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup.definition import COMMANDS
+from fleetgauge.rollup.definitions.definition import COMMANDS
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.sources.stream import EventStream

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
-from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.spans import Span
 
 Row = tuple[Any, ...]

@@ -11,10 +11,10 @@ from psycopg import sql
 
 from fleetgauge.errors import FleetgaugeError, Stop
 from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
-from fleetgauge.rollup.database_errors import translate
-from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.options import APPLICATION
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
+from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.sources.port import Cell, Cursor, Placed, Row, Touched, looking
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.settings import SourceSettings

@@ -2,10 +2,10 @@
 
 from psycopg import sql
 
-from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.distinct import COUPONS, EXACT, FINER, RANKS, REGISTERS, REST
-from fleetgauge.rollup.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
-from fleetgauge.rollup.sketch import LN_GAMMA, ORIGIN
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
+from fleetgauge.rollup.sketches.distinct import COUPONS, EXACT, FINER, RANKS, REGISTERS, REST
+from fleetgauge.rollup.sketches.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.postgres_parts import col, predicate
 
 _TYPES = {"integer": "bigint", "numeric": "numeric", "float": "double precision", "text": "text"}

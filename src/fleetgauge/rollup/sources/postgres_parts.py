@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from fleetgauge.rollup.definition import UNKNOWN, Definition, Dimension
-from fleetgauge.rollup.measures import Comparison, Scalar, Where
+from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition, Dimension
+from fleetgauge.rollup.definitions.measures import Comparison, Scalar, Where
 
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 

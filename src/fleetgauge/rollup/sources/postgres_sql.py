@@ -9,8 +9,8 @@ from datetime import datetime
 
 from psycopg import sql
 
-from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.measures import Additive
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.measures import Additive
 from fleetgauge.rollup.sources.port import Cell
 from fleetgauge.rollup.sources.postgres_held import held
 from fleetgauge.rollup.sources.postgres_measures import aggregates, finished

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from fleetgauge.rollup import distinct, sketch
-from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.levels import Level
-from fleetgauge.rollup.measures import Distinct, Percentile
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Level
+from fleetgauge.rollup.definitions.measures import Distinct, Percentile
+from fleetgauge.rollup.sketches import distinct, sketch
 from fleetgauge.rollup.unittests.file import QUANTILE, GivenRow, keys
 
 QUANTILE_ERROR = 0.01

@@ -12,7 +12,7 @@ from elasticsearch import ApiError, Elasticsearch, TransportError, helpers
 from fleetgauge.errors import Terminal
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.progress.search import connect
-from fleetgauge.rollup.definition import Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources.elasticsearch import ElasticsearchFacts, Search
 from fleetgauge.settings import ElasticsearchSettings
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fleetgauge.rollup import places
-from fleetgauge.rollup.definition import Definition
-from fleetgauge.rollup.levels import Level
-from fleetgauge.rollup.loader import METRICS_FOLDER, DefinitionError
-from fleetgauge.rollup.measures import STRICT, Percentile
+from fleetgauge.rollup.definitions import places
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Level
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, DefinitionError
+from fleetgauge.rollup.definitions.measures import STRICT, Percentile
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 
 FOLDER = "tests"

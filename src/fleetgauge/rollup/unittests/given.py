@@ -14,7 +14,7 @@ from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup.definition import COMMANDS, Definition
+from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.unittests.file import GivenRow, MetricTest
 

@@ -12,16 +12,16 @@ from psycopg import sql
 
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.progress.heartbeat import Horizon
-from fleetgauge.rollup.database_errors import translate
-from fleetgauge.rollup.definition import Definition, Retention
-from fleetgauge.rollup.engine import Pass
-from fleetgauge.rollup.migrate import create, publication
+from fleetgauge.rollup.definitions.definition import Definition, Retention
 from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.report import PassReport
+from fleetgauge.rollup.passes.engine import Pass
+from fleetgauge.rollup.passes.report import PassReport
+from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.sources.port import Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.tables import VIEWS, WRITER
+from fleetgauge.rollup.store.migrate import create, publication
+from fleetgauge.rollup.store.tables import VIEWS, WRITER
 from fleetgauge.rollup.unittests.compare import Difference, differences
 from fleetgauge.rollup.unittests.documents import GivenDocuments
 from fleetgauge.rollup.unittests.file import GivenRow, MetricTest, columns

@@ -1,0 +1,1 @@
+"""What a metric is, and whether its folder says so without a fault. Reads files only."""

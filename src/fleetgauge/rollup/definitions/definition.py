@@ -1,0 +1,367 @@
+"""What a metric is: frozen dataclasses that `metric.yaml` is parsed into, and the version that its numbers carry.
+
+Everything here is checked when it is read, for a definition is data that becomes SQL. Nothing here touches a database.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
+from datetime import timedelta
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass
+from sqlglot.dialects.postgres import Postgres
+
+from fleetgauge.rollup.definitions.checks import Check, parse_check
+from fleetgauge.rollup.definitions.levels import Level, levels
+from fleetgauge.rollup.definitions.measures import (
+    STRICT,
+    Column,
+    Count,
+    Distinct,
+    Duration,
+    FieldPath,
+    Identifier,
+    Measure,
+    Number,
+    Ratio,
+    StoredMeasure,
+    Where,
+    columns_of,
+)
+
+COMMANDS = "commands"
+"""The name by which a definition calls the metrics database itself as its source."""
+
+OTHER = "other"
+"""What dimension values beyond a dimension's limit are stored as."""
+
+UNKNOWN = "unknown"
+"""What a dimension value of NULL is stored as."""
+
+RESERVED = frozenset({"window_start", "date", "provisional"})
+VARIABLES = frozenset({"by", "grain", "resolution"})
+"""What the metric's board asks its reader besides a value of each dimension."""
+
+RECONCILED = timedelta(days=35)
+"""How far back sums are compared with the source every day."""
+
+
+class Misfit(ValueError):
+    """Parts of a definition that are right by themselves do not fit together; each problem with the path of its key."""
+
+    def __init__(self, problems: Iterable[tuple[tuple[str | int, ...], str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "; ".join(f"{'.'.join(map(str, path))}: {said}".removeprefix(": ") for path, said in self.problems)
+        )
+
+
+_Problems = Iterator[tuple[tuple[str | int, ...], str]]
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+)(ms|s|m|h|d|y)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{value!r} is not a duration; write a number and ms, s, m, h, d or y, such as 30s")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _zone(value: object) -> object:
+    try:
+        ZoneInfo(str(value))
+    except (KeyError, ValueError):
+        raise ValueError(f"{value!r} is not an IANA time zone; write one such as Asia/Seoul") from None
+    return value
+
+
+Period = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
+]
+TimeZone = Annotated[str, BeforeValidator(_zone)]
+CheckText = Annotated[Check, BeforeValidator(parse_check, json_schema_input_type=str)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Dimension:
+    """A column of source.sql to group by. The first `limit` values seen are kept apart, later ones become `other`."""
+
+    column: FieldPath
+    """Column of source.sql, or field of the documents."""
+    limit: Annotated[int, Field(strict=True, ge=1, le=100_000)]
+    """How many values are kept apart."""
+    description: str = ""
+    """What readers see beside the column."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Checks:
+    """Comparisons of measures that each stored minute row must satisfy: `completed <= started`."""
+
+    fail: list[CheckText] = field(default_factory=list)
+    """A minute that breaks one keeps its old rows, and stays provisional until it passes."""
+    warn: list[CheckText] = field(default_factory=list)
+    """Only logged."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Retention:
+    """How long rows are kept at least, by grain; null keeps them for ever. They go by whole partitions."""
+
+    minute: Period | None = None
+    hour: Period | None = None
+    day: Period | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Freshness:
+    """How long after a window's end, beside its grace, it may stay open before somebody is told."""
+
+    warn: Period = timedelta(minutes=5)
+    error: Period = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Interval:
+    """Each row holds from its event time until another instant: by a column, or until the next row of the same thing.
+
+    Given both ways of ending, a row would be ambiguous; given neither, endless.
+    """
+
+    longest: Period
+    """A row counts for so long at most; also how far back rows are looked for."""
+    until: Identifier | None = None
+    """Column with the end; NULL while it lasts."""
+    until_next_of: Identifier | None = None
+    """Column that names the thing, such as a vehicle, whose next row ends this one."""
+    then_by: Identifier | None = None
+    """Which of two rows of a thing at the same instant comes later: the greater in this column."""
+    known_within: Period | None = None
+    """An end is known at most so long after it happened; if not given, as late as `longest` after the start."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        problems: list[tuple[tuple[str | int, ...], str]] = []
+        if (self.until is None) == (self.until_next_of is None):
+            problems.append(((), "give one of until and until_next_of"))
+        if self.until is None and self.known_within is not None:
+            problems.append((("known_within",), "goes with until; remove it"))
+        if self.until_next_of is None and self.then_by is not None:
+            problems.append((("then_by",), "goes with until_next_of; remove it"))
+        if problems:
+            raise Misfit(problems)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Documents:
+    """Facts that a consumer has stored in Elasticsearch: its documents that fulfil `where`."""
+
+    where: Where = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Definition:
+    """One metric. `source_sql` and `views_sql` come from the files beside `metric.yaml`."""
+
+    metric: Annotated[Identifier, Field(max_length=32)]
+    """Its name, that of its folder; tables and views begin with it."""
+    source: Identifier
+    """Which of the configured databases, or `commands` for the metrics database itself; with `documents` a consumer."""
+    event_time: FieldPath
+    """Column with the instant that decides in which window a row counts. It never changes."""
+    measures: Annotated[dict[Identifier, Measure], Field(min_length=1)]
+    """What is measured, by the name of the column."""
+    source_sql: str = ""
+    dimensions: dict[Identifier, Dimension] = field(default_factory=dict)
+    """What numbers are kept apart by, by the name of the column."""
+    documents: Documents | None = None
+    """Stands in place of source.sql; `source` is then the file of a consumer, and columns are paths of fields."""
+    change_time: Identifier | None = None
+    """Column with the time of the transaction that wrote the row last; null: rows never change once they are there."""
+    key: Identifier | None = None
+    """Column that identifies a row whose event time or dimensions may change: where it was is then remembered."""
+    time_zone: TimeZone = "Asia/Seoul"
+    """IANA name; days are those of this zone."""
+    grace: Period = timedelta(seconds=30)
+    """A window closes so long after its end."""
+    provisional_while: Identifier | None = None
+    """A count; rows in which it is not 0 may still change."""
+    interval: Interval | None = None
+    """How long a row holds, for durations."""
+    rollups: dict[Annotated[Identifier, Field(max_length=20)], list[Identifier]] = field(default_factory=dict)
+    """Subsets of the dimensions that are stored besides, merged, at hour and day; the name is part of the view's."""
+    late: Period = timedelta(0)
+    """How late facts are still accepted by the source."""
+    source_kept: Period | None = None
+    """How long the source keeps its facts; null: for ever. What is older is frozen, late facts of it are counted."""
+    checks: Checks = field(default_factory=Checks)
+    """What must hold in every row."""
+    retention: Retention = field(default_factory=Retention)
+    """How long rows are kept."""
+    freshness: Freshness = field(default_factory=Freshness)
+    """How old its final numbers may be."""
+    views_sql: str | None = None
+    description: str = ""
+    """What the metric says, for its readers."""
+    owner: str = ""
+    """The team to ask."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [*self._name_problems(), *self._column_problems(), *self._measure_problems()]
+        if self.source_kept is not None and self.source_kept < self.late + RECONCILED:
+            said = (
+                f"must be at least late + {RECONCILED.days} d, the span that is reconciled daily; "
+                "else late facts could meet windows that cannot be recomputed"
+            )
+            problems.append((("source_kept",), said))
+        if problems:
+            raise Misfit(problems)
+        return self
+
+    def _name_problems(self) -> _Problems:
+        columns = [column.name for column in self.columns]
+        for name in sorted(set(self.dimensions) & {*self.measures, *columns}):
+            yield ("dimensions", name), f"{name} is both a dimension and a measure; rename one"
+        for name in sorted({name for name in columns if columns.count(name) > 1}):
+            yield ("measures", name), f"two measures have a column {name}; rename one"
+        for part, names in (("dimensions", self.dimensions), ("measures", self.measures)):
+            for name in sorted(RESERVED & set(names)):
+                yield (part, name), f"{name} is a column that every view has; choose another name"
+        for name in sorted(VARIABLES & set(self.dimensions)):
+            yield ("dimensions", name), f"{name} is a variable of every board; choose another name, column can stay"
+        for name, kept in self.rollups.items():
+            unknown = [n for n in kept if n not in self.dimensions]
+            if unknown:
+                yield ("rollups", name), f"{', '.join(unknown)} is no dimension"
+            elif len(set(kept)) < len(kept) or len(kept) >= len(self.dimensions):
+                yield ("rollups", name), "name fewer dimensions than there are, each once"
+        for level in self.levels:
+            if len(self.view(level)) > 40:
+                subset = level.name.removesuffix(f"_{level.grain}")
+                said = f"{self.view(level)} is longer than the 40 letters that a view's name may have here; shorten it"
+                yield ("rollups", subset), said
+
+    def _column_problems(self) -> _Problems:
+        """What a query could not use; fields of documents are compared with the contracts instead."""
+        if (self.documents is None) == (not self.source_sql):
+            yield ("documents",), "give one of source.sql and documents"
+        if self.documents is not None:
+            return
+        named: list[tuple[tuple[str | int, ...], str]] = [(("event_time",), self.event_time)]
+        named += [(("dimensions", name, "column"), d.column) for name, d in self.dimensions.items()]
+        for name, measure in self.stored.items():
+            if not isinstance(measure, Count | Duration):
+                named.append((("measures", name, "of"), measure.of))
+            named += [(("measures", name, "where", column), column) for column in measure.where]
+        for path, column in named:
+            if not re.fullmatch("[a-z][a-z0-9_]*", column):
+                yield (
+                    path,
+                    f"{column!r} is not an identifier: lower-case letters, digits and _, beginning with a letter",
+                )
+
+    def _measure_problems(self) -> _Problems:
+        stored = self.stored
+        for name, ratio in self.ratios.items():
+            for part, key in ((ratio.numerator, "numerator"), (ratio.denominator, "denominator")):
+                if not isinstance(stored.get(part), Number):
+                    said = f"{part} is not a stored number (count, sum, min, max or duration)"
+                    yield ("measures", name, key), said
+        for name, measure in stored.items():
+            if isinstance(measure, Duration) and self.interval is None:
+                yield ("measures", name), "a duration needs to know how long a row holds; add interval"
+        if self.key is not None and (self.change_time is None or self.interval is not None or self.documents):
+            yield ("key",), "goes with change_time, and neither with interval nor with documents, which never move"
+        open_rows = self.provisional_while
+        if open_rows is not None and not isinstance(stored.get(open_rows), Count):
+            yield ("provisional_while",), f"{open_rows} is not a measure of kind count"
+        for kind, checks in (("fail", self.checks.fail), ("warn", self.checks.warn)):
+            for number, check in enumerate(checks):
+                unknown = sorted(n for n in check.measures if not isinstance(stored.get(n), Number))
+                if unknown:
+                    yield ("checks", kind, number), f"{check.text!r} names {', '.join(unknown)}, no stored number"
+
+    @property
+    def sees_changes(self) -> bool:
+        """Whether a pass learns which rows have changed; if not, every window is read once, after its grace."""
+        return self.change_time is not None or self.documents is not None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the tables that measures take, in order."""
+        return tuple(column for name, measure in self.stored.items() for column in columns_of(name, measure))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Its tables, each after the one that it is merged from."""
+        return levels(tuple(self.dimensions), {name: tuple(kept) for name, kept in self.rollups.items()})
+
+    @property
+    def stored(self) -> dict[str, StoredMeasure]:
+        """The measures that are columns of the tables, in order."""
+        return {name: m for name, m in self.measures.items() if not isinstance(m, Ratio)}
+
+    @property
+    def ratios(self) -> dict[str, Ratio]:
+        """The measures that exist in the view alone."""
+        return {name: m for name, m in self.measures.items() if isinstance(m, Ratio)}
+
+    @property
+    def version(self) -> str:
+        """Short hash of whatever changes numbers; a definition with another one gets tables of its own."""
+        shape: dict[str, Any] = {
+            "source": self.source,
+            "source_sql": _tokens(self.source_sql),
+            "time_zone": self.time_zone,
+            "event_time": self.event_time,
+            "dimensions": {n: [d.column, d.limit] for n, d in self.dimensions.items()},
+            "measures": {n: _shape(m) for n, m in self.stored.items()},
+        }
+        if self.documents is not None:
+            shape["documents"] = _DOCUMENTS.dump_python(self.documents, mode="json")
+        if self.key is not None:
+            shape["key"] = self.key
+        if self.interval is not None:
+            shape["interval"] = _INTERVAL.dump_python(self.interval, mode="json")
+        if self.rollups:
+            shape["rollups"] = self.rollups
+        text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def table(self, level: Level) -> str:
+        """The table's name in schema `store`."""
+        return f"{self.metric}_{level.name}__{self.version}"
+
+    def view(self, level: Level) -> str:
+        """The view's stable name in schema `metrics`."""
+        return f"{self.metric}_{level.name}"
+
+
+def _tokens(text: str) -> str:
+    """SQL without comments and layout: a remark must not make a new version."""
+    marks = {"STRING": "'", "IDENTIFIER": '"'}
+    return " ".join(marks.get(t.token_type.name, "") + t.text for t in Postgres().tokenize(text))
+
+
+_DOCUMENTS: TypeAdapter[Documents] = TypeAdapter(Documents)
+_MEASURE: TypeAdapter[StoredMeasure] = TypeAdapter(StoredMeasure)
+_INTERVAL: TypeAdapter[Interval] = TypeAdapter(Interval)
+
+
+def _shape(measure: StoredMeasure) -> Mapping[str, Any]:
+    plain: dict[str, Any] = _MEASURE.dump_python(measure, mode="json")
+    plain.pop("description", None)
+    if isinstance(measure, Distinct):
+        plain["sketch"] = "bits"  # they were arrays before, which don't merge with these
+    return plain

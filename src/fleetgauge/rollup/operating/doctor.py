@@ -1,0 +1,252 @@
+"""Whether what the rollup needs is there: servers, rights, heartbeat, indexes. Each fault has its remedy."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import psycopg
+
+from fleetgauge.clock import SystemClock
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.progress.heartbeat import of_snapshot
+from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
+from fleetgauge.rollup.options import APPLICATION
+from fleetgauge.rollup.sources.database_errors import translate
+from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
+from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.store.migrate import head
+from fleetgauge.rollup.store.tables import WRITER
+from fleetgauge.settings import Settings, SourceSettings
+
+Status = Literal["ok", "warn", "fail"]
+
+STALE = timedelta(seconds=30)
+"""An older heartbeat means that production's job stands still, or the replica is behind."""
+
+_RIGHTS = """
+SELECT r.rolsuper, ARRAY(
+    SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND n.nspname NOT LIKE 'pg\\_%' AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+    ORDER BY 1)
+FROM pg_roles AS r WHERE r.rolname = current_user
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer."""
+
+    about: str
+    """The server or part that was looked at."""
+    status: Status
+    said: str
+    remedy: str = ""
+
+
+def examine(
+    settings: Settings, definitions: Mapping[str, Definition], streams: Mapping[str, EventStream]
+) -> Iterator[Finding]:
+    """Every check, one after the other; what cannot be reached is a finding too. Blocks, changes nothing."""
+    yield from _guarded("metrics database", lambda: _metrics(settings, definitions.values()))
+    for name, source in sorted(settings.sources.items()):
+        mine = [one for one in definitions.values() if one.source == name]
+        yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m))  # type: ignore[misc]
+    for name in sorted({one.source for one in definitions.values()} - {COMMANDS, *settings.sources, *streams}):
+        yield Finding(f"source {name}", "fail", "is not configured", f"add [sources.{name}] with its url")
+    for name, stream in sorted(streams.items()):
+        yield from _guarded(f"consumer group of {name}", lambda s=stream: _group(settings, s))  # type: ignore[misc]
+        yield from _guarded(f"documents of {name}", lambda s=stream: _documents(settings, s))  # type: ignore[misc]
+
+
+def for_production(settings: Settings, definitions: Mapping[str, Definition]) -> str:
+    """SQL for the production DBA: the files of `sql/source` but its indexes, then the indexes that are missing.
+
+    Of a replica that does not answer, all that definitions ask for are listed.
+    """
+    folder = settings.content / "sql" / "source"
+    parts = [path.read_text("utf-8").strip() for path in sorted(folder.glob("*.sql")) if "index" not in path.name]
+    wanted: list[str] = []
+    for name, source in sorted(settings.sources.items()):
+        columns = _columns(one for one in definitions.values() if one.source == name)
+        try:
+            with closing(_connect(source)) as connection:
+                columns = unserved(connection, columns) if _standby(connection, source) else columns
+        except psycopg.Error:
+            wanted.append(f"-- source {name} did not answer, so that these may be there already:")
+        wanted += [one.remedy for one in columns]
+    heading = "-- Each on its own, outside a transaction; writers go on meanwhile."
+    parts.append("\n".join([heading, *wanted]) if wanted else "-- No index is missing.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _guarded(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -> Iterator[Finding]:
+    try:
+        for status, said, remedy in ask():
+            yield Finding(about, status, said, remedy)
+    except FleetgaugeError as error:
+        yield Finding(about, "fail", str(error))
+    except psycopg.Error as error:
+        setting = "metrics" if about.startswith("metrics") else about.replace("source ", "sources.")
+        yield Finding(about, "fail", str(translate(error, about, setting, "run fleetgauge migrate")))
+
+
+def _metrics(settings: Settings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
+    url = settings.metrics.url.get_secret_value()
+    with closing(psycopg.connect(url, autocommit=True, connect_timeout=10)) as connection:
+        yield "ok", "answers", ""
+        row = _one(connection, "SELECT to_regclass('fleetgauge.alembic_version') IS NOT NULL")
+        if not row[0]:
+            yield "fail", "has no schema of ours", "run fleetgauge migrate"
+            return
+        row = _one(connection, "SELECT version_num FROM fleetgauge.alembic_version")
+        if row[0] == head():
+            yield "ok", f"is migrated ({row[0]})", ""
+        else:
+            yield "fail", f"is at migration {row[0]}, not {head()}", "run fleetgauge migrate"
+        row = _one(
+            connection,
+            "SELECT pg_has_role(oid, %s, 'USAGE'), rolsuper FROM pg_roles WHERE rolname = current_user",
+            [WRITER],
+        )
+        if not row[0]:
+            yield "fail", f"its login is no member of {WRITER}", f"GRANT {WRITER} TO the login of metrics.url"
+        elif row[1]:
+            yield "warn", "its login is a superuser", "give metrics.url a login that is only a member of the writers"
+        else:
+            yield "ok", f"its login is a member of {WRITER}", ""
+        known = {
+            (metric, version)
+            for metric, version in connection.execute("SELECT metric, version FROM fleetgauge.metric_version")
+        }
+        if lacking := [one.metric for one in definitions if (one.metric, one.version) not in known]:
+            yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
+
+
+def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
+    with closing(_connect(source)) as connection:
+        if not _standby(connection, source):
+            yield "fail", "is a primary, so nothing more is asked of it", f"point sources.{name}.url at a standby"
+            return
+        if _one(connection, "SELECT pg_is_in_recovery()")[0]:
+            yield "ok", "is a standby", ""
+        else:
+            yield "warn", "is a primary, and allow_primary is set", "passes burden production: name a standby"
+        yield from _heartbeat(connection, name, source)
+        yield from _conflicts(connection, source)
+        yield from _rights(connection)
+        lacking = unserved(connection, _columns(definitions))
+        for one in lacking:
+            yield "warn", f"no index begins with {one.table}.{one.column}", f"on the primary: {one.remedy}"
+        if not lacking:
+            yield "ok", "has an index for every time that is looked up", ""
+
+
+def _heartbeat(
+    connection: psycopg.Connection[Any], name: str, source: SourceSettings
+) -> Iterator[tuple[Status, str, str]]:
+    horizon = of_snapshot(connection, name, source.max_transaction_age_s)
+    if horizon is None:
+        yield "fail", "shows no heartbeat", "let production call fleetgauge_beat() every few seconds (sql/source)"
+        return
+    age = datetime.now(UTC) - horizon.beat_at
+    remedy = "see whether production's job runs and the replica keeps up"
+    yield "ok" if age <= STALE else "warn", f"its heartbeat is {age.total_seconds():.0f} s old", remedy
+    held = horizon.beat_at - horizon.at
+    if source.max_transaction_age_s is None and held > timedelta(minutes=10):
+        said = f"a transaction on the primary is open since {horizon.at:%Y-%m-%dT%H:%MZ}; nothing later can be final"
+        yield "warn", said, "look for it in the primary's pg_stat_activity and pg_prepared_xacts"
+
+
+def _conflicts(connection: psycopg.Connection[Any], source: SourceSettings) -> Iterator[tuple[Status, str, str]]:
+    values = dict(
+        connection.execute(
+            "SELECT name, setting FROM pg_settings"
+            " WHERE name IN ('hot_standby_feedback', 'max_standby_streaming_delay')"
+        ).fetchall()
+    )
+    if values["hot_standby_feedback"] == "on":
+        said = "hot_standby_feedback is on: long reads here keep vacuum off the primary's rows"
+        yield "warn", said, "switch it off; passes try again after a conflict"
+    delay_s = int(values["max_standby_streaming_delay"]) / 1000
+    if delay_s < 0:
+        yield "warn", "max_standby_streaming_delay is -1: a long read stops replication", "set it to 30s"
+    elif source.statement_timeout_s >= delay_s:
+        said = f"statement_timeout_s {source.statement_timeout_s:.0f} is not below its delay of {delay_s:.0f} s"
+        yield "warn", said, "lower statement_timeout_s of the source, or raise max_standby_streaming_delay"
+    else:
+        yield "ok", f"statement_timeout_s is below max_standby_streaming_delay ({delay_s:.0f} s)", ""
+
+
+def _rights(connection: psycopg.Connection[Any]) -> Iterator[tuple[Status, str, str]]:
+    superuser, writable = _one(connection, _RIGHTS)
+    if superuser:
+        yield "fail", "its login is a superuser", "use one that may only read what it needs (sql/source/01_reader.sql)"
+    elif writable:
+        some = ", ".join(writable[:3]) + (" …" if len(writable) > 3 else "")
+        yield "fail", f"its login may write {len(writable)} table(s): {some}", "REVOKE that on the primary"
+    else:
+        yield "ok", "its login may write no table", ""
+
+
+def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
+    from fleetgauge.progress.offsets import read_progress
+
+    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=10)
+    if not progress.committed:
+        yield "warn", f"{stream.group} has never committed, so nothing counts as stored", "start its consumer"
+        return
+    behind = datetime.now(UTC) - progress.watermark
+    status: Status = "ok" if behind < timedelta(minutes=5) else "warn"
+    said = f"{stream.group} is {progress.lag} records behind, {behind.total_seconds():.0f} s"
+    yield status, said, "see fleetgauge top"
+
+
+def _documents(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
+    from elastic_transport import JsonSerializer
+    from elasticsearch import ApiError, TransportError
+
+    from fleetgauge.progress.search import connect
+
+    with closing(connect(settings.elasticsearch, JsonSerializer())) as client:
+        try:
+            client.indices.refresh(index=stream.index)
+            client.search(index=stream.index, size=0)
+        except ApiError as error:
+            if error.error == "index_not_found_exception":
+                yield "ok", f"{stream.index} does not exist yet", ""
+            elif error.status_code in (401, 403):
+                said = f"its login may not refresh and read {stream.index}: {error.error}"
+                yield "fail", said, "grant it read, maintenance and view_index_metadata"
+            else:
+                yield "fail", f"{stream.index} cannot be read: {error}", "open it, or look at the cluster's health"
+        except TransportError as error:
+            yield "fail", f"does not answer: {error}", "start it, or correct elasticsearch.url"
+        else:
+            yield "ok", f"{stream.index} can be refreshed and read", ""
+
+
+def _columns(definitions: Iterable[Definition]) -> list[TimeColumn]:
+    return list(dict.fromkeys(column for one in definitions for column in time_columns(one)))
+
+
+def _connect(source: SourceSettings) -> psycopg.Connection[Any]:
+    connection = psycopg.connect(
+        source.url.get_secret_value(), autocommit=True, connect_timeout=10, application_name=f"{APPLICATION}-doctor"
+    )
+    connection.read_only = True
+    return connection
+
+
+def _standby(connection: psycopg.Connection[Any], source: SourceSettings) -> bool:
+    """Whether it may be asked anything: the first question to each."""
+    return source.allow_primary or bool(_one(connection, "SELECT pg_is_in_recovery()")[0])
+
+
+def _one(connection: psycopg.Connection[Any], query: str, values: list[object] | None = None) -> tuple[Any, ...]:
+    row = connection.execute(query, values).fetchone()
+    assert row is not None
+    found: tuple[Any, ...] = row
+    return found

@@ -1,0 +1,254 @@
+"""What the rollup exports to Prometheus, read anew from the metrics database at each scrape: passes are short-lived.
+
+`CATALOGUE` is the one list; the documentation is made from it: `python -m fleetgauge.rollup.operating.exports
+docs/operating-rollups.md` renews it.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from psycopg.rows import dict_row
+
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import GRAINS
+from fleetgauge.rollup.operating.freshness import standing
+from fleetgauge.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Export:
+    """One metric: what it means and what to do about it."""
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ("metric",)
+    column: str | None = None
+    """Of `fleetgauge.activity`, where it comes from there."""
+
+
+UP = Export("gauge", "fleetgauge_exporter_up", "1 when the metrics database answered this scrape, else 0.", ())
+LAG = Export(
+    "gauge",
+    "fleetgauge_rollup_lag_seconds",
+    "Now minus the end of what is final. Of hours and days it grows as long as their window lasts.",
+    ("metric", "grain"),
+)
+OVERDUE = Export(
+    "gauge",
+    "fleetgauge_rollup_overdue_seconds",
+    "How long the next window could have been final: alert on this one, at any grain.",
+    ("metric", "grain"),
+)
+PENDING = Export(
+    "gauge",
+    "fleetgauge_rollup_pending_minutes",
+    "Minutes up to now that are not computed. Rising: passes do not run, or do not keep up.",
+)
+BLOCKED = Export(
+    "gauge",
+    "fleetgauge_rollup_blocked_windows",
+    "Minutes that keep old rows, since the new ones broke a check. Any: correct source or check.",
+)
+LATE = Export(
+    "counter",
+    "fleetgauge_rollup_late_unapplied_total",
+    "Touched cells that could not be computed anew, since their source or their rows are let go.",
+)
+FROZEN = Export(
+    "gauge",
+    "fleetgauge_rollup_frozen_before_timestamp_seconds",
+    "What is older stays as it is, since its source or its rows are let go. Absent: nothing is.",
+)
+PRIMARY = Export(
+    "gauge",
+    "fleetgauge_source_primary",
+    "1 where the settings let a pass read a server that is not a standby (allow_primary). Should be 0.",
+    ("source",),
+)
+SOURCE_LAG = Export(
+    "gauge",
+    "fleetgauge_source_lag_seconds",
+    "How far the source's horizon was behind at the last pass.",
+    column="source_lag_s",
+)
+FAILING = Export("gauge", "fleetgauge_rollup_failing", "1 when the last pass failed; its task's log says why.")
+DEFERRED = Export("gauge", "fleetgauge_rollup_deferred", "1 when the last pass was put off: its source is behind.")
+COUNTED = (
+    Export("counter", "fleetgauge_rollup_passes_total", "Passes.", column="passes"),
+    Export("counter", "fleetgauge_rollup_failures_total", "Passes that failed.", column="failures"),
+    Export("counter", "fleetgauge_rollup_deferrals_total", "Passes that were put off.", column="deferrals"),
+    Export(
+        "counter",
+        "fleetgauge_rollup_windows_total",
+        "Windows computed as a whole, by passes and backfills.",
+        column="windows",
+    ),
+    Export("counter", "fleetgauge_rollup_cells_total", "Touched cells computed anew.", column="cells"),
+    Export(
+        "counter",
+        "fleetgauge_rollup_restated_total",
+        "Cells that changed though their window was final. Many: lengthen grace.",
+        column="restated",
+    ),
+    Export(
+        "counter",
+        "fleetgauge_rollup_conflicts_total",
+        "Times that the source broke off: conflicts with recovery, time-outs, lost connections.",
+        column="conflicts",
+    ),
+    Export(
+        "counter",
+        "fleetgauge_source_query_seconds_total",
+        "Time in transactions on the source.",
+        column="source_seconds",
+    ),
+    Export("counter", "fleetgauge_reconcile_hours_total", "Hours compared with their source.", column="reconciled"),
+    Export(
+        "counter",
+        "fleetgauge_reconcile_differed_total",
+        "Hours that differed and were computed anew. Any: rows are deleted, or change without their change column.",
+        column="differed",
+    ),
+)
+CATALOGUE = (UP, LAG, OVERDUE, PENDING, BLOCKED, LATE, FROZEN, PRIMARY, SOURCE_LAG, FAILING, DEFERRED, *COUNTED)
+
+_MINUTES = """
+SELECT late_unapplied,
+    CASE WHEN NOT isempty(done) THEN (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r)) / 60), 0)::float8
+     FROM unnest(tstzmultirange(tstzrange(lower(done), date_trunc('minute', clock_timestamp()))) - done) AS r)
+    END AS pending,
+    extract(epoch FROM greatest(
+        (SELECT CASE WHEN count(k.kept_from) = count(*) THEN min(k.kept_from) END FROM fleetgauge.ledger AS k
+         WHERE k.metric = l.metric AND k.version = l.version),
+        fleetgauge.day_end(beat_at - %(source_kept)s::interval, %(zone)s)))::float8 AS frozen
+FROM fleetgauge.ledger AS l WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'
+"""
+
+
+@dataclass
+class _Samples:
+    """The families of one scrape."""
+
+    families: dict[str, Metric] = field(default_factory=dict)
+
+    def add(self, export: Export, value: float | None, *labels: str) -> None:
+        """One sample; none for what is not known."""
+        if value is None:
+            return
+        if export.name not in self.families:
+            kind = CounterMetricFamily if export.kind == "counter" else GaugeMetricFamily
+            self.families[export.name] = kind(export.name, export.meaning, labels=export.labels)
+        family = self.families[export.name]
+        assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+        family.add_metric(labels, value)
+
+
+class RollupCollector(Collector):
+    """Reads ledger and activity at each scrape, by a connection of its own; scrapes may overlap."""
+
+    def __init__(self, settings: Settings, definitions: Mapping[str, Definition]) -> None:
+        self._settings = settings
+        self._definitions = tuple(definitions.values())
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering asks no database."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """What is known now. Never raises: without the database the scrape says so, and what settings know."""
+        samples = _Samples()
+        for name, source in sorted(self._settings.sources.items()):
+            samples.add(PRIMARY, float(source.allow_primary), name)
+        try:
+            found = _Samples()
+            self._read(found)
+        except psycopg.Error as error:
+            log.warning("the metrics database did not answer a scrape", error=str(error).strip().splitlines()[0])
+            samples.add(UP, 0.0)
+        else:
+            samples.add(UP, 1.0)
+            samples.families |= found.families
+        yield from samples.families.values()
+
+    def _read(self, samples: _Samples) -> None:
+        url = self._settings.metrics.url.get_secret_value()
+        with closing(psycopg.connect(url, autocommit=True, connect_timeout=5)) as connection:
+            connection.execute(
+                "SELECT set_config('statement_timeout', '10s', false), set_config('TimeZone', 'UTC', false)"
+            )
+            for definition in self._definitions:
+                _ledger(connection, definition, samples)
+            known = {definition.metric for definition in self._definitions}
+            with connection.cursor(row_factory=dict_row) as cursor:
+                for row in cursor.execute("SELECT * FROM fleetgauge.activity ORDER BY metric"):
+                    if row["metric"] in known:
+                        _activity(row, samples)
+
+
+def _ledger(connection: psycopg.Connection[Any], definition: Definition, samples: _Samples) -> None:
+    blocked = 0
+    for grain in GRAINS:
+        found = standing(connection, definition, grain)
+        blocked = found.blocked
+        if found.behind is not None and found.overdue is not None:
+            samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
+            samples.add(OVERDUE, found.overdue.total_seconds(), definition.metric, grain)
+    samples.add(BLOCKED, blocked, definition.metric)
+    row = connection.execute(
+        _MINUTES,
+        {
+            "metric": definition.metric,
+            "version": definition.version,
+            "zone": definition.time_zone,
+            "source_kept": definition.source_kept,
+        },
+    ).fetchone()
+    if row is not None:
+        late, pending, frozen = row
+        samples.add(LATE, late, definition.metric)
+        samples.add(PENDING, pending, definition.metric)
+        samples.add(FROZEN, frozen, definition.metric)
+
+
+def _activity(row: Mapping[str, Any], samples: _Samples) -> None:
+    metric = row["metric"]
+    for export in (SOURCE_LAG, *COUNTED):
+        samples.add(export, row[export.column or ""], metric)
+    samples.add(FAILING, float(row["error"] is not None), metric)
+    samples.add(DEFERRED, float(row["deferred"] is not None), metric)
+
+
+def catalogue() -> str:
+    """The table of metrics."""
+    rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+    for export in CATALOGUE:
+        labels = ", ".join(f"`{label}`" for label in export.labels)
+        rows.append(f"| `{export.name}` | {export.kind} | {labels} | {export.meaning} |")
+    return "\n".join(rows)
+
+
+def renewed(page: str) -> str:
+    """The page with the table as it is now."""
+    return re.sub(
+        r"(<!-- metrics -->\n).*?(<!-- /metrics -->)",
+        lambda match: f"{match[1]}{catalogue()}\n{match[2]}",
+        page,
+        flags=re.DOTALL,
+    )
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(renewed(path.read_text("utf-8")), "utf-8")

@@ -1,0 +1,109 @@
+"""Rows of a metric's views as a person reads them: sketches as quantiles and counts, over the dimensions asked for."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from fleetgauge.errors import Terminal
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Grain, Level
+from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile
+from fleetgauge.rollup.sources.database_errors import translate
+from fleetgauge.rollup.store.store_sql import merge
+from fleetgauge.rollup.store.tables import VIEWS
+from fleetgauge.settings import Settings
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Rows by rising window; `columns` begin with `window_start` and end with `provisional`."""
+
+    view: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def show(
+    settings: Settings, definition: Definition, grain: Grain, last: timedelta, by: Sequence[str] | None, limit: int
+) -> Shown:
+    """The latest rows, at most `limit`. `by`: the dimensions to keep apart, None for all.
+
+    Reads the smallest view that has them. Raises `Terminal` for what is no dimension, or before `fleetgauge migrate`.
+    """
+    kept = tuple(definition.dimensions) if by is None else tuple(dict.fromkeys(by))
+    unknown = [name for name in kept if name not in definition.dimensions]
+    if unknown:
+        known = ", ".join(definition.dimensions) or "none"
+        raise Terminal(f"metric {definition.metric} has no dimension {', '.join(unknown)} (it has: {known})")
+    level = _smallest(definition, grain, kept)
+    columns = [
+        sql.Identifier("v", "window_start"),
+        *(sql.Identifier("v", name) for name in kept),
+        *_measures(definition),
+        sql.SQL("bool_or(v.provisional) AS provisional"),
+    ]
+    query = sql.SQL(
+        "SELECT * FROM (SELECT {columns} FROM {view} AS v WHERE v.window_start >= now() - {last}"
+        " GROUP BY {keys} ORDER BY {newest} LIMIT {limit}) AS latest ORDER BY {keys}"
+    ).format(
+        columns=sql.SQL(", ").join(columns),
+        view=sql.Identifier(VIEWS, definition.view(level)),
+        last=sql.Literal(last),
+        keys=sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(1 + len(kept))),
+        newest=sql.SQL(", ").join(
+            sql.SQL(f"{place + 1} DESC" if place == 0 else str(place + 1)) for place in range(1 + len(kept))
+        ),
+        limit=sql.Literal(limit),
+    )
+    try:
+        url = settings.metrics.url.get_secret_value()
+        with closing(psycopg.connect(url, autocommit=True, connect_timeout=10)) as connection:
+            connection.execute("SELECT set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false)")
+            cursor = connection.execute(query)
+            names = tuple(column.name for column in cursor.description or ())
+            return Shown(f"{VIEWS}.{definition.view(level)}", names, tuple(cursor.fetchall()))
+    except psycopg.Error as error:
+        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+
+
+def _smallest(definition: Definition, grain: Grain, kept: Sequence[str]) -> Level:
+    fit = [level for level in definition.levels if level.grain == grain and set(kept) <= set(level.dimensions)]
+    return min(fit, key=lambda level: len(level.dimensions))
+
+
+def _measures(definition: Definition) -> list[sql.Composable]:
+    found: list[sql.Composable] = []
+    for name, measure in definition.measures.items():
+        if ratio := definition.ratios.get(name):
+            parts = {column.name: merge("v", column) for column in definition.columns}
+            found.append(
+                sql.SQL("({}::double precision / nullif({}, 0)::double precision) AS {}").format(
+                    parts[ratio.numerator], parts[ratio.denominator], sql.Identifier(name)
+                )
+            )
+        for column in definition.columns:
+            if column.measure is measure:
+                found += _readable(column)
+    return found
+
+
+def _readable(column: Column) -> list[sql.Composable]:
+    merged = merge("v", column)
+    match column.measure:
+        case Percentile():
+            return [
+                sql.SQL("fleetgauge.quantile({}, {}) AS {}").format(
+                    merged, sql.Literal(q), sql.Identifier(f"{column.name}_{word}")
+                )
+                for word, q in QUANTILES.items()
+            ]
+        case Distinct():
+            return [sql.SQL('fleetgauge."distinct"({}) AS {}').format(merged, sql.Identifier(column.name))]
+    return [sql.SQL("{} AS {}").format(merged, sql.Identifier(column.name))]

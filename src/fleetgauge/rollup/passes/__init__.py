@@ -1,0 +1,1 @@
+"""One pass over a metric, step by step, and passes over many."""

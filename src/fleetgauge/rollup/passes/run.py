@@ -1,0 +1,96 @@
+"""Passes over many metrics: what the pipeline, the DAGs and the CLI call."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.options import Options, connect_metrics
+from fleetgauge.rollup.passes import activity
+from fleetgauge.rollup.passes.engine import Pass
+from fleetgauge.rollup.passes.report import PassReport, severity
+from fleetgauge.rollup.sources.opened import open_source
+from fleetgauge.rollup.sources.port import Source
+from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.spans import Span
+from fleetgauge.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def run_metrics(
+    settings: Settings,
+    definitions: Iterable[Definition],
+    grain: Grain,
+    interval: Span | None = None,
+    watermark: datetime | None = None,
+    options: Options | None = None,
+    streams: Mapping[str, EventStream] | None = None,
+) -> list[PassReport]:
+    """One pass over each metric, one after the other; blocks until all are through.
+
+    `minute` reads the sources, does all work that the ledger lists up to the source's horizon, recomputes `interval`
+    ([begin, end), aware) besides, and brings hours and days along. `hour` and `day` recompute their own interval from
+    the grain below. `watermark` (UTC): windows close by it where it is earlier than the source's own horizon.
+    `streams`: the sources that are documents in Elasticsearch. A metric that fails does not stop the others: look at
+    `PassReport.error` or call `report.raise_failures`.
+    """
+    options = options or Options()
+    reports: list[PassReport] = []
+    with open_sources(settings, streams) as opened:
+        for definition in definitions:
+            report = _one(settings, definition, grain, interval, watermark, options, opened)
+            activity.record_pass(settings, report)
+            reports.append(report)
+    return reports
+
+
+@contextmanager
+def open_sources(settings: Settings, streams: Mapping[str, EventStream] | None) -> Iterator[Callable[[str], Source]]:
+    """Opens each source once, when it is first asked for. Garbage is collected seldom meanwhile."""
+    sources: dict[str, Source] = {}
+
+    def opened(name: str) -> Source:
+        if name not in sources:
+            sources[name] = open_source(settings, name, streams)
+        return sources[name]
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 50)  # rows have no cycles, and walking a day's again and again takes a quarter longer
+    try:
+        yield opened
+    finally:
+        gc.set_threshold(*thresholds)
+        for source in sources.values():
+            source.close()
+
+
+def _one(
+    settings: Settings,
+    definition: Definition,
+    grain: Grain,
+    interval: Span | None,
+    watermark: datetime | None,
+    options: Options,
+    opened: Callable[[str], Source],
+) -> PassReport:
+    report = PassReport(definition.metric, definition.version, grain)
+    one: Pass | None = None
+    try:
+        source = opened(definition.source)
+        url = settings.metrics.url.get_secret_value()
+        one = Pass(definition, source, lambda: connect_metrics(url, options), options, watermark)
+        return one.run(grain, interval)
+    except FleetgaugeError as error:
+        said, kind = str(error), severity(error)
+        log.error("pass failed", metric=definition.metric, grain=grain, error=said)
+    except Exception as error:  # a fault of ours must not stop the other metrics either
+        said, kind = f"{type(error).__name__}: {error}", "stop"
+        log.exception("pass failed", metric=definition.metric, grain=grain)
+    return replace(one.report if one else report, error=said, severity=kind)

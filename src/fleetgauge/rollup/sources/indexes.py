@@ -1,0 +1,82 @@
+"""Which columns of the source's tables the time predicates meet, and whether an index serves them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import sqlglot
+from sqlglot import exp
+
+from fleetgauge.rollup.definitions.definition import Definition
+
+_SERVED = """
+SELECT to_regclass(%(table)s) IS NULL OR EXISTS (
+    SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = to_regclass(%(table)s) AND a.attname = %(column)s AND i.indisvalid)
+"""
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """A column of a source's table by which rows are looked up."""
+
+    table: str
+    column: str
+
+    @property
+    def remedy(self) -> str:
+        """What the production DBA runs, outside a transaction; writers go on meanwhile."""
+        name = f"ix_{self.table.rpartition('.')[2]}_{self.column}"
+        return f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {self.table} ({self.column});"
+
+
+def time_columns(definition: Definition) -> list[TimeColumn]:
+    """What stands behind event time and change time; nothing for a time that is worked out and for documents."""
+    if definition.documents is not None:
+        return []
+    names = [name for name in (definition.event_time, definition.change_time) if name is not None]
+    query = sqlglot.parse_one(definition.source_sql, dialect="postgres")
+    assert isinstance(query, exp.Query)  # as lint has it
+    found = [column for name in names for column in _behind(query, name)]
+    return list(dict.fromkeys(found))
+
+
+def unserved(connection: psycopg.Connection[Any], columns: list[TimeColumn]) -> list[TimeColumn]:
+    """Those that no index begins with. A table that is not there is for others to tell."""
+    found = []
+    for one in columns:
+        row = connection.execute(_SERVED, {"table": one.table, "column": one.column}).fetchone()
+        if row is not None and not row[0]:
+            found.append(one)
+    return found
+
+
+def _behind(query: exp.Query, name: str) -> Iterator[TimeColumn]:
+    """By place in each branch of a UNION, since only the first names the columns."""
+    branches = list(_selects(query))
+    outputs = [select.alias_or_name for select in branches[0].selects]
+    place = outputs.index(name) if name in outputs else None
+    for branch in branches:
+        shown = branch.selects[place].unalias() if place is not None and place < len(branch.selects) else None
+        tables = {table.alias_or_name: table for table in branch.find_all(exp.Table)}
+        only = next(iter(tables.values())) if len(tables) == 1 else None
+        if isinstance(shown, exp.Column):
+            table = tables.get(shown.table) if shown.table else only
+            column = shown.name
+        else:  # `SELECT *` shows the column under its own name; anything else is worked out
+            star = any(isinstance(select, exp.Star) for select in branch.selects)
+            table = only if shown is None and star else None
+            column = name
+        if table is not None:
+            yield TimeColumn(".".join(part.name for part in table.parts), column)
+
+
+def _selects(query: object) -> Iterator[exp.Select]:
+    if isinstance(query, exp.SetOperation):
+        yield from _selects(query.left)
+        yield from _selects(query.right)
+    elif isinstance(query, exp.Subquery):
+        yield from _selects(query.this)
+    elif isinstance(query, exp.Select):
+        yield query

@@ -1,0 +1,40 @@
+"""How old facts still enter the numbers: at which grain their rows are kept, and how far back the source is whole."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.spans import Span
+
+
+@dataclass(frozen=True)
+class Ages:
+    """Instants are local midnights of the metric's zone, so that no hour or day has two ages."""
+
+    kept: Mapping[Grain, datetime | None]
+    """By grain, from where on rows are kept; None: all."""
+    whole_from: datetime | None
+    """From where on the source still has every fact; None: from the beginning."""
+
+    def grain(self, at: datetime) -> Grain | None:
+        """The finest grain whose rows are kept for an instant; None: not even the day's."""
+        for grain in GRAINS:
+            kept_from = self.kept[grain]
+            if kept_from is None or at >= kept_from:
+                return grain
+        return None
+
+    def frozen(self, at: datetime) -> bool:
+        """Whether what was computed for an instant stays: its source is not whole any more, or its rows are gone."""
+        return self.grain(at) is None or (self.whole_from is not None and at < self.whole_from)
+
+    def split(self, spans: Iterable[Span]) -> list[Span]:
+        """The same time, cut where an age ends."""
+        cuts = sorted(cut for cut in (*self.kept.values(), self.whole_from) if cut is not None)
+        found: list[Span] = []
+        for begin, end in spans:
+            edges = [begin, *(cut for cut in cuts if begin < cut < end), end]
+            found += pairwise(edges)
+        return found

@@ -1,0 +1,44 @@
+"""Which dimension values are kept apart. A value is admitted when it is first seen, while there is room; the rest is
+`other`.
+
+The list only grows, and only until its limit, so a value's fate never changes within a version of a definition.
+"""
+
+from collections.abc import Iterable
+
+from fleetgauge.rollup.definitions.definition import OTHER, Definition
+
+
+class Admission:
+    """The admitted values as one transaction knows them; `new` must be stored in the same transaction."""
+
+    def __init__(self, definition: Definition, admitted: Iterable[tuple[str, str]]) -> None:
+        self._names = tuple(definition.dimensions)
+        self._limits = tuple(d.limit for d in definition.dimensions.values())
+        self._known: tuple[set[str], ...] = tuple(set() for _ in self._names)
+        place = {name: i for i, name in enumerate(self._names)}
+        for name, value in admitted:
+            if name in place:
+                self._known[place[name]].add(value)
+        self.new: list[tuple[str, str]] = []
+        self.overflowed = False
+        """Whether any value became `other`, so that rows may have fallen together."""
+
+    def fits(self, values: tuple[str, ...]) -> bool:
+        """Whether each value is kept apart, admitting new ones where there is room."""
+        return self.place(values) == values and OTHER not in values
+
+    def place(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        """The values as they are stored."""
+        return tuple(self._place(i, v) for i, v in enumerate(values))
+
+    def _place(self, i: int, value: str) -> str:
+        known = self._known[i]
+        if value in known:
+            return value
+        if value == OTHER or len(known) >= self._limits[i]:
+            self.overflowed = True
+            return OTHER
+        known.add(value)
+        self.new.append((self._names[i], value))
+        return value

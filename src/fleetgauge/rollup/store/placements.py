@@ -1,0 +1,48 @@
+"""In which cells each row was when it was read, for definitions whose rows may move.
+
+A cell is noted before it is computed and forgotten once a pass is through that saw the row elsewhere. So whatever a
+lost pass has written is found by the next.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.sources.port import Cell, Placed
+
+
+def note(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
+    """Remember where these rows are now. Inside a step."""
+    connection.cursor().executemany(
+        "INSERT INTO fleetgauge.placement AS p (metric, version, key, window_start, dimensions, changed_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (metric, version, key, window_start, dimensions)"
+        " DO UPDATE SET changed_at = greatest(p.changed_at, excluded.changed_at)",
+        [
+            (definition.metric, definition.version, row.key, row.cell[0], list(row.cell[1]), row.changed_at)
+            for row in rows
+        ],
+    )
+
+
+def known(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
+    """All cells that these rows were noted in. Inside a step."""
+    if not rows:
+        return set()
+    found = connection.execute(
+        "SELECT DISTINCT window_start, dimensions FROM fleetgauge.placement"
+        " WHERE metric = %s AND version = %s AND key = ANY (%s)",
+        [definition.metric, definition.version, [row.key for row in rows]],
+    ).fetchall()
+    return {(window, tuple(values)) for window, values in found}
+
+
+def settle(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
+    """Forget the cells that these rows have left: they are computed anew. Inside the last step of a pass."""
+    if rows:
+        connection.execute(
+            "DELETE FROM fleetgauge.placement AS p USING unnest(%s::text[], %s::timestamptz[]) AS r(key, changed_at)"
+            " WHERE p.metric = %s AND p.version = %s AND p.key = r.key AND p.changed_at < r.changed_at",
+            [[r.key for r in rows], [r.changed_at for r in rows], definition.metric, definition.version],
+        )

@@ -1,0 +1,95 @@
+"""What is let go when: each grain's rows go by whole partitions, once they are older than the definition keeps them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import GRAINS
+from fleetgauge.rollup.sources.database_errors import translate
+from fleetgauge.rollup.store import partitions
+from fleetgauge.rollup.store.ledger import Ledger
+from fleetgauge.rollup.store.tables import STORE
+from fleetgauge.settings import Settings
+
+_EXPIRED = r"""
+SELECT c.relname, i.inhdetachpending FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
+AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz <= %(kept)s
+ORDER BY c.relname
+"""
+# Detached, but not dropped before the process ended: nobody's child any more.
+_LEFT = """
+SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind = 'r' AND NOT c.relispartition
+AND c.relname ~ ('^' || %(table)s || '_[0-9]{4,8}$')
+"""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What a metric's retention did, or with a dry run would do."""
+
+    metric: str
+    partitions: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def let_go(connection: psycopg.Connection[Any], ledger: Ledger, definition: Definition, now: datetime) -> None:
+    """Move on from where each grain's rows are kept. Inside a step; from then on they are not written any more."""
+    for grain in GRAINS:
+        kept: timedelta | None = getattr(definition.retention, grain)
+        if kept is not None:
+            ledger.keep_from(grain, partitions.boundary(connection, grain, definition.time_zone, now - kept))
+
+
+def drop_expired(settings: Settings, definitions: Iterable[Definition], *, dry_run: bool = False) -> list[Dropped]:
+    """Let go of what is older than each definition keeps, and drop its partitions. Called once a day; blocks.
+
+    Readers of the other partitions go on meanwhile. A metric that fails does not stop the others.
+    """
+    found = []
+    for definition in definitions:
+        try:
+            found.append(Dropped(definition.metric, _drop(settings, definition, dry_run=dry_run)))
+        except FleetgaugeError as error:
+            found.append(Dropped(definition.metric, error=str(error)))
+    return found
+
+
+def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple[str, ...]:
+    dropped: list[str] = []
+    try:
+        with psycopg.connect(settings.metrics.url.get_secret_value(), autocommit=True) as connection:
+            connection.execute("SELECT set_config('lock_timeout', '60s', false), set_config('TimeZone', 'UTC', false)")
+            with connection.transaction(force_rollback=dry_run):
+                ledger = Ledger(connection, definition)
+                ledger.lock()
+                let_go(connection, ledger, definition, connection.execute("SELECT now()").fetchone()[0])  # type: ignore[index]
+                kept = ledger.state().ages.kept
+            for level in definition.levels:
+                kept_from = kept[level.grain]
+                if kept_from is None:
+                    continue
+                values = {"schema": STORE, "table": definition.table(level), "kept": kept_from}
+                parent = sql.Identifier(STORE, definition.table(level))
+                for name, pending in connection.execute(_EXPIRED, values).fetchall():
+                    dropped.append(name)
+                    if not dry_run:
+                        how = sql.SQL("FINALIZE" if pending else "CONCURRENTLY")
+                        connection.execute(
+                            sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
+                                parent, sql.Identifier(STORE, name), how
+                            )
+                        )
+                for (name,) in connection.execute(_LEFT, values).fetchall():
+                    if not dry_run:
+                        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, name)))
+    except psycopg.Error as error:
+        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+    return tuple(dropped)
