@@ -9,7 +9,7 @@ depends_on = None
 
 # A sketch is {entry, …}, rising, one for each register in use: register * 64 + rank. HyperLogLog (Flajolet, Fusy,
 # Gandouet, Meunier 2007) with 4096 registers, read by Ertl's improved raw estimator (2017, arXiv:1702.01284,
-# algorithm 6), which needs no tables and has no bias at small sizes. Since 0010 only metric versions of before hold these.
+# algorithm 6), which needs no tables and has no bias at small sizes. Metric versions since 0010 hold no such sketches.
 FUNCTIONS = (
     "CREATE DOMAIN fleetgauge.distinct_sketch AS integer[]",
     """
