@@ -39,6 +39,9 @@ class SqliteFacts:
         ((first,),) = self._rows(f"SELECT min({self.definition.event_time}) FROM {self._source}")
         return None if first is None else datetime.fromtimestamp(first, UTC)
 
+    def about(self, spans: Sequence[Span]) -> int | None:
+        return None
+
     def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
         changed = f"{self.definition.change_time} >= ?" + (f" OR {self.definition.event_time} >= ?" if first else "")
         values = [since.at.timestamp(), *([frontier.timestamp()] if first else [])]

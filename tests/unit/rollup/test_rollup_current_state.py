@@ -97,6 +97,7 @@ def test_conditions_and_values_count_too(tmp_path: Path) -> None:
     [
         "r.zone FROM rides AS r\nJOIN vehicles AS v ON v.id = r.vehicle_id\nWHERE r.done AND v.state = 'active'",
         "r.zone FROM rides AS r\nJOIN vehicles AS v ON v.id = r.vehicle_id\nAND v.state = 'active'",
+        "r.zone FROM rides AS r\nJOIN vehicles AS v ON (v.id = r.vehicle_id\nAND v.state = 'active')",
         "r.zone FROM rides AS r\nJOIN vehicles AS v USING (id)\nWHERE NOT (r.done OR v.state IS NULL)",
         "r.zone FROM rides AS r\nWHERE r.vehicle_id IN (SELECT v.id FROM vehicles AS v\nWHERE v.state = 'active')",
         "r.zone FROM rides AS r\nWHERE EXISTS (SELECT FROM vehicles v\nWHERE v.id = r.vehicle AND v.state = 'active')",
@@ -115,6 +116,8 @@ def test_conditions_of_the_source_on_the_present_are_refused(tmp_path: Path, con
     [
         "rides AS r LEFT JOIN vehicles AS v ON v.id = r.vehicle_id AND v.state = 'active'",
         "rides AS r JOIN vehicles AS v ON v.id = r.vehicle_id WHERE r.state = 'done'",
+        "rides AS r JOIN vehicles AS v ON (v.id = r.vehicle_id)",
+        "rides AS r JOIN vehicles AS v ON ((v.id = r.vehicle_id AND r.done) AND r.state = 'done')",
         "rides AS r WHERE r.vehicle_id IN (SELECT v.id FROM vehicles AS v)",
         "rides AS r WHERE r.vehicle_id IN (SELECT t.id FROM tests AS t WHERE state = 'x')",
         "rides AS r JOIN vehicles AS v ON v.id = r.id AND v.valid_from <= r.started_at AND v.state = 'active'",

@@ -113,11 +113,9 @@ def _conditions(scope: Scope, listed: Mapping[str, str]) -> Iterator[tuple[int, 
                 table = present[column.table]
                 yield line, f"{table}.{column.name} says how things are now, and picks rows by it; take {listed[table]}"
             elif not column.table and present and column.find_ancestor(exp.Select) is query:
-                tables = " or ".join(sorted(set(present.values())))
-                yield (
-                    line,
-                    f"{column.name} may be of {tables}, which says how things are now; write its table before it",
-                )
+                one_of = " or ".join(sorted(set(present.values())))
+                said = f"{column.name} may be of {one_of}, which says how things are now; write its table before it"
+                yield line, said
 
 
 def _tests(query: exp.Select) -> Iterator[exp.Expr]:
@@ -125,7 +123,16 @@ def _tests(query: exp.Select) -> Iterator[exp.Expr]:
     wholes = [query.args[part].this for part in ("where", "having") if query.args.get(part)]
     wholes += [j.args["on"] for j in query.args.get("joins") or [] if j.args.get("on") and j.side != "LEFT"]
     for whole in wholes:
-        yield from whole.flatten() if isinstance(whole, exp.And) else (whole,)
+        yield from _conjuncts(whole)
+
+
+def _conjuncts(whole: exp.Expr) -> Iterator[exp.Expr]:
+    bare = whole.unnest()
+    if isinstance(bare, exp.And):
+        yield from _conjuncts(bare.left)
+        yield from _conjuncts(bare.right)
+    else:
+        yield bare
 
 
 def _belongs_together(test: exp.Expr) -> bool:

@@ -35,10 +35,6 @@ class Done:
     windows: int
     rows: int
     restated: int
-    conflicts: int
-    """How often the source broke off."""
-    source_seconds: float
-    """Time in transactions on the source."""
     seconds: float
     left: timedelta
     """The time that is still to be computed, of this metric."""
@@ -95,12 +91,7 @@ def backfill_metrics(
                 source = opened(definition.source)
                 with recording(settings, definition, options) as record:
                     one = Pass(definition, source, lambda: connect_metrics(url, options), options)
-                    for told in _Work(record, one, source, request, sleep).through():
-                        if isinstance(told, Done):
-                            activity.record_backfill(
-                                settings, told.metric, told.windows, told.conflicts, told.source_seconds
-                            )
-                        yield told
+                    yield from _Work(settings, record, one, source, request, sleep).through()
             except FleetgaugeError as error:
                 failures.append((severity(error), f"metric {definition.metric}: {error}"))
     raise_worst(failures)
@@ -110,6 +101,7 @@ def backfill_metrics(
 class _Work:
     """One metric's backfill while it runs."""
 
+    settings: Settings
     record: Record
     one: Pass
     source: Source
@@ -128,17 +120,11 @@ class _Work:
                 tally = self._compute(piece)
                 self.record.done(piece)
                 left -= piece[1] - piece[0]
-                yield Done(
-                    outline.metric,
-                    piece,
-                    tally.windows,
-                    tally.rows,
-                    tally.restated,
-                    tally.conflicts,
-                    round(self.source.seconds - on_source, 3),
-                    round(time.perf_counter() - began, 3),
-                    left,
+                seconds = round(time.perf_counter() - began, 3)
+                activity.record_backfill(
+                    self.settings, outline.metric, tally.windows, tally.conflicts, self.source.seconds - on_source
                 )
+                yield Done(outline.metric, piece, tally.windows, tally.rows, tally.restated, seconds, left)
         except FleetgaugeError as error:
             self.record.failed(error)
             raise

@@ -3,13 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from psycopg import sql
-
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources.elasticsearch import ElasticsearchFacts
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
-from fleetgauge.rollup.sources.postgres_parts import col, source
 from fleetgauge.rollup.spans import Span
 
 LARGE = 100_000
@@ -17,32 +13,11 @@ LARGE = 100_000
 
 
 def facts_in(origin: Source, definition: Definition, spans: Sequence[Span]) -> int | None:
-    """About how many facts have their event time in the spans; None where the source can't be asked."""
+    """About how many facts have their event time in the spans; None where the source can't tell."""
     if not spans:
         return 0
     with origin.look(definition) as facts:
-        if isinstance(facts, ElasticsearchFacts):
-            return facts.count(_few(spans))
-        if not isinstance(facts, PostgresFacts):
-            return None
-        query = sql.SQL("SELECT 1 FROM {} WHERE {}").format(
-            source(definition),
-            sql.SQL(" OR ").join(
-                sql.SQL("({0} >= {1} AND {0} < {2})").format(
-                    col(definition.event_time), sql.Literal(begin), sql.Literal(end)
-                )
-                for begin, end in _few(spans)
-            ),
-        )
-        return int(explain(facts, query)["Plan Rows"])
-
-
-def explain(facts: PostgresFacts, query: sql.Composed) -> Mapping[str, Any]:
-    """The root of the plan. The query is not run."""
-    row = facts.connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query)).fetchone()
-    assert row is not None
-    plan: Mapping[str, Any] = row[0][0]["Plan"]
-    return plan
+        return facts.about(_few(spans))
 
 
 def scanned(facts: PostgresFacts, plan: Mapping[str, Any]) -> dict[str, int]:

@@ -15,7 +15,7 @@ import psycopg
 
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.operating.estimate import explain, facts_in, scanned
+from fleetgauge.rollup.operating.estimate import facts_in, scanned
 from fleetgauge.rollup.passes.report import Severity, severity
 from fleetgauge.rollup.passes.run import open_sources
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
@@ -167,7 +167,7 @@ def _warnings(facts: Facts, definition: Definition, now: datetime) -> list[str]:
     lacking = unserved(facts.connection, time_columns(definition))
     found = []
     for what, query in asked.items():
-        for table, rows in scanned(facts, explain(facts, query)).items():
+        for table, rows in scanned(facts, facts.explain(query)).items():
             remedies = " ".join(one.remedy for one in lacking if one.table.rpartition(".")[2] == table)
             found.append(
                 f"{what} would read all of {table} (about {rows} rows); production needs "

@@ -40,6 +40,8 @@ PAGE = query.PAGE
 SPANS = 256
 """Separate stretches of time in one search; every cluster's limit on clauses allows so many."""
 _KEEP_ALIVE = "5m"
+_NO_VALUE: Mapping[type, Any] = {Percentile: [], Distinct: ""}
+"""Sketches of nothing."""
 
 Group = Mapping[str, Any]
 
@@ -116,8 +118,8 @@ class ElasticsearchFacts:
         ms = found["first"]["value"] if found else None
         return None if ms is None else query.instant(ms)
 
-    def count(self, spans: Sequence[Span]) -> int:
-        """How many documents have their event time in the spans."""
+    def about(self, spans: Sequence[Span]) -> int:
+        """See `Facts`. What the index counts."""
         where = query.matching(self.definition, query.within(spans))
         found = self.search.ask(where, {"n": {"value_count": {"field": EVENT_TIME}}})
         return int(found["n"]["value"]) if found else 0
@@ -330,7 +332,8 @@ def _sketches(
     measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]]
 ) -> Iterator[tuple[Cell, list[int] | str]]:
     """One sketch a cell, of groups that have a value besides."""
-    number = cache(bucket if isinstance(measure, Percentile) else _fingerprint)
+    value_of, whole = (bucket, flat) if isinstance(measure, Percentile) else (_fingerprint, _set)
+    number = cache(value_of)
     parts: dict[Cell, dict[int, int]] = {}
     before: Cell | None = None
     counts: dict[int, int] = {}
@@ -340,18 +343,13 @@ def _sketches(
         at = number(group["key"]["v"])
         counts[at] = counts.get(at, 0) + group["doc_count"]
     for cell, counts in parts.items():
-        yield (
-            cell,
-            flat(counts) if isinstance(measure, Percentile) else distinct.short(distinct.of_fingerprints(counts)),
-        )
+        yield cell, whole(counts)
 
 
 def _numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
     """The group's values in the order of the measures; sketches are empty as yet."""
     return [
-        query.number(name, measure, group)
-        if isinstance(measure, Count | Sum | Extreme)
-        else ("" if isinstance(measure, Distinct) else [])
+        query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else _NO_VALUE[type(measure)]
         for name, measure in measures.items()
     ]
 
@@ -367,6 +365,10 @@ def _add(found: dict[Any, list[Any]], place: Any, measures: Mapping[str, StoredM
 
 def _fingerprint(value: Any) -> int:
     return distinct.fingerprint(query.text_of(value))
+
+
+def _set(prints: Mapping[int, int]) -> str:
+    return distinct.short(distinct.of_fingerprints(prints))
 
 
 class _Json(JsonSerializer):

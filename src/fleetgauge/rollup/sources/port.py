@@ -1,6 +1,6 @@
 """What the engine asks of a source, whatever stands behind it: aggregates by minute and dimension, and what changed.
 
-A second dialect is one more class with `Source`'s three members, whose looks answer the five questions of `Facts`.
+A second dialect is one more class with `Source`'s three members, whose looks answer the questions of `Facts`.
 """
 
 import time
@@ -69,6 +69,10 @@ class Facts(Protocol):
 
     def first_event(self) -> datetime | None:
         """The earliest event time."""
+        ...
+
+    def about(self, spans: Sequence[Span]) -> int | None:
+        """About how many facts have their event time in the spans, without reading them; None if that is not known."""
         ...
 
     def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:

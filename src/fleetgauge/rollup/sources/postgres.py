@@ -36,6 +36,15 @@ class PostgresFacts:
         found: datetime | None = self._fetch(postgres_sql.first_event(self.definition))[0][0]
         return found
 
+    def about(self, spans: Sequence[Span]) -> int:
+        """See `Facts`. What the planner guesses."""
+        return int(self.explain(postgres_sql.within(self.definition, spans))["Plan Rows"])
+
+    def explain(self, query: sql.Composed) -> Mapping[str, Any]:
+        """The root of the query's plan. The query is not run."""
+        plan: Mapping[str, Any] = self._fetch(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query))[0][0][0]["Plan"]
+        return plan
+
     def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
         """See `Facts`."""
         if self.definition.change_time is None:

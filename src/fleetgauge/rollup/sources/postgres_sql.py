@@ -18,6 +18,15 @@ from fleetgauge.rollup.sources.postgres_parts import col, comma, dims_of, finite
 from fleetgauge.rollup.spans import Span
 
 
+def within(definition: Definition, spans: Sequence[Span]) -> sql.Composed:
+    """The facts of some spans; to be explained, not run."""
+    within = (
+        sql.SQL("({0} >= {1} AND {0} < {2})").format(col(definition.event_time), sql.Literal(begin), sql.Literal(end))
+        for begin, end in spans
+    )
+    return sql.SQL("SELECT 1 FROM {} WHERE {}").format(source(definition), sql.SQL(" OR ").join(within))
+
+
 def first_event(definition: Definition) -> sql.Composed:
     """The earliest event time; one index look-up where the event time is indexed."""
     return sql.SQL("SELECT min({event}) FROM {source} WHERE {finite}").format(
