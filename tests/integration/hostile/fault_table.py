@@ -57,8 +57,8 @@ def page() -> str:
     lines = [
         "# What can go wrong, and where you see it",
         "",
-        "For on-call engineers and for whoever asks whether a number can be believed. Each row is a fault that happens to",
-        "real fleets, and a test on real servers proves what it says. Generated from `tests/integration/hostile`.",
+        "For on-call engineers and for whoever asks whether a number can be believed. Each row is a fault that happens",
+        "to real fleets, and a test on real servers proves what it says. Generated from `tests/integration/hostile`.",
     ]
     title = ""
     for stem, name, row in rows():
