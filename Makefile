@@ -79,7 +79,7 @@ boards: $(READY) ## generate the Grafana boards anew
 docs: $(READY) ## generate the pages on events and metrics, the schema of metrics and the tables on ingest anew
 	@$(BIN)/fleetgauge contracts docs
 	@$(BIN)/fleetgauge metrics docs
-	@$(BIN)/python -m fleetgauge.ingest.reference docs/ingest.md
+	@$(BIN)/python -m fleetgauge.ingest.operate.ingest_tables docs/ingest.md
 
 .PHONY: format
 format: $(READY) ## let ruff rewrite what it can

@@ -1,8 +1,8 @@
 """Delete daily indices that are older than their consumer keeps them, and partitions of metrics likewise, once a day.
 
-Scheduling only: the work is `fleetgauge.ingest.retention.run` and `fleetgauge.pipeline.drop_partitions`. A cluster with
-lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in the settings
-needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
+Scheduling only: the work is `fleetgauge.ingest.operate.index_retention.run` and `fleetgauge.pipeline.drop_partitions`.
+A cluster with lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in
+the settings needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fleetgauge import pipeline, settings
 from fleetgauge.errors import Transient
-from fleetgauge.ingest import retention
+from fleetgauge.ingest.operate import index_retention as retention
 
 
 @task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))

@@ -18,9 +18,9 @@ from bench.ingest.contenders import Field, Started
 from bench.ingest.measure import Run, watch
 from bench.ingest.workload import Elasticsearch, consuming_alone, produce
 from fleetgauge import settings
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.run import contracts_of
-from fleetgauge.ingest.sink import ElasticsearchBulk
+from fleetgauge.elasticsearch.transport import ElasticsearchBulk
+from fleetgauge.ingest.indices.event_indices import Indices
+from fleetgauge.ingest.operate.launch import contracts_of
 from fleetlab.stack import Silent, Stack
 
 

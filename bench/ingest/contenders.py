@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.ingest.workload import TOPIC, Workload
 from fleetgauge.ingest.consumer import Consumer, load_consumer
-from fleetgauge.ingest.delivery import PATH
+from fleetgauge.ingest.deliver.delivery import PATH
 from fleetgauge.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bench.ingest.contenders import Field, consumer_of
 from bench.ingest.workload import Elasticsearch, batches
-from fleetgauge.ingest.index import POSITION, SUFFIX, Indices
-from fleetgauge.ingest.run import contracts_of
-from fleetgauge.ingest.sink import ElasticsearchBulk
+from fleetgauge.elasticsearch.transport import ElasticsearchBulk
+from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX, Indices
+from fleetgauge.ingest.operate.launch import contracts_of
 
 _NAIVE = {"index.number_of_shards": 1, "index.number_of_replicas": 0}
 

@@ -11,11 +11,11 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from fleetgauge.clock import SystemClock
-from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.records import in_columns
-from fleetgauge.ingest.run import contracts_of
+from fleetgauge.ingest.operate.launch import contracts_of
+from fleetgauge.ingest.read.records import in_columns
 from fleetgauge.settings import Settings
 from fleetlab.simulator.publish import Publisher, create_topics
 from fleetlab.simulator.records import EVENTS_TOPIC, PARTITIONS, VALID

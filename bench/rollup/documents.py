@@ -9,8 +9,8 @@ from bench.rollup.passes import Figure
 from fleetgauge import pipeline
 from fleetgauge import settings as fleetgauge_settings
 from fleetgauge.ingest.consumer import load_consumer
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.settings import Settings
 from fleetlab.simulator.publish import Publisher, create_topics

@@ -251,9 +251,9 @@ def _stream(content: Path, source: str) -> EventStream:
     """What the consumer of that name stores. Raises `Terminal` when it, or one of its contracts, cannot be read."""
     from fleetgauge.contracts import ContractSet
     from fleetgauge.contracts import load as load_contracts
-    from fleetgauge.ingest.check import RESERVED
+    from fleetgauge.ingest.check.lint_consumers import RESERVED
     from fleetgauge.ingest.consumer import load_consumer
-    from fleetgauge.ingest.index import suffix_fields
+    from fleetgauge.ingest.indices.event_indices import suffix_fields
     from fleetgauge.rollup.sources.elasticsearch_fields import searchable
 
     consumer = load_consumer(content, source)
@@ -275,7 +275,7 @@ def _days(kept: timedelta | None) -> str:
 
 def _replays(content: Path, consumer: "Consumer") -> tuple[str, ...]:
     """Groups that read the same topic into the same index, so that what they store lies anywhere in the topic."""
-    from fleetgauge.ingest.check import load_consumers
+    from fleetgauge.ingest.check.lint_consumers import load_consumers
 
     same = [
         other.group

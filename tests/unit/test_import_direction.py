@@ -13,12 +13,24 @@ ENGINE = ROOT / "src" / "fleetgauge"
 FOUNDATION = {"settings", "errors", "clock"}
 MAY_IMPORT = {
     "contracts": set[str](),
-    "progress": set[str](),
-    "ingest": {"contracts", "progress"},
-    "rollup": {"contracts", "progress"},
-    "commands": {"contracts", "progress"},
-    "cli": {"contracts", "progress", "ingest", "rollup", "commands", "pipeline", "cli"},
+    "elasticsearch": set[str](),
+    "observability": set[str](),
+    "progress": {"elasticsearch"},
+    "ingest": {"contracts", "progress", "elasticsearch", "observability"},
+    "rollup": {"contracts", "progress", "elasticsearch"},
+    "commands": {"contracts", "progress", "elasticsearch"},
+    "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"},
 }
+
+INGEST = {
+    "read": set[str](),
+    "indices": set[str](),
+    "check": {"read", "indices"},
+    "deadletters": {"read", "check"},
+    "deliver": {"read", "indices", "check", "deadletters"},
+    "operate": {"read", "indices", "check", "deadletters", "deliver"},
+}
+"""Within ingest; besides these, all may use what lies beside the folders (consumer, consumer_metrics, stopping)."""
 
 ROLLUP = {
     "definitions": set[str](),
@@ -52,17 +64,25 @@ def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
         assert used <= allowed, f"{path.relative_to(ROOT)} imports {sorted(used - allowed)}"
 
 
-@pytest.mark.parametrize("folder", sorted(ROLLUP))
-def test_a_folder_of_the_rollup_imports_only_what_lies_below_it(folder: str) -> None:
-    modules = sorted((ENGINE / "rollup" / folder).rglob("*.py"))
+FOLDERS = {("rollup", folder): below for folder, below in ROLLUP.items()} | {
+    ("ingest", folder): below for folder, below in INGEST.items()
+}
+
+
+@pytest.mark.parametrize(("part", "folder"), sorted(FOLDERS))
+def test_a_folder_of_a_part_imports_only_what_lies_below_it(part: str, folder: str) -> None:
+    modules = sorted((ENGINE / part / folder).rglob("*.py"))
     assert modules
+    of_part = {path.parent.name for path in (ENGINE / part).glob("*/__init__.py")}
+    allowed = FOLDERS[part, folder] | {folder}
     for path in modules:
-        used = {name.split(".")[2] for name in imported(path) if name.startswith("fleetgauge.rollup.")} & set(ROLLUP)
-        assert used <= ROLLUP[folder] | {folder}, f"{path.relative_to(ROOT)} imports {sorted(used - ROLLUP[folder])}"
+        used = {name.split(".")[2] for name in imported(path) if name.startswith(f"fleetgauge.{part}.")} & of_part
+        assert used <= allowed, f"{path.relative_to(ROOT)} imports {sorted(used - allowed)}"
 
 
-def test_the_rollups_folders_are_all_of_them() -> None:
-    assert {path.parent.name for path in (ENGINE / "rollup").glob("*/__init__.py")} == set(ROLLUP)
+@pytest.mark.parametrize("part", ["ingest", "rollup"])
+def test_the_folders_of_a_part_are_all_of_them(part: str) -> None:
+    assert {path.parent.name for path in (ENGINE / part).glob("*/__init__.py")} == {f for p, f in FOLDERS if p == part}
 
 
 def test_the_engine_knows_neither_the_laboratory_nor_airflow() -> None:

@@ -8,7 +8,7 @@ import typer
 from fleetgauge.cli.output import configure_logging, instant
 
 if TYPE_CHECKING:
-    from fleetgauge.ingest.rewind import Plan
+    from fleetgauge.ingest.read.rewind import Plan
 
 
 def consume(
@@ -50,11 +50,11 @@ def consume(
 
     from fleetgauge import settings
     from fleetgauge.errors import Terminal
-    from fleetgauge.ingest import rewind
     from fleetgauge.ingest.consumer import load_consumer
-    from fleetgauge.ingest.http import Http
-    from fleetgauge.ingest.run import consume_all
-    from fleetgauge.ingest.service import Options
+    from fleetgauge.ingest.operate.launch import consume_all
+    from fleetgauge.ingest.operate.service import Options
+    from fleetgauge.ingest.read import rewind as rewind
+    from fleetgauge.observability.status_server import Http
 
     configure_logging(verbose=verbose)
     config = settings.load()

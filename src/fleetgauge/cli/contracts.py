@@ -72,7 +72,7 @@ def docs(
     from fleetgauge.cli.output import print_json
     from fleetgauge.contracts import reference
     from fleetgauge.errors import Terminal
-    from fleetgauge.ingest.check import load_consumers
+    from fleetgauge.ingest.check.lint_consumers import load_consumers
 
     content = settings.load().content
     found = contracts.load(content / "schemas" / "events")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fleetgauge.ingest.consumer import Consumer
-    from fleetgauge.ingest.letters import Content, Filter
-    from fleetgauge.ingest.replay import Result
+    from fleetgauge.ingest.deadletters.dead_letter_topic import Content, Filter
+    from fleetgauge.ingest.deadletters.replay import Result
     from fleetgauge.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: count them, look at one, produce them again.")
@@ -42,7 +42,7 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """Count letters by error type, partition and contract versions. Shows no payload."""
-    from fleetgauge.ingest import letters
+    from fleetgauge.ingest.deadletters import dead_letter_topic as letters
 
     settings, consumer = _start(name)
     which = _filter(types, since, until, limit)
@@ -99,7 +99,7 @@ def show(
 ) -> None:
     """Print one letter whole, payload included: it may hold personal data."""
     from fleetgauge.errors import Terminal
-    from fleetgauge.ingest import letters
+    from fleetgauge.ingest.deadletters import dead_letter_topic as letters
 
     settings, consumer = _start(name)
     with letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
@@ -147,9 +147,9 @@ def replay(
     """
     from fleetgauge.clock import SystemClock
     from fleetgauge.errors import Stop
-    from fleetgauge.ingest.replay import Judge
-    from fleetgauge.ingest.replay import replay as produce
-    from fleetgauge.ingest.run import contracts_of
+    from fleetgauge.ingest.deadletters.replay import Judge
+    from fleetgauge.ingest.deadletters.replay import replay as produce
+    from fleetgauge.ingest.operate.launch import contracts_of
     from fleetgauge.ingest.stopping import StopRequest, on_signals
 
     settings, consumer = _start(name)
@@ -178,7 +178,7 @@ def _start(name: str) -> "tuple[Settings, Consumer]":
 
 
 def _filter(types: list[str] | None, since: str | None, until: str | None, limit: int | None) -> "Filter":
-    from fleetgauge.ingest.letters import Filter
+    from fleetgauge.ingest.deadletters.dead_letter_topic import Filter
 
     return Filter(
         tuple(types or ()),

@@ -23,7 +23,7 @@ def exporter(
     from prometheus_client import CollectorRegistry, generate_latest
 
     from fleetgauge import pipeline, settings
-    from fleetgauge.ingest.http import Http, StatusServer
+    from fleetgauge.observability.status_server import Http, StatusServer
     from fleetgauge.rollup.operating.exports import RollupCollector
 
     configure_logging()

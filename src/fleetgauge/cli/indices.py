@@ -18,7 +18,7 @@ def indices(
 
     from fleetgauge import settings
     from fleetgauge.cli.output import configure_logging, print_json
-    from fleetgauge.ingest.install import run
+    from fleetgauge.ingest.operate.install import run
 
     configure_logging()
     outcomes = run(settings.load(), names or (), dry_run=dry_run)

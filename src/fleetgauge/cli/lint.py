@@ -11,7 +11,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     from fleetgauge.cli.output import print_json
     from fleetgauge.commands.tariff import TariffError, load_tariffs
     from fleetgauge.contracts import check as of_contracts
-    from fleetgauge.ingest import check as of_consumers
+    from fleetgauge.ingest.check import lint_consumers as of_consumers
     from fleetgauge.rollup import DefinitionError, load_definitions
     from fleetgauge.rollup.definitions import current_state
     from fleetgauge.rollup.unittests import load_tests

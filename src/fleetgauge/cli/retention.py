@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from fleetgauge.ingest.retention import Day, Outcome
+    from fleetgauge.ingest.operate.index_retention import Day, Outcome
     from fleetgauge.rollup.store.retention import Dropped
 
 
@@ -25,7 +25,7 @@ def retention(
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.errors import Terminal, Transient
-    from fleetgauge.ingest.retention import run
+    from fleetgauge.ingest.operate.index_retention import run
 
     loaded = settings.load()
     if only is not None and names:

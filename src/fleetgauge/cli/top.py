@@ -12,7 +12,7 @@ from fleetgauge.cli.output import print_json, print_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fleetgauge.ingest.top import Row
+    from fleetgauge.ingest.operate.scrape import Row
 
 _HEADINGS = (
     "consumer",
@@ -48,8 +48,8 @@ def top(
     as_json: Annotated[bool, typer.Option("--json", help="Like --once, as one JSON document.")] = False,
 ) -> None:
     """Show events per second, lag, classes, pauses and retries by consumer and process, until Ctrl-C."""
-    from fleetgauge.ingest import top as engine
-    from fleetgauge.ingest.http import PORTS
+    from fleetgauge.ingest.operate import scrape as engine
+    from fleetgauge.observability.status_server import PORTS
 
     addresses = urls or [f"http://127.0.0.1:{port}/metrics" for port in PORTS]
     before: engine.Look = engine.look(addresses)
@@ -89,7 +89,7 @@ def _live(first: "Sequence[Row]", look: "Callable[[], Sequence[Row]]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from fleetgauge.ingest.top import total_rate
+    from fleetgauge.ingest.operate.scrape import total_rate
 
     def drawn(shown: "Sequence[Row]") -> Table:
         title = f"{total_rate(shown):,.0f} events/s" if shown else _NOBODY

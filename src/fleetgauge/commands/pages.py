@@ -13,9 +13,9 @@ from elasticsearch import ApiError, ConnectionTimeout, Elasticsearch, NotFoundEr
 from elasticsearch import ConnectionError as ElasticsearchConnectionError
 
 from fleetgauge.commands.events import SOURCE_FIELDS
+from fleetgauge.elasticsearch.client import connect
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.progress.cursor import Offsets
-from fleetgauge.progress.search import connect
 from fleetgauge.settings import ElasticsearchSettings
 
 PAGE = 10_000  # the server's own limit, `index.max_result_window`

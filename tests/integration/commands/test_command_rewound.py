@@ -18,9 +18,9 @@ from fleetgauge import pipeline
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.fold import FoldReport, FoldSource, fold
 from fleetgauge.ingest import Consumer, DeadLetterLimit
-from fleetgauge.ingest.rewind import Rewind
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings
 

@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import AirflowFailException
 def refuse(*_): raise AssertionError("a DAG file opened a connection")
 socket.socket.connect = refuse
 from fleetgauge.errors import Stop, Transient
-from fleetgauge.ingest import retention
-from fleetgauge.ingest.retention import Day, Outcome
+from fleetgauge.ingest.operate import index_retention as retention
+from fleetgauge.ingest.operate.index_retention import Day, Outcome
 
 found = runpy.run_path(sys.argv[1])
 (dag,) = [value for value in found.values() if isinstance(value, DAG)]

@@ -17,8 +17,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
+from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.ingest import Consumer
-from fleetgauge.ingest.sink import ElasticsearchBulk
 from fleetgauge.settings import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -33,7 +33,7 @@ from kafka.admin import (
 )
 from pydantic import SecretStr
 
-from fleetgauge.ingest.sink import ElasticsearchBulk
+from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings
 from fleetlab.stack import Silent, Stack, default_cache, elasticsearch, kafka, layout, ports, project_root

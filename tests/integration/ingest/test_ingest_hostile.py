@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaProducer
 from mutations import mutated
 
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
 
 TO_THE_END = Options(until_caught_up=True)
 UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"

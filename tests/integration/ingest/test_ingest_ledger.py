@@ -17,8 +17,8 @@ from ledger_durable import Durable
 from ledger_fleet import Fleet, note
 from ledger_stream import DAYS, Stream
 
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
 from fleetlab.faults import FAULTS, REFUSALS, Fault, FaultProxy, Incident, Schedule, Step, schedule
 from fleetlab.stack import Service, Stack, StackState
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from fleetgauge.elasticsearch.transport import Answer, ElasticsearchBulk
 from fleetgauge.errors import Stop
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
-from fleetgauge.ingest.sink import Answer, ElasticsearchBulk
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
 
 TO_THE_END = Options(until_caught_up=True)
 

@@ -21,12 +21,12 @@ from kafka.admin import NewTopic
 from fleetgauge.clock import SystemClock
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest import Consumer, DeadLetterLimit
-from fleetgauge.ingest import rewind as back
-from fleetgauge.ingest.letters import Filter
-from fleetgauge.ingest.replay import Judge, Result, replay
-from fleetgauge.ingest.rewind import Rewind
-from fleetgauge.ingest.run import consume, contracts_of
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.deadletters.dead_letter_topic import Filter
+from fleetgauge.ingest.deadletters.replay import Judge, Result, replay
+from fleetgauge.ingest.operate.launch import consume, contracts_of
+from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.read import rewind as back
+from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 
 ROOT = Path(__file__).parents[3]

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
 
 TO_THE_END = Options(until_caught_up=True)
 KEEPS_TEN_DAYS = "retention=__import__('datetime').timedelta(days=10)"

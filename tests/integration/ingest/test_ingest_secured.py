@@ -25,10 +25,10 @@ from secured_servers import Authority, Grant, Secured, secured
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.pages import ElasticsearchDocuments
+from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.errors import Stop, Terminal
-from fleetgauge.ingest import retention
-from fleetgauge.ingest.letters import opened
-from fleetgauge.ingest.sink import ElasticsearchBulk
+from fleetgauge.ingest.deadletters.dead_letter_topic import opened
+from fleetgauge.ingest.operate import index_retention as retention
 from fleetgauge.pipeline import event_streams
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.rollup import load_definitions

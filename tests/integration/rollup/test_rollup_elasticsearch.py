@@ -24,8 +24,8 @@ from rollup_world import window_start
 from fleetgauge import pipeline
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import load_consumer
-from fleetgauge.ingest.run import consume
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import Options
 from fleetgauge.rollup import Definition, PassReport, load_definitions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.sketches import distinct, sketch

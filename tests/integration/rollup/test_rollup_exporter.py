@@ -11,7 +11,7 @@ from cli_world import METRIC, Shell
 from prometheus_client import CollectorRegistry
 from rollup_world import World
 
-from fleetgauge.ingest.http import Http, StatusServer
+from fleetgauge.observability.status_server import Http, StatusServer
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.operating.exports import CATALOGUE, RollupCollector, renewed
 

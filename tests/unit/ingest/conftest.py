@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from fleetgauge.contracts import ContractSet
-from fleetgauge.ingest.batch import Batch, DeadLetter
+from fleetgauge.elasticsearch.transport import Answer
+from fleetgauge.ingest.check.batch import Batch, DeadLetter
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer, load_consumer
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.records import Record, Records
-from fleetgauge.ingest.run import contracts_of
-from fleetgauge.ingest.sink import Answer
+from fleetgauge.ingest.operate.launch import contracts_of
+from fleetgauge.ingest.read.records import Record, Records
 from fleetgauge.settings import Settings
 
 ROOT = Path(__file__).parents[3]

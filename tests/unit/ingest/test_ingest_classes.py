@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleetgauge.ingest.classes import RULES, Class, classify
+from fleetgauge.elasticsearch.answers import RULES, Class, classify
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fleetgauge.ingest.batch import Batch
-from fleetgauge.ingest.collisions import Collisions
-from fleetgauge.ingest.sink import Answer
+from fleetgauge.elasticsearch.transport import Answer
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.deliver.collisions import Collisions
 
 
 class Stored:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetgauge.ingest.batch import Batch
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.headers import ORIGINAL_TIMESTAMP
-from fleetgauge.ingest.records import Records
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.check.decode import Decoder
+from fleetgauge.ingest.read.record_headers import ORIGINAL_TIMESTAMP
+from fleetgauge.ingest.read.records import Records
 
 MakeBatch = Callable[..., Batch]
 

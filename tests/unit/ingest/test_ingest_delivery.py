@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.transport import Answer
 from fleetgauge.errors import Stop, Transient
-from fleetgauge.ingest import metrics as m
-from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest import consumer_metrics as m
+from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
-from fleetgauge.ingest.deadletters import PoisonLimit
-from fleetgauge.ingest.delivery import Delivery, Report, full_jitter
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.metrics import Metrics
-from fleetgauge.ingest.sink import Answer
+from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deadletters.dead_letter_sink import PoisonLimit
+from fleetgauge.ingest.deliver.delivery import Delivery, Report, full_jitter
+from fleetgauge.ingest.indices.event_indices import Indices
 
 MakeBatch = Callable[..., Batch]
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.transport import Answer
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.sink import Answer
+from fleetgauge.ingest.indices.event_indices import Indices
 
 
 class Refusing:

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.transport import Answer
 from fleetgauge.errors import FleetgaugeError, Stop, Transient
-from fleetgauge.ingest.batch import Batch
-from fleetgauge.ingest.collisions import Collisions
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.sink import Answer
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.deliver.collisions import Collisions
+from fleetgauge.ingest.indices.event_indices import Indices
 
 FORBIDDEN = Answer(403, b'{"error":{"type":"security_exception","reason":"unauthorized"},"status":403}')
 NOT_FOUND = Answer(404, b'{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}')

@@ -13,14 +13,14 @@ from kafka.errors import MessageSizeTooLargeError
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.errors import Stop
-from fleetgauge.ingest import headers as h
-from fleetgauge.ingest.batch import Batch, DeadLetter
+from fleetgauge.ingest.check.batch import Batch, DeadLetter
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
-from fleetgauge.ingest.deadletters import PoisonLimit, headers, key_of
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.letters import REPLAYED, Box, Content, Filter, Letter, content, grouped
-from fleetgauge.ingest.records import Record, Records
-from fleetgauge.ingest.replay import Judge, Result, _headers, _send
+from fleetgauge.ingest.deadletters.dead_letter_sink import PoisonLimit, headers, key_of
+from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Box, Content, Filter, Letter, content, grouped
+from fleetgauge.ingest.deadletters.replay import Judge, Result, _headers, _send
+from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.ingest.read.records import Record, Records
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
 from fleetgauge.contracts import load
-from fleetgauge.ingest.check import check
+from fleetgauge.ingest.check.lint_consumers import check
 
 ROOT = Path(__file__).parents[3]
 CONTRACTS = load(ROOT / "schemas" / "events")

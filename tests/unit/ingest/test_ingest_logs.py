@@ -8,12 +8,12 @@ from structlog.testing import capture_logs
 
 from fleetgauge.contracts import ContractSet
 from fleetgauge.errors import Transient
-from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.consumer import DeadLetterLimit
-from fleetgauge.ingest.deadletters import PoisonLimit
-from fleetgauge.ingest.delivery import Delivery
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.metrics import APPEND_TO_ACK, Metrics
+from fleetgauge.ingest.consumer_metrics import APPEND_TO_ACK, Metrics
+from fleetgauge.ingest.deadletters.dead_letter_sink import PoisonLimit
+from fleetgauge.ingest.deliver.delivery import Delivery
+from fleetgauge.ingest.indices.event_indices import Indices
 
 MakeBatch = Callable[..., Batch]
 

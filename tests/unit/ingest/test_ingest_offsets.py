@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetgauge.ingest.offsets import PartitionOffsets, Span
+from fleetgauge.ingest.read.partition_offsets import PartitionOffsets, Span
 
 
 def span(end: int, count: int = 1) -> Span:

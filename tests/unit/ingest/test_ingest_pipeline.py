@@ -11,13 +11,13 @@ import pytest
 from kafka import TopicPartition
 
 from fleetgauge.errors import Stop
-from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.delivery import Report
-from fleetgauge.ingest.metrics import Metrics
-from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.ingest.records import Records
+from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deliver.delivery import Report
+from fleetgauge.ingest.deliver.pipeline import Pipeline
+from fleetgauge.ingest.read.records import Records
 
 PLACE = TopicPartition("device-events", 0)
 

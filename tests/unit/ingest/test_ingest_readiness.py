@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from fleetgauge.elasticsearch.transport import Answer
 from fleetgauge.errors import Stop, Transient
-from fleetgauge.ingest.reachable import WatchedBulk
-from fleetgauge.ingest.sink import Answer
+from fleetgauge.ingest.deliver.reachable import WatchedBulk
 
 
 class Scripted:
@@ -123,7 +123,7 @@ def test_the_end_of_an_outage_is_told_once(watched: WatchedBulk, scripted: Scrip
 
 
 def test_asking_goes_on_until_the_end(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleetgauge.ingest.reachable._IDLE_S", 0.01)
+    monkeypatch.setattr("fleetgauge.ingest.deliver.reachable._IDLE_S", 0.01)
     watched = WatchedBulk(scripted)
     watched.keep_asking()
     deadline = time.monotonic() + 10

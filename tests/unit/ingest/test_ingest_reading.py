@@ -11,10 +11,10 @@ from kafka.errors import KafkaTimeoutError
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.metrics import Metrics
-from fleetgauge.ingest.records import Records
-from fleetgauge.ingest.rewind import Rewind
-from fleetgauge.ingest.service import Options, Service
+from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.operate.service import Options, Service
+from fleetgauge.ingest.read.records import Records
+from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.progress.reading import CommitNote
 

@@ -14,7 +14,7 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import calc_crc32c
 
-from fleetgauge.ingest.records import CHUNK, Record, Records, _PartitionRecords
+from fleetgauge.ingest.read.records import CHUNK, Record, Records, _PartitionRecords
 
 PLACE = TopicPartition("device-events", 3)
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]

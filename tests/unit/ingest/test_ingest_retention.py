@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.transport import Answer, ElasticsearchBulk
 from fleetgauge.errors import Stop, Terminal, Transient
 from fleetgauge.ingest import Consumer
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.retention import days, run
-from fleetgauge.ingest.sink import Answer, ElasticsearchBulk
+from fleetgauge.ingest.indices.event_indices import Indices
+from fleetgauge.ingest.operate.index_retention import days, run
 from fleetgauge.settings import Settings
 
 MONTH = timedelta(days=30)

@@ -15,7 +15,7 @@ from kafka.errors import NoError, UnknownMemberIdError
 from fleetgauge.cli.output import instant
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.rewind import Plan, Rewind, _commit, _plan, apply, finish
+from fleetgauge.ingest.read.rewind import Plan, Rewind, _commit, _plan, apply, finish
 from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings
 
@@ -139,7 +139,7 @@ def test_going_back_is_another_reading_which_stays_when_the_instant_goes(
     monkeypatch: pytest.MonkeyPatch, start: int
 ) -> None:
     broker = Broker(hours(-2, -1, 0, 1), committed=start)
-    monkeypatch.setattr("fleetgauge.ingest.rewind.KafkaAdminClient", lambda **_options: broker)
+    monkeypatch.setattr("fleetgauge.ingest.read.rewind.KafkaAdminClient", lambda **_options: broker)
     apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
     assert broker.committed is not None and broker.committed.offset == 2
     begun = CommitNote.parse(broker.committed.metadata)
@@ -155,7 +155,7 @@ def racing(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """The group gets a member just before our commit."""
     broker = Broker(hours(0), committed=1)
     broker.result = UnknownMemberIdError
-    monkeypatch.setattr("fleetgauge.ingest.rewind.KafkaAdminClient", lambda **_options: broker)
+    monkeypatch.setattr("fleetgauge.ingest.read.rewind.KafkaAdminClient", lambda **_options: broker)
     return broker
 
 

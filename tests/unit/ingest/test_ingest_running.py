@@ -20,11 +20,13 @@ from structlog.testing import capture_logs
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
-from fleetgauge.ingest import deadletters, letters, rewind, run, source
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.deadletters import KafkaDeadLetters, ensure_topic
-from fleetgauge.ingest.http import Http
-from fleetgauge.ingest.service import Options
+from fleetgauge.ingest.deadletters import dead_letter_sink, dead_letter_topic
+from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ensure_topic
+from fleetgauge.ingest.operate import launch
+from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.read import rewind, source
+from fleetgauge.observability.status_server import Http
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings, load
 
@@ -105,7 +107,7 @@ def server() -> Iterator[Server]:
 def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch, said: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(run, "_START_LIMIT_S", 2.0)
+    monkeypatch.setattr(launch, "_START_LIMIT_S", 2.0)
     seen: dict[str, Any] = {}
 
     def look(logs: list[Any]) -> None:
@@ -121,7 +123,7 @@ def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
         looking = threading.Thread(target=look, args=(logs,))
         looking.start()
         with pytest.raises(Transient, match=r"waited 2 s; start Elasticsearch, or correct elasticsearch.url") as raised:
-            run.consume(consumer, secretive(), Options(), Http())
+            launch.consume(consumer, secretive(), Options(), Http())
         looking.join()
     assert raised.value.exit_code == 75
     assert seen["readyz"][0] == 503 and "device-events: Elasticsearch at" in seen["readyz"][1]
@@ -137,18 +139,18 @@ def test_one_that_fails_ends_the_others_in_good_order(
     consumer: Consumer, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first waits for a server that is not there, the second is refused at once."""
-    monkeypatch.setattr(run, "_START_LIMIT_S", 60.0)
+    monkeypatch.setattr(launch, "_START_LIMIT_S", 60.0)
     second = replace(consumer, name="second", index="second")
-    real, made = run.ElasticsearchBulk, [server.server_address[1], 1]
+    real, made = launch.ElasticsearchBulk, [server.server_address[1], 1]
 
     def connect(settings: ElasticsearchSettings, connections: int) -> Any:
         url = f"http://127.0.0.1:{made.pop()}"
         return real(settings.model_copy(update={"url": url}), connections)
 
-    monkeypatch.setattr(run, "ElasticsearchBulk", connect)
+    monkeypatch.setattr(launch, "ElasticsearchBulk", connect)
     started = time.monotonic()
     with capture_logs() as logs, pytest.raises(Stop, match="401 security_exception"):
-        run.consume_all([consumer, second], secretive(), Options())
+        launch.consume_all([consumer, second], secretive(), Options())
     assert time.monotonic() - started < 20
     assert [(line["consumer"], line["exit_code"]) for line in logs if line["event"] == "failed"] == [("second", 70)]
     assert [line["consumer"] for line in logs if line["event"] == "ended"] == ["device-events"]
@@ -201,11 +203,11 @@ def test_a_refusal_of_elasticsearch_holds_no_secret(
     caplog: pytest.LogCaptureFixture,
     said: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(run, "_START_LIMIT_S", 1.0)
+    monkeypatch.setattr(launch, "_START_LIMIT_S", 1.0)
     server.status = status
     settings = secretive(url=f"http://127.0.0.1:{server.server_address[1]}", **login)
     with capture_logs() as logs, pytest.raises(FleetgaugeError, match=str(status)) as raised:
-        run.consume(consumer, settings, Options(), Http())
+        launch.consume(consumer, settings, Options(), Http())
     assert raised.value.exit_code == (70 if status < 500 else 75)
     said(raised.value, logs, caplog.text)
 
@@ -213,14 +215,14 @@ def test_a_refusal_of_elasticsearch_holds_no_secret(
 def test_kafka_away_holds_no_secret(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, said: Callable[..., None]
 ) -> None:
-    for module in (deadletters, letters, rewind):
+    for module in (dead_letter_sink, dead_letter_topic, rewind):
         monkeypatch.setattr(module, "_TIMEOUT_S", 0.3)
     monkeypatch.setattr(source, "client_options", lambda settings, _seconds: client_options(settings, 0.3))
     kafka = secretive().kafka
-    letter = deadletters.DeadLetter(deadletters.Record("t", 0, 1, 0, None, b"x", []), "contract", "because")
+    letter = dead_letter_sink.DeadLetter(dead_letter_sink.Record("t", 0, 1, 0, None, b"x", []), "contract", "because")
 
     def read() -> None:
-        with letters.opened(kafka, consumer.dead_letter_topic):
+        with dead_letter_topic.opened(kafka, consumer.dead_letter_topic):
             pass
 
     failing: list[Callable[[], object]] = [

@@ -9,10 +9,10 @@ import pytest
 
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest import Consumer
-from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import load_consumer
-from fleetgauge.ingest.http import Check, Http, StatusServer
-from fleetgauge.ingest.run import contracts_of
+from fleetgauge.ingest.operate.launch import contracts_of
+from fleetgauge.observability.status_server import Check, Http, StatusServer
 from fleetgauge.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -50,12 +50,12 @@ def test_status_server_tells_health_readiness_and_metrics_of_each_consumer() -> 
 def test_without_a_port_the_first_free_one_of_the_known_range_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     families = m.Families()
     taken = StatusServer(Http(), families.registry, {}, {})
-    monkeypatch.setattr("fleetgauge.ingest.http.PORTS", (taken.port,))
+    monkeypatch.setattr("fleetgauge.observability.status_server.PORTS", (taken.port,))
     try:
         other = StatusServer(Http(port=None), families.registry, {}, {})  # all are taken: any
         assert other.port != taken.port
         other.close()
-        monkeypatch.setattr("fleetgauge.ingest.http.PORTS", (taken.port, other.port))
+        monkeypatch.setattr("fleetgauge.observability.status_server.PORTS", (taken.port, other.port))
         second = StatusServer(Http(port=None), families.registry, {}, {})
         assert second.port == other.port
         second.close()
@@ -122,7 +122,7 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
         "import sys, fleetgauge.cli\n"
         "heavy = {'pandas', 'airflow', 'sqlalchemy', 'elasticsearch', 'kafka', 'alembic'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "import fleetgauge.ingest.run\n"
+        "import fleetgauge.ingest.operate.launch\n"
         "heavy = {'pandas', 'airflow', 'sqlalchemy', 'alembic'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
 from fleetgauge.errors import Terminal
-from fleetgauge.ingest import metrics as m
-from fleetgauge.ingest import top
-from fleetgauge.ingest.http import Http, StatusServer
+from fleetgauge.ingest import consumer_metrics as m
+from fleetgauge.ingest.operate import scrape as top
+from fleetgauge.observability.status_server import Http, StatusServer
 
 URL = "http://here/metrics"
 

@@ -17,7 +17,7 @@ from fleetgauge.contracts import load as load_contracts
 from fleetgauge.contracts.load import contract_of
 from fleetgauge.contracts.subset import Documents, tree
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
-from fleetgauge.ingest.index import SUFFIX
+from fleetgauge.ingest.indices.event_indices import SUFFIX
 from fleetgauge.pipeline import document_problems, event_streams
 from fleetgauge.progress.offsets import GroupProgress
 from fleetgauge.rollup import load_definitions

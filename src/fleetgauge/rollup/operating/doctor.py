@@ -208,7 +208,7 @@ def _documents(settings: Settings, stream: EventStream) -> Iterator[tuple[Status
     from elastic_transport import JsonSerializer
     from elasticsearch import ApiError, TransportError
 
-    from fleetgauge.progress.search import connect
+    from fleetgauge.elasticsearch.client import connect
 
     with closing(connect(settings.elasticsearch, JsonSerializer())) as client:
         try:

@@ -20,11 +20,11 @@ from elasticsearch import ApiError, ConnectionTimeout, Elasticsearch, NotFoundEr
 from elasticsearch import ConnectionError as ElasticsearchConnectionError
 
 from fleetgauge.clock import Clock
+from fleetgauge.elasticsearch.client import connect
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.progress.offsets import GroupProgress, read_progress
-from fleetgauge.progress.search import connect
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive, Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
 from fleetgauge.rollup.sketches import distinct

@@ -9,9 +9,9 @@ from uuid import uuid4
 from elastic_transport import JsonSerializer
 from elasticsearch import ApiError, Elasticsearch, TransportError, helpers
 
+from fleetgauge.elasticsearch.client import connect
 from fleetgauge.errors import Terminal
 from fleetgauge.progress.heartbeat import Horizon
-from fleetgauge.progress.search import connect
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources.elasticsearch import ElasticsearchFacts, Search
 from fleetgauge.settings import ElasticsearchSettings

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from fleetgauge.elasticsearch.transport import Bulk
 from fleetgauge.errors import Transient
-from fleetgauge.ingest.batch import Batch
-from fleetgauge.ingest.index import POSITION, SUFFIX
-from fleetgauge.ingest.sink import Bulk
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX
 
 SAMPLE = 3
 """Duplicates of a batch that are compared: a replay of a whole topic stays quick."""

@@ -14,12 +14,12 @@ from kafka.future import Future
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Stop
-from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.metrics import Metrics
-from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.ingest.records import Records
-from fleetgauge.ingest.rewind import Rewind
+from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deliver.pipeline import Pipeline
+from fleetgauge.ingest.read.records import Records
+from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.progress.reading import CommitNote, new_reading
 

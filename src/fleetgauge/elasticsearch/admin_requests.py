@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from fleetgauge.elasticsearch.answers import Class, classify
+from fleetgauge.elasticsearch.transport import Bulk, error_of
 from fleetgauge.errors import Stop, Terminal, Transient
-from fleetgauge.ingest.classes import Class, classify
-from fleetgauge.ingest.sink import Bulk, error_of
 
 
 class Forbidden(Stop):

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from fleetgauge.clock import Clock, SystemClock
+from fleetgauge.elasticsearch.admin_requests import ask
+from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
 from fleetgauge.errors import FleetgaugeError, Terminal
-from fleetgauge.ingest.admin import ask
-from fleetgauge.ingest.check import named_or_all
+from fleetgauge.ingest.check.lint_consumers import named_or_all
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
 from fleetgauge.settings import Settings
 
 _DAY = timedelta(days=1)

@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import AuthorizationError, KafkaError
 
 from fleetgauge.errors import Terminal, Transient
-from fleetgauge.ingest import headers as h
+from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings
 

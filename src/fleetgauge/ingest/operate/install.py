@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
 from fleetgauge.errors import Terminal
-from fleetgauge.ingest.check import named_or_all
+from fleetgauge.ingest.check.lint_consumers import named_or_all
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.run import contracts_of
-from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
+from fleetgauge.ingest.indices.event_indices import Indices
+from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.settings import Settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from fleetgauge.contracts import Contract, ContractSet
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer, load_consumer
-from fleetgauge.ingest.index import POSITION, SUFFIX, suffix_fields
+from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX, suffix_fields
 
 RESERVED = (*SUFFIX, POSITION)
 """Dotted paths that the pipeline writes and a payload must not hold."""

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from kafka import TopicPartition
 
 from fleetgauge.errors import FleetgaugeError
-from fleetgauge.ingest import metrics as m
-from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest import consumer_metrics as m
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.delivery import Delivery, Report
-from fleetgauge.ingest.metrics import Metrics
-from fleetgauge.ingest.offsets import PartitionOffsets
-from fleetgauge.ingest.records import Records
+from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deliver.delivery import Delivery, Report
+from fleetgauge.ingest.read.partition_offsets import PartitionOffsets
+from fleetgauge.ingest.read.records import Records
 
 _TICK_S = 0.05
 

@@ -16,13 +16,13 @@ from kafka.errors import KafkaError, RetriableError
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
 from fleetgauge.errors import Terminal, Transient
-from fleetgauge.ingest import headers as h
-from fleetgauge.ingest.batch import Batch
+from fleetgauge.ingest.check.batch import Batch
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.deadletters import connect_producer
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.letters import REPLAYED, Content, Filter, Letter, opened
-from fleetgauge.ingest.records import Record, Records
+from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
+from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, Filter, Letter, opened
+from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.ingest.read.records import Record, Records
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.settings import KafkaSettings
 

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from fleetgauge.elasticsearch.transport import Answer, Bulk
 from fleetgauge.errors import FleetgaugeError
-from fleetgauge.ingest.sink import Answer, Bulk
 
 _AWAY = (502, 503, 504)
 _SILENT_S = 30.0

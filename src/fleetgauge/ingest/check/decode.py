@@ -15,12 +15,12 @@ import msgspec
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts.load import IDENTITY
-from fleetgauge.ingest.batch import OVERHEAD, Batch, DeadLetter, Part
+from fleetgauge.ingest.check.batch import OVERHEAD, Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.headers import first_try, original_timestamp
-from fleetgauge.ingest.index import DAY_MS, index_of
-from fleetgauge.ingest.offsets import Span
-from fleetgauge.ingest.records import Record, Records
+from fleetgauge.ingest.indices.event_indices import DAY_MS, index_of
+from fleetgauge.ingest.read.partition_offsets import Span
+from fleetgauge.ingest.read.record_headers import first_try, original_timestamp
+from fleetgauge.ingest.read.records import Record, Records
 
 _BRACE, _NEWLINE = b"}\n"
 

@@ -12,10 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.admin_requests import Forbidden, ask
+from fleetgauge.elasticsearch.transport import Bulk
 from fleetgauge.errors import Terminal
-from fleetgauge.ingest.admin import Forbidden, ask
-from fleetgauge.ingest.lifecycle import lifecycle
-from fleetgauge.ingest.sink import Bulk
+from fleetgauge.ingest.indices.lifecycle import lifecycle
 
 POSITION = "geo.location"
 SUFFIX: Mapping[str, Mapping[str, Any]] = {

@@ -15,12 +15,12 @@ from kafka.errors import (
     TopicAlreadyExistsError,
 )
 
+from fleetgauge.elasticsearch.answers import Class
 from fleetgauge.errors import Stop, Terminal, Transient
-from fleetgauge.ingest import headers as h
-from fleetgauge.ingest.batch import Batch, DeadLetter
-from fleetgauge.ingest.classes import Class
+from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
-from fleetgauge.ingest.records import Record
+from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.ingest.read.records import Record
 from fleetgauge.progress.connection import unreachable
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from fleetgauge.ingest.admin import ask
-from fleetgauge.ingest.sink import Bulk
+from fleetgauge.elasticsearch.admin_requests import ask
+from fleetgauge.elasticsearch.transport import Bulk
 
 _DAY = timedelta(days=1)
 

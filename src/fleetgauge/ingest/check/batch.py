@@ -5,8 +5,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fleetgauge.ingest.offsets import Span
-from fleetgauge.ingest.records import Record, Records
+from fleetgauge.ingest.read.partition_offsets import Span
+from fleetgauge.ingest.read.records import Record, Records
 
 OVERHEAD = 240
 """Bytes that action line and suffix add to a payload, roughly."""

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from fleetgauge.elasticsearch.answers import TOO_LARGE, Class, classify
+from fleetgauge.elasticsearch.transport import Bulk, Cause, error_of
 from fleetgauge.errors import FleetgaugeError, Stop, Transient
-from fleetgauge.ingest import metrics as m
-from fleetgauge.ingest.batch import Batch, DeadLetter
-from fleetgauge.ingest.classes import TOO_LARGE, Class, classify
-from fleetgauge.ingest.collisions import Collisions
-from fleetgauge.ingest.deadletters import DeadLetterSink, PoisonLimit
-from fleetgauge.ingest.index import Indices
-from fleetgauge.ingest.metrics import Metrics
-from fleetgauge.ingest.records import Record
-from fleetgauge.ingest.sink import Bulk, Cause, error_of
+from fleetgauge.ingest import consumer_metrics as m
+from fleetgauge.ingest.check.batch import Batch, DeadLetter
+from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deadletters.dead_letter_sink import DeadLetterSink, PoisonLimit
+from fleetgauge.ingest.deliver.collisions import Collisions
+from fleetgauge.ingest.indices.event_indices import Indices
+from fleetgauge.ingest.read.records import Record
 
 PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
 """Items keep their order, so status and error are all that has to travel back."""

@@ -1,14 +1,14 @@
 """The tables of `docs/ingest.md`, made from the code.
 
-`python -m fleetgauge.ingest.reference docs/ingest.md` renews them.
+`python -m fleetgauge.ingest.operate.ingest_tables docs/ingest.md` renews them.
 """
 
 import re
 import sys
 from pathlib import Path
 
-from fleetgauge.ingest.classes import RULES
-from fleetgauge.ingest.metrics import CATALOGUE
+from fleetgauge.elasticsearch.answers import RULES
+from fleetgauge.ingest.consumer_metrics import CATALOGUE
 
 
 def classes() -> str:

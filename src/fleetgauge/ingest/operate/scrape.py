@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleetgauge.errors import Terminal
-from fleetgauge.ingest import metrics as m
+from fleetgauge.ingest import consumer_metrics as m
 
 _TIMEOUT_S = 3.0
 _LIMIT_BYTES = 16 * 1024 * 1024

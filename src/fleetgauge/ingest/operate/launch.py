@@ -21,22 +21,22 @@ from tenacity import (
 from fleetgauge import contracts
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
-from fleetgauge.ingest import metrics as m
-from fleetgauge.ingest import rewind
+from fleetgauge.ingest import consumer_metrics as m
+from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.deadletters import KafkaDeadLetters, PoisonLimit, ensure_topic
-from fleetgauge.ingest.decode import Decoder
-from fleetgauge.ingest.delivery import Delivery
-from fleetgauge.ingest.http import Http, StatusServer
-from fleetgauge.ingest.index import POSITION, SUFFIX, Indices
-from fleetgauge.ingest.metrics import Families, Metrics
-from fleetgauge.ingest.pipeline import Pipeline
-from fleetgauge.ingest.reachable import WatchedBulk
-from fleetgauge.ingest.service import Options, Service, Summary
-from fleetgauge.ingest.sink import Bulk, ElasticsearchBulk
-from fleetgauge.ingest.source import connect, goal_of
+from fleetgauge.ingest.consumer_metrics import Families, Metrics
+from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, PoisonLimit, ensure_topic
+from fleetgauge.ingest.deliver.delivery import Delivery
+from fleetgauge.ingest.deliver.pipeline import Pipeline
+from fleetgauge.ingest.deliver.reachable import WatchedBulk
+from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX, Indices
+from fleetgauge.ingest.operate.service import Options, Service, Summary
+from fleetgauge.ingest.read import rewind as rewind
+from fleetgauge.ingest.read.source import connect, goal_of
 from fleetgauge.ingest.stopping import StopRequest, on_signals
+from fleetgauge.observability.status_server import Http, StatusServer
 from fleetgauge.settings import Settings
 
 _START_LIMIT_S = 30.0

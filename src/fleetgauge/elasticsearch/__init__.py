@@ -1,0 +1,1 @@
+"""Elasticsearch: how we connect, and what each of its answers means."""

@@ -1,0 +1,1 @@
+"""Where records go that can never be stored, and how they come back."""

@@ -1,0 +1,1 @@
+"""Batches under way to Elasticsearch until every event of them is final."""

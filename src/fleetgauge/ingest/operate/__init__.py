@@ -1,0 +1,1 @@
+"""What people and processes run: the service, its start, retention, installation."""

@@ -1,0 +1,1 @@
+"""Kafka as ingest reads it: records in columns, positions, going back."""

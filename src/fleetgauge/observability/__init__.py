@@ -1,0 +1,1 @@
+"""How fleetgauge is watched: metrics, health and logs."""
