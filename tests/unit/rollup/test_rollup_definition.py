@@ -213,7 +213,7 @@ def version(root: Path, name: str, text: str = SQL, **changes: Any) -> str:
 def test_only_what_changes_numbers_changes_the_version(tmp_path: Path) -> None:
     plain = version(tmp_path, "a")
     same = [
-        version(tmp_path, "b", description="d", owner="o", grace="9s", checks={"fail": ["n > 0"]}),
+        version(tmp_path, "b", description="d", owner="o", checks={"fail": ["n > 0"]}),
         version(tmp_path, "c", text=f"-- a remark\n{SQL.replace(' ', chr(10))};"),
         version(tmp_path, "d", retention={"minute": "7d"}, provisional_while="n"),
     ]
@@ -226,5 +226,8 @@ def test_only_what_changes_numbers_changes_the_version(tmp_path: Path) -> None:
         version(tmp_path, "i", measures={"n": {"agg": "count", "where": {"state": "done"}}}),
         version(tmp_path, "j", measures={"n": {"agg": "count", "where": {"state": {"ne": "done"}}}}),
         version(tmp_path, "k", event_time="changed"),
+        version(tmp_path, "l", grace="9s"),
+        version(tmp_path, "m", late="1d"),
+        version(tmp_path, "n", change_time=None),
     ]
     assert len({plain, *other}) == 1 + len(other)

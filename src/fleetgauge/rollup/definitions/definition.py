@@ -3,8 +3,6 @@
 Everything here is checked when it is read, for a definition is data that becomes SQL. Nothing here touches a database.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
@@ -12,9 +10,8 @@ from datetime import timedelta
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
-from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.rollup.definitions.checks import Check, parse_check
 from fleetgauge.rollup.definitions.levels import Level, levels
@@ -22,7 +19,6 @@ from fleetgauge.rollup.definitions.measures import (
     STRICT,
     Column,
     Count,
-    Distinct,
     Duration,
     FieldPath,
     Identifier,
@@ -33,6 +29,7 @@ from fleetgauge.rollup.definitions.measures import (
     Where,
     columns_of,
 )
+from fleetgauge.rollup.definitions.version import fingerprint
 
 COMMANDS = "commands"
 """The name by which a definition calls the metrics database itself as its source."""
@@ -86,9 +83,14 @@ def _zone(value: object) -> object:
 Period = Annotated[
     timedelta,
     BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
+    PlainSerializer(lambda span: f"{span // timedelta(milliseconds=1)}ms", return_type=str, when_used="json"),
 ]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
-CheckText = Annotated[Check, BeforeValidator(parse_check, json_schema_input_type=str)]
+CheckText = Annotated[
+    Check,
+    BeforeValidator(parse_check, json_schema_input_type=str),
+    PlainSerializer(lambda check: check.text, return_type=str, when_used="json"),
+]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -320,24 +322,12 @@ class Definition:
     @property
     def version(self) -> str:
         """Short hash of whatever changes numbers; a definition with another one gets tables of its own."""
-        shape: dict[str, Any] = {
-            "source": self.source,
-            "source_sql": _tokens(self.source_sql),
-            "time_zone": self.time_zone,
-            "event_time": self.event_time,
-            "dimensions": {n: [d.column, d.limit] for n, d in self.dimensions.items()},
-            "measures": {n: _shape(m) for n, m in self.stored.items()},
-        }
-        if self.documents is not None:
-            shape["documents"] = _DOCUMENTS.dump_python(self.documents, mode="json")
-        if self.key is not None:
-            shape["key"] = self.key
-        if self.interval is not None:
-            shape["interval"] = _INTERVAL.dump_python(self.interval, mode="json")
-        if self.rollups:
-            shape["rollups"] = self.rollups
-        text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return fingerprint(self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """JSON values that `of_plain` makes the same definition of; what has its default is left out."""
+        found: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude_defaults=True)
+        return found
 
     def table(self, level: Level) -> str:
         """The table's name in schema `store`."""
@@ -348,20 +338,12 @@ class Definition:
         return f"{self.metric}_{level.name}"
 
 
-def _tokens(text: str) -> str:
-    """SQL without comments and layout: a remark must not make a new version."""
-    marks = {"STRING": "'", "IDENTIFIER": '"'}
-    return " ".join(marks.get(t.token_type.name, "") + t.text for t in Postgres().tokenize(text))
+_ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 
 
-_DOCUMENTS: TypeAdapter[Documents] = TypeAdapter(Documents)
-_MEASURE: TypeAdapter[StoredMeasure] = TypeAdapter(StoredMeasure)
-_INTERVAL: TypeAdapter[Interval] = TypeAdapter(Interval)
-
-
-def _shape(measure: StoredMeasure) -> Mapping[str, Any]:
-    plain: dict[str, Any] = _MEASURE.dump_python(measure, mode="json")
-    plain.pop("description", None)
-    if isinstance(measure, Distinct):
-        plain["sketch"] = "bits"  # they were arrays before, which don't merge with these
-    return plain
+def of_plain(plain: Mapping[str, Any]) -> Definition | None:
+    """The definition that `Definition.plain` has told; None if these rules would not take it any more."""
+    try:
+        return _ADAPTER.validate_python(plain)
+    except ValidationError:
+        return None

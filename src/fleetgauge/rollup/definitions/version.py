@@ -1,0 +1,81 @@
+"""The version of a definition: a hash of whatever changes its numbers. Another version has tables of its own.
+
+Every field of a definition stands in one of the two lists below, by the path of its key (`*` is any name). A new field
+belongs to the version until somebody has thought about it, and a test fails until it is classified.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlglot.dialects.postgres import Postgres
+
+VERSIONED = frozenset(
+    {
+        "source",
+        "source_sql",
+        "documents.where",
+        "event_time",
+        "change_time",
+        "key",
+        "time_zone",
+        "grace",
+        "late",
+        "interval.longest",
+        "interval.until",
+        "interval.until_next_of",
+        "interval.then_by",
+        "interval.known_within",
+        "rollups",
+        "dimensions.*.column",
+        "dimensions.*.limit",
+        "measures.*.agg",
+        "measures.*.of",
+        "measures.*.type",
+        "measures.*.where",
+    }
+)
+"""What changes numbers, when they become final, or which facts are found again after they have changed."""
+
+UNVERSIONED: Mapping[str, str] = {
+    "metric": "is the name of what has versions",
+    "dimensions.*.description": "is for readers",
+    "measures.*.description": "is for readers",
+    "measures.*.numerator": "a ratio is divided by the view, for every version alike",
+    "measures.*.denominator": "a ratio is divided by the view, for every version alike",
+    "provisional_while": "is asked by the view, for every version alike",
+    "source_kept": "says from when on numbers stay as they are; changes none",
+    "checks": "decide whether new rows may replace old ones, from the next run on",
+    "retention": "how long rows are kept changes none of them",
+    "freshness": "is when somebody is told",
+    "views_sql": "views of its own, made anew by each migration",
+    "description": "is for readers",
+    "owner": "is for readers",
+}
+"""What does not, and why."""
+
+
+def fingerprint(plain: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits. `plain`: the definition as JSON values, without the fields that have their default."""
+    shape = {name: value for name, value in plain.items() if name not in UNVERSIONED}
+    shape["source_sql"] = _tokens(shape.get("source_sql", ""))
+    shape["dimensions"] = {name: _without(one) for name, one in shape.get("dimensions", {}).items()}
+    shape["measures"] = {name: _measure(one) for name, one in shape["measures"].items() if one["agg"] != "ratio"}
+    text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _measure(plain: Mapping[str, Any]) -> dict[str, Any]:
+    # The sketches of a distinct were arrays before, which do not merge with these.
+    return _without(plain) | ({"sketch": "bits"} if plain["agg"] == "distinct" else {})
+
+
+def _without(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in plain.items() if name != "description"}
+
+
+def _tokens(text: str) -> str:
+    """SQL without comments and layout: a remark must not make a new version."""
+    marks = {"STRING": "'", "IDENTIFIER": '"'}
+    return " ".join(marks.get(t.token_type.name, "") + t.text for t in Postgres().tokenize(text))
