@@ -14,12 +14,12 @@ BENCH ?=
 # Test processes; each starts servers of its own, some 2.5 GB.
 WORKERS ?= 2
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml src/fleetlab/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found on PATH; install one or say make PYTHON=/path/to/python." >&2; exit 1; }
 	@start=$$(date +%s); echo "Installing into $(VENV) …"; \
 	{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } || { echo "$(PYTHON) cannot make a virtual environment; install its venv module (Debian: python3-venv)." >&2; exit 1; }; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -E '^uv==' constraints.txt)" && \
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[airflow,lab,dev]' && \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[bench,dev]' -e src/fleetlab && \
 	echo $$(( $$(date +%s) - start )) > $(VENV)/.install-seconds && touch $@ && echo "Installed in $$(cat $(VENV)/.install-seconds) s."
 
 .PHONY: install
@@ -61,6 +61,10 @@ bench-rollup: $(READY) .venv-bench-dbt/.ready ## replica -> minute, hour, day be
 bench-isolation: $(READY) ## what dashboards cost the primary, on its tables and on the aggregates (BENCH="--seconds 10")
 	@$(BIN)/python -m bench.isolation $(BENCH)
 
+.PHONY: bench-startup
+bench-startup: $(READY) ## what each extra installs, and what `fleetgauge consume --help` takes
+	@$(BIN)/python -m bench.startup $(BENCH)
+
 .PHONY: check
 check: $(READY) ## ruff (lint and format), mypy strict, content, boards and pages
 	@$(BIN)/ruff check .
@@ -96,7 +100,7 @@ status: $(READY) ## what runs, and where
 
 .PHONY: constraints
 constraints: $(READY) ## pin all dependencies anew, for Python 3.11 to 3.13
-	@$(BIN)/uv pip compile pyproject.toml --extra airflow --extra lab --extra dev --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 \
 		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o constraints.txt
 	@$(BIN)/uv pip compile bench/peers/quix.in --python-version 3.11 \
 		--universal --upgrade --no-annotate --no-header --no-emit-index-url --quiet -o bench/peers/quix.txt
@@ -110,4 +114,4 @@ clean: ## stop the servers, remove the environment and all data of the laborator
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'

@@ -1,6 +1,7 @@
 """The root of the command line. To add a command: write `cli/<command>.py`, import it here, add one line at the end.
 
-A command file imports its engine *inside* the function: `fleetgauge consume` must not pay for pandas or SQLAlchemy.
+A command file imports its engine *inside* the function: `fleetgauge consume` must not pay for SQLAlchemy, and
+is installed without it: everything but `consume`, `dlq`, `top`, `indices` and `contracts` needs the extra [rollup].
 """
 
 import sys
@@ -30,6 +31,7 @@ from fleetgauge.cli import (
     test,
     top,
 )
+from fleetgauge.cli.extras import missing
 from fleetgauge.errors import FleetgaugeError
 
 app = typer.Typer(
@@ -83,7 +85,10 @@ app.command("indices")(indices.indices)
 def main() -> None:
     """Entry point: an error raised on purpose is one line on stderr and its own exit code, never a traceback."""
     try:
-        app()
+        try:
+            app()
+        except ModuleNotFoundError as error:
+            raise missing(error) or error from None
     except FleetgaugeError as error:
         print(f"fleetgauge: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)

@@ -124,11 +124,22 @@ def test_the_dockerfile_builds_the_targets_without_root(compose: dict[str, Any])
     text = (ROOT / "Dockerfile").read_text("utf-8")
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
     targets = {one["build"]["target"] for one in compose["services"].values() if "build" in one}
-    assert targets == {"consumer", "airflow"} <= stages
-    consumer = text.split("AS consumer")[1]
-    assert re.search(r"^USER 10001", consumer, re.MULTILINE)
+    assert targets == {"consumer", "rollup", "airflow"} <= stages
+    base = text.split("AS base")[1].split("FROM ")[0]
+    assert re.search(r"^USER 10001", base, re.MULTILINE)
+    assert re.search(r"^FROM base AS consumer$", text, re.MULTILINE)
+    assert re.search(r"^FROM base AS rollup$", text, re.MULTILINE)
+    assert text.count("USER ") == 1
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")}
     for copied in re.findall(r"^COPY (?!--from)(?:--chown=\S+ )?(.+)$", text, re.MULTILINE):
         for source in copied.split()[:-1]:
             assert (ROOT / source).exists(), source
             assert source in kept, f"{source} is hidden by .dockerignore"
+
+
+def test_a_service_runs_the_image_that_has_what_its_command_needs(compose: dict[str, Any]) -> None:
+    core = {"consume", "dlq", "top", "indices", "contracts"}
+    for name, service in compose["services"].items():
+        target = service.get("build", {}).get("target")
+        if target in ("consumer", "rollup"):
+            assert (service["command"][0] in core) == (target == "consumer"), name
