@@ -18,6 +18,10 @@ class Transient(FleetgaugeError):
     exit_code = 75  # EX_TEMPFAIL
 
 
+class Conflict(Transient):
+    """The server broke off: time-out, conflict, lost connection. The same in smaller pieces may get through."""
+
+
 class Terminal(FleetgaugeError):
     """The same call will fail again until somebody changes something: bad configuration, a bad definition."""
 

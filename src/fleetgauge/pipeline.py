@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import structlog
 
+from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.tariff import apply_tariffs, load_tariffs
 from fleetgauge.errors import Terminal
@@ -190,7 +190,7 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migration:
     load_tariffs(settings.content)
     migration = migrate_metrics(settings, load_definitions(settings.content), dry_run=dry_run)
     if not dry_run and settings.metrics.owner_url is not None:
-        with psycopg.connect(settings.metrics.owner_url.get_secret_value()) as owner:
+        with postgres.owner(settings.metrics).session("migrate") as owner, owner.transaction():
             apply_tariffs(owner, settings.content)
     return migration
 

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fleetgauge.addresses import POSTGRES, DatabaseUrl, brokers, each, http_url
 from fleetgauge.errors import Terminal
 
 CONFIG_VARIABLE = "FLEETGAUGE_CONFIG"
@@ -28,14 +29,13 @@ SECRETS_VARIABLE = "FLEETGAUGE_SECRETS_DIR"
 """A folder, as Docker and Kubernetes mount it, with a file for each secret, named like its variable."""
 
 
-def _without_login(address: str) -> str:
-    if "@" in address:
-        raise ValueError("an address is shown in logs, so it must not hold a login; set username and password instead")
-    return address
+def _of_postgres(url: DatabaseUrl) -> DatabaseUrl:
+    if url.postgres is None:
+        raise ValueError(f"its scheme is not one of {', '.join(POSTGRES)}")
+    return url
 
 
-Address = Annotated[str, AfterValidator(_without_login)]
-"""Where a server is; never holds `user:password@`."""
+PostgresUrl = Annotated[DatabaseUrl, AfterValidator(_of_postgres)]
 
 
 class _Section(BaseModel):
@@ -45,7 +45,8 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """How to reach Kafka."""
 
-    bootstrap_servers: Address = "127.0.0.1:9092"
+    bootstrap_servers: Annotated[str, AfterValidator(brokers)] = "127.0.0.1:9092"
+    """`host:port`, with commas between."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
@@ -56,6 +57,11 @@ class KafkaSettings(_Section):
     """Who we are, to a broker that knows its clients by certificate (PEM)."""
     key_file: Path | None = None
     """The key of `cert_file`, not encrypted; by default in the same file."""
+
+    @property
+    def brokers(self) -> list[str]:
+        """The addresses, each `host:port`."""
+        return each(self.bootstrap_servers)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -70,7 +76,7 @@ class KafkaSettings(_Section):
 class ElasticsearchSettings(_Section):
     """How to reach Elasticsearch."""
 
-    url: Address = "http://127.0.0.1:9200"
+    url: Annotated[str, AfterValidator(http_url)] = "http://127.0.0.1:9200"
     api_key: SecretStr | None = None
     """As Elasticsearch gives it out under `encoded`; stands instead of username and password."""
     username: str | None = None
@@ -88,14 +94,14 @@ class ElasticsearchSettings(_Section):
 class MetricsSettings(_Section):
     """The metrics database. `url` is the pipeline's login; `owner_url` is for `fleetgauge migrate` only."""
 
-    url: SecretStr = SecretStr("postgresql://fleetgauge@127.0.0.1:5432/metrics")
-    owner_url: SecretStr | None = None
+    url: PostgresUrl = DatabaseUrl("postgresql://fleetgauge@127.0.0.1:5432/metrics")
+    owner_url: PostgresUrl | None = None
 
 
 class SourceSettings(_Section):
     """One read replica. The primary's address has no place here."""
 
-    url: SecretStr
+    url: DatabaseUrl
     allow_primary: bool = False
     """A named danger: lets a pass read a server that is not in recovery. Sets the gauge `fleetgauge_source_primary`."""
     max_transaction_age_s: float | None = None
@@ -159,7 +165,8 @@ def load(path: Path | None = None) -> Settings:
     except ValidationError as error:
         # `include_input=False`: the rejected value may be a secret.
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_input=False, include_url=False)
         )
         raise Terminal(f"configuration is not valid: {problems}") from None
     except SettingsError as error:

@@ -10,15 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "src" / "fleetgauge"
-FOUNDATION = {"settings", "errors", "clock"}
+FOUNDATION = {"settings", "addresses", "errors", "clock"}
 MAY_IMPORT = {
     "contracts": set[str](),
     "elasticsearch": set[str](),
+    "postgres": set[str](),
     "observability": set[str](),
-    "progress": {"elasticsearch"},
+    "progress": {"postgres"},
     "ingest": {"contracts", "progress", "elasticsearch", "observability"},
-    "rollup": {"contracts", "progress", "elasticsearch"},
-    "commands": {"contracts", "progress", "elasticsearch"},
+    "rollup": {"contracts", "progress", "elasticsearch", "postgres"},
+    "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"},
 }
 

@@ -1,17 +1,16 @@
 """The metrics database's side of the fold: lock, cursor, staging, merge."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-import psycopg
-from psycopg.types.json import Jsonb
-
+from fleetgauge import postgres
 from fleetgauge.commands.events import Fact
-from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.errors import Transient
+from fleetgauge.postgres import Connection, Error, Jsonb, errors, only_row
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.settings import MetricsSettings
 
@@ -59,7 +58,7 @@ class AttemptStore:
     nothing.
     """
 
-    def __init__(self, connection: psycopg.Connection, source: FoldSource) -> None:
+    def __init__(self, connection: Connection, source: FoldSource) -> None:
         self._connection = connection
         self._source = source
 
@@ -97,9 +96,8 @@ class AttemptStore:
                 for fact in facts:
                     copy.write_row(fact)
             self._connection.execute(_sql("recall"))
-            row = self._connection.execute(_sql("merge"), {"as_of": _as_of(cursor)}).fetchone()
+            row = only_row(self._connection.execute(_sql("merge"), {"as_of": _as_of(cursor)}))
             self._save(cursor)
-        assert row is not None
         return Merged(*row)
 
     def finish(self, cursor: Cursor) -> int:
@@ -140,22 +138,23 @@ def open_store(settings: MetricsSettings, source: FoldSource, *, lock_wait_s: fl
 
     One lock for all sources: they share the table. Database errors inside come out as `Transient` or `Terminal`.
     """
+    database = postgres.metrics(settings)
     try:
-        with psycopg.connect(
-            settings.url.get_secret_value(),
-            autocommit=True,  # a transaction lives only inside `transaction()`, never while Elasticsearch is read
-            connect_timeout=10,
-            application_name="fleetgauge-fold",
-        ) as connection:
-            connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(lock_wait_s * 1000)}ms",))
+        # A transaction lives only inside `transaction()`, never while Elasticsearch is read.
+        session = {"lock_timeout": f"{int(lock_wait_s * 1000)}ms"}
+        with closing(database.connect("fold", session=session)) as connection:
             # The session's, not a transaction's: a fold is many transactions. It ends with the connection, in any case.
             connection.execute("SELECT pg_advisory_lock(hashtextextended('fleetgauge.command_attempt', 0))")
             yield AttemptStore(connection, source)
-    except psycopg.Error as error:
-        raise _explain(error, lock_wait_s) from error
+    except errors.LockNotAvailable as error:
+        raise Transient(
+            f"another fold of command events has not ended within {lock_wait_s:g} s; try again when it has"
+        ) from error
+    except Error as error:
+        raise database.translate(error) from error
 
 
-def reset(connection: psycopg.Connection, *, truncate: bool = False) -> None:
+def reset(connection: Connection, *, truncate: bool = False) -> None:
     """Have the next fold read every stored document again; with `truncate`, into an empty table.
 
     Joins the caller's transaction. Truncating forgets attempts whose documents retention has deleted.
@@ -177,24 +176,3 @@ def _as_of(cursor: Cursor) -> datetime | str:
 
 def _sql(name: str) -> str:
     return (files("fleetgauge.commands") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def _explain(error: psycopg.Error, lock_wait_s: float) -> FleetgaugeError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, psycopg.errors.LockNotAvailable):
-        return Transient(
-            f"another fold of command events has not ended within {lock_wait_s:g} s; try again when it has"
-        )
-    if isinstance(
-        error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn | psycopg.errors.UndefinedFunction
-    ):
-        return Terminal(f"the metrics database lacks a part of its schema ({reason}); run `fleetgauge migrate`")
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return Terminal(
-            f"the login of the metrics database may not fold commands ({reason}); make it a member of fleetgauge_writer"
-        )
-    if isinstance(error, psycopg.OperationalError):
-        return Transient(f"the metrics database could not be used ({reason}); check that it runs, then try again")
-    return Terminal(
-        f"the metrics database refused a fold of command events ({reason}); this is a defect, please report it"
-    )

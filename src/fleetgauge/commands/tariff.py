@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-import psycopg
 import yaml
 from pydantic import (
     AfterValidator,
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from fleetgauge.errors import Terminal
+from fleetgauge.postgres import Connection
 
 TARIFFS_FOLDER = Path("sql") / "tariffs"
 
@@ -114,7 +114,7 @@ def load_tariffs(content_root: Path) -> tuple[Tariff, ...]:
     return tuple(_with_ends([tariff for _, tariff in found]))
 
 
-def apply_tariffs(connection: psycopg.Connection, content_root: Path) -> int:
+def apply_tariffs(connection: Connection, content_root: Path) -> int:
     """Make `fleetgauge.tariff` equal to the files, in one transaction; returns the number of entries.
 
     Called by `fleetgauge migrate` with the owner's login. Raises `TariffError` before anything is changed.

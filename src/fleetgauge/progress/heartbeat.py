@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
 from fleetgauge.errors import Terminal
+from fleetgauge.postgres import Connection
 
 HEARTBEAT_TABLE = "fleetgauge_heartbeat"
 
@@ -27,9 +26,7 @@ class Horizon:
     """When it was measured; goes backwards only if the snapshots come from different replicas."""
 
 
-def of_snapshot(
-    connection: psycopg.Connection[Any], source: str, max_transaction_age_s: float | None
-) -> Horizon | None:
+def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s: float | None) -> Horizon | None:
     """The horizon of the transaction that is open on `connection`, by the heartbeat that its snapshot shows.
 
     None while there is no beat to read yet. Without the table, the last replayed commit less the declared age of the
@@ -63,7 +60,7 @@ def of_snapshot(
     return None if aged is None or aged[1] is None else Horizon(*aged)
 
 
-def of_sessions(connection: psycopg.Connection[Any], ignored_prefix: str) -> Horizon:
+def of_sessions(connection: Connection[Any], ignored_prefix: str) -> Horizon:
     """The horizon of a snapshot that is taken on this server *after* the call, measured directly.
 
     For a server that is written and read in one place. `connection` must be in autocommit: the sessions have to be

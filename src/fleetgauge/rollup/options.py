@@ -4,14 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-import psycopg
+from fleetgauge.addresses import DatabaseUrl
+from fleetgauge.postgres import Connection, Database
+from fleetgauge.rollup.sources.port import ROLLUP, Row
 
-from fleetgauge.rollup.sources.port import Row
-
-APPLICATION = "fleetgauge-rollup"
-"""Application name on the sources; the writing side has it as a prefix."""
-
-Connect = Callable[[], psycopg.Connection[Row]]
+Connect = Callable[[], Connection[Row]]
 """Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
 
 
@@ -36,16 +33,13 @@ class Options:
     lock_timeout_s: float = 60.0
     """How long to wait for another worker on the same metric."""
 
+    @property
+    def session(self) -> dict[str, str]:
+        """Settings of the writing session."""
+        return {"lock_timeout": f"{self.lock_timeout_s * 1000:.0f}ms", "jit": "off"}
 
-def connect_metrics(
-    url: str, options: Options, kind: type[psycopg.Connection[Row]] = psycopg.Connection
-) -> psycopg.Connection[Row]:
+
+def connect_metrics(url: str, options: Options, kind: type[Connection[Row]] | None = None) -> Connection[Row]:
     """The writing connection."""
-    connection = kind.connect(url, autocommit=True, application_name=f"{APPLICATION}-writer", connect_timeout=10)
-    connection.prepare_threshold = None
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false), set_config('TimeZone', 'UTC', false),"
-        " set_config('jit', 'off', false)",
-        [f"{options.lock_timeout_s * 1000:.0f}ms"],
-    )
-    return connection
+    database = Database("the metrics database", "metrics.url", DatabaseUrl(url), "run fleetgauge migrate")
+    return database.connect_as(kind or Connection[Row], f"{ROLLUP}-writer", session=options.session)

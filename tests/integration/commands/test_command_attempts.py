@@ -18,11 +18,11 @@ from command_world import (
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fleetgauge.commands import store as store_module
 from fleetgauge.commands.fold import fold_documents
 from fleetgauge.commands.status import command_status
 from fleetgauge.commands.store import AttemptStore, open_store, reset
 from fleetgauge.errors import Terminal, Transient
+from fleetgauge.postgres import Database
 
 LATER = instant(START_MS) + timedelta(days=1)
 SLOW = settings(
@@ -276,7 +276,9 @@ def crash_world():
 
 def test_a_crash_between_any_two_statements_loses_and_doubles_nothing(metrics, connection, empty, monkeypatch):
     documents, progress, expected = crash_world()
-    monkeypatch.setattr(store_module.psycopg, "connect", CrashingConnection.connect)
+    monkeypatch.setattr(
+        Database, "connect", lambda self, part, **options: self.connect_as(CrashingConnection, part, **options)
+    )
     crashes = 0
     while True:
         empty()

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from psycopg import sql
+from fleetgauge.postgres import sql
 
 Operator = Literal["<=", ">=", "<", ">", "=", "!="]
 

@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psycopg
-from psycopg.rows import dict_row
-
+from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span, subtract
 from fleetgauge.rollup.store.ages import Ages
@@ -78,27 +76,26 @@ class Outline:
 
 def requests(settings: Settings, limit: int = 50) -> list[dict[str, Any]]:
     """The latest backfills, newest first: plain columns, `begin` and `end` of the span, `done_s` and `span_s`."""
-    try:
-        url = settings.metrics.url.get_secret_value()
-        with closing(psycopg.connect(url, row_factory=dict_row, connect_timeout=10)) as connection:
-            connection.execute("SELECT set_config('TimeZone', 'UTC', false)")
-            return connection.execute(
+    with postgres.metrics(settings.metrics).session("backfills") as connection:
+        return (
+            connection.cursor(row_factory=dict_row)
+            .execute(
                 "SELECT id, metric, version, grain, lower(span) AS begin, upper(span) AS end, reason, who,"
                 " requested_at, status, error, finished_at,"
                 " extract(epoch FROM upper(span) - lower(span))::float8 AS span_s,"
                 " (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r))), 0) FROM unnest(done) AS r)::float8"
                 " AS done_s FROM fleetgauge.backfill ORDER BY id DESC LIMIT %s",
                 [limit],
-            ).fetchall()
-    except psycopg.Error as error:
-        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+            )
+            .fetchall()
+        )
 
 
 @dataclass
 class Record:
     """The rows of one metric in `fleetgauge.backfill`; a connection of its own, so that it outlives each piece."""
 
-    connection: psycopg.Connection[Row]
+    connection: Connection[Row]
     definition: Definition
     _id: int | None = field(default=None, init=False)
 
@@ -132,13 +129,12 @@ class Record:
         if self._id is not None:
             self._set("status = 'open', error = NULL")
             return
-        row = self.connection.execute(
+        written = self.connection.execute(
             "INSERT INTO fleetgauge.backfill (metric, version, grain, span, reason, who) VALUES"
             " (%(metric)s, %(version)s, %(grain)s, tstzrange(%(begin)s, %(end)s), %(reason)s, %(who)s) RETURNING id",
             {**self._key(request), "reason": request.reason, "who": request.who},
-        ).fetchone()
-        assert row is not None
-        self._id = row[0]
+        )
+        self._id = postgres.only_row(written)[0]
 
     def done(self, piece: Span) -> None:
         """The piece is computed and need not be again."""
@@ -169,11 +165,11 @@ class Record:
 @contextmanager
 def recording(settings: Settings, definition: Definition, options: Options) -> Iterator[Record]:
     """Opens the metric's record; a database's errors become ours. Nothing is written before `Record.begin`."""
-    try:
-        with closing(connect_metrics(settings.metrics.url.get_secret_value(), options)) as connection:
-            yield Record(connection, definition)
-    except psycopg.Error as error:
-        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+    with (
+        closing(connect_metrics(settings.metrics.url.get_secret_value(), options)) as connection,
+        postgres.metrics(settings.metrics).translated(),
+    ):
+        yield Record(connection, definition)
 
 
 def _possible(ages: Ages, at: datetime, grain: Grain) -> bool:

@@ -1,20 +1,19 @@
 """Whether what the rollup needs is there: servers, rights, heartbeat, indexes. Each fault has its remedy."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import psycopg
-
+from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.heartbeat import of_snapshot
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
-from fleetgauge.rollup.options import APPLICATION
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
+from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store.migrate import head
 from fleetgauge.rollup.store.tables import WRITER
@@ -72,9 +71,9 @@ def for_production(settings: Settings, definitions: Mapping[str, Definition]) ->
     for name, source in sorted(settings.sources.items()):
         columns = _columns(one for one in definitions.values() if one.source == name)
         try:
-            with closing(_connect(source)) as connection:
+            with _opened(name, source) as connection:
                 columns = unserved(connection, columns) if _standby(connection, source) else columns
-        except psycopg.Error:
+        except FleetgaugeError:
             wanted.append(f"-- source {name} did not answer, so that these may be there already:")
         wanted += [one.remedy for one in columns]
     heading = "-- Each on its own, outside a transaction; writers go on meanwhile."
@@ -88,14 +87,10 @@ def _guarded(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -
             yield Finding(about, status, said, remedy)
     except FleetgaugeError as error:
         yield Finding(about, "fail", str(error))
-    except psycopg.Error as error:
-        setting = "metrics" if about.startswith("metrics") else about.replace("source ", "sources.")
-        yield Finding(about, "fail", str(translate(error, about, setting, "run fleetgauge migrate")))
 
 
 def _metrics(settings: Settings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
-    url = settings.metrics.url.get_secret_value()
-    with closing(psycopg.connect(url, autocommit=True, connect_timeout=10)) as connection:
+    with postgres.metrics(settings.metrics).session("doctor") as connection:
         yield "ok", "answers", ""
         row = _one(connection, "SELECT to_regclass('fleetgauge.alembic_version') IS NOT NULL")
         if not row[0]:
@@ -126,7 +121,7 @@ def _metrics(settings: Settings, definitions: Iterable[Definition]) -> Iterator[
 
 
 def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
-    with closing(_connect(source)) as connection:
+    with _opened(name, source) as connection:
         if not _standby(connection, source):
             yield "fail", "is a primary, so nothing more is asked of it", f"point sources.{name}.url at a standby"
             return
@@ -144,9 +139,7 @@ def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition
             yield "ok", "has an index for every time that is looked up", ""
 
 
-def _heartbeat(
-    connection: psycopg.Connection[Any], name: str, source: SourceSettings
-) -> Iterator[tuple[Status, str, str]]:
+def _heartbeat(connection: Connection[Any], name: str, source: SourceSettings) -> Iterator[tuple[Status, str, str]]:
     horizon = of_snapshot(connection, name, source.max_transaction_age_s)
     if horizon is None:
         yield "fail", "shows no heartbeat", "let production call fleetgauge_beat() every few seconds (sql/source)"
@@ -160,7 +153,7 @@ def _heartbeat(
         yield "warn", said, "look for it in the primary's pg_stat_activity and pg_prepared_xacts"
 
 
-def _conflicts(connection: psycopg.Connection[Any], source: SourceSettings) -> Iterator[tuple[Status, str, str]]:
+def _conflicts(connection: Connection[Any], source: SourceSettings) -> Iterator[tuple[Status, str, str]]:
     values = dict(
         connection.execute(
             "SELECT name, setting FROM pg_settings"
@@ -180,7 +173,7 @@ def _conflicts(connection: psycopg.Connection[Any], source: SourceSettings) -> I
         yield "ok", f"statement_timeout_s is below max_standby_streaming_delay ({delay_s:.0f} s)", ""
 
 
-def _rights(connection: psycopg.Connection[Any]) -> Iterator[tuple[Status, str, str]]:
+def _rights(connection: Connection[Any]) -> Iterator[tuple[Status, str, str]]:
     superuser, writable = _one(connection, _RIGHTS)
     if superuser:
         yield "fail", "its login is a superuser", "use one that may only read what it needs (sql/source/01_reader.sql)"
@@ -232,21 +225,16 @@ def _columns(definitions: Iterable[Definition]) -> list[TimeColumn]:
     return list(dict.fromkeys(column for one in definitions for column in time_columns(one)))
 
 
-def _connect(source: SourceSettings) -> psycopg.Connection[Any]:
-    connection = psycopg.connect(
-        source.url.get_secret_value(), autocommit=True, connect_timeout=10, application_name=f"{APPLICATION}-doctor"
-    )
-    connection.read_only = True
-    return connection
+@contextmanager
+def _opened(name: str, source: SourceSettings) -> Iterator[Connection[Any]]:
+    with postgres.source(name, source).session(f"{ROLLUP}-doctor", default_transaction_read_only="on") as connection:
+        yield connection
 
 
-def _standby(connection: psycopg.Connection[Any], source: SourceSettings) -> bool:
+def _standby(connection: Connection[Any], source: SourceSettings) -> bool:
     """Whether it may be asked anything: the first question to each."""
     return source.allow_primary or bool(_one(connection, "SELECT pg_is_in_recovery()")[0])
 
 
-def _one(connection: psycopg.Connection[Any], query: str, values: list[object] | None = None) -> tuple[Any, ...]:
-    row = connection.execute(query, values).fetchone()
-    assert row is not None
-    found: tuple[Any, ...] = row
-    return found
+def _one(connection: Connection[Any], query: str, values: list[object] | None = None) -> tuple[Any, ...]:
+    return only_row(connection.execute(query, values))

@@ -7,17 +7,17 @@ docs/operating-rollups.md` renews it.
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import psycopg
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from psycopg.rows import dict_row
 
+from fleetgauge import postgres
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.operating.freshness import standing
@@ -141,7 +141,7 @@ FROM fleetgauge.ledger AS l WHERE metric = %(metric)s AND version = %(version)s 
 class _Samples:
     """The families of one scrape."""
 
-    families: dict[str, Metric] = field(default_factory=dict)
+    families: dict[str, CounterMetricFamily | GaugeMetricFamily] = field(default_factory=dict)
 
     def add(self, export: Export, value: float | None, *labels: str) -> None:
         """One sample; none for what is not known."""
@@ -150,9 +150,7 @@ class _Samples:
         if export.name not in self.families:
             kind = CounterMetricFamily if export.kind == "counter" else GaugeMetricFamily
             self.families[export.name] = kind(export.name, export.meaning, labels=export.labels)
-        family = self.families[export.name]
-        assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
-        family.add_metric(labels, value)
+        self.families[export.name].add_metric(labels, value)
 
 
 class RollupCollector(Collector):
@@ -174,8 +172,8 @@ class RollupCollector(Collector):
         try:
             found = _Samples()
             self._read(found)
-        except psycopg.Error as error:
-            log.warning("the metrics database did not answer a scrape", error=str(error).strip().splitlines()[0])
+        except FleetgaugeError as error:
+            log.warning("the metrics database did not answer a scrape", error=str(error))
             samples.add(UP, 0.0)
         else:
             samples.add(UP, 1.0)
@@ -183,11 +181,7 @@ class RollupCollector(Collector):
         yield from samples.families.values()
 
     def _read(self, samples: _Samples) -> None:
-        url = self._settings.metrics.url.get_secret_value()
-        with closing(psycopg.connect(url, autocommit=True, connect_timeout=5)) as connection:
-            connection.execute(
-                "SELECT set_config('statement_timeout', '10s', false), set_config('TimeZone', 'UTC', false)"
-            )
+        with postgres.metrics(self._settings.metrics).session("exporter", statement_timeout="10s") as connection:
             for definition in self._definitions:
                 _ledger(connection, definition, samples)
             known = {definition.metric for definition in self._definitions}
@@ -197,7 +191,7 @@ class RollupCollector(Collector):
                         _activity(row, samples)
 
 
-def _ledger(connection: psycopg.Connection[Any], definition: Definition, samples: _Samples) -> None:
+def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples) -> None:
     blocked = 0
     for grain in GRAINS:
         found = standing(connection, definition, grain)

@@ -1,17 +1,15 @@
 """How far behind now each metric is: what is final, what is computed, and how long the next window is overdue."""
 
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import psycopg
-
+from fleetgauge import postgres
+from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition, Freshness
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.passes.report import plain
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.settings import Settings
 
 Verdict = Literal["ok", "warn", "error"]
@@ -72,19 +70,12 @@ def freshness(
 
     Reads the ledger alone. Raises as every access to the metrics database.
     """
-    try:
-        url = settings.metrics.url.get_secret_value()
-        with closing(psycopg.connect(url, autocommit=True, connect_timeout=10)) as connection:
-            connection.execute("SELECT set_config('TimeZone', 'UTC', false)")
-            return [
-                standing(connection, definition, grain, warn, error) for definition in definitions for grain in GRAINS
-            ]
-    except psycopg.Error as wrong:
-        raise translate(wrong, "the metrics database", "metrics", "run fleetgauge migrate") from wrong
+    with postgres.metrics(settings.metrics).session("freshness") as connection:
+        return [standing(connection, definition, grain, warn, error) for definition in definitions for grain in GRAINS]
 
 
 def standing(
-    connection: psycopg.Connection[Any],
+    connection: Connection[Any],
     definition: Definition,
     grain: Grain,
     warn: timedelta | None = None,

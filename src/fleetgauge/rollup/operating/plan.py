@@ -14,12 +14,12 @@ from typing import Any, Literal
 import psycopg
 
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.operating.estimate import facts_in, scanned
 from fleetgauge.rollup.passes.report import Severity, severity
 from fleetgauge.rollup.passes.run import open_sources
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.sources.indexes import time_columns, unserved
 from fleetgauge.rollup.sources.port import Facts, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
@@ -90,7 +90,7 @@ def plan_metrics(
                     plan = replace(plan, error=str(error), severity=severity(error))
                 found.append(plan)
     except psycopg.Error as error:
-        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+        raise translate(error, "the metrics database", "metrics.url", "run fleetgauge migrate") from error
     return found
 
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from psycopg import sql
 from sqlglot import TokenType
 from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.errors import Terminal
+from fleetgauge.postgres import sql
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain

@@ -1,19 +1,16 @@
 """Rows of a metric's views as a person reads them: sketches as quantiles and counts, over the dimensions asked for."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
+from fleetgauge import postgres
 from fleetgauge.errors import Terminal
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import VIEWS
 from fleetgauge.settings import Settings
@@ -62,15 +59,10 @@ def show(
         ),
         limit=sql.Literal(limit),
     )
-    try:
-        url = settings.metrics.url.get_secret_value()
-        with closing(psycopg.connect(url, autocommit=True, connect_timeout=10)) as connection:
-            connection.execute("SELECT set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false)")
-            cursor = connection.execute(query)
-            names = tuple(column.name for column in cursor.description or ())
-            return Shown(f"{VIEWS}.{definition.view(level)}", names, tuple(cursor.fetchall()))
-    except psycopg.Error as error:
-        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+    with postgres.metrics(settings.metrics).session("show", jit="off") as connection:
+        cursor = connection.execute(query)
+        names = tuple(column.name for column in cursor.description or ())
+        return Shown(f"{VIEWS}.{definition.view(level)}", names, tuple(cursor.fetchall()))
 
 
 def _smallest(definition: Definition, grain: Grain, kept: Sequence[str]) -> Level:

@@ -14,11 +14,11 @@ import psycopg
 import structlog
 
 from fleetgauge.errors import Transient
+from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.options import Connect, Options
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.sources.port import Behind, Cell, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, floor
 from fleetgauge.rollup.store import partitions, placements
@@ -88,7 +88,7 @@ class Steps:
             ) from error
         except psycopg.Error as error:
             self.close()
-            raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+            raise translate(error, "the metrics database", "metrics.url", "run fleetgauge migrate") from error
         except BaseException:
             self.close()
             raise

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import sqlglot
 from sqlglot import exp
 
+from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
 
 _SERVED = """
@@ -42,7 +42,7 @@ def time_columns(definition: Definition) -> list[TimeColumn]:
     return list(dict.fromkeys(found))
 
 
-def unserved(connection: psycopg.Connection[Any], columns: list[TimeColumn]) -> list[TimeColumn]:
+def unserved(connection: Connection[Any], columns: list[TimeColumn]) -> list[TimeColumn]:
     """Those that no index begins with. A table that is not there is for others to tell."""
     found = []
     for one in columns:

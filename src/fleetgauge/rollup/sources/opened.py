@@ -29,10 +29,9 @@ def open_source(settings: Settings, name: str, streams: Mapping[str, EventStream
     if name == COMMANDS:
         return PostgresSource(name, SourceSettings(url=settings.metrics.url), itself=True)
     configured = settings.source(name)
-    dialect = configured.url.get_secret_value().partition(":")[0]
-    if dialect not in DIALECTS:
+    dialect = DIALECTS.get(configured.url.scheme)
+    if dialect is None:  # a mistyped scheme is a part of the address, so it is not repeated
         raise Terminal(
-            f"source {name}: there is no source class for {dialect}:// (known: {', '.join(sorted(DIALECTS))}); "
-            f"correct sources.{name}.url"
+            f"source {name}: the scheme of sources.{name}.url is not one of {', '.join(sorted(DIALECTS))}; correct it"
         )
-    return DIALECTS[dialect](name, configured)
+    return dialect(name, configured)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from fleetgauge.errors import Conflict as Conflict
 from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition
@@ -17,12 +18,11 @@ from fleetgauge.rollup.spans import Span
 
 Row = tuple[Any, ...]
 
+ROLLUP = "rollup"
+"""How the rollup's sessions on a Postgres are named; the writing ones have it as a prefix."""
+
 Cell = tuple[datetime, tuple[str, ...]]
 """A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
-
-
-class Conflict(Transient):
-    """The source broke off: time-out, conflict with recovery, lost connection. A smaller piece may get through."""
 
 
 class Behind(Transient):

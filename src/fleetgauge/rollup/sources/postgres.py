@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
-from fleetgauge.errors import FleetgaugeError, Stop
+from fleetgauge import postgres
+from fleetgauge.postgres import Connection, IsolationLevel, sql
 from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.options import APPLICATION
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
-from fleetgauge.rollup.sources.database_errors import translate
-from fleetgauge.rollup.sources.port import Cell, Cursor, Placed, Row, Touched, looking
+from fleetgauge.rollup.sources.port import ROLLUP, Cell, Cursor, Placed, Row, Touched, looking
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.settings import SourceSettings
 
@@ -26,7 +22,7 @@ LOCK_TIMEOUT_S = 5.0
 class PostgresFacts:
     """See `Facts`: one read-only transaction. `horizon` is None while the source has no heartbeat row yet."""
 
-    connection: psycopg.Connection[Row]
+    connection: Connection[Row]
     definition: Definition
     horizon: Horizon | None
     token: Mapping[str, Any] | None = None
@@ -93,15 +89,16 @@ class PostgresSource:
         self.name = name
         self.seconds = 0.0
         self._settings = settings
+        self._database = postgres.source(name, settings, itself=itself)
         self._itself = itself  # the metrics database: written and read in one place, so no standby is asked for
-        self._connection: psycopg.Connection[Row] | None = None
+        self._connection: Connection[Row] | None = None
 
     @contextmanager
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
         """See `Source`."""
-        with looking(self), self._translated():
+        with looking(self), self._database.translated():
             connection = self._connected()
-            horizon = of_sessions(connection, APPLICATION) if self._itself else None
+            horizon = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}") if self._itself else None
             with connection.transaction():
                 self._guard(connection)
                 if not self._itself:
@@ -114,24 +111,19 @@ class PostgresSource:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> psycopg.Connection[Row]:
+    def _connected(self) -> Connection[Row]:
         if self._connection is None or self._connection.closed:
             anything = self._itself or self._settings.allow_primary
-            connection = self._connect(
-                application_name=APPLICATION,
-                connect_timeout=10,
-                target_session_attrs="any" if anything else "standby",
-            )
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection = self._connect(target_session_attrs="any" if anything else "standby")
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
             connection.read_only = True
-            connection.prepare_threshold = None
             self._connection = connection
         return self._connection
 
-    def _connect(self, **options: Any) -> psycopg.Connection[Row]:
-        return psycopg.connect(self._settings.url.get_secret_value(), autocommit=True, **options)
+    def _connect(self, **options: Any) -> Connection[Row]:
+        return self._database.connect(ROLLUP, **options)
 
-    def _guard(self, connection: psycopg.Connection[Row]) -> None:
+    def _guard(self, connection: Connection[Row]) -> None:
         """First statement of every transaction: a replica may have been promoted since the last one."""
         row = connection.execute(
             "SELECT pg_is_in_recovery(),"
@@ -140,22 +132,4 @@ class PostgresSource:
             [f"{self._settings.statement_timeout_s * 1000:.0f}ms", f"{LOCK_TIMEOUT_S * 1000:.0f}ms"],
         ).fetchone()
         if not (row and row[0]) and not self._settings.allow_primary and not self._itself:
-            raise self._is_primary()
-
-    def _is_primary(self) -> Stop:
-        return Stop(
-            f"source {self.name} is not a standby: it is a primary, or has been promoted; point "
-            f"sources.{self.name}.url at a read replica (or, knowing what that means, set allow_primary)"
-        )
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except FleetgaugeError:
-            raise
-        except psycopg.Error as error:
-            text = str(error)
-            if error.sqlstate is None and ("not in hot standby mode" in text or "is not a standby" in text):
-                raise self._is_primary() from None
-            raise translate(error, f"source {self.name}", f"sources.{self.name}") from error
+            raise self._database.is_primary()

@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from psycopg import sql
-
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Duration
 from fleetgauge.rollup.sources.postgres_parts import col, comma, finite, places, predicate, rows, source, value_of

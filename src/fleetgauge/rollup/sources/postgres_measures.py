@@ -1,7 +1,6 @@
 """How each measure is computed on a source: an aggregate inside the grouping, and what it becomes outside."""
 
-from psycopg import sql
-
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
 from fleetgauge.rollup.sketches.distinct import COUPONS, EXACT, FINER, RANKS, REGISTERS, REST

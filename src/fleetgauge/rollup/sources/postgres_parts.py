@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from psycopg import sql
-
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition, Dimension
 from fleetgauge.rollup.definitions.measures import Comparison, Scalar, Where
 

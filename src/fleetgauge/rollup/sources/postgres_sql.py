@@ -7,8 +7,7 @@ is the team's own text and stands in parentheses.
 from collections.abc import Sequence
 from datetime import datetime
 
-from psycopg import sql
-
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive
 from fleetgauge.rollup.sources.port import Cell

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from psycopg.types.json import Jsonb
-from psycopg.types.multirange import TimestamptzMultirange
-
+from fleetgauge import postgres
 from fleetgauge.errors import Terminal
+from fleetgauge.postgres import Connection, Jsonb, TimestamptzMultirange
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.sources.port import Cursor
@@ -39,7 +37,7 @@ class State:
 class Ledger:
     """Reads and writes the rows of one metric's version; `connection` is inside a transaction."""
 
-    def __init__(self, connection: psycopg.Connection[Any], definition: Definition) -> None:
+    def __init__(self, connection: Connection[Any], definition: Definition) -> None:
         self._connection = connection
         self._key = {"metric": definition.metric, "version": definition.version, "zone": definition.time_zone}
         self._name = f"{definition.metric} version {definition.version}"
@@ -297,7 +295,7 @@ class Ledger:
         found: TimestamptzMultirange = row[0] if row else TimestamptzMultirange()
         return [(r.lower, r.upper) for r in found if r.lower is not None and r.upper is not None]
 
-    def _run(self, query: str, **more: object) -> psycopg.Cursor[Any]:
+    def _run(self, query: str, **more: object) -> postgres.Cursor[Any]:
         return self._connection.execute(query, {**self._key, **more})
 
 

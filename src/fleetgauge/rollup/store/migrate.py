@@ -5,10 +5,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge import postgres
+from fleetgauge.errors import Stop, Terminal
+from fleetgauge.postgres import Connection, Database, Error, errors, only_row, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.store import tables
@@ -38,18 +37,14 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
     """Create or update everything in the metrics database. Called by the CLI and the laboratory; blocks while another
     one runs.
 
-    Raises `Terminal` when `metrics.owner_url` is missing or may not do it, `Transient` when the server is away.
+    Raises `Terminal` when `metrics.owner_url` is missing, `Stop` when it may not do it, `Transient` when the server
+    is away.
     """
-    if settings.metrics.owner_url is None:
-        raise Terminal(
-            "metrics.owner_url is not set; give fleetgauge migrate a login that may create schemas and roles "
-            "(FLEETGAUGE_METRICS__OWNER_URL)"
-        )
-    url = settings.metrics.owner_url.get_secret_value()
+    database = postgres.owner(settings.metrics)
     try:
-        with closing(psycopg.connect(url, autocommit=True, application_name="fleetgauge-migrate")) as guard:
+        with closing(database.connect("migrate")) as guard:
             guard.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-            revisions = _alembic(guard, url, dry_run=dry_run)
+            revisions = _alembic(guard, database, dry_run=dry_run)
             if dry_run and "0001" in revisions:
                 names = tuple(d.table(level) for d in definitions.values() for level in d.levels)
                 return Migration(revisions, names, tuple(definitions))
@@ -57,15 +52,13 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
                 _grant(guard)
                 guard.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
                 return _metrics(guard, revisions, definitions)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Terminal(
+    except errors.InsufficientPrivilege as error:
+        raise Stop(
             f"the login of metrics.owner_url may not migrate: {error.diag.message_primary}; "
             "it must own the database and have CREATEROLE"
         ) from error
-    except psycopg.OperationalError as error:
-        raise Transient(
-            f"the metrics database did not answer: {str(error).strip()}; check metrics.owner_url"
-        ) from error
+    except Error as error:
+        raise database.translate(error, "correct what it names, and migrate again") from error
 
 
 def head() -> str | None:
@@ -78,7 +71,7 @@ def head() -> str | None:
     return ScriptDirectory.from_config(config).get_current_head()
 
 
-def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str, ...]:
+def _alembic(guard: Connection, database: Database, *, dry_run: bool) -> tuple[str, ...]:
     """Run what is missing of the migrations; returns their revisions."""
     from alembic import command
     from alembic.config import Config
@@ -93,7 +86,9 @@ def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str
     script = ScriptDirectory.from_config(config)
     if not dry_run:
         guard.execute("CREATE SCHEMA IF NOT EXISTS fleetgauge")
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: database.connect("migrate", autocommit=False), poolclass=NullPool
+    )
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table_schema": "fleetgauge"})
         current = context.get_current_revision()
@@ -109,7 +104,7 @@ def _alembic(guard: psycopg.Connection, url: str, *, dry_run: bool) -> tuple[str
     return missing
 
 
-def _grant(guard: psycopg.Connection) -> None:
+def _grant(guard: Connection) -> None:
     """Make the known logins, where they exist, members of their group; writers may see which migration is in force."""
     guard.execute(sql.SQL("GRANT SELECT ON fleetgauge.alembic_version TO {}").format(sql.Identifier(WRITER)))
     for login, group in LOGINS.items():
@@ -120,7 +115,7 @@ def _grant(guard: psycopg.Connection) -> None:
             guard.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(login)))
 
 
-def _metrics(guard: psycopg.Connection, revisions: tuple[str, ...], definitions: Mapping[str, Definition]) -> Migration:
+def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping[str, Definition]) -> Migration:
     created: list[str] = []
     published: list[str] = []
     waiting: list[str] = []
@@ -140,7 +135,7 @@ def _metrics(guard: psycopg.Connection, revisions: tuple[str, ...], definitions:
     return Migration(revisions, tuple(created), tuple(published), tuple(waiting))
 
 
-def create(connection: psycopg.Connection, definition: Definition) -> list[str]:
+def create(connection: Connection, definition: Definition) -> list[str]:
     """Create the tables and ledger rows of this version where they are missing; returns the new tables."""
     key = [definition.metric, definition.version]
     known = connection.execute(
@@ -156,13 +151,13 @@ def create(connection: psycopg.Connection, definition: Definition) -> list[str]:
     return [definition.table(level) for level in definition.levels]
 
 
-def publication(connection: psycopg.Connection, definition: Definition, *, replace: bool = True) -> str:
+def publication(connection: Connection, definition: Definition, *, replace: bool = True) -> str:
     """Point the views at this version, unless an older one is shown and this one is not filled yet.
 
     Called by `migrate`, and by the pass that fills a new version, with `replace` false: that one may not drop what
     others built upon a view, so new columns wait for `migrate`. Returns `current`, `published` or `waiting`.
     """
-    row = connection.execute(
+    found = connection.execute(
         """
         SELECT mine.published_at IS NOT NULL AND mine.published_at >= max(other.published_at) OVER (),
                bool_or(other.published_at IS NOT NULL) OVER (),
@@ -172,14 +167,13 @@ def publication(connection: psycopg.Connection, definition: Definition, *, repla
         WHERE mine.metric = %s AND mine.version = %s LIMIT 1
         """,
         [definition.metric, definition.version],
-    ).fetchone()
-    assert row is not None
-    current, any_published, filled = row
+    )
+    current, any_published, filled = only_row(found)
     if any_published and not current and not filled:
         return "waiting"
     try:
         _publish(connection, definition, replace=replace)
-    except psycopg.errors.InvalidTableDefinition:
+    except errors.InvalidTableDefinition:
         return "waiting"
     if current:
         return "current"
@@ -190,13 +184,13 @@ def publication(connection: psycopg.Connection, definition: Definition, *, repla
     return "published"
 
 
-def _publish(connection: psycopg.Connection, definition: Definition, *, replace: bool) -> None:
+def _publish(connection: Connection, definition: Definition, *, replace: bool) -> None:
     """(Re)create the views over this version; where columns differ, the old ones and what hangs on them go first."""
     try:
         with connection.transaction():
             for level in definition.levels:
                 connection.execute(tables.create_view(definition, level))
-    except psycopg.errors.InvalidTableDefinition:
+    except errors.InvalidTableDefinition:
         if not replace:
             raise
         for level in definition.levels:
@@ -207,13 +201,13 @@ def _publish(connection: psycopg.Connection, definition: Definition, *, replace:
         connection.execute(comment)
 
 
-def _derived(connection: psycopg.Connection, definitions: Mapping[str, Definition]) -> None:
+def _derived(connection: Connection, definitions: Mapping[str, Definition]) -> None:
     """Apply every `views.sql`; if one changed its columns, drop all derived views first and apply all again."""
     scripts = {d.metric: d.views_sql for d in definitions.values() if d.views_sql}
     try:
         with connection.transaction():
             _apply(connection, scripts)
-    except psycopg.errors.InvalidTableDefinition:
+    except errors.InvalidTableDefinition:
         own = [d.view(level) for d in definitions.values() for level in d.levels]
         for (name,) in connection.execute(
             "SELECT viewname FROM pg_views WHERE schemaname = %s AND viewowner = current_user AND viewname <> ALL (%s)",
@@ -223,13 +217,13 @@ def _derived(connection: psycopg.Connection, definitions: Mapping[str, Definitio
         _apply(connection, scripts)
 
 
-def _apply(connection: psycopg.Connection, scripts: Mapping[str, str]) -> None:
+def _apply(connection: Connection, scripts: Mapping[str, str]) -> None:
     for metric, script in scripts.items():
         try:
             connection.execute(script.encode())  # no parameters, so several statements may stand in it
-        except psycopg.errors.InvalidTableDefinition:
+        except errors.InvalidTableDefinition:
             raise
-        except psycopg.Error as error:
+        except Error as error:
             raise Terminal(
                 f"sql/metrics/{metric}/views.sql failed: {error.diag.message_primary or error}; "
                 "correct it and migrate again"

@@ -7,9 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
+from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import PARTITIONS, Grain, Level
 from fleetgauge.rollup.spans import Span
@@ -29,7 +27,7 @@ WHERE to_regclass(format('%%I.%%I', %(schema)s::text, t.name || '_' || to_char(d
 
 
 def ensure(
-    connection: psycopg.Connection[Any], definition: Definition, levels: Collection[Level], spans: Mapping[Grain, Span]
+    connection: Connection[Any], definition: Definition, levels: Collection[Level], spans: Mapping[Grain, Span]
 ) -> None:
     """Make what is not there of `levels` in the span of their grain (not empty). Inside the caller's transaction,
     under the metric's lock.
@@ -67,7 +65,7 @@ def ensure(
     connection.execute("RESET ROLE")
 
 
-def boundary(connection: psycopg.Connection[Any], grain: Grain, zone: str, instant: datetime) -> datetime:
+def boundary(connection: Connection[Any], grain: Grain, zone: str, instant: datetime) -> datetime:
     """Where the grain's partition that holds `instant` begins (UTC)."""
     row = connection.execute(
         "SELECT fleetgauge.date_start(date_trunc(%(unit)s, %(at)s AT TIME ZONE %(zone)s)::date, %(zone)s)",

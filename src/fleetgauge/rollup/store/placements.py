@@ -7,13 +7,12 @@ lost pass has written is found by the next.
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
-
+from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources.port import Cell, Placed
 
 
-def note(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
+def note(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
     """Remember where these rows are now. Inside a step."""
     connection.cursor().executemany(
         "INSERT INTO fleetgauge.placement AS p (metric, version, key, window_start, dimensions, changed_at)"
@@ -26,7 +25,7 @@ def note(connection: psycopg.Connection[Any], definition: Definition, rows: Sequ
     )
 
 
-def known(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
+def known(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
     """All cells that these rows were noted in. Inside a step."""
     if not rows:
         return set()
@@ -38,7 +37,7 @@ def known(connection: psycopg.Connection[Any], definition: Definition, rows: Seq
     return {(window, tuple(values)) for window, values in found}
 
 
-def settle(connection: psycopg.Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
+def settle(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
     """Forget the cells that these rows have left: they are computed anew. Inside the last step of a pass."""
     if rows:
         connection.execute(

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
+from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
-from fleetgauge.rollup.sources.database_errors import translate
 from fleetgauge.rollup.store import partitions
 from fleetgauge.rollup.store.ledger import Ledger
 from fleetgauge.rollup.store.tables import STORE
@@ -40,7 +38,7 @@ class Dropped:
     error: str | None = None
 
 
-def let_go(connection: psycopg.Connection[Any], ledger: Ledger, definition: Definition, now: datetime) -> None:
+def let_go(connection: Connection[Any], ledger: Ledger, definition: Definition, now: datetime) -> None:
     """Move on from where each grain's rows are kept. Inside a step; from then on they are not written any more."""
     for grain in GRAINS:
         kept: timedelta | None = getattr(definition.retention, grain)
@@ -64,32 +62,28 @@ def drop_expired(settings: Settings, definitions: Iterable[Definition], *, dry_r
 
 def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple[str, ...]:
     dropped: list[str] = []
-    try:
-        with psycopg.connect(settings.metrics.url.get_secret_value(), autocommit=True) as connection:
-            connection.execute("SELECT set_config('lock_timeout', '60s', false), set_config('TimeZone', 'UTC', false)")
-            with connection.transaction(force_rollback=dry_run):
-                ledger = Ledger(connection, definition)
-                ledger.lock()
-                let_go(connection, ledger, definition, connection.execute("SELECT now()").fetchone()[0])  # type: ignore[index]
-                kept = ledger.state().ages.kept
-            for level in definition.levels:
-                kept_from = kept[level.grain]
-                if kept_from is None:
-                    continue
-                values = {"schema": STORE, "table": definition.table(level), "kept": kept_from}
-                parent = sql.Identifier(STORE, definition.table(level))
-                for name, pending in connection.execute(_EXPIRED, values).fetchall():
-                    dropped.append(name)
-                    if not dry_run:
-                        how = sql.SQL("FINALIZE" if pending else "CONCURRENTLY")
-                        connection.execute(
-                            sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
-                                parent, sql.Identifier(STORE, name), how
-                            )
+    with postgres.metrics(settings.metrics).session("retention", lock_timeout="60s") as connection:
+        with connection.transaction(force_rollback=dry_run):
+            ledger = Ledger(connection, definition)
+            ledger.lock()
+            let_go(connection, ledger, definition, connection.execute("SELECT now()").fetchone()[0])  # type: ignore[index]
+            kept = ledger.state().ages.kept
+        for level in definition.levels:
+            kept_from = kept[level.grain]
+            if kept_from is None:
+                continue
+            values = {"schema": STORE, "table": definition.table(level), "kept": kept_from}
+            parent = sql.Identifier(STORE, definition.table(level))
+            for name, pending in connection.execute(_EXPIRED, values).fetchall():
+                dropped.append(name)
+                if not dry_run:
+                    how = sql.SQL("FINALIZE" if pending else "CONCURRENTLY")
+                    connection.execute(
+                        sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}").format(
+                            parent, sql.Identifier(STORE, name), how
                         )
-                for (name,) in connection.execute(_LEFT, values).fetchall():
-                    if not dry_run:
-                        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, name)))
-    except psycopg.Error as error:
-        raise translate(error, "the metrics database", "metrics", "run fleetgauge migrate") from error
+                    )
+            for (name,) in connection.execute(_LEFT, values).fetchall():
+                if not dry_run:
+                    connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, name)))
     return tuple(dropped)

@@ -7,8 +7,7 @@ their window, for the grain above reads its rows from the grain below by it).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg import sql
-
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum

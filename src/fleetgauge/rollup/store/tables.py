@@ -1,7 +1,6 @@
 """DDL of one metric: the versioned tables in `store` and the views in `metrics`, all owned by `fleetgauge_writer`."""
 
-from psycopg import sql
-
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum

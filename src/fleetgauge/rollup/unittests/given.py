@@ -6,14 +6,12 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-import psycopg
 import sqlglot
-from psycopg import sql
-from psycopg.types.json import Jsonb
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.errors import Terminal
+from fleetgauge.postgres import Connection, Jsonb, sql
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.unittests.file import GivenRow, MetricTest
@@ -29,7 +27,7 @@ _TYPES: dict[type, str] = {
 }
 
 
-def stand_in(connection: psycopg.Connection[Row], definition: Definition, test: MetricTest) -> str:
+def stand_in(connection: Connection[Row], definition: Definition, test: MetricTest) -> str:
     """Create the tables with their rows, for this transaction; returns source.sql as it reads them.
 
     Raises `Terminal` when source.sql reads a table that is not given, or a column's type cannot be told.
@@ -72,7 +70,7 @@ def _answered(test: MetricTest) -> Iterator[str]:
         yield table.split(".")[-1]
 
 
-def _catalogue(connection: psycopg.Connection[Row], table: str) -> dict[str, str]:
+def _catalogue(connection: Connection[Row], table: str) -> dict[str, str]:
     """Columns and types of a table of this very database; none if it has no such table."""
     rows = connection.execute(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
@@ -107,7 +105,7 @@ def _kind(value: Any) -> str:
     return _TYPES.get(type(value), "text")
 
 
-def _create(connection: psycopg.Connection[Row], table: str, types: Mapping[str, str], rows: list[GivenRow]) -> None:
+def _create(connection: Connection[Row], table: str, types: Mapping[str, str], rows: list[GivenRow]) -> None:
     name = sql.Identifier("pg_temp", table)
     columns = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(c), sql.SQL(t)) for c, t in types.items())
     connection.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(sql.Identifier(table), columns))

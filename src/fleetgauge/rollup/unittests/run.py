@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from psycopg import sql
-
+from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.postgres import Connection, Error, Transaction, sql
+from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition, Retention
-from fleetgauge.rollup.options import Options, connect_metrics
+from fleetgauge.rollup.options import Options
 from fleetgauge.rollup.passes.engine import Pass
 from fleetgauge.rollup.passes.report import PassReport
-from fleetgauge.rollup.sources.database_errors import translate
-from fleetgauge.rollup.sources.port import Row, Source
+from fleetgauge.rollup.sources.port import ROLLUP, Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store.migrate import create, publication
@@ -49,14 +48,14 @@ class Outcome:
         return not self.differences and self.error is None
 
 
-class Rehearsal(psycopg.Connection[Row]):
+class Rehearsal(Connection[Row]):
     """A session whose transactions all lie in a first one, which its caller rolls back."""
 
     depth = 0
     staging = False
 
     @contextmanager
-    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Transaction]:
+    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[Transaction]:
         """As always; the engine's own tables are emptied after each step, which otherwise its COMMIT does."""
         with super().transaction(*args, **kwargs) as found:
             self.depth += 1
@@ -85,7 +84,7 @@ class Rehearsal(psycopg.Connection[Row]):
 class GivenSource:
     """See `Source`: the tables that a test gives, in its own session, as they are at an instant."""
 
-    def __init__(self, connection: psycopg.Connection[Row], now: datetime) -> None:
+    def __init__(self, connection: Connection[Row], now: datetime) -> None:
         self.name = "of the test"
         self.seconds = 0.0
         self._connection = connection
@@ -96,8 +95,8 @@ class GivenSource:
         """See `Source`."""
         try:
             yield PostgresFacts(self._connection, definition, Horizon(self._now, self._now))
-        except psycopg.Error as error:
-            raise translate(error, "source.sql on the given rows", "metrics", "correct one of the two") from error
+        except Error as error:
+            raise translate(error, "source.sql on the given rows", "metrics.url", "correct one of the two") from error
 
     def close(self) -> None:
         """See `Source`."""
@@ -113,11 +112,7 @@ def run_tests(
     `streams`: the sources that are documents; their tests use the Elasticsearch of the settings. Raises
     `FleetgaugeError` when the metrics database cannot be used at all.
     """
-    try:
-        connection = connect_metrics(settings.metrics.url.get_secret_value(), Options(), Rehearsal)
-    except psycopg.Error as error:
-        raise translate(error, "the metrics database", "metrics") from error
-    assert isinstance(connection, Rehearsal)
+    connection = postgres.metrics(settings.metrics).connect_as(Rehearsal, f"{ROLLUP}-writer", session=Options().session)
     with closing(_Ending(connection)):
         if connection.execute("SELECT to_regclass('fleetgauge.ledger')").fetchone() == (None,):
             raise Terminal("the metrics database has no ledger; run fleetgauge migrate")
@@ -156,8 +151,8 @@ def _run(connection: Rehearsal, definition: Definition, test: MetricTest, source
             found = tuple(_differences(connection, definition, test, source))
     except FleetgaugeError as error:
         said = str(error)
-    except psycopg.Error as error:
-        said = str(translate(error, "the given rows", "metrics", f"correct {test.shown}"))
+    except Error as error:
+        said = str(translate(error, "the given rows", "metrics.url", f"correct {test.shown}"))
     return Outcome(definition.metric, test.name, found, said, round(time.perf_counter() - began, 3))
 
 

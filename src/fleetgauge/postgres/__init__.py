@@ -1,0 +1,31 @@
+"""Postgres: how we connect, and what each of its errors means.
+
+No other module imports the driver. What others need of its vocabulary (types for signatures, composition of SQL, the
+classes of single errors) stands here.
+"""
+
+from psycopg import Connection, Cursor, Error, IsolationLevel, Transaction, errors, sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg.types.multirange import TimestamptzMultirange
+
+from fleetgauge.postgres.database import APPLICATION, Database, metrics, only_row, owner, source
+
+__all__ = [
+    "APPLICATION",
+    "Connection",
+    "Cursor",
+    "Database",
+    "Error",
+    "IsolationLevel",
+    "Jsonb",
+    "TimestamptzMultirange",
+    "Transaction",
+    "dict_row",
+    "errors",
+    "metrics",
+    "only_row",
+    "owner",
+    "source",
+    "sql",
+]
