@@ -16,7 +16,7 @@ from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.sources import elasticsearch_query, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.elasticsearch_query import Json
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, floor
-from fleetgauge.rollup.store import tables
+from fleetgauge.rollup.store import tables, views
 from fleetgauge.rollup.store.store_sql import Statements
 
 What = Literal["windows", "cells", "touched", "totals", "tables", "views"]
@@ -34,7 +34,7 @@ def render(definition: Definition, what: What, grain: Grain, now: datetime) -> s
     Raises `Terminal` for what a source of this kind is never asked.
     """
     if what in ("tables", "views"):
-        make = tables.create_table if what == "tables" else tables.create_view
+        make = tables.create_table if what == "tables" else views.create_view
         levels = [level for level in definition.levels if level.grain == grain]
         return "\n\n".join(f"{pretty(_text(make(definition, level)))};" for level in levels)
     span = _last(definition, grain, now)

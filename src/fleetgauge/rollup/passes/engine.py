@@ -20,7 +20,7 @@ from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, inside, join, subt
 from fleetgauge.rollup.store import placements
 from fleetgauge.rollup.store.ages import Ages
 from fleetgauge.rollup.store.ledger import State
-from fleetgauge.rollup.store.migrate import publication
+from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.store.retention import let_go
 
 log = structlog.get_logger(__name__)
@@ -251,12 +251,11 @@ class Pass:
         with self._steps.step() as (connection, ledger):
             ledger.advance(look.cursor, horizon.beat_at, watermark - self._definition.grace)
             placements.settle(connection, self._definition, look.touched.rows)
-            if not look.complete and publication(connection, self._definition, replace=False) == "waiting":
-                log.warning(
-                    "new version is filled but its columns differ; run fleetgauge migrate to show it",
-                    metric=self._definition.metric,
-                    version=self._definition.version,
-                )
+            shown = publication(connection, self._definition)
+            if shown.why is not None:
+                said = f"version {self._definition.version} is filled, but not shown: {shown.why}"
+                self._steps.tally.warnings.append(said)
+                log.warning(said, metric=self._definition.metric)
         lag = (datetime.now(UTC) - horizon.at).total_seconds()
         self._report = replace(self._report, watermark=watermark, source_lag_s=round(lag, 3))
 

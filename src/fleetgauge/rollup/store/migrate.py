@@ -1,16 +1,18 @@
 """Bring the metrics database up to date: Alembic's part, then each metric's tables and views. Safe to repeat."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetgauge import postgres
-from fleetgauge.errors import Stop, Terminal
-from fleetgauge.postgres import Connection, Database, Error, errors, only_row, sql
+from fleetgauge.errors import Stop
+from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
-from fleetgauge.rollup.store import tables
+from fleetgauge.rollup.store import derived, tables
+from fleetgauge.rollup.store.catalogue import Saved
+from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 
@@ -29,8 +31,10 @@ class Migration:
     """Tables, without their schema."""
     published: tuple[str, ...] = ()
     """Metrics whose views now show the current version."""
-    waiting: tuple[str, ...] = field(default=())
-    """Metrics whose views keep an older version until a pass has filled the current one."""
+    waiting: tuple[str, ...] = ()
+    """Metrics whose views keep an older version until a run has filled the current one."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Metrics whose views could not be changed, with the reason and what to do: others would have lost something."""
 
 
 def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_run: bool = False) -> Migration:
@@ -45,9 +49,8 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
         with closing(database.connect("migrate")) as guard:
             guard.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             revisions = _alembic(guard, database, dry_run=dry_run)
-            if dry_run and "0001" in revisions:
-                names = tuple(d.table(level) for d in definitions.values() for level in d.levels)
-                return Migration(revisions, names, tuple(definitions))
+            if dry_run and revisions:  # what they would make is not there to look at
+                return Migration(revisions, tuple(_lacking(guard, definitions.values())))
             with guard.transaction(force_rollback=dry_run):
                 _grant(guard)
                 guard.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
@@ -119,112 +122,49 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
     created: list[str] = []
     published: list[str] = []
     waiting: list[str] = []
+    refused: dict[str, str] = {}
+    dropped: list[Saved] = []
+    scripts = {d.metric: d.views_sql for d in definitions.values() if d.views_sql}
+    own = derived.names(scripts.values())
     for definition in definitions.values():
         created += create(guard, definition)
-        state = publication(guard, definition)
-        if state == "published":
+        now = publication(guard, definition, own)
+        dropped += now.dropped
+        if now.why is not None:
+            refused[definition.metric] = now.why
+        elif now.state == "published":
             published.append(definition.metric)
-        elif state == "waiting":
+        elif now.state == "waiting":
             waiting.append(definition.metric)
-    _derived(guard, definitions)
-    guard.execute(
-        sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(
-            sql.Identifier(tables.VIEWS), sql.Identifier(VIEWER)
-        )
-    )
-    return Migration(revisions, tuple(created), tuple(published), tuple(waiting))
+    derived.apply(guard, scripts, dropped)
+    return Migration(revisions, tuple(created), tuple(published), tuple(waiting), refused)
+
+
+def _lacking(guard: Connection, definitions: Iterable[Definition]) -> Iterator[str]:
+    """Tables of metrics that are not there."""
+    for name in (one.table(level) for one in definitions for level in one.levels):
+        row = guard.execute(
+            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", [tables.STORE, name]
+        ).fetchone()
+        if row is None or row[0] is None:
+            yield name
 
 
 def create(connection: Connection, definition: Definition) -> list[str]:
     """Create the tables and ledger rows of this version where they are missing; returns the new tables."""
     key = [definition.metric, definition.version]
+    plain = Jsonb(definition.plain())
     known = connection.execute(
-        "SELECT 1 FROM fleetgauge.metric_version WHERE metric = %s AND version = %s", key
+        "UPDATE fleetgauge.metric_version SET definition = %s WHERE metric = %s AND version = %s RETURNING 1",
+        [plain, *key],
     ).fetchone()
     if known:
         return []
-    connection.execute("INSERT INTO fleetgauge.metric_version (metric, version) VALUES (%s, %s)", key)
+    connection.execute(
+        "INSERT INTO fleetgauge.metric_version (metric, version, definition) VALUES (%s, %s, %s)", [*key, plain]
+    )
     for level in definition.levels:
         connection.execute(tables.create_table(definition, level))
     for grain in GRAINS:
         connection.execute("INSERT INTO fleetgauge.ledger (metric, version, grain) VALUES (%s, %s, %s)", [*key, grain])
     return [definition.table(level) for level in definition.levels]
-
-
-def publication(connection: Connection, definition: Definition, *, replace: bool = True) -> str:
-    """Point the views at this version, unless an older one is shown and this one is not filled yet.
-
-    Called by `migrate`, and by the pass that fills a new version, with `replace` false: that one may not drop what
-    others built upon a view, so new columns wait for `migrate`. Returns `current`, `published` or `waiting`.
-    """
-    found = connection.execute(
-        """
-        SELECT mine.published_at IS NOT NULL AND mine.published_at >= max(other.published_at) OVER (),
-               bool_or(other.published_at IS NOT NULL) OVER (),
-               EXISTS (SELECT FROM fleetgauge.ledger AS l WHERE l.metric = mine.metric AND l.version = mine.version
-                       AND l.grain = 'minute' AND NOT isempty(l.closed))
-        FROM fleetgauge.metric_version AS mine JOIN fleetgauge.metric_version AS other USING (metric)
-        WHERE mine.metric = %s AND mine.version = %s LIMIT 1
-        """,
-        [definition.metric, definition.version],
-    )
-    current, any_published, filled = only_row(found)
-    if any_published and not current and not filled:
-        return "waiting"
-    try:
-        _publish(connection, definition, replace=replace)
-    except errors.InvalidTableDefinition:
-        return "waiting"
-    if current:
-        return "current"
-    connection.execute(
-        "UPDATE fleetgauge.metric_version SET published_at = clock_timestamp() WHERE metric = %s AND version = %s",
-        [definition.metric, definition.version],
-    )
-    return "published"
-
-
-def _publish(connection: Connection, definition: Definition, *, replace: bool) -> None:
-    """(Re)create the views over this version; where columns differ, the old ones and what hangs on them go first."""
-    try:
-        with connection.transaction():
-            for level in definition.levels:
-                connection.execute(tables.create_view(definition, level))
-    except errors.InvalidTableDefinition:
-        if not replace:
-            raise
-        for level in definition.levels:
-            view = sql.Identifier(tables.VIEWS, definition.view(level))
-            connection.execute(sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(view))
-            connection.execute(tables.create_view(definition, level))
-    for comment in tables.comments(definition):
-        connection.execute(comment)
-
-
-def _derived(connection: Connection, definitions: Mapping[str, Definition]) -> None:
-    """Apply every `views.sql`; if one changed its columns, drop all derived views first and apply all again."""
-    scripts = {d.metric: d.views_sql for d in definitions.values() if d.views_sql}
-    try:
-        with connection.transaction():
-            _apply(connection, scripts)
-    except errors.InvalidTableDefinition:
-        own = [d.view(level) for d in definitions.values() for level in d.levels]
-        for (name,) in connection.execute(
-            "SELECT viewname FROM pg_views WHERE schemaname = %s AND viewowner = current_user AND viewname <> ALL (%s)",
-            [tables.VIEWS, own],
-        ).fetchall():
-            connection.execute(sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(sql.Identifier(tables.VIEWS, name)))
-        _apply(connection, scripts)
-
-
-def _apply(connection: Connection, scripts: Mapping[str, str]) -> None:
-    for metric, script in scripts.items():
-        try:
-            connection.execute(script.encode())  # no parameters, so several statements may stand in it
-        except errors.InvalidTableDefinition:
-            raise
-        except Error as error:
-            raise Terminal(
-                f"sql/metrics/{metric}/views.sql failed: {error.diag.message_primary or error}; "
-                "correct it and migrate again"
-            ) from error

@@ -19,7 +19,8 @@ from fleetgauge.rollup.passes.report import PassReport
 from fleetgauge.rollup.sources.port import ROLLUP, Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.store.migrate import create, publication
+from fleetgauge.rollup.store.migrate import create
+from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.store.tables import VIEWS, WRITER
 from fleetgauge.rollup.unittests.compare import Difference, differences
 from fleetgauge.rollup.unittests.documents import GivenDocuments

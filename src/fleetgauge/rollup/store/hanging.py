@@ -1,0 +1,97 @@
+"""What others have built on views: objects that would break without them, and grants that would go with them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fleetgauge.postgres import Connection, sql
+from fleetgauge.rollup.store.tables import VIEWER, VIEWS
+
+# A rule belongs to its view, a row type to its relation: from each of these the search goes on, to any depth.
+_HANGING = """
+WITH RECURSIVE hanging (root, classid, objid) AS (
+    SELECT c.oid, 'pg_class'::regclass::oid, c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND c.relkind = 'v'
+    UNION
+    SELECT h.root, step.classid, step.objid FROM hanging AS h CROSS JOIN LATERAL (
+        SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.refclassid = h.classid AND d.refobjid = h.objid
+        UNION ALL
+        SELECT 'pg_class'::regclass::oid, r.ev_class FROM pg_rewrite AS r
+        WHERE h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid AND r.rulename = '_RETURN'
+    ) AS step
+)
+SELECT root.relname, o.type, o.identity FROM hanging AS h JOIN pg_class AS root ON root.oid = h.root
+CROSS JOIN LATERAL pg_identify_object(h.classid, h.objid, 0) AS o
+LEFT JOIN pg_rewrite AS r ON h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid
+WHERE h.root <> h.objid AND o.type NOT IN ('type', 'composite type', 'index', 'toast table', 'default value')
+AND r.rulename IS DISTINCT FROM '_RETURN'
+ORDER BY root.relname, o.type, o.identity
+"""
+
+_GRANTS = """
+SELECT c.relname, a.name, CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(x.grantee) END, x.privilege_type,
+    x.is_grantable
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT NULL AS name, c.relacl AS acl UNION ALL
+    SELECT attname, attacl FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL
+) AS a
+CROSS JOIN LATERAL aclexplode(a.acl) AS x
+WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND x.grantee <> c.relowner
+ORDER BY c.relname, a.name NULLS FIRST, 3, 4
+"""
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """An object that hangs on a view, directly or through others."""
+
+    view: str
+    """Without its schema."""
+    kind: str
+    """As Postgres calls it: view, materialized view, function, rule, …"""
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} (on {VIEWS}.{self.view})"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A privilege on a view, or on one column of it."""
+
+    view: str
+    column: str | None
+    role: str
+    privilege: str
+    grantable: bool
+
+    def __str__(self) -> str:
+        column = f" ({self.column})" if self.column else ""
+        option = " with grant option" if self.grantable else ""
+        return f"{self.privilege}{column} to {self.role}{option} (on {VIEWS}.{self.view})"
+
+    def statement(self) -> sql.Composed:
+        """What grants it again."""
+        column = sql.SQL(" ({})").format(sql.Identifier(self.column)) if self.column else sql.SQL("")
+        role = sql.SQL("PUBLIC") if self.role == "PUBLIC" else sql.Identifier(self.role)
+        return sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+            sql.SQL(self.privilege),
+            column,
+            sql.Identifier(VIEWS, self.view),
+            role,
+            sql.SQL(" WITH GRANT OPTION" if self.grantable else ""),
+        )
+
+
+def dependents(connection: Connection, views: Collection[str], own: Collection[str] = ()) -> list[Dependent]:
+    """What hangs on these views of schema `metrics`, to any depth, save these themselves and `own` views."""
+    ours = {f"{VIEWS}.{name}" for name in (*views, *own)}
+    rows = connection.execute(_HANGING, {"schema": VIEWS, "views": list(views)}).fetchall()
+    return [one for row in rows if (one := Dependent(*row)).kind != "view" or one.name not in ours]
+
+
+def grants(connection: Connection, views: Collection[str], *, everybody: bool = False) -> list[Grant]:
+    """Who may do what with these views; the viewers' SELECT, which every view has, only with `everybody`."""
+    rows = connection.execute(_GRANTS, {"schema": VIEWS, "views": list(views)}).fetchall()
+    found = [Grant(*row) for row in rows]
+    return [one for one in found if everybody or (one.role, one.privilege, one.column) != (VIEWER, "SELECT", None)]

@@ -1,0 +1,286 @@
+"""Point the views of a metric at its versions, without breaking what others have built on them.
+
+What can be done is decided from the catalogue, and then done. Called by `migrate` for each definition, and by each run
+at its end, under the metric's lock.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from fleetgauge.postgres import Connection, sql
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import GRAINS, Level
+from fleetgauge.rollup.store import catalogue, views
+from fleetgauge.rollup.store.catalogue import (
+    Saved,
+    ViewState,
+    as_writer,
+    clear,
+    columns_of,
+    grant_viewers,
+    owned_views,
+    say,
+)
+from fleetgauge.rollup.store.hanging import dependents
+from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
+from fleetgauge.rollup.store.versions import Share, Version, shares, versions
+from fleetgauge.rollup.store.views import Branch, ViewColumn
+
+_FORMAT = 1
+"""Rises when views are composed in another way, so that all are made again."""
+
+_NOTE = "[NULL "
+"""Begins what we add to the comment of a column."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Whether the views show the definition as it is."""
+
+    state: Literal["current", "published", "waiting"]
+    """`published`: they did not, and do now."""
+    why: str | None = None
+    """For what they wait, with what to do; None when they only wait to be filled by a run."""
+    dropped: tuple[Saved, ...] = ()
+    """Views of the caller's own that had to go; to be made again and restored."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What has to become of one view."""
+
+    view: str
+    level: Level
+    branches: tuple[Branch, ...]
+    before: ViewState
+    retyped: tuple[ViewColumn, ...]
+    """Columns whose type changes: the view has to be dropped and made again."""
+
+
+def publication(connection: Connection, definition: Definition, own: Collection[str] | None = None) -> Publication:
+    """Make the views show this version, unless it is not filled yet, or others would lose what they have built.
+
+    `own`: views that the caller makes again by itself afterwards, so that they may be dropped; they are given by a
+    migration, which makes all views again. With None nothing is done if the views are as they should be. Inside the
+    caller's transaction.
+    """
+    known = versions(connection, definition.metric)
+    now = judged(definition, known)
+    if now.state == "waiting" or (now.state == "current" and own is None):
+        return now
+    changes = planned(connection, definition, known)
+    why = refusal(connection, changes, own)
+    if why is not None:
+        return Publication("waiting", why)
+    dropped: list[Saved] = []
+    with as_writer(connection):
+        for change in changes:
+            dropped += _apply(connection, definition, change, own or (), _said(known))
+    shown = _is_shown(definition, known)
+    connection.execute(
+        "UPDATE fleetgauge.metric_version SET shape = %s,"
+        " published_at = CASE WHEN %s THEN published_at ELSE clock_timestamp() END WHERE metric = %s AND version = %s",
+        [_shape(definition, known), shown, definition.metric, definition.version],
+    )
+    return Publication("current" if shown and now.state == "current" else "published", dropped=tuple(dropped))
+
+
+def judged(definition: Definition, known: Sequence[Version]) -> Publication:
+    """How the views stand to the definition; `published` when they have to be made (again). Asks no database."""
+    mine = next((one for one in known if one.version == definition.version), None)
+    if mine is None:
+        return Publication("waiting", "it has no tables; run fleetgauge migrate")
+    if _is_shown(definition, known):
+        return Publication("current" if mine.shape == _shape(definition, known) else "published")
+    if known[0].published_at is not None and not mine.filled:
+        return Publication("waiting")
+    return Publication("published")
+
+
+def planned(connection: Connection, definition: Definition, known: Sequence[Version]) -> list[Change]:
+    """What has to become of each view, if this version were shown now."""
+    found = []
+    for level in definition.levels:
+        before = catalogue.state_of(connection, definition.view(level))
+        found.append(
+            Change(
+                definition.view(level),
+                level,
+                tuple(branches(connection, definition, level, known)),
+                before,
+                tuple(views.retyped(views.columns(definition, level), before.columns)),
+            )
+        )
+    return found
+
+
+def refusal(connection: Connection, changes: Sequence[Change], own: Collection[str] | None) -> str | None:
+    """Why the views cannot become so, with what to do about it; None if they can. `own` as in `publication`."""
+    for change in changes:
+        if change.before.stranger is not None:
+            return (
+                f"view {VIEWS}.{change.view} belongs to {change.before.stranger}, so it cannot be made to show "
+                f"another version; make {WRITER} a member of that role, or say "
+                f"ALTER VIEW {VIEWS}.{change.view} OWNER TO {WRITER} (grants stay)"
+            )
+    names = [change.view for change in changes if change.retyped]
+    if not names:
+        return None
+    told = ", ".join(
+        f"{VIEWS}.{change.view}.{column.name} becomes {column.type}" for change in changes for column in change.retyped
+    )
+    told += ", for which the view must be dropped"
+    if hanging := dependents(connection, names, owned_views(connection) if own is None else own):
+        return (
+            f"{told}, and these hang on it: {'; '.join(map(str, hanging))}; drop them, run fleetgauge migrate and make "
+            "them again, or give the measure a new name: that adds a column and leaves the old one, NULL from then on"
+        )
+    if own is None and dependents(connection, names):
+        return f"{told}, and with it views of views.sql; run fleetgauge migrate, which makes all of them again"
+    return None
+
+
+def branches(
+    connection: Connection, definition: Definition, level: Level, known: Sequence[Version]
+) -> Iterator[Branch]:
+    """The branches of a level's view. The share of an older version that has no row in it makes none."""
+    for share in shares(_in_order(definition, known), level.grain):
+        version = share.version.version
+        if version == definition.version:
+            yield views.own_branch(definition, level, share.begin, share.end)
+            continue
+        older = share.version.definition
+        begin, end = _whole(connection, share, level, (older or definition).time_zone)
+        whole = f"{definition.metric}_{level.grain}__{version}"
+        table = f"{definition.metric}_{level.name}__{version}"
+        found = _types(connection, table)
+        merged = not found
+        if merged:
+            table, found = whole, _types(connection, whole)
+        if found and _has_rows(connection, table, begin, end):
+            yield Branch(version, table, found, begin, end, {} if older is None else older.ratios, merged)
+
+
+def missing(definition: Definition, change: Change) -> dict[str, str]:
+    """By column, in which windows it is NULL because their version does not measure it."""
+    found = {}
+    for column in views.arranged(views.columns(definition, change.level), change.before.columns):
+        gaps = [
+            _stretch(branch, definition.time_zone)
+            for branch in change.branches
+            if not views.measured(definition, change.level, branch, column)
+        ]
+        if gaps:
+            found[column.name] = ", ".join(gaps)
+    return found
+
+
+def _apply(
+    connection: Connection,
+    definition: Definition,
+    change: Change,
+    own: Collection[str],
+    said: Collection[str],
+) -> list[Saved]:
+    """Returns what was dropped besides."""
+    columns: Sequence[ViewColumn] = change.before.columns
+    saved: list[Saved] = []
+    if change.retyped:
+        wanted = {column.name: column for column in change.retyped}
+        columns = [wanted.get(column.name, column) for column in columns]
+        saved = clear(connection, change.view, own)
+    connection.execute(views.create_view(definition, change.level, change.branches, columns, change.before.options))
+    for one in saved[:1]:
+        one.restore(connection)
+    grant_viewers(connection, change.view)
+    _comment(connection, definition, change, said)
+    return saved[1:]
+
+
+def _comment(connection: Connection, definition: Definition, change: Change, said: Collection[str]) -> None:
+    """What a reader of the catalogue sees beside the view. What somebody else has written there stays."""
+    parts = {name: definition.dimensions[name] for name in change.level.dimensions} | definition.measures
+    wanted: dict[str | None, str] = {None: definition.description}
+    wanted |= {name: part.description for name, part in parts.items()}
+    for name, gaps in missing(definition, change).items():
+        wanted[name] = f"{wanted.get(name, '')} {_NOTE}{gaps}]".strip()
+    there = catalogue.comments(connection, change.view)
+    for place, text in wanted.items():
+        before = there.get(place, "")
+        if text and text != before and before.partition(_NOTE)[0].strip() in {"", *said}:
+            say(connection, change.view, place, text)
+
+
+def _said(known: Sequence[Version]) -> set[str]:
+    """Every description that we may have written as a comment."""
+    found: set[str] = set()
+    for version in known:
+        if version.plain is not None:
+            found.add(version.plain.get("description", ""))
+            for part in ("dimensions", "measures"):
+                found |= {one.get("description", "") for one in version.plain.get(part, {}).values()}
+    return found
+
+
+def _stretch(branch: Branch, zone: str) -> str:
+    bounds = [
+        f"{word} {at.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M%z}"
+        for word, at in (("from", branch.begin), ("before", branch.end))
+        if at is not None
+    ]
+    return " ".join([*bounds, f"(version {branch.version})"])
+
+
+def _in_order(definition: Definition, known: Sequence[Version]) -> list[Version]:
+    """The definition's version first, then what was shown before it, the latest first."""
+    mine = [one for one in known if one.version == definition.version]
+    return [*mine, *(one for one in known if one.published_at is not None and one not in mine)]
+
+
+def _is_shown(definition: Definition, known: Sequence[Version]) -> bool:
+    return bool(known) and known[0].published_at is not None and known[0].version == definition.version
+
+
+def _shape(definition: Definition, known: Sequence[Version]) -> str:
+    plain = definition.plain()
+    kept = {name: plain.get(name) for name in ("measures", "dimensions", "rollups", "provisional_while", "description")}
+    shown = [
+        [grain, share.version.version, str(share.begin), str(share.end)]
+        for grain in GRAINS
+        for share in shares(_in_order(definition, known), grain)
+    ]
+    text = json.dumps([_FORMAT, kept, shown], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _types(connection: Connection, table: str) -> dict[str, str]:
+    return {column.name: column.type for column in columns_of(connection, STORE, table)}
+
+
+def _whole(connection: Connection, share: Share, level: Level, zone: str) -> tuple[datetime | None, datetime | None]:
+    """The share cut to whole windows of the version's own zone, so that none overlaps what a neighbour shows."""
+    row = connection.execute(
+        "SELECT CASE WHEN fleetgauge.window_start(b, g, z) = b THEN b ELSE fleetgauge.window_end(b, g, z) END,"
+        " fleetgauge.window_start(e, g, z)"
+        " FROM (SELECT %s::timestamptz, %s::timestamptz, %s::text, %s::text) AS s(b, e, g, z)",
+        [share.begin, share.end, level.grain, zone],
+    ).fetchone()
+    assert row is not None
+    begin, end = row
+    return begin, end
+
+
+def _has_rows(connection: Connection, table: str, begin: datetime | None, end: datetime | None) -> bool:
+    row = connection.execute(
+        sql.SQL(
+            "SELECT EXISTS (SELECT FROM {} WHERE window_start >= coalesce(%s::timestamptz, '-infinity')"
+            " AND window_start < coalesce(%s::timestamptz, 'infinity'))"
+        ).format(sql.Identifier(STORE, table)),
+        [begin, end],
+    ).fetchone()
+    return bool(row and row[0])
