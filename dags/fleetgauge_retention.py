@@ -1,6 +1,7 @@
-"""Delete daily indices that are older than their consumer keeps them, and partitions of metrics likewise, once a day.
+"""Once a day delete indices and partitions that are older than they are kept, and versions that nothing shows.
 
-Scheduling only: the work is `fleetgauge.ingest.operate.index_retention.run` and `fleetgauge.pipeline.drop_partitions`.
+Scheduling only: the work is `fleetgauge.ingest.operate.index_retention.run`, and in `fleetgauge.pipeline`
+`drop_partitions` and `prune_versions`.
 A cluster with lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in
 the settings needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
 """
@@ -37,6 +38,16 @@ def drop_expired_partitions() -> dict[str, list[str]]:
     return {one.metric: list(one.partitions) for one in found}
 
 
+@task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))
+def prune_superseded_versions() -> dict[str, list[str]]:
+    """Metric → versions whose tables no view shows any more, and which were dropped."""
+    dropped: dict[str, list[str]] = {}
+    for one in pipeline.prune_versions(settings.load()):
+        if one.kept is None:
+            dropped.setdefault(one.metric, []).append(one.version)
+    return dropped
+
+
 with DAG(
     dag_id="fleetgauge_retention",
     description="Delete expired daily indices and partitions",
@@ -49,3 +60,4 @@ with DAG(
 ) as dag:
     delete_expired_days()
     drop_expired_partitions()
+    prune_superseded_versions()

@@ -1,7 +1,7 @@
 """One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,8 @@ import structlog
 
 from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
-from fleetgauge.commands.tariff import apply_tariffs, load_tariffs
+from fleetgauge.commands.tariff import load_tariffs
+from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import (
     COMMANDS,
@@ -35,6 +36,7 @@ from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.migrate import Migration
 from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
 from fleetgauge.rollup.store.retention import Dropped, drop_expired
+from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
 from fleetgauge.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ COMMANDS_CONSUMER = "device_commands"
 
 RECONCILED_AT_MOST = timedelta(days=730)
 """How far back the weekly comparison with the sources goes."""
+
+
+@dataclass(frozen=True)
+class Migrated(Migration):
+    """What a migration of everything did, or with a dry run would do."""
+
+    tariffs: tuple[Restatement, ...] = ()
+    """Prices that changed, with what costs moved by it."""
 
 
 def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
@@ -182,17 +192,54 @@ def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Droppe
     return drop_expired(settings, load_definitions(settings.content).values(), dry_run=dry_run)
 
 
-def migrate(settings: Settings, *, dry_run: bool = False) -> Migration:
+def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]:
+    """Drop the tables of versions that no view shows a row of; called once a day, and by hand. Blocks."""
+    found: list[Unused] = []
+    with postgres.metrics(settings.metrics).session("prune", lock_timeout="60s") as connection:
+        for definition in load_definitions(settings.content).values():
+            with connection.transaction(force_rollback=dry_run):
+                found += prune(connection, definition)
+    return found
+
+
+def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Leftover:
+    """Let go of a metric that is not defined any more, or of a view that no definition makes.
+
+    Raises `Terminal` when there is none of that name, and when something hangs on it, naming that.
+    """
+    definitions = load_definitions(settings.content)
+    with postgres.metrics(settings.metrics).session("drop", lock_timeout="60s") as connection:
+        known = {one.name: one for one in leftovers(connection, definitions, defined(settings.content))}
+        if name not in known:
+            why = "is defined; remove its folder first" if name in definitions else "is neither"
+            raise Terminal(
+                f"{name} {why}; what may go are metrics and views that no definition makes: "
+                f"{', '.join(known) or 'there are none'}"
+            )
+        with connection.transaction(force_rollback=dry_run):
+            drop(connection, known[name])
+    return known[name]
+
+
+def defined(content: Path) -> list[str]:
+    """Metrics that have a folder, whether or not its definition can be read. Reads names only."""
+    return sorted(path.name for path in (content / METRICS_FOLDER).glob("*") if path.is_dir())
+
+
+def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
     """Bring the metrics database up to date: schema, metric tables, views, prices. Safe to repeat; blocks until done.
 
     Bad prices are told before anything is changed. Raises `Terminal` or `Transient`, as migrating the metrics does.
     """
     load_tariffs(settings.content)
     migration = migrate_metrics(settings, load_definitions(settings.content), dry_run=dry_run)
-    if not dry_run and settings.metrics.owner_url is not None:
-        with postgres.owner(settings.metrics).session("migrate") as owner, owner.transaction():
-            apply_tariffs(owner, settings.content)
-    return migration
+    if dry_run and migration.revisions:  # no table of prices to compare with yet, or an older one
+        return Migrated(**vars(migration))
+    with (
+        postgres.owner(settings.metrics).session("migrate") as owner,
+        owner.transaction(force_rollback=dry_run),
+    ):
+        return Migrated(**vars(migration), tariffs=tuple(restate_tariffs(owner, settings.content)))
 
 
 def event_streams(content: Path, definitions: Iterable[Definition]) -> dict[str, EventStream]:

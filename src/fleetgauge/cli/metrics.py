@@ -73,5 +73,59 @@ def docs(
         raise Terminal(f"{', '.join(stale)} in {content} is not up to date; run fleetgauge metrics docs")
 
 
+@app.command("prune")
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Drop the tables of versions that no view shows a row of. The retention DAG does it every night.
+
+    Example: fleetgauge metrics prune --dry-run
+    """
+    from dataclasses import asdict
+
+    from fleetgauge import pipeline, settings
+    from fleetgauge.cli.output import configure_logging, print_json
+
+    configure_logging(quiet=True)
+    found = pipeline.prune_versions(settings.load(), dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, "versions": [asdict(one) for one in found]})
+        return
+    verb = "would be dropped" if dry_run else "dropped"
+    for one in found:
+        what = f"{one.metric} version {one.version}: {len(one.tables)} tables, {one.size_bytes / 2**20:.1f} MiB"
+        typer.echo(f"{what}, {verb}" if one.kept is None else f"{what}, kept, for these hang on it: {one.kept}")
+    if not found:
+        typer.echo("nothing to drop: every version is shown, or waits to be")
+
+
+@app.command("drop")
+def drop(
+    name: Annotated[str, typer.Argument(help="Metric or view that no definition makes any more.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let go of a renamed or deleted metric: its views, tables and ledger. Exits with 78 while something hangs on them.
+
+    Example: fleetgauge metrics drop old_rides --dry-run
+    """
+    from dataclasses import asdict
+
+    from fleetgauge import pipeline, settings
+    from fleetgauge.cli.output import configure_logging, print_json
+
+    configure_logging(quiet=True)
+    found = pipeline.drop_leftover(settings.load(), name, dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(found)})
+        return
+    verb = "would be dropped" if dry_run else "dropped"
+    for view in found.views:
+        typer.echo(f"view metrics.{view} {verb}")
+    if found.metric:
+        typer.echo(f"{len(found.tables)} tables, {found.size_bytes / 2**20:.1f} MiB, {verb}")
+
+
 def _is(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text

@@ -1,11 +1,14 @@
 """What others have built on a metric's views outlives every change of the metric."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from cli_world import METRIC, Shell
 from fault_table import fault
 from rollup_world import World, definition
 
@@ -230,3 +233,98 @@ def test_a_view_that_somebody_else_owns_is_named(world: World) -> None:
     assert "metrics.owned_hour belongs to finance" in refused["owned"]
     world.metrics.execute("ALTER VIEW metrics.owned_hour OWNER TO fleetgauge_writer")
     assert migrate(world.settings, {"owned": definition("owned", measures=MORE)}).published == ("owned",)
+
+
+# --- what nothing shows ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(world: World, tmp_path: Path) -> Shell:
+    found = Shell(world, tmp_path)
+    found.configure()
+    return found
+
+
+def _tables(world: World, metric: str) -> list[str]:
+    rows = world.metrics.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'store'::regnamespace AND relkind IN ('r', 'p')"
+        " AND starts_with(relname, %s || '_') ORDER BY 1",
+        [metric],
+    )
+    return [name for (name,) in rows]
+
+
+def test_versions_that_nothing_shows_are_pruned(shell: Shell) -> None:
+    world = shell.world
+    old = shell.write(name="ride")
+    near = shell.write(METRIC.replace("metric: ride", "metric: ride_by"), name="ride_by")
+    assert old.version == near.version  # so that names alone could not tell their tables apart
+    shell("migrate")
+    world.beat()
+    world.catch_up()
+    shell("run", "--source", "operations")
+    before = [name for name in _tables(world, "ride_by") if not name.startswith("ride_by_zone")]
+    new = shell.write(METRIC.replace("limit: 16", "limit: 17"), name="ride")
+    assert "nothing to drop" in shell("metrics", "prune").out
+    shell("migrate")
+    assert "nothing to drop" in shell("metrics", "prune").out  # what is shown stays, while the new one waits
+    shell("run", "--metric", "ride")
+    world.metrics.execute(f"CREATE VIEW report.on_table AS SELECT n FROM store.{old.table(old.levels[1])}")
+    (kept,) = shell("metrics", "prune", "--json").json["versions"]
+    assert "view report.on_table" in kept["kept"]
+    world.metrics.execute("DROP VIEW report.on_table")
+    (dry,) = shell("metrics", "prune", "--dry-run", "--json").json["versions"]
+    assert (dry["metric"], dry["version"], dry["kept"]) == ("ride", old.version, None)
+    assert any(old.version in name for name in _tables(world, "ride_minute"))
+    (done,) = shell("metrics", "prune", "--json").json["versions"]
+    assert done["tables"] == dry["tables"]
+    assert not any(old.version in name for name in _tables(world, "ride_minute"))
+    assert [name for name in _tables(world, "ride_by") if not name.startswith("ride_by_zone")] == before
+    assert not any(old.version in name for name in _tables(world, "ride_by_zone"))
+    assert {row[0] for row in world.metrics.execute("SELECT version FROM metrics.ride_hour")} == {new.version}
+    assert "nothing to drop" in shell("metrics", "prune").out
+
+
+def test_a_deleted_metric_is_let_go_of_when_nothing_hangs_on_it(shell: Shell) -> None:
+    world = shell.world
+    one = shell.write(METRIC.replace("metric: ride", "metric: lost"), name="lost")
+    (shell.folder / "sql/metrics/lost/views.sql").write_text(
+        "CREATE OR REPLACE VIEW metrics.lost_sum AS SELECT sum(n) AS n FROM metrics.lost_day;"
+    )
+    shell.write(METRIC.replace("metric: ride", "metric: found"), name="found")
+    shell("migrate")
+    assert "is defined" in shell("metrics", "drop", "lost", code=78).err
+    shutil.rmtree(shell.folder / "sql/metrics/lost")
+    world.metrics.execute("CREATE VIEW report.lost AS SELECT n FROM metrics.lost_sum")
+    assert "view report.lost" in shell("metrics", "drop", "lost", code=78).err
+    world.metrics.execute("DROP VIEW report.lost")
+    views = {"lost_minute", "lost_hour", "lost_day", "lost_by_zone_hour", "lost_by_zone_day", "lost_sum"}
+    dry = shell("metrics", "drop", "lost", "--dry-run", "--json").json
+    assert set(dry["views"]) == views
+    assert _tables(world, "lost")
+    assert set(shell("metrics", "drop", "lost", "--json").json["views"]) == views
+    assert not _tables(world, "lost")
+    left = "SELECT count(*) FROM fleetgauge.{} WHERE metric = 'lost'"
+    assert [world.metrics.execute(left.format(t)).fetchone() for t in ("metric_version", "ledger")] == [(0,), (0,)]
+    assert one.metric not in shell("metrics", "drop", "lost", code=78).err.partition("makes:")[2]
+    assert _tables(world, "found")
+
+
+def test_a_subset_that_a_definition_gives_up_leaves_a_view_that_can_be_dropped(shell: Shell) -> None:
+    world = shell.world
+    text = METRIC.replace("metric: ride", "metric: less")
+    shell.write(text, name="less")
+    shell("migrate")
+    world.beat()
+    world.catch_up()
+    shell("run", "--metric", "less")
+    shell.write(text.replace("rollups: {by_zone: [zone]}", "rollups: {by_kind: [kind]}"), name="less")
+    shell("migrate")
+    shell("run", "--metric", "less")
+    (kept,) = shell("metrics", "prune", "--json").json["versions"]
+    assert "view metrics.less_by_zone_day" in kept["kept"]
+    for view in ("less_by_zone_hour", "less_by_zone_day"):
+        assert shell("metrics", "drop", view, "--json").json["views"] == [view]
+    (done,) = shell("metrics", "prune", "--json").json["versions"]
+    assert done["kept"] is None
+    assert world.metrics.execute("SELECT sum(n) FROM metrics.less_by_kind_day").fetchone() == (2,)

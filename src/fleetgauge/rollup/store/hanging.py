@@ -10,7 +10,7 @@ from fleetgauge.rollup.store.tables import VIEWER, VIEWS
 _HANGING = """
 WITH RECURSIVE hanging (root, classid, objid) AS (
     SELECT c.oid, 'pg_class'::regclass::oid, c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND c.relkind = 'v'
+    WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND c.relkind IN ('v', 'r', 'p')
     UNION
     SELECT h.root, step.classid, step.objid FROM hanging AS h CROSS JOIN LATERAL (
         SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.refclassid = h.classid AND d.refobjid = h.objid
@@ -19,12 +19,13 @@ WITH RECURSIVE hanging (root, classid, objid) AS (
         WHERE h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid AND r.rulename = '_RETURN'
     ) AS step
 )
-SELECT root.relname, o.type, o.identity FROM hanging AS h JOIN pg_class AS root ON root.oid = h.root
+SELECT root.oid::regclass::text, o.type, o.identity FROM hanging AS h JOIN pg_class AS root ON root.oid = h.root
 CROSS JOIN LATERAL pg_identify_object(h.classid, h.objid, 0) AS o
 LEFT JOIN pg_rewrite AS r ON h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid
-WHERE h.root <> h.objid AND o.type NOT IN ('type', 'composite type', 'index', 'toast table', 'default value')
+WHERE h.root <> h.objid AND o.type NOT IN ('type', 'composite type', 'index', 'toast table', 'default value',
+    'table constraint', 'trigger')
 AND r.rulename IS DISTINCT FROM '_RETURN'
-ORDER BY root.relname, o.type, o.identity
+ORDER BY 1, o.type, o.identity
 """
 
 _GRANTS = """
@@ -45,14 +46,14 @@ ORDER BY c.relname, a.name NULLS FIRST, 3, 4
 class Dependent:
     """An object that hangs on a view, directly or through others."""
 
-    view: str
-    """Without its schema."""
+    relation: str
+    """The view (or table) that it needs, with its schema."""
     kind: str
     """As Postgres calls it: view, materialized view, function, rule, …"""
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} (on {VIEWS}.{self.view})"
+        return f"{self.kind} {self.name} (on {self.relation})"
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,13 @@ class Grant:
         )
 
 
-def dependents(connection: Connection, views: Collection[str], own: Collection[str] = ()) -> list[Dependent]:
-    """What hangs on these views of schema `metrics`, to any depth, save these themselves and `own` views."""
-    ours = {f"{VIEWS}.{name}" for name in (*views, *own)}
-    rows = connection.execute(_HANGING, {"schema": VIEWS, "views": list(views)}).fetchall()
-    return [one for row in rows if (one := Dependent(*row)).kind != "view" or one.name not in ours]
+def dependents(
+    connection: Connection, names: Collection[str], own: Collection[str] = (), schema: str = VIEWS
+) -> list[Dependent]:
+    """What hangs on these views (or tables) of the schema, to any depth, save these themselves and `own` views."""
+    ours = {*(f"{schema}.{name}" for name in names), *(f"{VIEWS}.{name}" for name in own)}
+    rows = connection.execute(_HANGING, {"schema": schema, "views": list(names)}).fetchall()
+    return [one for row in rows if (one := Dependent(*row)).name not in ours]
 
 
 def grants(connection: Connection, views: Collection[str], *, everybody: bool = False) -> list[Grant]:

@@ -1,0 +1,96 @@
+"""A price that is corrected says which days it restates, for which carriers, and how much the cost moved."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from cli_world import METRIC, Shell
+from fault_table import fault
+from rollup_world import World
+
+NOON = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0) - timedelta(days=3)  # in Seoul
+VIEW = """
+CREATE OR REPLACE VIEW metrics.command_cost_day AS
+SELECT d.window_start, d.date, d.zone AS carrier, sum(d.n * t.price_krw) AS cost_krw,
+    coalesce(sum(d.n) FILTER (WHERE t.price_krw IS NULL), 0)::bigint AS unpriced_messages
+FROM metrics.ride_day AS d LEFT JOIN fleetgauge.tariff AS t
+    ON t.carrier = d.zone AND t.valid_from <= d.window_start AND d.window_start < t.valid_to
+GROUP BY 1, 2, 3;
+"""
+
+
+@pytest.fixture
+def shell(world: World, tmp_path: Path) -> Shell:
+    """Messages of two carriers on three days, and a cost view over them."""
+    found = Shell(world, tmp_path)
+    found.configure()
+    found.write(METRIC)
+    (tmp_path / "sql/metrics/ride/views.sql").write_text(VIEW)
+    for day in range(3):
+        for carrier in ("skt", "kt"):
+            for _ in range(day + 1):
+                world.insert(NOON + timedelta(days=day), zone=carrier)
+    world.beat()
+    world.catch_up()
+    return found
+
+
+def _prices(shell: Shell, *entries: tuple[str, datetime, str]) -> None:
+    folder = shell.folder / "sql" / "tariffs"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f"  - {{carrier: {carrier}, valid_from: {since.isoformat()}, overhead_bytes: 81, step_bytes: 100,"
+        f' price_krw: "{price}", rounding: message}}'
+        for carrier, since, price in entries
+    ]
+    (folder / "prices.yaml").write_text("\n".join(["currency: KRW", "time_zone: Asia/Seoul", "entries:", *lines]))
+
+
+@fault(
+    "A price of the past is corrected in sql/tariffs, or taken away",
+    number="the cost under the corrected price, from the migration on; what has no price is counted as that",
+    freshness="ok",
+    doctor="ok",
+    exporter="ok",
+    exit_code="0; migrate and its dry run name carrier, days and the sums before and after; fleetgauge.tariff_change",
+)
+def test_a_corrected_price_says_what_it_moves(shell: Shell) -> None:
+    world, began = shell.world, NOON - timedelta(days=30)
+    second = NOON + timedelta(days=1) - timedelta(hours=12)  # midnight in Seoul before the second day
+    _prices(shell, ("skt", began, "0.25"), ("kt", began, "0.5"))
+    first = shell("migrate", "--json").json["tariffs"]
+    assert [(one["change"]["carrier"], one["change"]["before"], one["days"]) for one in first] == [
+        ("kt", None, []),
+        ("skt", None, []),
+    ]
+    shell("run", "--metric", "ride")
+    assert "nothing to do" in shell("migrate").out
+
+    _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"), ("kt", began, "0.5"))
+    log = "SELECT count(*) FROM fleetgauge.tariff_change"
+    before = world.metrics.execute(log).fetchone()
+    for arguments in (("migrate", "--dry-run", "--json"), ("migrate", "--json")):
+        (one,) = shell(*arguments).json["tariffs"]
+        assert (one["change"]["carrier"], one["change"]["end"]) == ("skt", None)
+        assert datetime.fromisoformat(one["change"]["begin"]) == second
+        assert one["change"]["before"][2] == "0.25"
+        moved = [(day["date"], Decimal(day["before_krw"]), Decimal(day["after_krw"])) for day in one["days"]]
+        days = [(NOON + timedelta(days=n)).date() for n in (1, 2)]
+        assert moved == [(str(days[0]), Decimal("0.5"), Decimal(1)), (str(days[1]), Decimal("0.75"), Decimal("1.5"))]
+        if "--dry-run" in arguments:
+            assert world.metrics.execute(log).fetchone() == before
+    row = world.metrics.execute(
+        "SELECT carrier, valid_from, first_day, last_day, days, cost_before_krw, cost_after_krw, after->>'price_krw'"
+        " FROM fleetgauge.tariff_change ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    assert row == ("skt", second, *days, 2, Decimal("1.25"), Decimal("2.5"), "0.5")
+
+    _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"))
+    said = shell("migrate").out
+    assert "price of kt from" in said
+    assert "-> no tariff" in said
+    assert "restates 3 day(s)" in said
+    assert "3 -> 0 KRW (-3)" in said
+    assert "messages without a price on these days: 0 -> 6" in said
+    assert "nothing to do" in shell("migrate").out
