@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from bench.rollup.lab import ROOT, Databases
 from bench.rollup.workload import DEFINITION, KEY, ZONE, fetch_stored
-from fleetgauge.rollup import GRAINS, PassReport, raise_failures, run_metrics
+from fleetgauge.rollup import GRAINS, RunReport, raise_failures, run_metrics
 from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.stack.state import PostgresServer
 
@@ -73,7 +73,7 @@ class Fleetgauge:
         """Copies."""
         return fetch_stored(self._databases)
 
-    def _pass(self) -> PassReport:
+    def _pass(self) -> RunReport:
         reports = run_metrics(self._databases.settings, [DEFINITION], "minute")
         raise_failures(reports)
         return reports[0]

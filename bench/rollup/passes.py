@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench.rollup.lab import ROOT, Databases, databases, scalar
-from fleetgauge.rollup import COMMANDS, PassReport, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup import COMMANDS, RunReport, load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.simulator import operations
 from fleetlab.simulator.scale import Scale
@@ -100,7 +100,7 @@ def _run(found: Databases, definitions: list[Any], interval: Any = None) -> floa
     return _seconds(lambda: run_metrics(found.settings, definitions, "minute", interval))
 
 
-def _seconds(work: Callable[[], list[PassReport]]) -> float:
+def _seconds(work: Callable[[], list[RunReport]]) -> float:
     begin = time.perf_counter()
     raise_failures(work())
     return time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""One pass over one source: what the command line and the DAGs call. Puts the parts together, decides nothing."""
+"""Runs over sources: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,30 +12,32 @@ from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.tariff import load_tariffs
 from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
-from fleetgauge.errors import Terminal
+from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.rollup import (
     COMMANDS,
     Definition,
     Grain,
-    PassReport,
+    RunReport,
     load_definitions,
     raise_failures,
     run_metrics,
 )
 from fleetgauge.rollup.definitions.definition import RECONCILED
 from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
+from fleetgauge.rollup.execute.report import raise_worst, severity
+from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.operating import backfill as backfills
 from fleetgauge.rollup.operating import doctor
-from fleetgauge.rollup.operating.backfill_record import Outline, Request
+from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
 from fleetgauge.rollup.operating.doctor import Finding
-from fleetgauge.rollup.operating.plan import Plan, plan_metrics
+from fleetgauge.rollup.operating.expire import Dropped, drop_expired
+from fleetgauge.rollup.operating.preview import MetricPreview, Preview, preview_metrics
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
-from fleetgauge.rollup.passes.report import raise_worst
+from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.migrate import Migration
 from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
-from fleetgauge.rollup.store.retention import Dropped, drop_expired
 from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
 from fleetgauge.settings import Settings
 
@@ -90,33 +92,51 @@ def run(
     grain: Grain,
     interval: Span | None = None,
     metrics: Collection[str] = (),
-) -> list[PassReport]:
-    """`passes`, and afterwards one error that names all metrics that failed or are blocked."""
-    reports = passes(settings, source, grain, interval, metrics)
+) -> list[RunReport]:
+    """`runs` of one source, and afterwards one error that names all metrics that failed or are blocked."""
+    reports = runs(settings, grain, interval, metrics, source)
     raise_failures(reports)
     return reports
 
 
-def passes(
+def runs(
     settings: Settings,
-    source: str,
     grain: Grain,
     interval: Span | None = None,
     metrics: Collection[str] = (),
-) -> list[PassReport]:
-    """Bring the metrics of a source up to date at a grain; recompute `interval` (aware, end exclusive) in any case.
+    source: str | None = None,
+    watch: Watch | None = None,
+) -> list[RunReport]:
+    """Bring metrics up to date at a grain; recompute `interval` (aware, end exclusive) in any case.
 
-    A minute pass takes up what changed since the last one and carries it into the hours and days above. For the source
-    `commands` it first folds what ingest has finished. `metrics` narrows it to some of the source's metrics. Blocks
-    until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
+    A minute run takes up what changed since the last one and carries it into the hours and days above. For the source
+    `commands` it first folds what ingest has finished. `metrics` and `source` narrow it to some. `watch` is told of
+    progress. Blocks until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
     """
-    definitions = chosen(settings.content, metrics, source).values()
-    watermark = _fold(settings) if source == COMMANDS and grain == "minute" else None
-    streams = event_streams(settings.content, definitions)
-    reports = run_metrics(settings, definitions, grain, interval, watermark=watermark, streams=streams)
+    definitions = chosen(settings.content, metrics, source)
+    reports: list[RunReport] = []
+    for name in sorted({definition.source for definition in definitions.values()}):
+        reports += _runs_of(settings, name, list(_of_source(definitions, name).values()), grain, interval, watch)
     for report in reports:  # before anything is raised: what did succeed belongs in the task's log
-        _log.info("pass", **report.to_dict())
+        _log.info("run", **report.to_dict())
     return reports
+
+
+def _runs_of(
+    settings: Settings,
+    source: str,
+    definitions: list[Definition],
+    grain: Grain,
+    interval: Span | None,
+    watch: Watch | None,
+) -> list[RunReport]:
+    """The runs of one source; what fails before the first of them is told by all their reports."""
+    try:
+        watermark = _fold(settings) if source == COMMANDS and grain == "minute" else None
+        streams = event_streams(settings.content, definitions)
+    except FleetgaugeError as error:
+        return [RunReport(d.metric, d.version, grain, error=str(error), severity=severity(error)) for d in definitions]
+    return run_metrics(settings, definitions, grain, interval, watermark, streams=streams, watch=watch)
 
 
 def reconcile(
@@ -150,30 +170,44 @@ def raise_unreconciled(reports: Iterable[Reconciliation]) -> None:
 
 
 def backfill(
-    settings: Settings, request: Request, metrics: Collection[str]
+    settings: Settings, order: BackfillOrder, metrics: Collection[str] = (), source: str | None = None
 ) -> Iterator[backfills.Done | backfills.Waiting]:
     """Compute a span anew, whatever the ledger says; see `backfill_metrics`. Nothing happens until it is iterated."""
-    definitions = chosen(settings.content, metrics).values()
-    return backfills.backfill_metrics(settings, definitions, request, event_streams(settings.content, definitions))
+    definitions = chosen(settings.content, metrics, source).values()
+    return backfills.backfill_metrics(settings, definitions, order, event_streams(settings.content, definitions))
 
 
-def outline_backfill(settings: Settings, request: Request, metrics: Collection[str]) -> list[Outline]:
+def outline_backfill(
+    settings: Settings, order: BackfillOrder, metrics: Collection[str] = (), source: str | None = None
+) -> list[Outline]:
     """What `backfill` would do."""
-    definitions = chosen(settings.content, metrics).values()
-    return backfills.outline_backfill(settings, definitions, request, event_streams(settings.content, definitions))
+    definitions = chosen(settings.content, metrics, source).values()
+    return backfills.outline_backfill(settings, definitions, order, event_streams(settings.content, definitions))
 
 
-def plan(settings: Settings, metrics: Collection[str] = ()) -> Plan:
-    """What `migrate` and the next passes would do. Changes nothing; blocks for some questions to each server."""
-    definitions = chosen(settings.content, metrics)
-    streams = event_streams(settings.content, definitions.values())
-    planned = plan_metrics(settings, definitions.values(), streams)
+def preview(
+    settings: Settings,
+    grain: Grain = "minute",
+    interval: Span | None = None,
+    metrics: Collection[str] = (),
+    source: str | None = None,
+) -> tuple[MetricPreview, ...]:
+    """What `runs` of the same arguments would do. Changes nothing; blocks for some questions to each server."""
+    definitions = chosen(settings.content, metrics, source).values()
+    streams = event_streams(settings.content, definitions)
+    return tuple(preview_metrics(settings, definitions, RunRequest(grain, interval), streams))
+
+
+def plan(settings: Settings, metrics: Collection[str] = (), source: str | None = None) -> Preview:
+    """What `migrate` and the next runs would do. Changes nothing; blocks for some questions to each server."""
+    definitions = chosen(settings.content, metrics, source)
+    found = preview(settings, metrics=metrics, source=source)
     if settings.metrics.owner_url is None:
-        return Plan(None, (), tuple(planned))
+        return Preview(None, (), found)
     migration = migrate(settings, dry_run=True)
     tables = {definition.table(level) for definition in definitions.values() for level in definition.levels}
     created = tuple(name for name in migration.created if name in tables)
-    return Plan(migration.revisions, created, tuple(planned))
+    return Preview(migration.revisions, created, found)
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -188,7 +222,7 @@ def for_production(settings: Settings) -> str:
 
 
 def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:
-    """Let go of the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
+    """Expire the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
     return drop_expired(settings, load_definitions(settings.content).values(), dry_run=dry_run)
 
 

@@ -36,13 +36,14 @@ INGEST = {
 ROLLUP = {
     "definitions": set[str](),
     "sketches": set[str](),
+    "plan": {"definitions"},
     "sources": {"definitions", "sketches"},
-    "store": {"definitions", "sketches", "sources"},
-    "passes": {"definitions", "sketches", "sources", "store"},
-    "unittests": {"definitions", "sketches", "sources", "store", "passes"},
-    "operating": {"definitions", "sketches", "sources", "store", "passes", "unittests"},
+    "store": {"definitions", "sketches", "plan", "sources"},
+    "execute": {"definitions", "sketches", "plan", "sources", "store"},
+    "unittests": {"definitions", "sketches", "plan", "sources", "store", "execute"},
+    "operating": {"definitions", "sketches", "plan", "sources", "store", "execute", "unittests"},
 }
-"""Within the rollup; besides these, all may use what lies beside the folders (spans, options)."""
+"""Within the rollup; besides these, all may use what lies beside the folders (spans, windows, values)."""
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -84,6 +85,29 @@ def test_a_folder_of_a_part_imports_only_what_lies_below_it(part: str, folder: s
 @pytest.mark.parametrize("part", ["ingest", "rollup"])
 def test_the_folders_of_a_part_are_all_of_them(part: str) -> None:
     assert {path.parent.name for path in (ENGINE / part).glob("*/__init__.py")} == {f for p, f in FOLDERS if p == part}
+
+
+def test_a_plan_is_made_without_any_connection() -> None:
+    """It knows definitions and plain values, and neither a driver nor a clock nor the settings."""
+    beside = {ENGINE / "rollup" / f"{name}.py" for name in ("spans", "values", "windows")}
+    allowed = (
+        "fleetgauge.rollup.definitions",
+        "fleetgauge.rollup.plan",
+        *(f"fleetgauge.rollup.{p.stem}" for p in beside),
+    )
+    for path in sorted({*(ENGINE / "rollup" / "plan").glob("*.py"), *beside}):
+        used = [name for name in imported(path) if name.split(".")[0] in ("fleetgauge", "psycopg", "structlog")]
+        assert [name for name in used if not name.startswith(allowed)] == [], path.relative_to(ROOT)
+
+
+def test_what_executes_does_not_plan() -> None:
+    """One way: observe, plan, execute. Only what puts them together knows the planner as a function."""
+    execute = ENGINE / "rollup" / "execute"
+    for path in sorted(execute.glob("*.py")):
+        names = set(imported(path))
+        assert path.stem == "engine" or "fleetgauge.rollup.plan.planner.plan" not in names, path.relative_to(ROOT)
+        assert path.stem == "metrics_run" or "fleetgauge.rollup.execute.engine" not in names, path.relative_to(ROOT)
+    assert len((execute / "engine.py").read_text("utf-8").splitlines()) <= 300
 
 
 def test_the_engine_knows_neither_the_laboratory_nor_airflow() -> None:

@@ -1,34 +1,29 @@
 """`fleetgauge backfill`: compute a stretch of the past anew."""
 
-import sys
-import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fleetgauge.cli.output import brief, configure_logging, duration, moment, print_json, print_table, utc
+from fleetgauge.cli.output import brief, configure_logging, duration, print_json, print_table, utc
+from fleetgauge.cli.progress import Step, telling
+from fleetgauge.cli.selection import AsJson, DryRun, From, Metrics, OfSource, To
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.operating.backfill import Done, Waiting
-    from fleetgauge.rollup.operating.backfill_record import Outline, Request
+    from fleetgauge.rollup.operating.backfill import Done
+    from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
     from fleetgauge.settings import Settings
 
 _INTERRUPTED = 130
 
 
 def backfill(
-    metrics: Annotated[list[str] | None, typer.Argument(help="Metrics to compute anew.")] = None,
-    begin: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Date or instant; without an offset, local time of the metric.", show_default=False
-        ),
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", help="… up to here, exclusive.", show_default=False)] = None,
-    reason: Annotated[str, typer.Option(help="Why; kept with the request.", show_default=False)] = "",
+    metrics: Metrics = None,
+    source: OfSource = None,
+    begin: From = None,
+    end: To = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the order.", show_default=False)] = "",
     grain: Annotated[
         Literal["minute", "hour", "day"],
         typer.Option(help="minute: from the source, and all above. hour, day: from the grain below, and all above."),
@@ -38,45 +33,43 @@ def backfill(
         str, typer.Option(help="Wait while the source's heartbeat is further behind than this; 0s: never wait.")
     ] = "60s",
     listed: Annotated[bool, typer.Option("--list", help="Show the latest backfills, and do nothing.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be computed, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compute a span anew whatever the ledger says, a local day at a time.
 
     Interrupted by Ctrl-C or a crash, the same command goes on where it stood. What is frozen stays as it is.
+
+    \b
+    Example:
+      fleetgauge backfill rental --from 2026-11-20 --to 2026-11-22 --reason "fares were corrected"
     """
     from fleetgauge import pipeline, settings
+    from fleetgauge.cli.selection import span
     from fleetgauge.errors import Terminal
-    from fleetgauge.rollup.operating.backfill_record import Request
+    from fleetgauge.rollup.operating.backfill_record import BackfillOrder
 
     configure_logging(quiet=True)
     loaded = settings.load()
     if listed:
         _list(loaded, as_json=as_json)
         return
-    if not metrics or begin is None or end is None:
+    stretch = span(begin, end, pipeline.chosen(loaded.content, metrics or (), source).values())
+    if stretch is None:
         raise Terminal("say what to compute anew: fleetgauge backfill METRIC… --from DATE --to DATE --reason TEXT")
     lag = duration("--max-lag", max_lag)
-    request = Request(
-        moment("--from", begin),
-        moment("--to", end),
-        grain,
-        reason,
-        _who(),
-        backwards,
-        lag or None,
-    )
+    order = BackfillOrder(*stretch, grain, reason, _who(), backwards, lag or None)
     if dry_run:
-        outlines = pipeline.outline_backfill(loaded, request, metrics)
+        outlines = pipeline.outline_backfill(loaded, order, metrics or (), source)
         if as_json:
-            print_json([asdict(outline) for outline in outlines])
+            print_json([outline.to_dict() for outline in outlines])
         else:
             for outline in outlines:
                 typer.echo(_outlined(outline))
             typer.echo("nothing was changed (--dry-run)")
         return
     try:
-        _work(loaded, request, metrics, as_json=as_json)
+        _work(loaded, order, metrics or [], source, as_json=as_json)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where this one stood", err=True)
         raise typer.Exit(_INTERRUPTED) from None
@@ -94,81 +87,48 @@ def _who() -> str:
     return f"{account}@{socket.gethostname()}"
 
 
-def _work(settings: "Settings", request: "Request", metrics: list[str], *, as_json: bool) -> None:
+def _work(
+    settings: "Settings", order: "BackfillOrder", metrics: list[str], source: str | None, *, as_json: bool
+) -> None:
     from fleetgauge import pipeline
     from fleetgauge.rollup.operating.backfill import Done
 
     done: list[dict[str, Any]] = []
     try:
-        for step in _told(pipeline.backfill(settings, request, metrics)):
-            if isinstance(step, Done):
-                done.append({**asdict(step), "left": step.left.total_seconds()})
+        with telling() as (tell, remark):
+            covered: dict[str, timedelta] = {}
+            waiting = False
+            for step in pipeline.backfill(settings, order, metrics, source):
+                if isinstance(step, Done):
+                    done.append({**asdict(step), "left": step.left.total_seconds()})
+                    covered[step.metric] = covered.get(step.metric, timedelta()) + step.piece[1] - step.piece[0]
+                    tell(_step(step, covered[step.metric]))
+                    waiting = False
+                elif not waiting:
+                    remark(step.metric, f"waiting, since the replica is {brief(step.lag)} behind")
+                    waiting = True
     finally:  # in any case: what is done stays done
         if as_json:
             print_json(done)
 
 
-def _told(steps: "Iterator[Done | Waiting]") -> "Iterator[Done | Waiting]":
-    """The same, while people are told of it on stderr: a bar on a terminal, else a line a piece."""
-    if not sys.stderr.isatty():
-        yield from _lines(steps)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from fleetgauge.rollup.operating.backfill import Done
-
-    parts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()
-    with Progress(*parts, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-        for step in steps:
-            if step.metric not in tasks:
-                tasks[step.metric] = bars.add_task(step.metric, total=None, said="")
-            task = tasks[step.metric]
-            if isinstance(step, Done):
-                bars.advance(task, _seconds(step))
-                total = bars.tasks[task].completed + step.left.total_seconds()
-                bars.update(task, total=total, said=f"{utc(step.piece[0])}: {step.rows} rows")
-            else:
-                bars.update(task, said=f"waiting: the replica is {brief(step.lag)} behind")
-            yield step
-
-
-def _lines(steps: "Iterator[Done | Waiting]") -> "Iterator[Done | Waiting]":
-    from fleetgauge.rollup.operating.backfill import Done
-
-    began, covered, waited = time.monotonic(), dict[str, float](), False
-    for step in steps:
-        if isinstance(step, Done):
-            covered[step.metric] = covered.get(step.metric, 0.0) + _seconds(step)
-            spent = time.monotonic() - began
-            eta = timedelta(seconds=spent * step.left.total_seconds() / max(1.0, covered[step.metric]))
-            rest = f"{brief(step.left)} left, about {brief(eta)}" if step.left else "done"
-            typer.echo(
-                f"{step.metric}: {utc(step.piece[0])} to {utc(step.piece[1])}: {step.windows} windows, "
-                f"{step.rows} rows, {step.seconds:.1f} s; {rest}",
-                err=True,
-            )
-            if not step.left:
-                began = time.monotonic()
-            waited = False
-        elif not waited:
-            typer.echo(f"{step.metric}: waiting, since the replica is {brief(step.lag)} behind", err=True)
-            waited = True
-        yield step
-
-
-def _seconds(step: "Done") -> float:
-    return (step.piece[1] - step.piece[0]).total_seconds()
+def _step(step: "Done", covered: timedelta) -> Step:
+    said = f"{step.windows} windows, {step.rows} rows, {step.seconds:.1f} s"
+    return Step(step.metric, step.piece[1], covered, covered + step.left, said)
 
 
 def _outlined(outline: "Outline") -> str:
+    from fleetgauge.rollup.plan.told import lines
+
     days = len(outline.pieces)
     line = f"{outline.metric} (version {outline.version}): {days} piece(s)"
     if outline.pieces:
         line += f", {utc(outline.pieces[0][0])} to {utc(outline.pieces[-1][1])}"
     if outline.facts is not None:
         line += f", about {outline.facts} rows of the source"
+    for planned in outline.plans:
+        for told in lines(planned):
+            line += f"\n  {told}"
     for name, spans in (("done already", outline.done), ("frozen, stays as it is", outline.frozen)):
         for begin, end in spans:
             line += f"\n  {name}: {utc(begin)} to {utc(end)}"

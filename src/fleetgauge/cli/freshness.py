@@ -32,7 +32,7 @@ def freshness(
         None if given is None else duration(name, given) for name, given in (("--warn", warn), ("--error", error))
     ]
     found = engine.freshness(loaded, pipeline.chosen(loaded.content, metrics or ()).values(), *limits)
-    show(found, as_json=as_json)
+    _show(found, as_json=as_json)
     late = [
         f"{one.metric} by {one.grain} "
         + ("was never computed" if one.overdue is None else f"is {brief(one.overdue)} overdue")
@@ -40,11 +40,11 @@ def freshness(
         if one.verdict == "error"
     ]
     if late:
-        raise Transient(f"{'; '.join(late)}: see whether its passes run and what they say (fleetgauge run --metric …)")
+        raise Transient(f"{'; '.join(late)}: see whether its runs succeed and what they say (fleetgauge run METRIC)")
 
 
-def show(found: "list[Standing]", *, as_json: bool) -> None:
-    """Print where metrics stand; `run --dry-run` does it too."""
+def _show(found: "list[Standing]", *, as_json: bool) -> None:
+    """Print where metrics stand."""
     if as_json:
         print_json([one.to_dict() for one in found])
         return

@@ -22,7 +22,7 @@ def migrate(
     what to do; all else is done.
     """
     from fleetgauge import pipeline, settings
-    from fleetgauge.rollup.passes.report import plain, raise_worst
+    from fleetgauge.rollup.execute.report import plain, raise_worst
 
     configure_logging()
     done = pipeline.migrate(settings.load(), dry_run=dry_run)

@@ -1,31 +1,35 @@
 """`fleetgauge plan`: what would happen, before it does."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
 
-from fleetgauge.cli.output import configure_logging, print_json, utc
+from fleetgauge.cli.output import configure_logging, print_json
+from fleetgauge.cli.selection import AsJson, Metrics, OfSource
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.operating.plan import MetricPlan
+    from fleetgauge.rollup.operating.preview import MetricPreview
+
+_STAGES_SHOWN = 30
 
 
-def plan(
-    metrics: Annotated[list[str] | None, typer.Argument(help="Metrics; all by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-) -> None:
-    """Show what `migrate` and the next passes would do: tables, windows, cost, warnings, boards. Changes nothing.
+def plan(metrics: Metrics = None, source: OfSource = None, as_json: AsJson = False) -> None:
+    """Show what `migrate` and the next runs would do: tables, the plan of each run, its cost, warnings, dashboards.
 
-    Exits with 78 when a source no longer has what a definition asks for.
+    Changes nothing. Exits with 78 when a source no longer has what a definition asks for.
+
+    \b
+    Examples:
+      fleetgauge plan rental
+      fleetgauge plan --source operations --json
     """
     from fleetgauge import pipeline, settings
-    from fleetgauge.rollup.passes.report import raise_worst
 
     configure_logging(quiet=True)
-    found = pipeline.plan(settings.load(), metrics or ())
+    found = pipeline.plan(settings.load(), metrics or (), source)
     if as_json:
-        print_json(asdict(found))
+        print_json(found.to_dict())
     else:
         if found.revisions is None:
             typer.echo("schema: not looked at, since metrics.owner_url is not set")
@@ -34,12 +38,20 @@ def plan(
         if found.tables:
             typer.echo(f"new tables: {', '.join(found.tables)}")
         for one in found.metrics:
-            typer.echo(_told(one))
+            typer.echo(told(one))
         typer.echo("nothing was changed")
-    raise_worst([(one.severity or "stop", f"metric {one.metric}: {one.error}") for one in found.metrics if one.error])
+    raise_errors(found.metrics)
 
 
-def _told(one: "MetricPlan") -> str:
+def raise_errors(found: "Iterable[MetricPreview]") -> None:
+    """One error for all metrics whose source cannot be read."""
+    from fleetgauge.rollup.execute.report import raise_worst
+
+    raise_worst([(one.severity or "stop", f"metric {one.metric}: {one.error}") for one in found if one.error])
+
+
+def told(one: "MetricPreview") -> str:
+    """One metric for people; `run --dry-run` says it too."""
     states = {
         "new": "new",
         "current": "current",
@@ -52,12 +64,22 @@ def _told(one: "MetricPlan") -> str:
         lines.append("  ~ the same columns; query, zone, predicates or kinds have changed")
     if one.error is not None:
         lines.append(f"  error: {one.error}")
-    elif one.minutes:
-        work = f"  to compute: {one.minutes} minutes, in {one.hours} hours and {one.days} days, from {utc(one.since)}"
-        lines.append(work + ("" if one.facts is None else f"; about {one.facts} rows of the source"))
-    else:
-        lines.append("  to compute: nothing beside what changes")
+    lines += [f"  {line}" for line in _work(one)]
     lines += [f"  warning: {warning}" for warning in one.warnings]
-    if one.boards and one.state != "current":
-        lines.append(f"  boards that read it: {', '.join(one.boards)}")
+    if one.dashboards and one.state != "current":
+        lines.append(f"  dashboards that read it: {', '.join(one.dashboards)}")
     return "\n".join(lines)
+
+
+def _work(one: "MetricPreview") -> list[str]:
+    from fleetgauge.rollup.plan.told import lines
+
+    if one.plan is None:
+        return []
+    found = lines(one.plan)
+    if len(found) > _STAGES_SHOWN:
+        found = [*found[:_STAGES_SHOWN], f"… and {len(found) - _STAGES_SHOWN} more stages; see --json"]
+    if one.minutes:
+        reads = "" if one.facts is None else f", reading about {one.facts} rows of the source"
+        found.append(f"in all {one.minutes} minutes, in {one.hours} hours and {one.days} days{reads}")
+    return found

@@ -5,41 +5,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetgauge.cli.output import configure_logging, instant, print_json, utc
+from fleetgauge.cli.output import configure_logging, print_json, utc
+from fleetgauge.cli.selection import AsJson, From, Metrics, OfSource, To
 
 if TYPE_CHECKING:
     from fleetgauge.rollup.operating.reconcile import Reconciliation
 
 
 def reconcile(
-    metrics: Annotated[list[str] | None, typer.Argument(help="Metrics; all by default.")] = None,
-    days: Annotated[int, typer.Option(min=1, help="Compare the last so many days.")] = 35,
-    begin: Annotated[
-        str | None, typer.Option("--from", help="Instead: from this instant (with its offset) …", show_default=False)
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", help="… up to this one, exclusive.", show_default=False)] = None,
+    metrics: Metrics = None,
+    source: OfSource = None,
+    days: Annotated[int, typer.Option(min=1, max=36_525, help="Compare the last so many days.")] = 35,
+    begin: From = None,
+    end: To = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Compare only; exits with 1 when something differs.")
+        bool,
+        typer.Option("--dry-run", help="Compare, print the plan, change nothing; exits with 1 if something differs."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare counts, sums and durations by hour and dimension with the source; compute hours that differ anew.
 
     Finds what no change column tells of, such as deleted rows. The fleetgauge_reconcile DAG does it every day.
+
+    \b
+    Examples:
+      fleetgauge reconcile rental --days 3 --dry-run
+      fleetgauge reconcile --source operations --from 2026-11-01 --to 2026-11-08
     """
     from fleetgauge import pipeline, settings
-    from fleetgauge.errors import Terminal
+    from fleetgauge.cli.selection import span
 
     configure_logging(quiet=True)
-    if (begin is None) != (end is None):
-        raise Terminal("an interval has two ends: give both --from and --to")
+    loaded = settings.load()
     now = datetime.now(UTC)
-    span = (now - timedelta(days=days), now)
-    if begin is not None and end is not None:
-        span = (instant("--from", begin).astimezone(UTC), instant("--to", end).astimezone(UTC))
-    if span[0] >= span[1]:
-        raise Terminal("--from must be before --to")
-    reports = pipeline.reconcile(settings.load(), span, metrics or (), dry_run=dry_run)
+    stretch = span(begin, end, pipeline.chosen(loaded.content, metrics or (), source).values())
+    stretch = stretch or (now - timedelta(days=days), now)
+    reports = pipeline.reconcile(loaded, stretch, metrics or (), source, dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "metrics": [report.to_dict() for report in reports]})
     else:
@@ -51,6 +53,8 @@ def reconcile(
 
 
 def _told(report: "Reconciliation") -> str:
+    from fleetgauge.rollup.plan.told import lines
+
     if report.error is not None:
         return f"{report.metric}: failed after {report.hours} hours"
     line = f"{report.metric}: {report.hours} hours compared, {report.different} differ"
@@ -59,4 +63,6 @@ def _told(report: "Reconciliation") -> str:
     for one in report.differences:
         where = " ".join(f"{name}={value}" for name, value in one.dimensions.items())
         line += f"\n  {utc(one.window_start)} {where}: {one.measure} is {one.stored}, the source says {one.source}"
+    if not report.restated:
+        line += "".join(f"\n  would {told}" for planned in report.plans for told in lines(planned))
     return line

@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from fleetgauge.ingest.operate.index_retention import Day, Outcome
-    from fleetgauge.rollup.store.retention import Dropped
+    from fleetgauge.rollup.operating.expire import Dropped
 
 
 def retention(

@@ -1,61 +1,61 @@
-"""`fleetgauge run`: one pass now, as Airflow does on schedule."""
+"""`fleetgauge run`: bring metrics up to date now, as Airflow does on schedule."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from fleetgauge.rollup import PassReport
+from fleetgauge.cli.selection import AsJson, DryRun, From, Metrics, OfSource, To
 
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+if TYPE_CHECKING:
+    from fleetgauge.rollup import RunReport
+    from fleetgauge.rollup.execute.tally import Progress, Watch
+
+_LONG_S = 2 * 86_400
+"""Event time to compute in a run, from which on its progress is shown."""
+_EVERY_S = 5.0
 
 
 def run(
-    source: Annotated[str | None, typer.Option(help="All metrics that read this source.", show_default=False)] = None,
-    metric: Annotated[str | None, typer.Option(help="This metric alone.", show_default=False)] = None,
-    grain: Annotated[Literal["minute", "hour", "day"], typer.Option(help="Grain of the pass.")] = "minute",
-    begin: Annotated[
-        datetime | None,
-        typer.Option(
-            "--from", formats=_FORMATS, help="Recompute from here on (UTC unless it says).", show_default=False
-        ),
-    ] = None,
-    end: Annotated[
-        datetime | None, typer.Option("--to", formats=_FORMATS, help="… up to here, exclusive.", show_default=False)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show where the chosen metrics stand, run nothing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    metrics: Metrics = None,
+    source: OfSource = None,
+    grain: Annotated[Literal["minute", "hour", "day"], typer.Option(help="Grain of the run.")] = "minute",
+    begin: From = None,
+    end: To = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Do what is missing or changed; recompute the interval besides, if one is given."""
-    from fleetgauge import pipeline, settings
-    from fleetgauge.cli.freshness import show
-    from fleetgauge.cli.output import configure_logging, print_json
-    from fleetgauge.errors import Terminal
-    from fleetgauge.rollup import raise_failures
-    from fleetgauge.rollup.operating.freshness import freshness
+    """Do what is missing or changed; compute a span anew besides, if one is given.
 
-    configure_logging()
-    if (source is None) == (metric is None):
-        raise Terminal("say what to run: either --source NAME or --metric NAME")
-    if (begin is None) != (end is None):
-        raise Terminal("an interval has two ends: give both --from and --to")
-    interval = None if begin is None or end is None else (_utc(begin), _utc(end))
-    if interval is not None and interval[0] >= interval[1]:
-        raise Terminal("--from must be before --to")
+    \b
+    Examples:
+      fleetgauge run rental
+      fleetgauge run --source operations --dry-run
+      fleetgauge run rental --from 2026-11-20 --to 2026-11-21
+    """
+    from fleetgauge import pipeline, settings
+    from fleetgauge.cli import plan as planned
+    from fleetgauge.cli.output import configure_logging, print_json
+    from fleetgauge.cli.selection import span
+    from fleetgauge.rollup import raise_failures
+
+    configure_logging(quiet=dry_run)
     loaded = settings.load()
-    metrics = () if metric is None else (metric,)
-    definitions = pipeline.chosen(loaded.content, metrics, source)
+    interval = span(begin, end, pipeline.chosen(loaded.content, metrics or (), source).values())
     if dry_run:
-        found = freshness(loaded, definitions.values())
-        show([one for one in found if one.grain == grain], as_json=as_json)
+        found = pipeline.preview(loaded, grain, interval, metrics or (), source)
+        if as_json:
+            print_json([one.to_dict() for one in found])
+        else:
+            for one in found:
+                typer.echo(planned.told(one))
+            typer.echo("nothing was changed (--dry-run)")
+        planned.raise_errors(found)
         return
-    if metric is not None:
-        source = definitions[metric].source
-    assert source is not None
-    reports = pipeline.passes(loaded, source, grain, interval, metrics)
+    with _watching() as watch:
+        reports = pipeline.runs(loaded, grain, interval, metrics or (), source, watch)
     if as_json:  # in any case: what did succeed is worth knowing when something failed
         print_json([r.to_dict() for r in reports])
     else:
@@ -64,11 +64,22 @@ def run(
     raise_failures(reports)
 
 
-def _utc(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+@contextmanager
+def _watching() -> "Iterator[Watch]":
+    """Tells of a first fill and of other long work; a common run is over before there is anything to tell."""
+    from fleetgauge.cli.progress import Step, telling
+
+    with telling(every_s=_EVERY_S) as (tell, _):
+
+        def watch(progress: "Progress") -> None:
+            if progress.total.total_seconds() >= _LONG_S:
+                said = f"{progress.rows} rows written"
+                tell(Step(progress.metric, progress.at, progress.done, progress.total, said))
+
+        yield watch
 
 
-def _line(report: "PassReport") -> str:
+def _line(report: "RunReport") -> str:
     if report.error is not None:
         return f"{report.metric}: failed after {report.windows} windows and {report.cells} touched cells"
     if report.deferred:

@@ -24,8 +24,8 @@ def show(
 ) -> None:
     """Show the latest rows. Sketches are read as p50, p95 and p99, and as counts; `…` marks what may still change."""
     from fleetgauge import pipeline, settings
+    from fleetgauge.rollup.execute.report import plain
     from fleetgauge.rollup.operating.show import show as read
-    from fleetgauge.rollup.passes.report import plain
 
     loaded = settings.load()
     definition = pipeline.chosen(loaded.content, [metric])[metric]

@@ -3,8 +3,8 @@
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.definitions.loader import DefinitionError, load_definitions
-from fleetgauge.rollup.passes.report import PassReport, raise_failures
-from fleetgauge.rollup.passes.run import run_metrics
+from fleetgauge.rollup.execute.metrics_run import run_metrics
+from fleetgauge.rollup.execute.report import RunReport, raise_failures
 
 __all__ = [
     "COMMANDS",
@@ -12,7 +12,7 @@ __all__ = [
     "Definition",
     "DefinitionError",
     "Grain",
-    "PassReport",
+    "RunReport",
     "load_definitions",
     "raise_failures",
     "run_metrics",

@@ -1,6 +1,7 @@
 """Stretches of time, [begin, end), and sets of them as lists."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 Span = tuple[datetime, datetime]
@@ -15,10 +16,10 @@ def floor(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(second=0, microsecond=0)
 
 
-def clip(span: Span, frontier: datetime) -> list[Span]:
-    """The whole minutes that `span` touches before the frontier."""
+def clip(span: Span, limit: datetime) -> list[Span]:
+    """The whole minutes that `span` touches before `limit`."""
     begin = floor(span[0])
-    end = min(floor(span[1] + MINUTE - timedelta(microseconds=1)), frontier)
+    end = min(floor(span[1] + MINUTE - timedelta(microseconds=1)), limit)
     return [(begin, end)] if begin < end else []
 
 
@@ -27,18 +28,48 @@ def inside(instant: datetime, spans: Sequence[Span]) -> bool:
     return any(begin <= instant < end for begin, end in spans)
 
 
-def subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """What of `spans` lies in none of `others`."""
-    left = list(spans)
-    for begin, end in others:
-        left = [part for a, b in left for part in ((a, min(b, begin)), (max(a, end), b)) if part[0] < part[1]]
-    return left
+def covers(spans: Sequence[Span]) -> Callable[[datetime], bool]:
+    """The same question for many instants: whether one of the spans holds it."""
+    merged = union(spans)
+    begins = [begin for begin, _ in merged]
+
+    def holds(instant: datetime) -> bool:
+        place = bisect_right(begins, instant) - 1
+        return place >= 0 and instant < merged[place][1]
+
+    return holds
+
+
+def subtract(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """What of `spans` lies in none of `others`, as sorted spans that neither overlap nor touch."""
+    holes = union(others)
+    found: list[Span] = []
+    place = 0
+    for begin, end in union(spans):
+        at = begin
+        while place < len(holes) and holes[place][1] <= at:
+            place += 1
+        following = place
+        while following < len(holes) and holes[following][0] < end:
+            if at < holes[following][0]:
+                found.append((at, holes[following][0]))
+            at = holes[following][1]
+            following += 1
+        if at < end:
+            found.append((at, end))
+    return found
+
+
+def intersect(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """The time that lies in both."""
+    one = union(spans)
+    return subtract(one, subtract(one, others))
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
     """The same time as sorted spans that neither overlap nor touch."""
     found: list[Span] = []
-    for begin, end in sorted(spans):
+    for begin, end in sorted(span for span in spans if span[0] < span[1]):
         if found and begin <= found[-1][1]:
             found[-1] = (found[-1][0], max(found[-1][1], end))
         else:

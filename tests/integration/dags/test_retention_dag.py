@@ -32,7 +32,7 @@ def ends(*outcomes):
         return [type(error).__name__, str(error)]
 
 from fleetgauge import pipeline
-from fleetgauge.rollup.store.retention import Dropped
+from fleetgauge.rollup.operating.expire import Dropped
 
 def drops(*dropped):
     pipeline.drop_partitions = lambda settings: list(dropped)

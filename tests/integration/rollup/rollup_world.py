@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 import psycopg
 from pydantic import SecretStr, TypeAdapter
 
-from fleetgauge.rollup import Definition, PassReport, run_metrics
+from fleetgauge.rollup import Definition, RunReport, run_metrics
 from fleetgauge.rollup.definitions.levels import Level
-from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.passes.engine import Pass
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.options import Options, connect_metrics
 from fleetgauge.rollup.sketches.distinct import sketch as distinct_sketch
 from fleetgauge.rollup.sketches.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
@@ -187,17 +187,17 @@ class World:
             assert time.monotonic() < deadline, "the replica does not catch up"
             time.sleep(0.002)
 
-    def run(self, one: Definition, grain: Any = "minute", interval: Any = None, **more: Any) -> PassReport:
-        """A pass through the public door."""
+    def run(self, one: Definition, grain: Any = "minute", interval: Any = None, **more: Any) -> RunReport:
+        """A run through the public door."""
         return run_metrics(self.settings, [one], grain, interval, options=QUICK, **more)[0]
 
     @contextmanager
-    def pass_with(self, one: Definition, fuse: Fuse, options: Options = QUICK) -> Iterator[Pass]:
-        """A pass whose connections break where the fuse says."""
+    def engine_with(self, one: Definition, fuse: Fuse, options: Options = QUICK) -> Iterator[Engine]:
+        """An engine whose connections break where the fuse says."""
         url = self.settings.metrics.url.get_secret_value()
         source = FusedSource("operations", self.settings.source("operations"), fuse)
         try:
-            yield Pass(one, source, lambda: connect_metrics(url, options, fused(fuse)), options)
+            yield Engine(one, source, lambda: connect_metrics(url, options, fused(fuse)), options)
         finally:
             source.close()
 

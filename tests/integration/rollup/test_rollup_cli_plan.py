@@ -34,11 +34,11 @@ def test_before_and_after_the_first_pass(shell: Shell) -> None:
     assert "0001" in fresh["revisions"]
     assert one.table(one.levels[0]) in fresh["tables"]
     (plan,) = fresh["metrics"]
-    assert (plan["state"], plan["boards"]) == ("new", ["rides"])
+    assert (plan["state"], plan["dashboards"]) == ("new", ["rides"])
     assert 29 * 60 - 2 <= plan["minutes"] <= 29 * 60 + 2
     assert plan["facts"] > 0
     shell("migrate")
-    shell("run", "--metric", "ride")
+    shell("run", "ride")
     after = shell("plan", "ride", "--json").json
     assert (after["revisions"], after["tables"]) == ([], [])
     (plan,) = after["metrics"]
@@ -51,7 +51,7 @@ def test_a_changed_definition_is_built_beside(shell: Shell) -> None:
     answer = shell("plan")
     assert "built beside" in answer.out
     assert "  + longest" in answer.out and "  - length" in answer.out
-    assert "boards that read it: rides" in answer.out
+    assert "dashboards that read it: rides" in answer.out
     secret = shell.world.settings.metrics.url.get_secret_value().split("@")[0]
     assert secret not in answer.out + answer.err
     shell.write()

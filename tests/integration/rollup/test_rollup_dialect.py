@@ -18,8 +18,9 @@ from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.definitions.measures import Count
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.sources import opened
-from fleetgauge.rollup.sources.port import Cell, Cursor, Row, Touched
+from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.values import Cell, Cursor, Touched
 from fleetgauge.settings import SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -42,9 +43,9 @@ class SqliteFacts:
     def about(self, spans: Sequence[Span]) -> int | None:
         return None
 
-    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
+    def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         changed = f"{self.definition.change_time} >= ?" + (f" OR {self.definition.event_time} >= ?" if first else "")
-        values = [since.at.timestamp(), *([frontier.timestamp()] if first else [])]
+        values = [since.at.timestamp(), *([watermark.timestamp()] if first else [])]
         found = self._rows(f"SELECT DISTINCT {self._key} FROM {self._source} WHERE {changed}", *values)
         return Touched([(_instant(minute), tuple(rest)) for minute, *rest in found])
 

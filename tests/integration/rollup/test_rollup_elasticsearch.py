@@ -26,7 +26,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import Options
-from fleetgauge.rollup import Definition, PassReport, load_definitions
+from fleetgauge.rollup import Definition, RunReport, load_definitions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.sketches import distinct, sketch
 from fleetgauge.rollup.sources import elasticsearch as source_module
@@ -139,7 +139,7 @@ class World:
         assert summary.caught_up
         return summary.events
 
-    def run(self, interval: tuple[datetime, datetime] | None = None) -> PassReport:
+    def run(self, interval: tuple[datetime, datetime] | None = None) -> RunReport:
         return pipeline.run(self.settings, self.name, "minute", interval)[0]
 
     def delete_indices(self) -> None:

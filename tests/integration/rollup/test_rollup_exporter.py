@@ -29,7 +29,7 @@ def shell(world: World, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         world.insert(NOW - timedelta(hours=hours))
     world.beat()
     world.catch_up()
-    made("run", "--metric", "ride")
+    made("run", "ride")
     return made
 
 

@@ -242,8 +242,8 @@ class Player:
 
         def work(i: int) -> None:
             try:
-                with self.world.pass_with(self.one, fuses[i]) as one_pass:
-                    outcomes[i] = one_pass.run(step.grain, interval)
+                with self.world.engine_with(self.one, fuses[i]) as engine:
+                    outcomes[i] = engine.run(step.grain, interval)
             except Crash as crash:
                 outcomes[i] = crash
             except AssertionError as error:

@@ -153,7 +153,7 @@ def test_its_numbers_and_views(world: World, cli: Callable[..., Result]) -> None
     world.app.execute("INSERT INTO order_lines VALUES (1, 'rye', 2, 7.80), (1, 'wheat', 1, 2.10), (2, 'rye', 4, 9)")
     world.beat()
     world.catch_up()
-    cli("run", "--metric", "bread_order")
+    cli("run", "bread_order")
     world.app.execute("UPDATE orders SET picked_up_at = ordered_at + interval '5 min', updated_at = now()")
     world.beat()
     world.catch_up()

@@ -80,13 +80,13 @@ def test_a_server_promoted_after_the_connection_is_refused(
     """The check at connect time says nothing about later transactions: here it is made to pass."""
     world.app.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
     settings = _source(world, url=primary_url)
-    with world.pass_with(one, Fuse()) as one_pass:
-        source = one_pass._source
+    with world.engine_with(one, Fuse()) as engine:
+        source = engine.source
         source._settings = settings.source("operations")
         connect = source._connect
         source._connect = lambda **options: connect(**{**options, "target_session_attrs": "any"})
         with pytest.raises(Stop, match="promoted"):
-            one_pass.run("minute", None)
+            engine.run("minute")
     assert not any("facts" in s for s in _statements_of_reader(world))
 
 

@@ -9,8 +9,8 @@ import pytest
 from rollup_world import QUICK, World, definition
 
 from fleetgauge.rollup import Definition
+from fleetgauge.rollup.operating.expire import drop_expired
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
-from fleetgauge.rollup.store.retention import drop_expired
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 DAYS = timedelta(days=1)

@@ -17,9 +17,9 @@ import pytest
 from rollup_world import QUICK, World, build, definition
 
 from fleetgauge.errors import FleetgaugeError, Stop
-from fleetgauge.rollup import Definition, PassReport
-from fleetgauge.rollup.options import connect_metrics
-from fleetgauge.rollup.passes.engine import Pass
+from fleetgauge.rollup import Definition, RunReport
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.options import connect_metrics
 from fleetgauge.rollup.sources.port import Facts
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetlab.stack import Silent, Stack
@@ -78,11 +78,11 @@ class Interrupted(PostgresSource):
             yield facts
 
 
-def _pass(world: World, one: Definition, act: Callable[[int, Any], None], interval: Any = None) -> PassReport:
+def _pass(world: World, one: Definition, act: Callable[[int, Any], None], interval: Any = None) -> RunReport:
     source = Interrupted("operations", world.settings.source("operations"))
     source.act = act
     url = world.settings.metrics.url.get_secret_value()
-    single = Pass(one, source, lambda: connect_metrics(url, QUICK), QUICK)
+    single = Engine(one, source, lambda: connect_metrics(url, QUICK), QUICK)
     try:
         return single.run("minute", interval)
     finally:

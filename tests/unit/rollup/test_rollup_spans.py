@@ -34,10 +34,10 @@ def test_join(windows: set[int]) -> None:
     assert all(a[1] < b[0] for a, b in pairwise(spans))
 
 
-def test_clip_takes_whole_minutes_before_the_frontier() -> None:
+def test_clip_takes_whole_minutes_before_the_watermark() -> None:
     odd = timedelta(seconds=7)
-    frontier = BASE + 3 * MINUTE
-    assert clip((BASE + odd, BASE + 9 * MINUTE), frontier) == [(BASE, frontier)]
-    assert clip((BASE, BASE + odd), frontier) == [(BASE, BASE + MINUTE)]
-    assert clip((BASE, BASE + MINUTE), frontier) == [(BASE, BASE + MINUTE)]
-    assert clip((frontier, frontier + MINUTE), frontier) == []
+    watermark = BASE + 3 * MINUTE
+    assert clip((BASE + odd, BASE + 9 * MINUTE), watermark) == [(BASE, watermark)]
+    assert clip((BASE, BASE + odd), watermark) == [(BASE, BASE + MINUTE)]
+    assert clip((BASE, BASE + MINUTE), watermark) == [(BASE, BASE + MINUTE)]
+    assert clip((watermark, watermark + MINUTE), watermark) == []

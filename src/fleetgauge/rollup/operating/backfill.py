@@ -8,20 +8,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.operating.backfill_record import Outline, Record, Request, recording
+from fleetgauge.rollup.execute import activity
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.metrics_run import open_sources
+from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.report import Severity, raise_worst, severity
+from fleetgauge.rollup.execute.tally import Tally
+from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline, Record, recording
 from fleetgauge.rollup.operating.estimate import facts_in
-from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.passes import activity
-from fleetgauge.rollup.passes.engine import Pass
-from fleetgauge.rollup.passes.report import Severity, raise_worst, severity
-from fleetgauge.rollup.passes.run import open_sources
-from fleetgauge.rollup.passes.steps import Tally
+from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.request import BackfillRequest
+from fleetgauge.rollup.plan.told import summary
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span
 from fleetgauge.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _POLL_S = 1.0
 
@@ -51,50 +58,68 @@ class Waiting:
 def outline_backfill(
     settings: Settings,
     definitions: Iterable[Definition],
-    request: Request,
+    order: BackfillOrder,
     streams: Mapping[str, EventStream] | None = None,
+    options: Options | None = None,
 ) -> list[Outline]:
-    """What `backfill_metrics` would do. Changes nothing; blocks for one question to each source."""
+    """What `backfill_metrics` would do, with the very plans. Changes nothing; asks each side some questions."""
+    options = options or Options()
     found = []
     with open_sources(settings, streams) as opened:
         for definition in definitions:
-            with recording(settings, definition, Options()) as record:
-                outline = record.outline(request)
-            facts = None
-            if request.grain == "minute":
-                facts = facts_in(opened(definition.source), definition, outline.pieces)
-            found.append(replace(outline, facts=facts))
+            source = opened(definition.source)
+            engine = _engine(settings, definition, source, options)
+            try:
+                with recording(settings, definition, options) as record:
+                    outline = _outline(engine, record, order)
+            finally:
+                engine.close()
+            if order.grain == "minute":
+                outline = replace(outline, facts=facts_in(source, definition, outline.pieces))
+            found.append(outline)
     return found
 
 
 def backfill_metrics(
     settings: Settings,
     definitions: Iterable[Definition],
-    request: Request,
+    order: BackfillOrder,
     streams: Mapping[str, EventStream] | None = None,
     options: Options | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Done | Waiting]:
-    """Compute the request's span anew, one metric after the other; what is yielded tells how far it is.
+    """Compute the order's span anew, one metric after the other; what is yielded tells how far it is.
 
-    Whoever stops asking, dies or is interrupted leaves a record that the same request takes up. One metric's failure
+    Whoever stops asking, dies or is interrupted leaves a record that the same order takes up. One metric's failure
     does not stop the others; in the end one error is raised that names all. Raises `Terminal` without a reason.
     """
-    if not request.reason.strip():
+    if not order.reason.strip():
         raise Terminal("a backfill needs a reason, which is kept with it; give --reason")
     options = options or Options()
-    url = settings.metrics.url.get_secret_value()
     failures: list[tuple[Severity, str]] = []
     with open_sources(settings, streams) as opened:
         for definition in definitions:
             try:
-                source = opened(definition.source)
+                engine = _engine(settings, definition, opened(definition.source), options)
                 with recording(settings, definition, options) as record:
-                    one = Pass(definition, source, lambda: connect_metrics(url, options), options)
-                    yield from _Work(settings, record, one, source, request, sleep).through()
+                    yield from _Work(settings, record, engine, order, sleep).through()
             except FleetgaugeError as error:
                 failures.append((severity(error), f"metric {definition.metric}: {error}"))
     raise_worst(failures)
+
+
+def _engine(settings: Settings, definition: Definition, source: Source, options: Options) -> Engine:
+    url = settings.metrics.url.get_secret_value()
+    return Engine(definition, source, lambda: connect_metrics(url, options), options)
+
+
+def _outline(engine: Engine, record: Record, order: BackfillOrder) -> Outline:
+    """One look at both sides, and from it a plan for each piece."""
+    state, look = engine.observe(BackfillRequest(order.span(engine.definition), order.grain))
+    found = record.outline(order, state)
+    pieces = reversed(found.pieces) if order.backwards else found.pieces
+    plans = (plan(engine.definition, state, look, BackfillRequest(piece, order.grain)) for piece in pieces)
+    return replace(found, plans=tuple(plans))
 
 
 @dataclass(frozen=True)
@@ -103,58 +128,66 @@ class _Work:
 
     settings: Settings
     record: Record
-    one: Pass
-    source: Source
-    request: Request
+    engine: Engine
+    order: BackfillOrder
     sleep: Callable[[float], None]
 
     def through(self) -> Iterator[Done | Waiting]:
         """Do it."""
-        outline = self.record.outline(self.request)
-        self.record.begin(self.request)
-        left = sum((end - begin for begin, end in outline.pieces), timedelta())
+        self.record.begin(self.order)
         try:
-            for piece in reversed(outline.pieces) if self.request.backwards else outline.pieces:
-                yield from self._wait()
-                began, on_source = time.perf_counter(), self.source.seconds
-                tally = self._compute(piece)
-                self.record.done(piece)
-                left -= piece[1] - piece[0]
-                seconds = round(time.perf_counter() - began, 3)
-                activity.record_backfill(
-                    self.settings, outline.metric, tally.windows, tally.conflicts, self.source.seconds - on_source
-                )
-                yield Done(outline.metric, piece, tally.windows, tally.rows, tally.restated, seconds, left)
+            yield from self._pieces()
         except FleetgaugeError as error:
             self.record.failed(error)
             raise
         finally:
-            self.one.steps.close()
+            self.engine.close()
         self.record.finished()
-        if blocked := self.record.blocked(self.request.span(self.record.definition)):
+        if blocked := self.record.blocked(self.order.span(self.record.definition)):
             window, check = blocked[0]
             raise Terminal(
                 f"check {check!r} is broken in {len(blocked)} window(s), first {window:%Y-%m-%dT%H:%MZ}; they keep "
                 "their old rows until source or check is corrected"
             )
 
-    def _compute(self, piece: Span) -> Tally:
-        if self.request.grain != "minute":
-            self.one.run(self.request.grain, piece)
-            return self.one.steps.tally
-        self.one.steps.tally = Tally()
-        self.one.restate([piece])
-        if self.one.report.deferred is not None:
-            raise Transient(f"{self.one.report.deferred}; let production write it (sql/source)")
-        return self.one.steps.tally
+    def _pieces(self) -> Iterator[Done | Waiting]:
+        yield from self._wait()
+        outline = _outline(self.engine, self.record, self.order)
+        source = self.engine.source
+        left = sum((end - begin for begin, end in outline.pieces), timedelta())
+        for planned in outline.plans:
+            yield from self._wait()
+            began, on_source = time.perf_counter(), source.seconds
+            tally = self._execute(planned)
+            piece = _piece(planned)
+            self.record.done(piece)
+            left -= piece[1] - piece[0]
+            seconds = round(time.perf_counter() - began, 3)
+            activity.record_backfill(
+                self.settings, outline.metric, tally.windows, tally.conflicts, source.seconds - on_source
+            )
+            yield Done(outline.metric, piece, tally.windows, tally.rows, tally.restated, seconds, left)
+
+    def _execute(self, planned: Plan) -> Tally:
+        if planned.deferred is not None:
+            raise Transient(f"{planned.deferred}; let production write it (sql/source)")
+        log.info("plan", metric=planned.metric, **summary(planned))
+        executor = self.engine.executor(planned)
+        executor.execute()
+        return executor.tally
 
     def _wait(self) -> Iterator[Waiting]:
-        limit = self.request.max_lag
-        while limit is not None and self.request.grain == "minute":
-            with self.source.look(self.record.definition) as facts:
+        limit = self.order.max_lag
+        while limit is not None and self.order.grain == "minute":
+            with self.engine.source.look(self.record.definition) as facts:
                 horizon = facts.horizon
             lag = timedelta() if horizon is None else datetime.now(UTC) - horizon.beat_at
             if lag <= limit:
                 return
             yield Waiting(self.record.definition.metric, lag)
             self.sleep(_POLL_S)
+
+
+def _piece(planned: Plan) -> Span:
+    assert isinstance(planned.request, BackfillRequest)
+    return planned.request.piece

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,25 +11,27 @@ from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.options import Options, connect_metrics
+from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.plan.planner import Plan, makeable
+from fleetgauge.rollup.plan.state import Spans, State
+from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span, subtract
-from fleetgauge.rollup.store.ages import Ages
-from fleetgauge.rollup.store.ledger import Ledger
+from fleetgauge.rollup.store.state_reader import read_state
+from fleetgauge.rollup.windows import days
 from fleetgauge.settings import Settings
 
-_DAYS = """
-SELECT greatest(fleetgauge.date_start(d::date, %(zone)s), %(begin)s),
-    least(fleetgauge.date_start(d::date + 1, %(zone)s), %(end)s)
-FROM generate_series((%(begin)s AT TIME ZONE %(zone)s)::date::timestamp,
-    ((%(end)s - interval '1 microsecond') AT TIME ZONE %(zone)s)::date::timestamp, interval '1 day') AS d
-"""
 _MINE = "metric = %(metric)s AND version = %(version)s AND grain = %(grain)s AND span = tstzrange(%(begin)s, %(end)s)"
 
 
+LONGEST = timedelta(days=36_525)
+"""A century; what is asked for beyond is a slip."""
+
+
 @dataclass(frozen=True)
-class Request:
+class BackfillOrder:
     """What an operator asks for. Asked again, it goes on where an unfinished one of the same metric and span stood."""
 
     begin: datetime
@@ -51,8 +53,12 @@ class Request:
         begin, end = (
             (at if at.tzinfo is not None else at.replace(tzinfo=zone)).astimezone(UTC) for at in (self.begin, self.end)
         )
-        if begin >= end:
+        if begin == end:
+            raise Terminal(f"the span to compute is empty: it begins and ends at {self.begin}; --to is exclusive")
+        if begin > end:
             raise Terminal(f"the span to compute ends ({self.end}) before it begins ({self.begin}); turn it round")
+        if end - begin > LONGEST:
+            raise Terminal(f"the span to compute is longer than {LONGEST.days} days; give a shorter one")
         if begin > datetime.now(UTC):
             raise Terminal(f"the span to compute begins in the future ({self.begin}); there is nothing to compute yet")
         return begin, end
@@ -67,11 +73,18 @@ class Outline:
     pieces: tuple[Span, ...] = ()
     """A local day each, or less."""
     frozen: tuple[Span, ...] = ()
-    """Left as it is, since its source or the rows that it is made from are let go."""
+    """Left as it is, since its source is not whole any more, or the rows that it is made from have expired."""
     done: tuple[Span, ...] = ()
     """What an unfinished backfill has done already."""
+    plans: tuple[Plan, ...] = ()
+    """For each piece, in the order in which they are done, what will be executed."""
     facts: int | None = None
     """About how many facts of the source will be read; None if that is not known."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; instants as ISO 8601."""
+        found: dict[str, Any] = plain(asdict(replace(self, plans=())))
+        return found | {"plans": [to_dict(one) for one in self.plans]}
 
 
 def requests(settings: Settings, limit: int = 50) -> list[dict[str, Any]]:
@@ -99,42 +112,43 @@ class Record:
     definition: Definition
     _id: int | None = field(default=None, init=False)
 
-    def outline(self, request: Request) -> Outline:
-        """What is left to do, without the facts."""
-        span = request.span(self.definition)
-        with self.connection.transaction():
-            ages = Ledger(self.connection, self.definition).state().ages
-        row = self.connection.execute(
-            f"SELECT id, done FROM fleetgauge.backfill WHERE {_MINE} AND status <> 'finished'"  # noqa: S608
-            " ORDER BY id DESC LIMIT 1",
-            self._key(request),
-        ).fetchone()
-        self._id = row[0] if row else None
-        done = tuple((r.lower, r.upper) for r in row[1]) if row else ()
-        parts = ages.split(subtract([span], done))
-        frozen = tuple(part for part in parts if not _possible(ages, part[0], request.grain))
-        days = self.connection.execute(
-            _DAYS, {"zone": self.definition.time_zone, "begin": span[0], "end": span[1]}
-        ).fetchall()
-        pieces = tuple(piece for day in days for piece in subtract([(day[0], day[1])], [*done, *frozen]))
+    def outline(self, order: BackfillOrder, state: State) -> Outline:
+        """What is left to do, without plans and facts."""
+        span = order.span(self.definition)
+        done = self._resume(order)
+        parts = state.ages.split(subtract([span], done))
+        frozen = tuple(part for part in parts if not makeable(state, order.grain, part[0]))
+        left = [*done, *frozen]
+        pieces = tuple(piece for day in days(span, self.definition.time_zone) for piece in subtract([day], left))
         return Outline(self.definition.metric, self.definition.version, pieces, frozen, done)
 
-    def begin(self, request: Request) -> None:
-        """Take the metric's backfills for this process, and write the request down unless it goes on with one."""
+    def begin(self, order: BackfillOrder) -> None:
+        """Take the metric's backfills for this process, and write the order down unless it goes on with one."""
         row = self.connection.execute(
             "SELECT pg_try_advisory_lock(hashtextextended('fleetgauge backfill ' || %s, 0))", [self.definition.metric]
         ).fetchone()
         if not (row and row[0]):
             raise Transient(f"another backfill of metric {self.definition.metric} is running; wait until it has ended")
+        self._resume(order)
         if self._id is not None:
             self._set("status = 'open', error = NULL")
             return
         written = self.connection.execute(
             "INSERT INTO fleetgauge.backfill (metric, version, grain, span, reason, who) VALUES"
             " (%(metric)s, %(version)s, %(grain)s, tstzrange(%(begin)s, %(end)s), %(reason)s, %(who)s) RETURNING id",
-            {**self._key(request), "reason": request.reason, "who": request.who},
+            {**self._key(order), "reason": order.reason, "who": order.who},
         )
         self._id = postgres.only_row(written)[0]
+
+    def _resume(self, order: BackfillOrder) -> Spans:
+        """Find the unfinished one of the same order; returns what of it is done."""
+        row = self.connection.execute(
+            f"SELECT id, done FROM fleetgauge.backfill WHERE {_MINE} AND status <> 'finished'"  # noqa: S608
+            " ORDER BY id DESC LIMIT 1",
+            self._key(order),
+        ).fetchone()
+        self._id = row[0] if row else None
+        return tuple((r.lower, r.upper) for r in row[1]) if row else ()
 
     def done(self, piece: Span) -> None:
         """The piece is computed and need not be again."""
@@ -150,16 +164,16 @@ class Record:
 
     def blocked(self, span: Span) -> list[tuple[datetime, str]]:
         """Minutes of the span that kept their old rows, each with the check that the new ones broke."""
-        found = Ledger(self.connection, self.definition).blocked()
+        found = sorted(read_state(self.connection, self.definition).blocked.items())
         return [(window, check) for window, check in found if span[0] <= window < span[1]]
 
     def _set(self, what: str, **values: object) -> None:
         self.connection.execute(f"UPDATE fleetgauge.backfill SET {what} WHERE id = %(id)s", {"id": self._id, **values})  # noqa: S608
 
-    def _key(self, request: Request) -> dict[str, object]:
-        begin, end = request.span(self.definition)
+    def _key(self, order: BackfillOrder) -> dict[str, object]:
+        begin, end = order.span(self.definition)
         one = self.definition
-        return {"metric": one.metric, "version": one.version, "grain": request.grain, "begin": begin, "end": end}
+        return {"metric": one.metric, "version": one.version, "grain": order.grain, "begin": begin, "end": end}
 
 
 @contextmanager
@@ -170,11 +184,3 @@ def recording(settings: Settings, definition: Definition, options: Options) -> I
         postgres.metrics(settings.metrics).translated(),
     ):
         yield Record(connection, definition)
-
-
-def _possible(ages: Ages, at: datetime, grain: Grain) -> bool:
-    """Whether what the grain is made from is still there."""
-    if grain == "minute":
-        return not ages.frozen(at)
-    finest = ages.grain(at)
-    return finest is not None and GRAINS.index(finest) < GRAINS.index(grain)

@@ -9,7 +9,7 @@ from fleetgauge import postgres
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition, Freshness
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.passes.report import plain
+from fleetgauge.rollup.execute.report import plain
 from fleetgauge.settings import Settings
 
 Verdict = Literal["ok", "warn", "error"]

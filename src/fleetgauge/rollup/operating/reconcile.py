@@ -10,22 +10,29 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
-from psycopg import sql
 
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres import sql
+from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive
-from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.passes import activity
-from fleetgauge.rollup.passes.engine import Pass
-from fleetgauge.rollup.passes.report import Severity, plain, severity
-from fleetgauge.rollup.passes.run import open_sources
-from fleetgauge.rollup.passes.steps import Steps
-from fleetgauge.rollup.sources.port import Source, Touched
+from fleetgauge.rollup.execute import activity
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.metrics_run import open_sources
+from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.report import Severity, plain, severity
+from fleetgauge.rollup.plan.look import Look
+from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
+from fleetgauge.rollup.plan.request import ReconcileRequest
+from fleetgauge.rollup.plan.state import State
+from fleetgauge.rollup.plan.told import to_dict
+from fleetgauge.rollup.sources.port import Behind
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import Span, inside
-from fleetgauge.rollup.store.dimensions import Admission
+from fleetgauge.rollup.spans import Span, covers, inside
+from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.tables import table
+from fleetgauge.rollup.values import Touched
+from fleetgauge.rollup.windows import hours as hours_of
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -61,13 +68,15 @@ class Reconciliation:
     """Whether they were computed anew."""
     differences: tuple[Difference, ...] = ()
     """The first of them."""
+    plans: tuple[Plan, ...] = ()
+    """What was executed for them; with a dry run, what would be."""
     error: str | None = None
     severity: Severity | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
-        found: dict[str, Any] = plain(asdict(self))
-        return found
+        found: dict[str, Any] = plain(asdict(replace(self, plans=())))
+        return found | {"plans": [to_dict(one) for one in self.plans]}
 
 
 def reconcile_metrics(
@@ -89,9 +98,8 @@ def reconcile_metrics(
     with open_sources(settings, streams) as opened:
         for definition in definitions:
             try:
-                source = opened(definition.source)
-                one = Pass(definition, source, lambda: connect_metrics(url, options), options)
-                report = reconcile(one, definition, source, span, dry_run=dry_run)
+                engine = Engine(definition, opened(definition.source), lambda: connect_metrics(url, options), options)
+                report = reconcile(engine, span, dry_run=dry_run)
             except FleetgaugeError as error:
                 report = Reconciliation(definition.metric, error=str(error), severity=severity(error))
             if not dry_run:
@@ -100,29 +108,35 @@ def reconcile_metrics(
     return found
 
 
-def reconcile(one: Pass, definition: Definition, source: Source, span: Span, *, dry_run: bool) -> Reconciliation:
+def reconcile(engine: Engine, span: Span, *, dry_run: bool) -> Reconciliation:
     """Compare the hours of `span` (aware instants), day by day; restate those that differ unless it is a dry run.
 
-    What has changed since the last pass is left to the next one. Blocks. What fails is told in the report.
+    What has changed since the last run is left to the next one. Blocks. What fails is told in the report.
     """
+    definition = engine.definition
     found = Reconciliation(definition.metric, restated=not dry_run)
     try:
         for piece in _pieces(span):
-            hours, differences = _compare(one.steps, definition, source, piece)
-            wrong = sorted({difference.window_start for difference in differences})
+            compared = _compare(engine, piece)
+            wrong = {difference.window_start for difference in compared.differences}
             found = replace(
                 found,
-                hours=found.hours + len(hours),
+                hours=found.hours + len(compared.hours),
                 different=found.different + len(wrong),
-                differences=(*found.differences, *differences)[:_SHOWN],
+                differences=(*found.differences, *compared.differences)[:_SHOWN],
             )
-            if wrong and not dry_run:
+            if not wrong or compared.look is None:
+                continue
+            request = ReconcileRequest(tuple(hour for hour in compared.hours if hour[0] in wrong))
+            planned = plan(definition, compared.state, compared.look, request)
+            found = replace(found, plans=(*found.plans, planned))
+            if not dry_run:
                 log.warning("hours differ from their source", metric=definition.metric, hours=len(wrong))
-                one.restate([hour for hour in hours if hour[0] in wrong])
+                engine.executor(planned).execute()
     except FleetgaugeError as error:
         found = replace(found, error=str(error), severity=severity(error))
     finally:
-        one.steps.close()
+        engine.close()
     return found
 
 
@@ -133,33 +147,49 @@ def _pieces(span: Span) -> Iterator[Span]:
         at += _PIECE
 
 
-def _compare(steps: Steps, definition: Definition, source: Source, span: Span) -> tuple[list[Span], list[Difference]]:
-    """The hours that can be compared, and what differs in them."""
-    with steps.step() as (connection, ledger):
-        state = ledger.state()
-        hours = ledger.hours(span)
-        done = {begin for begin, _ in ledger.hours(span, done=True) if not state.ages.frozen(begin)}
+@dataclass(frozen=True)
+class _Compared:
+    """What comparing one piece found, and what it was seen with."""
+
+    state: State
+    look: Look | None = None
+    hours: Sequence[Span] = ()
+    """Those that can be compared."""
+    differences: Sequence[Difference] = ()
+
+
+def _compare(engine: Engine, span: Span) -> _Compared:
+    definition, source = engine.definition, engine.source
+    with engine.session.locked() as connection:
+        state = read_state(connection, definition)
+        hours = hours_of(span, definition.time_zone)
+        computed = covers(state.done["hour"])
+        done = {begin for begin, _ in hours if computed(begin) and not state.ages.frozen(begin)}
         if not done or state.cursor is None:
-            return [], []
+            return _Compared(state)
         edges = [hours[0][0], *(end for _, end in hours)]
         with source.look(definition) as facts:
             if facts.horizon is None:
-                return [], []
-            steps.not_older(facts.horizon, state.beat_at)
-            pending = facts.touched(state.cursor, steps.frontier(facts.horizon), first=False)
+                return _Compared(state)
+            look = Look(source.name, facts.horizon.at, facts.horizon.beat_at)
+            older = behind(source.name, facts.horizon.beat_at, state.heartbeat_at)
+            if older is not None:
+                raise Behind(older)
+            pending = facts.touched(state.cursor, computing_watermark(definition, facts.horizon.at), first=False)
             totals = facts.totals(edges)
         fit = [h for h in hours if h[0] in done and not _concerns(pending, h)]
         stored = connection.execute(_stored(definition), {"begin": edges[0], "end": edges[-1]}).fetchall()
-        admission = Admission(definition, ledger.admitted())
+        admission = Admission(definition, state.admitted)
     n = len(definition.dimensions)
     at_source = _added(((edges[row[0]], admission.place(row[1 : n + 1])), row[n + 1 :]) for row in totals)
     in_tables = _added(((row[0], row[1 : n + 1]), row[n + 1 :]) for row in stored)
     compared = {begin for begin, _ in fit}
-    return fit, [d for d in _differences(definition, in_tables, at_source) if d.window_start in compared]
+    found = [d for d in _differences(definition, in_tables, at_source) if d.window_start in compared]
+    return _Compared(state, look, fit, found)
 
 
 def _concerns(pending: Touched, hour: Span) -> bool:
-    """Whether the next pass will change something of the hour anyway."""
+    """Whether the next run will change something of the hour anyway."""
     return any(begin < hour[1] and hour[0] < end for begin, end in pending.spans) or any(
         inside(cell[0], [hour]) for cell in pending.cells
     )

@@ -31,9 +31,10 @@ from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
-from fleetgauge.rollup.sources.port import Cell, Conflict, Cursor, Placed, Row, Touched, looking
+from fleetgauge.rollup.sources.port import Conflict, Row, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
+from fleetgauge.rollup.values import Cell, Cursor, Placed, Touched
 from fleetgauge.settings import Settings
 
 PAGE = query.PAGE
@@ -124,7 +125,7 @@ class ElasticsearchFacts:
         found = self.search.ask(where, {"n": {"value_count": {"field": EVENT_TIME}}})
         return int(found["n"]["value"]) if found else 0
 
-    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
+    def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         """See `Facts`. What lies at new positions; everything, where old positions may have got new documents."""
         known = msgspec.convert(since.token or {}, dict[str, GroupCursor], strict=False)
         new: list[query.Json] = []
@@ -137,10 +138,10 @@ class ElasticsearchFacts:
         spans: list[Span] = []
         if anew:
             begin = self.first_event()
-            spans = [(floor(begin), frontier)] if begin is not None and begin < frontier else []
+            spans = [(floor(begin), watermark)] if begin is not None and begin < watermark else []
             new = []
         if anew or first:
-            new.append(query.since(frontier))
+            new.append(query.since(watermark))
         if not new:
             return Touched()
         where = query.matching(self.definition, query.any_of(new))

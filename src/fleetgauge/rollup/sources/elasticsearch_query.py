@@ -66,9 +66,9 @@ def within(spans: Iterable[Span]) -> Json:
     )
 
 
-def since(frontier: datetime) -> Json:
+def since(watermark: datetime) -> Json:
     """Documents with an event time at or after an instant."""
-    return {"range": {EVENT_TIME: {"gte": milliseconds(frontier)}}}
+    return {"range": {EVENT_TIME: {"gte": milliseconds(watermark)}}}
 
 
 def stored_at(partition: int, offsets: Offsets) -> Json:

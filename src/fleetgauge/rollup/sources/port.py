@@ -6,7 +6,6 @@ A second dialect is one more class with `Source`'s three members, whose looks an
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -15,48 +14,16 @@ from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.values import Cell, Cursor, Placed, Touched
 
 Row = tuple[Any, ...]
 
 ROLLUP = "rollup"
 """How the rollup's sessions on a Postgres are named; the writing ones have it as a prefix."""
 
-Cell = tuple[datetime, tuple[str, ...]]
-"""A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
-
 
 class Behind(Transient):
     """The source shows less than was read from it before: another, slower replica answers. Later it will be there."""
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """Up to where changes are in the tables."""
-
-    at: datetime
-    """Every change with an earlier change time is in (UTC)."""
-    token: Mapping[str, Any] | None = None
-    """What the source notes besides, as JSON; None where an instant is all it needs."""
-
-
-@dataclass(frozen=True)
-class Placed:
-    """In which cell a row is, for definitions with a `key`."""
-
-    key: str
-    cell: Cell
-    changed_at: datetime
-
-
-@dataclass(frozen=True)
-class Touched:
-    """What may differ from what was read before."""
-
-    cells: Sequence[Cell] = ()
-    spans: Sequence[Span] = field(default=())
-    """Whole minutes, where the source cannot tell cells."""
-    rows: Sequence[Placed] = ()
-    """The changed rows themselves, of definitions with a `key`."""
 
 
 class Facts(Protocol):
@@ -75,8 +42,8 @@ class Facts(Protocol):
         """About how many facts have their event time in the spans, without reading them; None if that is not known."""
         ...
 
-    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
-        """What changed since the cursor; on a metric's `first` pass, besides, all facts from the frontier on."""
+    def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
+        """What changed since the cursor; on a metric's `first` run, besides, all facts from the watermark on."""
         ...
 
     def windows(self, span: Span) -> list[Row]:

@@ -11,8 +11,9 @@ from fleetgauge.postgres import Connection, IsolationLevel, sql
 from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
-from fleetgauge.rollup.sources.port import ROLLUP, Cell, Cursor, Placed, Row, Touched, looking
+from fleetgauge.rollup.sources.port import ROLLUP, Row, looking
 from fleetgauge.rollup.spans import Span, join
+from fleetgauge.rollup.values import Cell, Cursor, Placed, Touched
 from fleetgauge.settings import SourceSettings
 
 LOCK_TIMEOUT_S = 5.0
@@ -41,14 +42,14 @@ class PostgresFacts:
         plan: Mapping[str, Any] = self._fetch(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query))[0][0][0]["Plan"]
         return plan
 
-    def touched(self, since: Cursor, frontier: datetime, *, first: bool) -> Touched:
+    def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         """See `Facts`."""
         if self.definition.change_time is None:
             return Touched()
         if self.definition.interval is not None:
-            found = self._fetch(postgres_held.held_since(self.definition, since.at, frontier))[0][0]
+            found = self._fetch(postgres_held.held_since(self.definition, since.at, watermark))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
-        query = postgres_sql.touched(self.definition, since.at, frontier if first else None)
+        query = postgres_sql.touched(self.definition, since.at, watermark if first else None)
         if self.definition.key is None:
             return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
         rows = self._placed(query)

@@ -108,10 +108,10 @@ def _longest(definition: Definition) -> sql.Composable:
     return sql.SQL("{}::interval").format(sql.Literal(definition.interval.longest))
 
 
-def held_since(definition: Definition, cursor: datetime, frontier: datetime) -> sql.Composed:
-    """One multirange: the minutes before the frontier that rows changed since the cursor overlap, or did before.
+def held_since(definition: Definition, cursor: datetime, watermark: datetime) -> sql.Composed:
+    """One multirange: the minutes before the watermark that rows changed since the cursor overlap, or did before.
 
-    A row that has got its end had none before, and so counted until the last frontier; where the next row ends it, the
+    A row that has got its end had none before, and so counted until the last watermark; where the next row ends it, the
     row that came in between took over from its own start on.
     """
     interval = definition.interval
@@ -134,13 +134,13 @@ def held_since(definition: Definition, cursor: datetime, frontier: datetime) -> 
     return sql.SQL(
         "SELECT range_agg(tstzrange(date_trunc('minute', f, 'UTC'),"
         " date_trunc('minute', u, 'UTC') + interval '1 minute'))"
-        " FROM (SELECT {event} AS f, least({end}, {event} + {longest}, {frontier}) AS u FROM {source}"
+        " FROM (SELECT {event} AS f, least({end}, {event} + {longest}, {watermark}) AS u FROM {source}"
         " WHERE {change} >= {since} AND {finite}) AS changed WHERE f <= u"
     ).format(
         event=event,
         end=end,
         longest=_longest(definition),
-        frontier=sql.SQL("{}::timestamptz").format(sql.Literal(frontier)),
+        watermark=sql.SQL("{}::timestamptz").format(sql.Literal(watermark)),
         source=source(definition),
         change=col(definition.change_time),
         since=sql.Literal(cursor),

@@ -10,11 +10,11 @@ from datetime import datetime
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive
-from fleetgauge.rollup.sources.port import Cell
 from fleetgauge.rollup.sources.postgres_held import held
 from fleetgauge.rollup.sources.postgres_measures import aggregates, finished
 from fleetgauge.rollup.sources.postgres_parts import col, comma, dims_of, finite, places, source, value_of
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.values import Cell
 
 
 def within(definition: Definition, spans: Sequence[Span]) -> sql.Composed:

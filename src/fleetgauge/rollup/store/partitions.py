@@ -4,7 +4,6 @@ They begin at local midnights of the metric's time zone, so that no hour or day 
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any
 
 from fleetgauge.postgres import Connection, sql
@@ -63,14 +62,3 @@ def ensure(
             )
         )
     connection.execute("RESET ROLE")
-
-
-def boundary(connection: Connection[Any], grain: Grain, zone: str, instant: datetime) -> datetime:
-    """Where the grain's partition that holds `instant` begins (UTC)."""
-    row = connection.execute(
-        "SELECT fleetgauge.date_start(date_trunc(%(unit)s, %(at)s AT TIME ZONE %(zone)s)::date, %(zone)s)",
-        {"unit": PARTITIONS[grain], "zone": zone, "at": instant},
-    ).fetchone()
-    assert row is not None
-    found: datetime = row[0]
-    return found

@@ -1,7 +1,7 @@
 """In which cells each row was when it was read, for definitions whose rows may move.
 
-A cell is noted before it is computed and forgotten once a pass is through that saw the row elsewhere. So whatever a
-lost pass has written is found by the next.
+A cell is noted before it is computed and forgotten once a run is through that saw the row elsewhere. So whatever a
+lost run has written is found by the next.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from typing import Any
 
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources.port import Cell, Placed
+from fleetgauge.rollup.values import Cell, Placed
 
 
 def note(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
-    """Remember where these rows are now. Inside a step."""
+    """Remember where these rows are now. Inside a transaction under the metric's lock."""
     connection.cursor().executemany(
         "INSERT INTO fleetgauge.placement AS p (metric, version, key, window_start, dimensions, changed_at)"
         " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (metric, version, key, window_start, dimensions)"
@@ -26,7 +26,7 @@ def note(connection: Connection[Any], definition: Definition, rows: Sequence[Pla
 
 
 def known(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
-    """All cells that these rows were noted in. Inside a step."""
+    """All cells that these rows were noted in. Inside a transaction under the metric's lock."""
     if not rows:
         return set()
     found = connection.execute(
@@ -38,7 +38,7 @@ def known(connection: Connection[Any], definition: Definition, rows: Sequence[Pl
 
 
 def settle(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
-    """Forget the cells that these rows have left: they are computed anew. Inside the last step of a pass."""
+    """Forget the cells that these rows have left: they are computed anew. Inside the last transaction of a run."""
     if rows:
         connection.execute(
             "DELETE FROM fleetgauge.placement AS p USING unnest(%s::text[], %s::timestamptz[]) AS r(key, changed_at)"

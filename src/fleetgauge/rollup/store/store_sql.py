@@ -1,7 +1,7 @@
 """The statements that replace rows of one metric's tables, written out once per definition.
 
-Two temporary tables carry a step's work: `staged` has new minute rows, `touched` the cells to replace (with the end of
-their window, for the grain above reads its rows from the grain below by it).
+Two temporary tables carry a transaction's work: `staged` has new minute rows, `touched` the cells to replace (with the
+end of their window, for the grain above reads its rows from the grain below by it).
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Statements:
             self.table(level), sql.Literal(level.name), self._same("a", "t", keys(level))
         )
 
-    def rise(self, level: Level) -> sql.Composed:
+    def roll_up(self, level: Level) -> sql.Composed:
         """The cells of `level` above the touched cells of the level below, added to `touched`."""
         zone, grain = sql.Literal(self.definition.time_zone), sql.Literal(level.grain)
         dims = self._dims(level)

@@ -13,9 +13,9 @@ from fleetgauge.postgres import Connection, Error, Transaction, sql
 from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition, Retention
-from fleetgauge.rollup.options import Options
-from fleetgauge.rollup.passes.engine import Pass
-from fleetgauge.rollup.passes.report import PassReport
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.report import RunReport
 from fleetgauge.rollup.sources.port import ROLLUP, Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
@@ -57,7 +57,7 @@ class Rehearsal(Connection[Row]):
 
     @contextmanager
     def transaction(self, *args: Any, **kwargs: Any) -> Iterator[Transaction]:
-        """As always; the engine's own tables are emptied after each step, which otherwise its COMMIT does."""
+        """As always; the engine's own tables are emptied after each transaction, which otherwise its COMMIT does."""
         with super().transaction(*args, **kwargs) as found:
             self.depth += 1
             try:
@@ -69,13 +69,13 @@ class Rehearsal(Connection[Row]):
                 self.execute("DELETE FROM touched")
 
     def again(self) -> "Rehearsal":
-        """What a step gets as its new connection: this one, without what an earlier step has made."""
+        """What the engine gets as its new connection: this one, without what an earlier one has made."""
         self.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.touched")
         self.staging = True
         return self
 
     def close(self) -> None:
-        """A step gives its connection back; here the transaction goes on. `closing` ends it."""
+        """The engine gives its connection back; here the transaction goes on. `closing` ends it."""
 
     def end(self) -> None:
         """Close it."""
@@ -172,13 +172,13 @@ def _differences(
     create(connection, one)
     publication(connection, one)
     connection.execute("RESET ROLE")
-    _complain(Pass(one, source, connection.again, Options(tries=1)).run("minute", None))
+    _complain(Engine(one, source, connection.again, Options(tries=1)).run("minute"))
     levels = {level.name: level for level in one.levels}
     for name, expected in test.expect.items():
         yield from differences(one, levels[name], expected, _rows(connection, one, name))
 
 
-def _complain(report: PassReport) -> None:
+def _complain(report: RunReport) -> None:
     if report.blocked:
         first = report.blocked[0]
         raise Terminal(f"check {first.check!r} is broken in the minute of {first.window_start:%Y-%m-%dT%H:%MZ}")

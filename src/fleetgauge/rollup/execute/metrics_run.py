@@ -1,4 +1,4 @@
-"""Passes over many metrics: what the pipeline, the DAGs and the CLI call."""
+"""Runs of many metrics: what the pipeline, the DAGs and the CLI call."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,10 +11,11 @@ import structlog
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
-from fleetgauge.rollup.options import Options, connect_metrics
-from fleetgauge.rollup.passes import activity
-from fleetgauge.rollup.passes.engine import Pass
-from fleetgauge.rollup.passes.report import PassReport, severity
+from fleetgauge.rollup.execute import activity
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.report import RunReport, severity
+from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.stream import EventStream
@@ -32,21 +33,22 @@ def run_metrics(
     watermark: datetime | None = None,
     options: Options | None = None,
     streams: Mapping[str, EventStream] | None = None,
-) -> list[PassReport]:
-    """One pass over each metric, one after the other; blocks until all are through.
+    watch: Watch | None = None,
+) -> list[RunReport]:
+    """One run of each metric, one after the other; blocks until all are through.
 
-    `minute` reads the sources, does all work that the ledger lists up to the source's horizon, recomputes `interval`
+    `minute` reads the sources, does all work that the ledger lists up to the source watermark, recomputes `interval`
     ([begin, end), aware) besides, and brings hours and days along. `hour` and `day` recompute their own interval from
-    the grain below. `watermark` (UTC): windows close by it where it is earlier than the source's own horizon.
-    `streams`: the sources that are documents in Elasticsearch. A metric that fails does not stop the others: look at
-    `PassReport.error` or call `report.raise_failures`.
+    the grain below. `watermark` (UTC): windows close by it where it is earlier than the source watermark.
+    `streams`: the sources that are documents in Elasticsearch. `watch` is told of progress. A metric that fails does
+    not stop the others: look at `RunReport.error` or call `report.raise_failures`.
     """
     options = options or Options()
-    reports: list[PassReport] = []
+    reports: list[RunReport] = []
     with open_sources(settings, streams) as opened:
         for definition in definitions:
-            report = _one(settings, definition, grain, interval, watermark, options, opened)
-            activity.record_pass(settings, report)
+            report = _one(settings, definition, grain, interval, watermark, options, opened, watch)
+            activity.record_run(settings, report)
             reports.append(report)
     return reports
 
@@ -79,18 +81,19 @@ def _one(
     watermark: datetime | None,
     options: Options,
     opened: Callable[[str], Source],
-) -> PassReport:
-    report = PassReport(definition.metric, definition.version, grain)
-    one: Pass | None = None
+    watch: Watch | None,
+) -> RunReport:
+    report = RunReport(definition.metric, definition.version, grain)
+    engine: Engine | None = None
     try:
         source = opened(definition.source)
         url = settings.metrics.url.get_secret_value()
-        one = Pass(definition, source, lambda: connect_metrics(url, options), options, watermark)
-        return one.run(grain, interval)
+        engine = Engine(definition, source, lambda: connect_metrics(url, options), options, watch)
+        return engine.run(grain, interval, watermark)
     except FleetgaugeError as error:
         said, kind = str(error), severity(error)
-        log.error("pass failed", metric=definition.metric, grain=grain, error=said)
+        log.error("run failed", metric=definition.metric, grain=grain, error=said)
     except Exception as error:  # a fault of ours must not stop the other metrics either
         said, kind = f"{type(error).__name__}: {error}", "stop"
-        log.exception("pass failed", metric=definition.metric, grain=grain)
-    return replace(one.report if one else report, error=said, severity=kind)
+        log.exception("run failed", metric=definition.metric, grain=grain)
+    return replace(engine.report if engine else report, error=said, severity=kind)

@@ -1,15 +1,12 @@
-"""Sizes and patience of a pass, and the connection that it writes through."""
+"""Sizes and patience of a run, and the connection that it writes through."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from fleetgauge.addresses import DatabaseUrl
 from fleetgauge.postgres import Connection, Database
+from fleetgauge.rollup.plan.planner import DENSE
 from fleetgauge.rollup.sources.port import ROLLUP, Row
-
-Connect = Callable[[], Connection[Row]]
-"""Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
 
 
 @dataclass(frozen=True)
@@ -17,17 +14,18 @@ class Options:
     """A test makes them small."""
 
     overlap: timedelta = timedelta(seconds=5)
-    """How far the cursor stays behind the horizon: a session shows its transaction's start a moment after taking it."""
+    """How far the cursor stays behind the source watermark: a session shows its transaction's start a moment after
+    taking it."""
     windows: int = 1440
     """Minutes of the first chunk; it grows and shrinks by the rows that come."""
     cells: int = 2000
     """Touched cells of the first batch."""
-    dense: int = 600
+    dense: int = DENSE
     """An hour with more touched cells than this is read whole."""
     rows_aimed: int = 20_000
     """Rows that one transaction should write."""
     tries: int = 6
-    """Failures in a row, each followed by a quarter of the work, after which a pass gives up what is left."""
+    """Failures in a row, each followed by a quarter of the work, after which a run gives up what is left."""
     pause_s: float = 0.5
     """Before the first new try; doubles with each."""
     lock_timeout_s: float = 60.0

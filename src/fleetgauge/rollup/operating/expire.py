@@ -1,17 +1,16 @@
-"""What is let go when: each grain's rows go by whole partitions, once they are older than the definition keeps them."""
+"""What expires when: each grain's rows go by whole partitions, once they are older than the definition keeps them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
-from fleetgauge.postgres import Connection, sql
+from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import GRAINS
-from fleetgauge.rollup.store import partitions
-from fleetgauge.rollup.store.ledger import Ledger
+from fleetgauge.rollup.execute.ledger import LedgerWriter
+from fleetgauge.rollup.execute.session import lock
+from fleetgauge.rollup.plan.ages import kept_from
+from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.tables import STORE
 from fleetgauge.settings import Settings
 
@@ -38,16 +37,8 @@ class Dropped:
     error: str | None = None
 
 
-def let_go(connection: Connection[Any], ledger: Ledger, definition: Definition, now: datetime) -> None:
-    """Move on from where each grain's rows are kept. Inside a step; from then on they are not written any more."""
-    for grain in GRAINS:
-        kept: timedelta | None = getattr(definition.retention, grain)
-        if kept is not None:
-            ledger.keep_from(grain, partitions.boundary(connection, grain, definition.time_zone, now - kept))
-
-
 def drop_expired(settings: Settings, definitions: Iterable[Definition], *, dry_run: bool = False) -> list[Dropped]:
-    """Let go of what is older than each definition keeps, and drop its partitions. Called once a day; blocks.
+    """Expire what is older than each definition keeps, and drop its partitions. Called once a day; blocks.
 
     Readers of the other partitions go on meanwhile. A metric that fails does not stop the others.
     """
@@ -64,15 +55,18 @@ def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple
     dropped: list[str] = []
     with postgres.metrics(settings.metrics).session("retention", lock_timeout="60s") as connection:
         with connection.transaction(force_rollback=dry_run):
-            ledger = Ledger(connection, definition)
-            ledger.lock()
-            let_go(connection, ledger, definition, connection.execute("SELECT now()").fetchone()[0])  # type: ignore[index]
-            kept = ledger.state().ages.kept
+            lock(connection, definition.metric)
+            now = postgres.only_row(connection.execute("SELECT now()"))[0]
+            ledger = LedgerWriter(connection, definition)
+            for grain, since in kept_from(definition, now).items():
+                if since is not None:
+                    ledger.keep_from(grain, since)
+            kept = read_state(connection, definition).ages.kept
         for level in definition.levels:
-            kept_from = kept[level.grain]
-            if kept_from is None:
+            expired_before = kept[level.grain]
+            if expired_before is None:
                 continue
-            values = {"schema": STORE, "table": definition.table(level), "kept": kept_from}
+            values = {"schema": STORE, "table": definition.table(level), "kept": expired_before}
             parent = sql.Identifier(STORE, definition.table(level))
             for name, pending in connection.execute(_EXPIRED, values).fetchall():
                 dropped.append(name)

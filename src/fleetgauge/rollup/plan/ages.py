@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.windows import partition_start, window_end
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,19 @@ class Ages:
             edges = [begin, *(cut for cut in cuts if begin < cut < end), end]
             found += pairwise(edges)
         return found
+
+
+def ages(definition: Definition, kept: Mapping[Grain, datetime | None], heartbeat_at: datetime | None) -> Ages:
+    """What is kept while `heartbeat_at` is the newest heartbeat that rows were computed under."""
+    if definition.source_kept is None or heartbeat_at is None:
+        return Ages(kept, None)
+    return Ages(kept, window_end(heartbeat_at - definition.source_kept, "day", definition.time_zone))
+
+
+def kept_from(definition: Definition, now: datetime) -> dict[Grain, datetime | None]:
+    """By grain, from where on its rows are kept at `now`: they expire by whole partitions."""
+    found: dict[Grain, datetime | None] = {}
+    for grain in GRAINS:
+        kept: timedelta | None = getattr(definition.retention, grain)
+        found[grain] = None if kept is None else partition_start(now - kept, grain, definition.time_zone)
+    return found

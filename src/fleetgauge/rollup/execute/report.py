@@ -1,12 +1,13 @@
-"""What a pass did, for the CLI, the task log and the DAG."""
+"""What a run did, for the CLI, the task log and the DAG."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.rollup.execute.tally import StageDone
 
 Severity = Literal["transient", "terminal", "stop"]
 _ERRORS: dict[Severity, type[FleetgaugeError]] = {"transient": Transient, "terminal": Terminal, "stop": Stop}
@@ -21,8 +22,8 @@ class Blocked:
 
 
 @dataclass(frozen=True)
-class PassReport:
-    """One pass over one metric. Instants are UTC."""
+class RunReport:
+    """One run of one metric. Instants are UTC."""
 
     metric: str
     version: str
@@ -36,20 +37,22 @@ class PassReport:
     restated: int = 0
     """Touched cells of windows that were closed already; of whole minutes, the closed ones."""
     late_unapplied: int = 0
-    """Touched cells that cannot be recomputed any more, since their source or their rows are let go."""
+    """Touched cells that cannot be recomputed any more, since their source or their rows have expired."""
     conflicts: int = 0
     """How often the source broke off: conflicts with recovery, time-outs, lost connections."""
     source_seconds: float = 0.0
     """Time in transactions on the source."""
     source_lag_s: float | None = None
-    """How far the source's horizon was behind this machine's clock."""
+    """How far the source watermark was behind this machine's clock."""
     seconds: float = 0.0
     watermark: datetime | None = None
-    """Everything older is known; the least of the source's horizon and the given watermark."""
+    """Everything older is known; the least of the source watermark and the given one."""
     closed_until: dict[str, datetime | None] = field(default_factory=dict)
     """By grain, up to where windows are final."""
     blocked: tuple[Blocked, ...] = ()
     warnings: tuple[str, ...] = ()
+    stages: tuple[StageDone, ...] = ()
+    """The stages of the plan that were executed."""
     deferred: str | None = None
     """Why nothing was done, if that is no fault: the source cannot say yet how far it is."""
     error: str | None = None
@@ -57,7 +60,8 @@ class PassReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
-        return {k: plain(v) for k, v in asdict(self).items()}
+        found = {k: plain(v) for k, v in asdict(replace(self, stages=())).items()}
+        return found | {"stages": [one.to_dict() for one in self.stages]}
 
 
 def severity(error: FleetgaugeError) -> Severity:
@@ -68,7 +72,7 @@ def severity(error: FleetgaugeError) -> Severity:
     return "stop"
 
 
-def raise_failures(reports: Sequence[PassReport]) -> None:
+def raise_failures(reports: Sequence[RunReport]) -> None:
     """Raise one error for all metrics that failed or are blocked, of the gravest class; nothing if all is well."""
     said: list[tuple[Severity, str]] = []
     for report in reports:

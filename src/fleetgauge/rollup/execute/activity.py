@@ -1,20 +1,20 @@
-"""What passes have done so far, added up by metric: short-lived tasks leave here what an exporter shows."""
+"""What runs have done so far, added up by metric: short-lived tasks leave here what an exporter shows."""
 
 from collections.abc import Mapping
-from contextlib import closing
 
-import psycopg
 import structlog
-from psycopg import sql
 
-from fleetgauge.rollup.passes.report import PassReport
+from fleetgauge import postgres
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres import sql
+from fleetgauge.rollup.execute.report import RunReport
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 
-def record_pass(settings: Settings, report: PassReport) -> None:
-    """Add a pass. Never raises: the numbers are written already, and a count of them is not worth a failed task."""
+def record_run(settings: Settings, report: RunReport) -> None:
+    """Add a run. Never raises: the numbers are written already, and a count of them is not worth a failed task."""
     _add(
         settings,
         report.metric,
@@ -57,8 +57,7 @@ def _add(
         sets=sql.SQL(", ").join(sets),
     )
     try:
-        url = settings.metrics.url.get_secret_value()
-        with closing(psycopg.connect(url, autocommit=True, connect_timeout=10)) as connection:
+        with postgres.metrics(settings.metrics).session("activity") as connection:
             connection.execute(query, [metric, *counts.values(), *states.values()])
-    except psycopg.Error as error:
-        log.warning("what a pass did was not counted", metric=metric, error=str(error).strip().splitlines()[0])
+    except FleetgaugeError as error:
+        log.warning("what a run did was not counted", metric=metric, error=str(error))

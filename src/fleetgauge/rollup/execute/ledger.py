@@ -1,72 +1,34 @@
-"""The ledger of one metric: what is done, what is closed, and from where changes are read next.
+"""The writing side of one metric's ledger, for the executor alone, and what it checks again before it writes.
 
-All instants are UTC. Runs inside the caller's transaction, under the metric's lock.
+All instants are UTC. Runs inside the caller's transaction, under the metric's lock. Reading a state to plan from is
+`store.state_reader`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fleetgauge import postgres
-from fleetgauge.errors import Terminal
-from fleetgauge.postgres import Connection, Jsonb, TimestamptzMultirange
+from fleetgauge.postgres import Connection, Jsonb
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
-from fleetgauge.rollup.sources.port import Cursor
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.store.ages import Ages
+from fleetgauge.rollup.values import Cursor
 
 
-@dataclass(frozen=True)
-class State:
-    """The ledger as one transaction sees it."""
-
-    begun: bool
-    """Whether a first pass laid down where history begins."""
-    complete: bool
-    """Whether a pass has ever reached its end."""
-    cursor: Cursor | None
-    """Changes before it are in the tables, for windows that are done."""
-    beat_at: datetime | None
-    """The newest heartbeat that rows were computed under."""
-    ages: Ages
-    """What is still kept."""
-
-
-class Ledger:
-    """Reads and writes the rows of one metric's version; `connection` is inside a transaction."""
+class LedgerWriter:
+    """Of one metric's version; `connection` is inside a transaction."""
 
     def __init__(self, connection: Connection[Any], definition: Definition) -> None:
         self._connection = connection
         self._key = {"metric": definition.metric, "version": definition.version, "zone": definition.time_zone}
-        self._name = f"{definition.metric} version {definition.version}"
-        self._source_kept = definition.source_kept
 
-    def lock(self) -> None:
-        """Wait until no other worker computes this metric, whatever its version; held until the transaction ends."""
-        self._run("SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge rollup ' || %(metric)s, 0))")
+    def begin(self, begin: datetime, cursor: Cursor, beat_at: datetime) -> bool:
+        """Lay down, once, that nothing happened before `begin`, and that changes are read from the cursor on.
 
-    def state(self) -> State:
-        """Raises `Terminal` when `fleetgauge migrate` has not made this version's tables."""
-        row = self._run(
-            "SELECT NOT isempty(done), NOT isempty(closed), cursor_at, cursor_token, beat_at,"
-            " fleetgauge.day_end(beat_at - %(source_kept)s::interval, %(zone)s), kept.*"
-            " FROM fleetgauge.ledger, (SELECT min(kept_from) FILTER (WHERE grain = 'minute'),"
-            " min(kept_from) FILTER (WHERE grain = 'hour'), min(kept_from) FILTER (WHERE grain = 'day')"
-            " FROM fleetgauge.ledger WHERE metric = %(metric)s AND version = %(version)s) AS kept"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
-            source_kept=self._source_kept,
-        ).fetchone()
-        if row is None:
-            raise Terminal(f"metric {self._name} has no tables; run fleetgauge migrate")
-        begun, complete, at, token, beat_at, whole_from, minute, hour, day = row
-        ages = Ages({"minute": minute, "hour": hour, "day": day}, whole_from)
-        return State(begun, complete, None if at is None else Cursor(at, token), beat_at, ages)
-
-    def begin(self, begin: datetime, cursor: Cursor, beat_at: datetime) -> None:
-        """Lay down, once, that nothing happened before `begin`, and that changes are read from `cursor_at` on."""
-        self._run(
+        False if another worker has meanwhile.
+        """
+        written = self._run(
             "UPDATE fleetgauge.ledger SET done = tstzmultirange(tstzrange(NULL,"
             " fleetgauge.window_start(%(begin)s, grain, %(zone)s))),"
             " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
@@ -78,14 +40,7 @@ class Ledger:
             token=_json(cursor),
             beat=beat_at,
         )
-
-    def missing(self, end: datetime) -> list[Span]:
-        """Minutes before `end` that were never computed, and blocked ones, which are tried again."""
-        return self._spans(
-            f"SELECT tstzmultirange(tstzrange(NULL, %(end)s)) - done + {_BLOCKED} FROM fleetgauge.ledger"  # noqa: S608
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
-            end=end,
-        )
+        return written.rowcount > 0
 
     def covers(self, span: Span) -> bool:
         """Whether all of `span` is done and none of it blocked."""
@@ -97,62 +52,17 @@ class Ledger:
         ).fetchone()
         return bool(row and row[0])
 
-    def missing_above(self, grain: Grain) -> list[Span]:
-        """Whole windows of `grain` whose minutes are done while they themselves are not."""
-        return self._spans(
-            "SELECT fleetgauge.whole_windows(m.done, l.grain, %(zone)s) - l.done"
-            " FROM fleetgauge.ledger AS l JOIN fleetgauge.ledger AS m USING (metric, version)"
-            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s AND m.grain = 'minute'",
-            grain=grain,
-        )
-
-    def widen(self, span: Span, grain: Grain) -> Span:
-        """`span` grown to whole windows of `grain`."""
-        row = self._run(
-            "SELECT fleetgauge.window_start(%(begin)s, %(grain)s, %(zone)s),"
-            " fleetgauge.window_end(%(end)s - interval '1 microsecond', %(grain)s, %(zone)s)",
-            begin=span[0],
-            end=span[1],
-            grain=grain,
-        ).fetchone()
-        assert row is not None
-        return row[0], row[1]
-
-    def widened(self, span: Span) -> dict[Grain, Span]:
-        """`span` (whole minutes) grown to whole windows of each grain."""
-        rows = self._run(
-            "SELECT g, fleetgauge.window_start(%(begin)s, g, %(zone)s),"
-            " fleetgauge.window_end(%(end)s - interval '1 microsecond', g, %(zone)s)"
-            " FROM unnest(ARRAY['minute', 'hour', 'day']) AS g",
-            begin=span[0],
-            end=span[1],
-        ).fetchall()
-        return {grain: (begin, end) for grain, begin, end in rows}
-
-    def hours(self, span: Span, *, done: bool = False) -> list[Span]:
-        """The hours that `span` touches, in order; with `done` only those that are computed."""
-        return self._run(
-            "WITH RECURSIVE h(b, e) AS (SELECT fleetgauge.hour_start(%(begin)s, %(zone)s),"
-            " fleetgauge.hour_end(%(begin)s, %(zone)s) UNION ALL"
-            " SELECT e, fleetgauge.hour_end(e, %(zone)s) FROM h WHERE e < %(end)s)"
-            " SELECT b, e FROM h WHERE NOT %(done)s OR tstzrange(b, e) <@ (SELECT done FROM fleetgauge.ledger"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'hour') ORDER BY b",
-            begin=span[0],
-            end=span[1],
-            done=done,
-        ).fetchall()
-
-    def minutes_done(self, span: Span, frontier: datetime, except_windows: list[datetime]) -> None:
-        """Mark what of `span` lies before the frontier, save newly blocked windows (those done before stay done)."""
+    def minutes_done(self, span: Span, watermark: datetime, except_windows: list[datetime]) -> None:
+        """Mark what of `span` lies before the watermark, save newly blocked windows (those done before stay done)."""
         self._run(
             "UPDATE fleetgauge.ledger SET done = done + (tstzmultirange(tstzrange(%(begin)s, greatest(%(begin)s,"
-            " least(%(end)s, %(frontier)s::timestamptz))))"
+            " least(%(end)s, %(watermark)s::timestamptz))))"
             " - (SELECT coalesce(range_agg(tstzrange(w, w + interval '1 minute')), '{}')"
             " FROM unnest(%(windows)s::timestamptz[]) AS w)), updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             begin=span[0],
             end=span[1],
-            frontier=frontier,
+            watermark=watermark,
             windows=except_windows,
         )
 
@@ -170,7 +80,7 @@ class Ledger:
         )
 
     def keep_from(self, grain: Grain, kept_from: datetime) -> None:
-        """Rows of earlier windows of the grain are let go, and not written any more. Never goes back."""
+        """Rows of earlier windows of the grain expire, and are not written any more. Never goes back."""
         self._run(
             "UPDATE fleetgauge.ledger SET kept_from = greatest(kept_from, %(kept)s), updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = %(grain)s",
@@ -213,15 +123,23 @@ class Ledger:
         ).fetchone()
         return int(row[0]) if row else 0
 
+    def heartbeat_at(self) -> datetime | None:
+        """The newest heartbeat that rows were computed under."""
+        row = self._run(
+            "SELECT beat_at FROM fleetgauge.ledger"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
+        ).fetchone()
+        return row[0] if row else None
+
     def admitted(self) -> list[tuple[str, str]]:
-        """Dimension values that are kept apart: (dimension, value)."""
+        """Dimension values that have rows of their own: (dimension, value)."""
         return self._run(
             "SELECT dimension, value FROM fleetgauge.dimension_value"
             " WHERE metric = %(metric)s AND version = %(version)s"
         ).fetchall()
 
     def admit(self, values: list[tuple[str, str]]) -> None:
-        """Keep these dimension values apart from now on."""
+        """Give these dimension values rows of their own from now on."""
         self._connection.cursor().executemany(
             "INSERT INTO fleetgauge.dimension_value (metric, version, dimension, value) VALUES (%s, %s, %s, %s)",
             [(self._key["metric"], self._key["version"], *v) for v in values],
@@ -247,7 +165,7 @@ class Ledger:
         )
 
     def advance(self, cursor: Cursor, beat_at: datetime, closed_until: datetime) -> None:
-        """End of a pass: every change before `cursor_at` is applied, windows that end by `closed_until` close."""
+        """End of a run: every change before `cursor_at` is applied, windows that end by `closed_until` close."""
         self._run(
             "UPDATE fleetgauge.ledger SET"
             " cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
@@ -274,26 +192,6 @@ class Ledger:
             " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain <> 'minute'"
             " AND m.metric = l.metric AND m.version = l.version AND m.grain = 'minute'"
         )
-
-    def closed_until(self) -> dict[str, datetime | None]:
-        """By grain, the end of what is closed without a break; None before the first pass."""
-        rows = self._run(
-            "SELECT grain, (SELECT upper(r) FROM unnest(closed) AS r ORDER BY r LIMIT 1) FROM fleetgauge.ledger"
-            " WHERE metric = %(metric)s AND version = %(version)s"
-        ).fetchall()
-        return dict(rows)
-
-    def blocked(self) -> list[tuple[datetime, str]]:
-        """Blocked minutes with the check that each broke, oldest first."""
-        return self._run(
-            "SELECT window_start, reason FROM fleetgauge.blocked WHERE metric = %(metric)s AND version = %(version)s"
-            " ORDER BY window_start"
-        ).fetchall()
-
-    def _spans(self, query: str, **more: object) -> list[Span]:
-        row = self._run(query, **more).fetchone()
-        found: TimestamptzMultirange = row[0] if row else TimestamptzMultirange()
-        return [(r.lower, r.upper) for r in found if r.lower is not None and r.upper is not None]
 
     def _run(self, query: str, **more: object) -> postgres.Cursor[Any]:
         return self._connection.execute(query, {**self._key, **more})

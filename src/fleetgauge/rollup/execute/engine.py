@@ -1,0 +1,120 @@
+"""One metric's work: look at ledger and source, plan, execute. Each once, and the parts do not call back."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import structlog
+
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.execute.executor import Executor
+from fleetgauge.rollup.execute.observe import Observer
+from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.report import Blocked, RunReport
+from fleetgauge.rollup.execute.session import Connect, Session
+from fleetgauge.rollup.execute.tally import Tally, Watch
+from fleetgauge.rollup.plan.look import Look
+from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
+from fleetgauge.rollup.plan.state import State
+from fleetgauge.rollup.plan.told import summary
+from fleetgauge.rollup.sources.port import Behind, Source
+from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.store.state_reader import closed_until
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Of one metric. Not thread-safe; two workers may each have their own on the same metric."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        source: Source,
+        connect: Connect,
+        options: Options | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.definition = definition
+        self.source = source
+        self.options = options or Options()
+        self.session = Session(definition, connect, self.options)
+        self._watch = watch
+        self._observer = Observer(definition, source, self.session, self.options)
+        self._report = RunReport(definition.metric, definition.version, "")
+
+    @property
+    def report(self) -> RunReport:
+        """What is done so far; whole only when `run` has returned."""
+        return self._report
+
+    def close(self) -> None:
+        """Give the writing connection back."""
+        self.session.close()
+
+    def run(self, grain: Grain, interval: Span | None = None, watermark: datetime | None = None) -> RunReport:
+        """Do what the ledger says is missing, and recompute `interval` besides. Blocks; raises `FleetgaugeError`."""
+        self._report = RunReport(self.definition.metric, self.definition.version, grain)
+        began, on_source = time.perf_counter(), self.source.seconds
+        tally = Tally()
+        try:
+            planned = self.plan(RunRequest(grain, interval, watermark))
+            log.info("plan", metric=self.definition.metric, **summary(planned))
+            self._report = replace(
+                self._report,
+                deferred=planned.deferred,
+                watermark=planned.closing_watermark,
+                source_lag_s=_lag(planned.source_watermark),
+            )
+            executor = self.executor(planned)
+            tally = executor.tally
+            try:
+                executor.execute()
+            except Behind as error:  # what was done until then stays
+                self._report = replace(self._report, deferred=str(error))
+            if self._report.deferred is not None:
+                log.warning("run deferred", metric=self.definition.metric, reason=self._report.deferred)
+            state = self._observer.state()
+            self._report = replace(
+                self._report,
+                closed_until=closed_until(state),
+                blocked=tuple(Blocked(window, check) for window, check in state.blocked.items()),
+            )
+        finally:
+            self._report = replace(
+                self._report,
+                windows=tally.windows,
+                cells=tally.cells,
+                rows=tally.rows,
+                restated=tally.restated,
+                late_unapplied=tally.late_unapplied,
+                conflicts=tally.conflicts + self._observer.conflicts,
+                warnings=tuple(tally.warnings),
+                stages=tuple(tally.stages),
+                seconds=round(time.perf_counter() - began, 3),
+                source_seconds=round(self.source.seconds - on_source, 3),
+            )
+            self.close()
+        return self._report
+
+    def plan(self, request: Request) -> Plan:
+        """What `request` comes to now. Blocks for one look at each side; raises `FleetgaugeError`."""
+        state, look = self.observe(request)
+        return plan(self.definition, state, look, request, dense=self.options.dense)
+
+    def observe(self, request: Request) -> tuple[State, Look | None]:
+        """State and look from which `request` is planned; no look where only tables are read."""
+        state = self._observer.state()
+        if isinstance(request, RunRequest | BackfillRequest) and request.grain != "minute":
+            return state, None
+        return state, self._observer.look(state, changes=isinstance(request, RunRequest))
+
+    def executor(self, planned: Plan) -> Executor:
+        """Who executes it."""
+        return Executor(self.definition, self.source, self.session, self.options, planned, self._watch)
+
+
+def _lag(watermark: datetime | None) -> float | None:
+    return None if watermark is None else round((datetime.now(UTC) - watermark).total_seconds(), 3)

@@ -1,0 +1,212 @@
+"""Executes a plan, stage by stage, each in transactions of its own: the only writer of tables and ledger.
+
+Under the metric's lock it looks again at what another worker may have changed since the plan was made, and skips what
+has become unnecessary. It never asks the planner: a touched cell that turns out not to fit is computed as its whole
+window within its stage.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.execute.ledger import LedgerWriter
+from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.pace import Pace
+from fleetgauge.rollup.execute.rows import Rows
+from fleetgauge.rollup.execute.session import Session
+from fleetgauge.rollup.execute.tally import Progress, StageDone, Tally, Watch
+from fleetgauge.rollup.plan.planner import Plan
+from fleetgauge.rollup.plan.stages import (
+    FORCED,
+    Advance,
+    Begin,
+    ComputeCells,
+    ComputeSpan,
+    KeepFrozen,
+    NotePlaces,
+    Publish,
+    RollUp,
+    Stage,
+)
+from fleetgauge.rollup.sources.port import Conflict, Source
+from fleetgauge.rollup.spans import MINUTE, Span, join
+from fleetgauge.rollup.store import placements
+from fleetgauge.rollup.store.publish import publication
+from fleetgauge.rollup.windows import widen
+
+log = structlog.get_logger(__name__)
+
+_ROLLED_UP_AT_ONCE = timedelta(days=31)
+
+
+class Executor:
+    """Executes one plan, once. Not thread-safe; several workers may each have their own on the same metric."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        source: Source,
+        session: Session,
+        options: Options,
+        plan: Plan,
+        watch: Watch | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self._definition = definition
+        self._source = source
+        self._session = session
+        self._options = options
+        self._plan = plan
+        self._watch = watch
+        self._spans_pace = self._pace(options.windows)
+        self._cells_pace = self._pace(options.cells)
+        self._overtaken = False  # another worker has begun the metric since: what it did may be older than our look
+        self._computed = timedelta()
+        self._to_compute = sum((s.span[1] - s.span[0] for s in plan.stages if isinstance(s, ComputeSpan)), timedelta())
+
+    def execute(self) -> None:
+        """All stages in order; blocks. What is done before an error stays, and `tally` tells it.
+
+        Raises `Behind` when the source shows less than it did, `Conflict` when it breaks off too often in a row, and
+        what reading and writing else raise.
+        """
+        for stage in self._plan.stages:
+            before = replace(self.tally)
+            done = self._execute(stage)
+            self.tally.stages.append(
+                StageDone(
+                    stage,
+                    self.tally.windows - before.windows,
+                    self.tally.cells - before.cells,
+                    self.tally.rows - before.rows,
+                    skipped=not done,
+                )
+            )
+
+    def _execute(self, stage: Stage) -> bool:
+        """False if all of it had become unnecessary."""
+        match stage:
+            case Begin():
+                return self._begin(stage)
+            case NotePlaces(rows=rows):
+                with self._transaction() as written:
+                    placements.note(written.connection, self._definition, rows)
+            case ComputeSpan():
+                return self._compute_span(stage)
+            case ComputeCells():
+                self._compute_cells(stage)
+            case RollUp():
+                self._roll_up(stage)
+            case KeepFrozen(late=late):
+                self._keep_frozen(late)
+            case Advance():
+                self._advance(stage)
+            case Publish():
+                self._publish()
+        return True
+
+    # --- the stages -----------------------------------------------------------------------------------------------
+
+    def _begin(self, stage: Begin) -> bool:
+        with self._transaction() as written:
+            began = written.ledger.begin(stage.at, stage.cursor, stage.heartbeat_at)
+            for grain, kept_from in stage.kept_from.items():
+                if kept_from is not None:
+                    written.ledger.keep_from(grain, kept_from)
+        self._overtaken = not began
+        return began
+
+    def _compute_span(self, stage: ComputeSpan) -> bool:
+        at, end = stage.span
+        any_computed = False
+        while at < end:
+            upto = min(end, at + self._spans_pace.size * MINUTE)
+            if stage.grain != "minute":
+                upto = widen((at, upto), stage.grain, self._definition.time_zone)[1]
+            try:
+                read = self._replace(stage, (at, upto))
+            except Conflict as error:
+                self._broke_off(self._spans_pace, error)
+                continue
+            any_computed |= read is not None
+            self._spans_pace.succeeded(read or 0)
+            self._tell(upto, upto - at)
+            at = upto
+        return any_computed
+
+    def _replace(self, stage: ComputeSpan, span: Span) -> int | None:
+        """One piece; None if another worker has done it meanwhile."""
+        with self._transaction() as written:
+            if stage.reason not in FORCED and not self._overtaken and written.ledger.covers(span):
+                return None
+            return written.replace_span(stage, span)
+
+    def _compute_cells(self, stage: ComputeCells) -> None:
+        pace, at, whole = self._cells_pace, 0, set[datetime]()
+        while at < len(stage.cells):
+            batch = stage.cells[at : at + pace.size]
+            try:
+                with self._transaction() as written:
+                    whole |= written.replace_cells(batch)
+            except Conflict as error:
+                self._broke_off(pace, error)
+            else:
+                at += len(batch)
+                pace.succeeded(len(batch))
+        for span in join(sorted(whole)):
+            self._to_compute += span[1] - span[0]
+            self._compute_span(ComputeSpan(span, "minute", "overflow"))
+
+    def _roll_up(self, stage: RollUp) -> None:
+        at, end = stage.span
+        while at < end:
+            zone = self._definition.time_zone
+            upto = widen((at, min(end, at + _ROLLED_UP_AT_ONCE)), stage.grain, zone)[1]
+            with self._transaction() as written:
+                written.roll_up((at, upto), stage.grain)
+            at = upto
+
+    def _keep_frozen(self, late: int) -> None:
+        if late:
+            with self._transaction() as written:
+                written.ledger.late(late)
+            self.tally.late_unapplied += late
+
+    def _advance(self, stage: Advance) -> None:
+        with self._transaction() as written:
+            written.ledger.advance(stage.cursor, stage.heartbeat_at, stage.closed_until)
+            placements.settle(written.connection, self._definition, stage.moved)
+
+    def _publish(self) -> None:
+        with self._transaction() as written:
+            found = publication(written.connection, self._definition)
+        if found.why is not None:
+            said = f"version {self._definition.version} is filled, but not shown: {found.why}"
+            self.tally.warnings.append(said)
+            log.warning(said, metric=self._definition.metric)
+
+    # --- transactions and patience --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Rows]:
+        """Lock order: the metric's lock, then the source's look, then tables from fine to coarse, then the ledger."""
+        with self._session.locked() as connection:
+            ledger = LedgerWriter(connection, self._definition)
+            yield Rows(self._definition, self._source, connection, ledger, self._plan, self.tally)
+
+    def _broke_off(self, pace: Pace, error: Conflict) -> None:
+        """Count it, and wait; raises `error` when it was one too many."""
+        self.tally.conflicts += 1
+        pace.failed(error)
+
+    def _pace(self, size: int) -> Pace:
+        return Pace(size, self._options.rows_aimed, self._options.tries, self._options.pause_s)
+
+    def _tell(self, at: datetime, computed: timedelta) -> None:
+        self._computed += computed
+        if self._watch is not None:
+            self._watch(Progress(self._definition.metric, at, self._computed, self._to_compute, self.tally.rows))

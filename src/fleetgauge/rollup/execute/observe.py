@@ -1,0 +1,67 @@
+"""What a plan is made from: the ledger's state, and one consistent look at the source."""
+
+from dataclasses import replace
+
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.pace import Pace
+from fleetgauge.rollup.execute.session import Session
+from fleetgauge.rollup.plan.look import Look
+from fleetgauge.rollup.plan.planner import behind, computing_watermark
+from fleetgauge.rollup.plan.state import State
+from fleetgauge.rollup.sources.port import Conflict, Facts, Source
+from fleetgauge.rollup.store import placements
+from fleetgauge.rollup.store.state_reader import read_state
+from fleetgauge.rollup.values import Cursor, Touched
+
+
+class Observer:
+    """Asks both sides about one metric. Changes nothing."""
+
+    def __init__(self, definition: Definition, source: Source, session: Session, options: Options) -> None:
+        self._definition = definition
+        self._source = source
+        self._session = session
+        self._options = options
+        self.conflicts = 0
+        """How often the source broke off."""
+
+    def state(self) -> State:
+        """The ledger, while no other worker writes it. Raises `Terminal` before `fleetgauge migrate`."""
+        with self._session.locked() as connection:
+            return read_state(connection, self._definition)
+
+    def look(self, state: State, *, changes: bool = True) -> Look:
+        """One look at the source; tries again when it breaks off. `changes`: whether to ask what has changed."""
+        pace = Pace(1, self._options.rows_aimed, self._options.tries, self._options.pause_s)
+        while True:
+            try:
+                with self._source.look(self._definition) as facts:
+                    found = look(facts, self._source.name, self._definition, state, self._options, changes=changes)
+                break
+            except Conflict as error:
+                self.conflicts += 1
+                pace.failed(error)
+        if not found.touched.rows:
+            return found
+        # After the look, and under the lock: whoever noted a place before this look has then written it down.
+        with self._session.locked() as connection:
+            places = placements.known(connection, self._definition, found.touched.rows)
+        return replace(found, places=tuple(sorted(places)))
+
+
+def look(facts: Facts, source: str, definition: Definition, state: State, options: Options, *, changes: bool) -> Look:
+    """The questions of a plan, within an open look. Blocks; raises `Conflict`."""
+    horizon = facts.horizon
+    if horizon is None:
+        return Look(source)
+    if behind(source, horizon.beat_at, state.heartbeat_at) is not None:
+        return Look(source, horizon.at, horizon.beat_at)
+    first_event = None if state.begun else facts.first_event()
+    cursor = Cursor(horizon.at - options.overlap, facts.token)
+    touched = Touched()
+    if changes:
+        # Until a first run is through, facts beyond the watermark may be older than any cursor.
+        watermark = computing_watermark(definition, horizon.at)
+        touched = facts.touched(state.cursor or cursor, watermark, first=not state.complete)
+    return Look(source, horizon.at, horizon.beat_at, first_event, touched=touched, cursor=cursor)

@@ -1,0 +1,224 @@
+"""Replaces rows of one metric: each method is what happens inside one transaction of the executor's.
+
+The metric's lock is held since *before* the source is read, so that rows of an older look can never replace those of a
+newer one. What is lost is done again; nothing is ever added to.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import structlog
+
+from fleetgauge.postgres import Connection
+from fleetgauge.rollup.definitions.admission import Admission
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
+from fleetgauge.rollup.execute.ledger import LedgerWriter
+from fleetgauge.rollup.execute.tally import Tally
+from fleetgauge.rollup.plan.planner import Plan, behind
+from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan
+from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
+from fleetgauge.rollup.spans import MINUTE, Span
+from fleetgauge.rollup.store import partitions, placements
+from fleetgauge.rollup.store.store_sql import STAGED, Statements
+from fleetgauge.rollup.values import Cell
+from fleetgauge.rollup.windows import widened
+
+log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+# Estimates about rows of this very transaction are guesses: a loop of scans would be slow for many rows, a scan for a
+# few.
+_FOR_SPANS = "SELECT set_config('enable_nestloop', 'off', true)"
+_FOR_CELLS = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
+    " set_config('enable_mergejoin', 'off', true)"
+)
+
+
+@dataclass
+class Rows:
+    """Of one metric, in one transaction on `connection`."""
+
+    definition: Definition
+    source: Source
+    connection: Connection[Row]
+    ledger: LedgerWriter
+    plan: Plan
+    tally: Tally
+
+    def __post_init__(self) -> None:
+        self._sql = Statements(self.definition)
+        self._levels = {level.name: level for level in self.definition.levels}
+
+    # --- from the source ------------------------------------------------------------------------------------------
+
+    def replace_span(self, stage: ComputeSpan, span: Span) -> int:
+        """Compute `span`, a piece of the stage's, anew; returns the rows read."""
+        assert self.plan.computing_watermark is not None
+        grain = stage.grain
+        tells = self.definition.key is not None and stage.reason not in FORCED
+        rows, placed = self._read(lambda facts: (facts.windows(span), facts.placed(span) if tells else []))
+        placements.note(self.connection, self.definition, placed)
+        merged = self._stage(rows)
+        broken = self._broken()
+        kept = self._keep_old(broken, grain)
+        if stage.restates:
+            self.tally.restated += self.ledger.minutes_closed(span)
+        self.connection.execute(_FOR_SPANS)
+        lowest = self._levels[grain]
+        values: dict[str, Any] = {"begin": span[0], "end": span[1], "windows": kept}
+        levels = [lowest, *self._following(lowest)]
+        spans = widened(span, self.definition.time_zone)
+        partitions.ensure(self.connection, self.definition, levels, spans)
+        self.connection.execute(self._sql.clear_span(lowest), values)
+        if grain == "minute":
+            written = self.connection.execute(self._sql.fill(merged)).rowcount
+        else:
+            written = self.connection.execute(self._sql.merge_span(lowest, STAGED), values).rowcount
+        self.ledger.unblock(span, list(broken))
+        self.ledger.block(broken)
+        self.ledger.minutes_done(span, self.plan.computing_watermark, list(broken))
+        written += self._merge_upwards(levels[1:], spans, lowest.grain)
+        if grain != "minute":  # what is not kept is done too, in what is
+            self.ledger.done_above("hour", spans["hour"])
+            self.ledger.done_above("day", spans["day"])
+        if broken:
+            self.ledger.settle()
+        self.tally.windows += int((span[1] - span[0]) / MINUTE)
+        self.tally.rows += written
+        return len(rows)
+
+    def replace_cells(self, cells: Sequence[Cell]) -> set[datetime]:
+        """Compute the cells anew; returns the windows of those that do not fit, which only a whole window can tell."""
+        admission = Admission(self.definition, self.ledger.admitted())
+        fit: list[Cell] = []
+        whole: set[datetime] = set()
+        for cell in cells:
+            if admission.fits(cell[1]):
+                fit.append(cell)
+            else:
+                whole.add(cell[0])
+        if not fit:
+            return whole
+        rows = self._read(lambda facts: facts.cells(fit))
+        self.ledger.admit(admission.new)
+        self._stage(rows)
+        with self.connection.cursor().copy(self._sql.copy_touched()) as copy:
+            for window, values in fit:
+                copy.write_row(("minute", window + MINUTE, window, *values))
+        broken = self._broken()
+        if broken:
+            self.connection.execute("DELETE FROM touched WHERE window_start = ANY (%s)", [list(broken)])
+            self.connection.execute("DELETE FROM staged WHERE window_start = ANY (%s)", [list(broken)])
+            self.ledger.block(broken)
+        self.tally.cells += len(fit)
+        self.tally.restated += self.ledger.touched_closed()
+        self.connection.execute(_FOR_CELLS)
+        self.tally.rows += self._write_touched(fit)
+        if broken:
+            self.ledger.settle()
+        return whole
+
+    def _write_touched(self, cells: Sequence[Cell]) -> int:
+        minute, *above = levels = self.definition.levels
+        span = (min(window for window, _ in cells), max(window for window, _ in cells) + MINUTE)
+        partitions.ensure(self.connection, self.definition, levels, widened(span, self.definition.time_zone))
+        self.connection.execute(self._sql.clear_cells(minute))
+        written = self.connection.execute(self._sql.fill(False)).rowcount
+        for level in above:
+            self.connection.execute(self._sql.roll_up(level))
+            self.connection.execute(self._sql.clear_cells(level))
+            written += self.connection.execute(self._sql.merge_cells(level)).rowcount
+        return written
+
+    # --- from the level below -------------------------------------------------------------------------------------
+
+    def roll_up(self, span: Span, grain: Grain) -> None:
+        """Make `span` (whole windows of `grain`, hour or day) and what is above anew from the level below."""
+        level = self._levels[grain]
+        self.connection.execute(_FOR_SPANS)
+        spans = widened(span, self.definition.time_zone)
+        levels = [level, *self._following(level)]
+        partitions.ensure(self.connection, self.definition, levels, spans)
+        self.tally.rows += self._merge_upwards(levels, spans, "minute")
+        self.ledger.settle()
+        self.tally.windows += 1
+
+    def _following(self, lowest: Level) -> list[Level]:
+        """What is made anew when all of `lowest` is: the coarser levels, and the subsets of its own grain."""
+        first = GRAINS.index(lowest.grain)
+        return [
+            level
+            for level in self.definition.levels
+            if GRAINS.index(level.grain) > first or (level.grain == lowest.grain and not level.whole)
+        ]
+
+    def _merge_upwards(self, levels: Sequence[Level], spans: Mapping[Grain, Span], kept: Grain) -> int:
+        """Each of the levels from the one below it; `kept` is the finest grain that has rows there."""
+        written = 0
+        for level in levels:
+            span = spans[level.grain]
+            below = self._levels[level.below or level.grain]
+            if GRAINS.index(below.grain) < GRAINS.index(kept):
+                below = self._levels[level.grain]  # its hours have expired: a subset comes from the whole days
+            values = {"begin": span[0], "end": span[1], "windows": []}
+            self.connection.execute(self._sql.clear_span(level), values)
+            written += self.connection.execute(self._sql.merge_span(level, self._sql.table(below)), values).rowcount
+            if level.whole:
+                self.ledger.done_above(level.grain, span)
+        return written
+
+    # --- parts ----------------------------------------------------------------------------------------------------
+
+    def _read(self, ask: Callable[[Facts], _T]) -> _T:
+        """The answer of a new look, which must not be older than any that rows were computed under."""
+        newest = max(filter(None, (self.ledger.heartbeat_at(), self.plan.heartbeat_at)), default=None)
+        with self.source.look(self.definition) as facts:
+            if facts.horizon is None:
+                raise Conflict(f"source {self.source.name} lost its heartbeat row; let production write it again")
+            seen = facts.horizon.beat_at
+            older = behind(self.source.name, seen, newest)
+            if older is not None:
+                raise Behind(older)
+            answer = ask(facts)
+        self.ledger.saw(seen)
+        return answer
+
+    def _stage(self, rows: list[Row]) -> bool:
+        """Source rows into `staged`; true if some fell together in `other`."""
+        admission = Admission(self.definition, self.ledger.admitted())
+        n = len(self.definition.dimensions)
+        with self.connection.cursor().copy(self._sql.copy_staged()) as copy:
+            for row in rows:
+                copy.write_row((row[0], *admission.place(row[1 : n + 1]), *row[n + 1 :]))
+        self.ledger.admit(admission.new)
+        return admission.overflowed
+
+    def _broken(self) -> dict[datetime, str]:
+        """Minutes of `staged` that break a `fail` check, with the check; a broken `warn` check is only told."""
+        warn = self._sql.broken(fail=False)
+        if warn is not None:
+            found = self.connection.execute(warn).fetchall()
+            if found:
+                said = f"check {found[0][1]!r} is broken in {len(found)} window(s), first {found[0][0]:%Y-%m-%dT%H:%MZ}"
+                self.tally.warnings.append(said)
+                log.warning(said, metric=self.definition.metric)
+        fail = self._sql.broken(fail=True)
+        return dict(self.connection.execute(fail).fetchall()) if fail is not None else {}
+
+    def _keep_old(self, broken: dict[datetime, str], grain: Grain) -> list[datetime]:
+        """Take the windows with broken minutes out of `staged`; returns them: they keep the rows that they have."""
+        if not broken:
+            return []
+        found = self.connection.execute(
+            "WITH old AS MATERIALIZED (SELECT DISTINCT fleetgauge.window_start(w, %(grain)s, %(zone)s) AS start"
+            " FROM unnest(%(broken)s::timestamptz[]) AS w), gone AS (DELETE FROM staged"
+            " WHERE fleetgauge.window_start(window_start, %(grain)s, %(zone)s) IN (SELECT start FROM old))"
+            " SELECT start FROM old",
+            {"grain": grain, "zone": self.definition.time_zone, "broken": list(broken)},
+        ).fetchall()
+        return [row[0] for row in found]

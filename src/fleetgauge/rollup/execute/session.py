@@ -1,0 +1,66 @@
+"""The connection that a metric is written through, one transaction at a time under the metric's lock."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fleetgauge.errors import Transient
+from fleetgauge.postgres import Connection, Error, errors
+from fleetgauge.postgres.postgres_errors import translate
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.sources.port import Row
+from fleetgauge.rollup.store.store_sql import Statements
+
+Connect = Callable[[], Connection[Row]]
+"""Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge rollup ' || %s, 0))"
+
+
+def lock(connection: Connection[Row], metric: str) -> None:
+    """Wait until no other worker computes the metric, whatever its version; held until the transaction ends."""
+    connection.execute(_LOCK, [metric])
+
+
+class Session:
+    """Of one metric, whatever its version. Opens its connection when first needed; not thread-safe."""
+
+    def __init__(self, definition: Definition, connect: Connect, options: Options) -> None:
+        self._definition = definition
+        self._connect = connect
+        self._options = options
+        self._connection: Connection[Row] | None = None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def locked(self) -> Iterator[Connection[Row]]:
+        """One transaction; waits until no other worker computes the metric. Raises as all of the metrics database."""
+        try:
+            connection = self._connected()
+            with connection.transaction():
+                lock(connection, self._definition.metric)
+                yield connection
+        except errors.LockNotAvailable as error:
+            self.close()
+            raise Transient(
+                f"another worker holds metric {self._definition.metric} for more than "
+                f"{self._options.lock_timeout_s:.0f} s; this one leaves it alone until the next run"
+            ) from error
+        except Error as error:
+            self.close()
+            raise translate(error, "the metrics database", "metrics.url", "run fleetgauge migrate") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _connected(self) -> Connection[Row]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+            for statement in Statements(self._definition).create_temporary():
+                self._connection.execute(statement)
+        return self._connection

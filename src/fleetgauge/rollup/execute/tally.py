@@ -1,0 +1,62 @@
+"""What the executor has done so far, in all and stage by stage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from fleetgauge.rollup.plan.stages import Stage
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """One stage that was executed."""
+
+    stage: Stage
+    windows: int = 0
+    cells: int = 0
+    rows: int = 0
+    skipped: bool = False
+    """Whether all of it had become unnecessary, since another worker did it meanwhile."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without what the stage lists."""
+        return {
+            "stage": type(self.stage).__name__,
+            "reason": self.stage.reason,
+            "windows": self.windows,
+            "cells": self.cells,
+            "rows": self.rows,
+            "skipped": self.skipped,
+        }
+
+
+@dataclass
+class Tally:
+    """What was done for one plan."""
+
+    windows: int = 0
+    cells: int = 0
+    rows: int = 0
+    restated: int = 0
+    late_unapplied: int = 0
+    conflicts: int = 0
+    warnings: list[str] = field(default_factory=list)
+    stages: list[StageDone] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the computing of whole windows is, of one metric."""
+
+    metric: str
+    at: datetime
+    """Up to where the stage at hand is computed (UTC)."""
+    done: timedelta
+    total: timedelta
+    """Stretches of event time, of all such stages of the plan."""
+    rows: int
+
+
+Watch = Callable[[Progress], None]
+"""Told after each transaction."""

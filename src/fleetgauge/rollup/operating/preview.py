@@ -1,0 +1,239 @@
+"""What `fleetgauge migrate` and the next run would do: tables and views, versions, the plan, its cost, who looks at it.
+
+The plan is the one that a run would execute now. What no index serves is not asked, and told as unknown.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from fleetgauge import postgres
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.postgres import Connection
+from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
+from fleetgauge.rollup.definitions.levels import GRAINS
+from fleetgauge.rollup.execute.metrics_run import open_sources
+from fleetgauge.rollup.execute.observe import look
+from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.report import Severity, plain, severity
+from fleetgauge.rollup.operating.estimate import facts_in, scanned
+from fleetgauge.rollup.plan.look import Look
+from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.request import RunRequest
+from fleetgauge.rollup.plan.stages import ComputeSpan
+from fleetgauge.rollup.plan.state import ByGrain, State
+from fleetgauge.rollup.plan.told import to_dict
+from fleetgauge.rollup.sources import postgres_held, postgres_sql
+from fleetgauge.rollup.sources.indexes import time_columns, unserved
+from fleetgauge.rollup.sources.port import Facts, Source
+from fleetgauge.rollup.sources.postgres import PostgresFacts
+from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.spans import MINUTE, floor
+from fleetgauge.rollup.store import placements
+from fleetgauge.rollup.store.state_reader import exists, read_state_if_any
+from fleetgauge.rollup.windows import BEGINNING, FOREVER, count
+from fleetgauge.settings import Settings
+
+VersionState = Literal["new", "current", "waiting"]
+
+_COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute AS a
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_BEGUN: ByGrain = dict.fromkeys(GRAINS, ((BEGINNING, FOREVER),))
+_SHOWN = """
+SELECT version FROM fleetgauge.metric_version WHERE metric = %s AND published_at IS NOT NULL
+ORDER BY published_at DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class MetricPreview:
+    """One metric."""
+
+    metric: str
+    version: str
+    state: VersionState = "new"
+    """`waiting`: the views show another version until a run has filled this one."""
+    shown: str | None = None
+    """The version that the views show now."""
+    added: tuple[str, ...] = ()
+    """Dimensions and measures that the version shown has not."""
+    removed: tuple[str, ...] = ()
+    plan: Plan | None = None
+    """What a run would execute now; None where the source cannot be read."""
+    minutes: int = 0
+    """Minute windows that it computes as a whole, and the hours and days that they lie in."""
+    hours: int = 0
+    days: int = 0
+    since: datetime | None = None
+    """Where that work begins (UTC)."""
+    facts: int | None = None
+    """About how many facts of the source that reads; None if that is not known."""
+    warnings: tuple[str, ...] = ()
+    dashboards: tuple[str, ...] = ()
+    """Dashboards that read the metric's views."""
+    error: str | None = None
+    """Why the source cannot be read as the definition wants it."""
+    severity: Severity | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; instants as ISO 8601."""
+        found: dict[str, Any] = plain(asdict(replace(self, plan=None)))
+        return found | {"plan": None if self.plan is None else to_dict(self.plan)}
+
+
+def preview_metrics(
+    settings: Settings,
+    definitions: Iterable[Definition],
+    request: RunRequest,
+    streams: Mapping[str, EventStream] | None = None,
+    options: Options | None = None,
+) -> list[MetricPreview]:
+    """For each metric what a run of this request would do. Changes nothing, and waits for no other worker.
+
+    Blocks for some questions to each source; one metric's failure does not stop the others.
+    """
+    found = []
+    with (
+        postgres.metrics(settings.metrics).session("plan") as connection,
+        open_sources(settings, streams) as opened,
+    ):
+        connection.isolation_level = postgres.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        for definition in definitions:
+            one = _versions(connection, definition)
+            one = replace(one, dashboards=dashboards(settings.content, definition))
+            try:
+                source = opened(definition.source) if request.grain == "minute" else None
+                one = _work(connection, definition, source, one, request, options or Options())
+            except FleetgaugeError as error:
+                one = replace(one, error=str(error), severity=severity(error))
+            found.append(one)
+    return found
+
+
+def dashboards(content: Path, definition: Definition) -> tuple[str, ...]:
+    """The generated dashboards whose SQL names one of the metric's views, its derived ones included."""
+    names = {definition.view(level) for level in definition.levels}
+    names |= set(re.findall(r"VIEW\s+metrics\.(\w+)", definition.views_sql or "", re.IGNORECASE))
+    stems = {name.removesuffix(f"_{end}") for name in names for end in ("minute", "hour", "day") if name.endswith(end)}
+    views = "|".join(sorted(names))
+    pattern = re.compile(rf"metrics\.(?:(?:{views})\b|(?:{'|'.join(sorted(stems))})_\$)")
+    folder = content / "dashboards" / "generated"
+    return tuple(path.stem for path in sorted(folder.glob("*.json")) if pattern.search(path.read_text("utf-8")))
+
+
+def _versions(connection: Connection[Any], definition: Definition) -> MetricPreview:
+    one = MetricPreview(definition.metric, definition.version)
+    if not exists(connection, "fleetgauge.metric_version"):
+        return one
+    row = connection.execute(_SHOWN, [definition.metric]).fetchone()
+    if row is None:
+        return one
+    shown = row[0]
+    if shown == definition.version:
+        return replace(one, state="current", shown=shown)
+    table = f"store.{definition.metric}_minute__{shown}"
+    before = {name for name, _ in connection.execute(_COLUMNS, [table])} - {"window_start"}
+    now = {*definition.dimensions, *(column.name for column in definition.columns)}
+    return replace(
+        one, state="waiting", shown=shown, added=tuple(sorted(now - before)), removed=tuple(sorted(before - now))
+    )
+
+
+def _work(
+    connection: Connection[Any],
+    definition: Definition,
+    source: Source | None,
+    one: MetricPreview,
+    request: RunRequest,
+    options: Options,
+) -> MetricPreview:
+    with connection.transaction():
+        state = read_state_if_any(connection, definition)
+    if source is None:
+        return replace(one, plan=plan(definition, state, None, request))
+    with source.look(definition) as facts:
+        warnings = _warnings(facts, definition, floor(datetime.now(UTC)))
+        found = _look(facts, source.name, definition, state, options, warnings)
+    if found.touched.rows and state.begun:
+        with connection.transaction():
+            places = placements.known(connection, definition, found.touched.rows)
+        found = replace(found, places=tuple(sorted(places)))
+    planned = plan(definition, state, found, request, dense=options.dense)
+    spans = [stage.span for stage in planned.stages if isinstance(stage, ComputeSpan)]
+    return replace(
+        one,
+        plan=planned,
+        minutes=count(spans, "minute", definition.time_zone),
+        hours=count(spans, "hour", definition.time_zone),
+        days=count(spans, "day", definition.time_zone),
+        since=spans[0][0] if spans else None,
+        facts=facts_in(source, definition, spans),
+        warnings=tuple(warnings),
+    )
+
+
+def _look(
+    facts: Facts, source: str, definition: Definition, state: State, options: Options, warnings: list[str]
+) -> Look:
+    """The look of a run, save for questions that would read a large table from end to end."""
+    unknown = []
+    if definition.source == COMMANDS:
+        unknown.append("command events that were not folded yet; a run folds them first")
+    if not warnings:
+        found = look(facts, source, definition, state, options, changes=True)
+        return replace(found, unknown=tuple(unknown))
+    unknown.append("what has changed at the source, since no index serves the question")
+    if not state.begun:
+        unknown.append("how much history there is, since no index serves the question")
+    known = replace(state, done=state.done if state.begun else _BEGUN)  # so that no first event is asked for
+    found = look(facts, source, definition, known, options, changes=False)
+    return replace(found, first_event_known=state.begun, unknown=tuple(unknown))
+
+
+def _warnings(facts: Facts, definition: Definition, now: datetime) -> list[str]:
+    if not isinstance(facts, PostgresFacts):
+        return []
+    asked = {
+        f"the rows of one minute, by {definition.event_time},": postgres_sql.windows(definition, (now - MINUTE, now))
+    }
+    if definition.change_time is not None:
+        what = f"what has changed within a minute, by {definition.change_time},"
+        if definition.interval is not None:
+            asked[what] = postgres_held.held_since(definition, now - MINUTE, now)
+        else:
+            asked[what] = postgres_sql.touched(definition, now - MINUTE, None)
+    lacking = unserved(facts.connection, time_columns(definition))
+    found = []
+    for what, query in asked.items():
+        for table, rows in scanned(facts, facts.explain(query)).items():
+            remedies = " ".join(one.remedy for one in lacking if one.table.rpartition(".")[2] == table)
+            found.append(
+                f"{what} would read all of {table} (about {rows} rows); production needs "
+                + (remedies or "an index that the condition on this time can use: see source.sql")
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All of it."""
+
+    revisions: tuple[str, ...] | None = ()
+    """Migrations to apply; None: not looked up, since there is no login that may."""
+    tables: tuple[str, ...] = ()
+    """New tables of metrics."""
+    metrics: tuple[MetricPreview, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; instants as ISO 8601."""
+        return {
+            "revisions": self.revisions,
+            "tables": self.tables,
+            "metrics": [one.to_dict() for one in self.metrics],
+        }

@@ -1,1 +1,0 @@
-"""One pass over a metric, step by step, and passes over many."""

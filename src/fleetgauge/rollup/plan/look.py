@@ -1,0 +1,31 @@
+"""What one consistent look at a source found, as a value."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fleetgauge.rollup.values import Cell, Cursor, Touched
+
+
+@dataclass(frozen=True)
+class Look:
+    """Instants are UTC. Without a watermark the source could not say anything, and the rest is empty."""
+
+    source: str
+    """Its name, for messages."""
+    watermark: datetime | None = None
+    """The source watermark: every change with an earlier change time is visible."""
+    heartbeat_at: datetime | None = None
+    """When that was measured on the source's side."""
+    first_event: datetime | None = None
+    """The earliest event time; looked up only for a metric that has no history yet. None: no fact, or not asked."""
+    first_event_known: bool = True
+    """False where the answer would have cost the source too much: then no plan can say where history begins."""
+    touched: Touched = field(default_factory=Touched)
+    """What changed since the ledger's cursor."""
+    places: Sequence[Cell] = ()
+    """Cells in which the rows of `touched` were noted before; of definitions with a `key`."""
+    cursor: Cursor | None = None
+    """Where the next run goes on, once this one is through."""
+    unknown: Sequence[str] = ()
+    """What was not asked, since the answer would cost the source too much. Unknown is not nothing."""

@@ -1,0 +1,280 @@
+"""From the ledger's state, a look at the source and a request to a plan. Pure: asks nobody, changes nothing."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from fleetgauge.rollup.definitions.admission import Admission
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.plan.ages import ages, kept_from
+from fleetgauge.rollup.plan.look import Look
+from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
+from fleetgauge.rollup.plan.stages import (
+    FORCED,
+    Advance,
+    Begin,
+    ComputeCells,
+    ComputeSpan,
+    KeepFrozen,
+    NotePlaces,
+    Publish,
+    Reason,
+    RollUp,
+    Stage,
+)
+from fleetgauge.rollup.plan.state import State
+from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, covers, floor, join, subtract, union
+from fleetgauge.rollup.values import Cell
+from fleetgauge.rollup.windows import BEGINNING, whole_windows, widen, window_start
+
+DENSE = 600
+"""An hour with more touched cells than this is read whole."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done for one metric, in order; empty if there is nothing to do. Instants are UTC."""
+
+    metric: str
+    version: str
+    zone: str
+    """The metric's time zone, in which hours and days are counted."""
+    request: Request
+    stages: tuple[Stage, ...] = ()
+    source_watermark: datetime | None = None
+    """Every change of the source with an earlier change time was seen; None where the source is not asked."""
+    computing_watermark: datetime | None = None
+    """Minutes that end by it are computed as a whole, once."""
+    closing_watermark: datetime | None = None
+    """The least of the source watermark and the one given; less the grace, windows that end by it close."""
+    heartbeat_at: datetime | None = None
+    """No look that is older than this one may be computed from."""
+    deferred: str | None = None
+    """Why nothing can be done now, if that is no fault."""
+    unknown: tuple[str, ...] = ()
+    """What was not looked up, and may add stages."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is certainly nothing to do."""
+        return not self.stages and not self.unknown and self.deferred is None
+
+
+def plan(definition: Definition, state: State, look: Look | None, request: Request, *, dense: int = DENSE) -> Plan:
+    """The plan of one request. `look` may be None where the source is not read: hours and days from the grain below.
+
+    The same arguments give the same plan; executing it leaves nothing of it to do.
+    """
+    empty = Plan(definition.metric, definition.version, definition.time_zone, request)
+    match request:
+        case RunRequest(grain=grain, interval=interval) if grain != "minute":
+            return replace(empty, stages=tuple(_roll_ups(definition, state, grain, interval)))
+        case BackfillRequest(piece=piece, grain=grain) if grain != "minute":
+            return replace(empty, stages=tuple(_asked_above(definition, state, grain, piece)))
+    assert look is not None
+    deferred = _deferral(state, look)
+    if deferred is not None:
+        return replace(empty, deferred=deferred, unknown=tuple(look.unknown))
+    assert look.watermark is not None and look.heartbeat_at is not None
+    given = request.watermark if isinstance(request, RunRequest) else None
+    found = replace(
+        empty,
+        source_watermark=look.watermark,
+        computing_watermark=computing_watermark(definition, look.watermark),
+        closing_watermark=look.watermark if given is None else min(look.watermark, given),
+        heartbeat_at=look.heartbeat_at,
+        unknown=tuple(look.unknown),
+    )
+    if not state.begun and not look.first_event_known:
+        return found
+    first = list(_begin(definition, state, look))
+    after = _begun(definition, state, first[0]) if first else state
+    match request:
+        case RunRequest():
+            work = _minute(definition, after, look, found, request.interval, dense)
+        case BackfillRequest(piece=piece):
+            work = _anew(definition, after, found, [piece], "asked for")
+        case ReconcileRequest(hours=hours):
+            work = _anew(definition, after, found, hours, "differs from source")
+    stages: list[Stage] = [*first, *work]
+    if isinstance(request, RunRequest):
+        stages += _end(definition, state, look, found, busy=bool(stages))
+    return replace(found, stages=tuple(stages))
+
+
+def computing_watermark(definition: Definition, watermark: datetime) -> datetime:
+    """Windows that end by it are computed as a whole; without a change column only those that no late fact enters."""
+    return floor(watermark if definition.sees_changes else watermark - definition.grace)
+
+
+def behind(source: str, heartbeat_at: datetime, newest: datetime | None) -> str | None:
+    """What to say when a look is older than what was read before; None if it is not."""
+    if newest is None or heartbeat_at >= newest:
+        return None
+    return (
+        f"source {source} is behind what was read before ({heartbeat_at:%Y-%m-%dT%H:%M:%SZ}, "
+        f"then {newest:%Y-%m-%dT%H:%M:%SZ}); the run waits until this replica has caught up"
+    )
+
+
+def _deferral(state: State, look: Look) -> str | None:
+    if look.watermark is None or look.heartbeat_at is None:
+        return f"source {look.source} has shown no heartbeat yet"
+    return behind(look.source, look.heartbeat_at, state.heartbeat_at)
+
+
+def _begin(definition: Definition, state: State, look: Look) -> Iterator[Begin]:
+    if state.begun:
+        return
+    assert look.watermark is not None and look.heartbeat_at is not None and look.cursor is not None
+    limit = computing_watermark(definition, look.watermark)
+    kept = kept_from(definition, look.watermark)
+    begin = min(look.first_event or limit, limit)
+    if kept["day"] is not None:  # what no table keeps is not history
+        begin = max(begin, kept["day"])
+    yield Begin(begin, look.cursor, look.heartbeat_at, kept)
+
+
+def _begun(definition: Definition, state: State, begin: Begin) -> State:
+    done = {g: ((BEGINNING, window_start(begin.at, g, definition.time_zone)),) for g in GRAINS}
+    return replace(state, done=done, ages=ages(definition, begin.kept_from, begin.heartbeat_at))
+
+
+def _minute(
+    definition: Definition, state: State, look: Look, found: Plan, interval: Span | None, dense: int
+) -> Iterator[Stage]:
+    limit = found.computing_watermark
+    assert limit is not None
+    blocked = state.blocked_spans
+    missing = subtract([(BEGINNING, limit)], [*state.done["minute"], *blocked])
+    wanted = [*missing, *blocked]
+    asked = [] if interval is None else clip(interval, limit)
+    changed = [part for span in look.touched.spans for part in clip(span, limit)]
+    touched = {*look.touched.cells, *look.places}
+    cells, crowded = _sort_out(touched, [*wanted, *asked, *changed], limit, dense)
+    if look.touched.rows:
+        yield NotePlaces(tuple(look.touched.rows))
+    new = not state.complete and state.shown not in (None, definition.version)
+    yield from _compute(definition, state, missing, "new version" if new else "missing")
+    yield from _compute(definition, state, blocked, "blocked before")
+    yield from _compute(definition, state, subtract(asked, wanted), "asked for")
+    yield from _compute(
+        definition, state, subtract([*changed, *crowded], [*wanted, *asked]), "changed", restates=True, late=True
+    )
+    yield from _cells(definition, state, cells)
+
+
+def _anew(definition: Definition, state: State, found: Plan, spans: Sequence[Span], reason: Reason) -> Iterator[Stage]:
+    assert found.computing_watermark is not None
+    parts = [part for span in spans for part in clip(span, found.computing_watermark)]
+    return _compute(definition, state, union(parts), reason, restates=True)
+
+
+def _sort_out(
+    cells: Collection[Cell], computed: Sequence[Span], limit: datetime, dense: int
+) -> tuple[list[Cell], list[Span]]:
+    """The cells that are not computed anyway; and as spans, hours with so many that they are read whole."""
+    done = covers(computed)
+    left = [cell for cell in cells if not done(cell[0])]
+    hours = Counter(cell[0].replace(minute=0) for cell in left)
+    crowded = {hour for hour, n in hours.items() if n > dense and hour + HOUR <= limit}
+    return [c for c in left if c[0].replace(minute=0) not in crowded], union((h, h + HOUR) for h in crowded)
+
+
+def _compute(
+    definition: Definition,
+    state: State,
+    spans: Iterable[Span],
+    reason: Reason,
+    *,
+    restates: bool = False,
+    late: bool = False,
+) -> Iterator[Stage]:
+    """At the finest grain that is kept; what is frozen stays, unless it was never computed. `late`: count that."""
+    frozen: list[Span] = []
+    parts: dict[Grain, list[Span]] = {grain: [] for grain in GRAINS}
+    for part in state.ages.split(union(spans)):
+        grain = state.ages.grain(part[0])
+        if reason in FORCED and state.ages.frozen(part[0]):
+            frozen.append(part)
+        elif grain is not None:
+            parts[grain].append(widen(part, grain, definition.time_zone))
+    if frozen:
+        minutes = sum(int((end - begin) / MINUTE) for begin, end in frozen)
+        yield KeepFrozen(spans=tuple(frozen), late=minutes if late else 0, reason="late" if late else reason)
+    whole = sorted((span, grain) for grain, found in parts.items() for span in union(found))
+    for span, grain in whole:
+        yield ComputeSpan(span, grain, reason, restates)
+
+
+def _cells(definition: Definition, state: State, cells: Sequence[Cell]) -> Iterator[Stage]:
+    frozen = sorted(cell for cell in cells if state.ages.frozen(cell[0]))
+    kept = sorted(cell for cell in cells if not state.ages.frozen(cell[0]))
+    coarse = {window for window, _ in kept if state.ages.grain(window) != "minute"}
+    admission = Admission(definition, state.admitted)
+    fit: list[Cell] = []
+    overflow: set[datetime] = set()
+    for cell in kept:
+        if cell[0] in coarse:
+            continue
+        if admission.fits(cell[1]):
+            fit.append(cell)
+        else:
+            overflow.add(cell[0])
+    if frozen:
+        yield KeepFrozen(cells=tuple(frozen), late=len(frozen))
+    yield from _compute(definition, state, join(sorted(coarse)), "changed")
+    if fit:
+        yield ComputeCells(tuple(fit))
+    yield from _compute(definition, state, join(sorted(overflow)), "overflow")
+
+
+def _end(definition: Definition, state: State, look: Look, found: Plan, *, busy: bool) -> Iterator[Stage]:
+    """The last stages of a run; nothing if nothing would change."""
+    assert look.cursor is not None and look.heartbeat_at is not None and found.closing_watermark is not None
+    until = found.closing_watermark - definition.grace
+    known = state.cursor
+    newer = known is None or look.cursor.at > known.at or (look.cursor.at == known.at and look.cursor != known)
+    beats = state.heartbeat_at is None or look.heartbeat_at > state.heartbeat_at
+    if busy or newer or beats or state.closed_after(until) != state.closed:
+        yield Advance(look.cursor, look.heartbeat_at, until, tuple(look.touched.rows))
+    if state.views == "due" or (state.views == "waiting" and not state.complete):
+        yield Publish(None if state.shown == definition.version else state.shown)
+
+
+def _roll_ups(definition: Definition, state: State, grain: Grain, interval: Span | None) -> Iterator[Stage]:
+    """Whole windows whose minutes are done while they themselves are not; and those of the interval."""
+    zone = definition.time_zone
+    lacking = subtract(whole_windows(state.done["minute"], grain, zone), state.done[grain])
+    missing = [span for span in lacking if span[0] != BEGINNING]
+    asked = [] if interval is None else [widen(interval, grain, zone)]
+    for spans, reason in ((missing, "missing"), (subtract(asked, missing), "asked for")):
+        for span in _makeable(state, grain, spans)[0]:
+            yield RollUp(span, grain, reason)  # type: ignore[arg-type]
+
+
+def _asked_above(definition: Definition, state: State, grain: Grain, piece: Span) -> Iterator[Stage]:
+    made, frozen = _makeable(state, grain, [widen(piece, grain, definition.time_zone)])
+    if frozen:
+        yield KeepFrozen(tuple(frozen), reason="asked for")
+    for span in made:
+        yield RollUp(span, grain, "asked for")
+
+
+def _makeable(state: State, grain: Grain, spans: Sequence[Span]) -> tuple[list[Span], list[Span]]:
+    """The spans for which the grain below is still kept, and those for which it has expired."""
+    made: list[Span] = []
+    gone: list[Span] = []
+    for span in state.ages.split(spans):
+        (made if makeable(state, grain, span[0]) else gone).append(span)
+    return made, gone
+
+
+def makeable(state: State, grain: Grain, at: datetime) -> bool:
+    """Whether what the grain is computed from is still there: for minutes the source, else the grain below."""
+    if grain == "minute":
+        return not state.ages.frozen(at)
+    finest = state.ages.grain(at)
+    return finest is not None and GRAINS.index(finest) < GRAINS.index(grain)

@@ -1,0 +1,71 @@
+"""The ledger of one version of a metric, as a value. The metrics database is read by `store.state_reader`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.plan.ages import Ages
+from fleetgauge.rollup.spans import MINUTE, Span, floor, intersect, join, subtract, union
+from fleetgauge.rollup.values import Cursor
+from fleetgauge.rollup.windows import BEGINNING, whole_windows
+
+Spans = tuple[Span, ...]
+ViewsState = Literal["current", "due", "waiting"]
+"""`due`: they can be made to show this version as it is now; `waiting`: only once a run has filled it."""
+ByGrain = Mapping[Grain, Spans]
+
+NOTHING: ByGrain = dict.fromkeys(GRAINS, ())
+
+
+@dataclass(frozen=True)
+class State:
+    """Instants are UTC; spans are sorted and disjoint, and begin at `windows.BEGINNING` where they have no begin."""
+
+    done: ByGrain = field(default_factory=lambda: NOTHING)
+    """What is computed, by grain."""
+    closed: ByGrain = field(default_factory=lambda: NOTHING)
+    """What of it is final."""
+    blocked: Mapping[datetime, str] = field(default_factory=dict)
+    """Minutes whose new rows broke a check, with the check."""
+    cursor: Cursor | None = None
+    """Changes before it are in the tables, for windows that are done."""
+    heartbeat_at: datetime | None = None
+    """The newest heartbeat that rows were computed under."""
+    ages: Ages = field(default_factory=lambda: Ages(dict.fromkeys(GRAINS), None))
+    """What is still kept."""
+    admitted: frozenset[tuple[str, str]] = frozenset()
+    """Dimension values that have rows of their own: (dimension, value)."""
+    shown: str | None = None
+    """The version that the views show; None: none yet."""
+    views: ViewsState = "waiting"
+    """How the views stand to this version."""
+    zone: str = "UTC"
+    """The metric's time zone."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a first run laid down where history begins."""
+        return bool(self.done["minute"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether a run has ever reached its end."""
+        return bool(self.closed["minute"])
+
+    @property
+    def blocked_spans(self) -> list[Span]:
+        """The blocked minutes, neighbours joined."""
+        return join(sorted(self.blocked))
+
+    def closed_after(self, until: datetime) -> ByGrain:
+        """What is closed once minutes that end by `until` close: never beyond what is done, no blocked minute, and of
+        hours and days only those that consist of closed minutes."""
+        reached = union([*self.closed["minute"], (BEGINNING, floor(until))])
+        minutes = subtract(intersect(reached, self.done["minute"]), [(w, w + MINUTE) for w in self.blocked])
+        found: dict[Grain, Spans] = {"minute": tuple(minutes)}
+        for grain in GRAINS[1:]:
+            whole = whole_windows(minutes, grain, self.zone)
+            found[grain] = tuple(intersect(self.done[grain], whole))
+        return found

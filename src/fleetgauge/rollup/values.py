@@ -1,0 +1,41 @@
+"""What a source is asked about and answers, as plain values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fleetgauge.rollup.spans import Span
+
+Cell = tuple[datetime, tuple[str, ...]]
+"""A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Up to where changes are in the tables."""
+
+    at: datetime
+    """Every change with an earlier change time is in (UTC)."""
+    token: Mapping[str, Any] | None = None
+    """What the source notes besides, as JSON; None where an instant is all it needs."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """In which cell a row is, for definitions with a `key`."""
+
+    key: str
+    cell: Cell
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What may differ from what was read before."""
+
+    cells: Sequence[Cell] = ()
+    spans: Sequence[Span] = field(default=())
+    """Whole minutes, where the source cannot tell cells."""
+    rows: Sequence[Placed] = ()
+    """The changed rows themselves, of definitions with a `key`."""

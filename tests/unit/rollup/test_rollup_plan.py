@@ -1,0 +1,348 @@
+"""Laws of planning, against a plain model of what executing a stage does to the ledger. No server."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from fleetgauge.rollup.definitions.definition import Definition, Dimension, Retention
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.plan.ages import ages, kept_from
+from fleetgauge.rollup.plan.look import Look
+from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
+from fleetgauge.rollup.plan.stages import (
+    Advance,
+    Begin,
+    ComputeCells,
+    ComputeSpan,
+    KeepFrozen,
+    Publish,
+    RollUp,
+    Stage,
+)
+from fleetgauge.rollup.plan.state import NOTHING, State
+from fleetgauge.rollup.plan.told import lines, summary, to_dict
+from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, intersect, subtract, union
+from fleetgauge.rollup.values import Cursor, Placed, Touched
+from fleetgauge.rollup.windows import BEGINNING, hours, whole_windows, widened, window_start
+
+BASE = datetime(2026, 11, 1, 3, tzinfo=UTC)  # around it, New York sets its clocks back
+DAY = timedelta(days=1)
+
+
+def _definition(**changes: Any) -> Definition:
+    found = {
+        "metric": "m",
+        "source": "s",
+        "event_time": "t",
+        "measures": {"n": {"agg": "count"}},
+        "source_sql": "SELECT 1",
+        "change_time": "c",
+        "grace": timedelta(seconds=30),
+        "dimensions": {"a": Dimension(column="a", limit=3), "b": Dimension(column="b", limit=2)},
+        **changes,
+    }
+    return Definition(**found)  # type: ignore[arg-type]
+
+
+PLAIN = _definition()
+
+DEFINITIONS = st.builds(
+    lambda zone, change, retention, kept: _definition(
+        time_zone=zone, change_time=change, retention=retention, source_kept=kept
+    ),
+    st.sampled_from(["Asia/Seoul", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]),
+    st.sampled_from(["c", "c", None]),
+    st.sampled_from(
+        [
+            Retention(),
+            Retention(minute=10 * DAY, hour=70 * DAY),
+            Retention(minute=DAY, hour=40 * DAY, day=400 * DAY),
+        ]
+    ),
+    st.sampled_from([None, 40 * DAY]),
+)
+INSTANTS = st.one_of(
+    st.integers(-3 * 1440, 2 * 1440).map(lambda m: BASE + m * MINUTE),
+    st.integers(-500, 2).map(lambda d: BASE + d * DAY),
+)
+SPANS = st.builds(
+    lambda begin, length: (begin, begin + length * MINUTE), INSTANTS, st.one_of(st.integers(1, 90), st.just(2000))
+)
+VALUES = st.tuples(st.sampled_from("pqrst"), st.sampled_from(["x", "y", "z", "other"]))
+CELLS = st.tuples(INSTANTS, VALUES)
+
+
+@st.composite
+def states(draw: st.DrawFn, definition: Definition) -> State:
+    """Of a metric that was begun or not, with holes, blocked minutes and whatever hours are done."""
+    shown = draw(st.sampled_from([None, "older", definition.version]))
+    if draw(st.integers(0, 4)) == 0:
+        return State(shown=shown, zone=definition.time_zone)
+    begun, until = sorted([draw(INSTANTS), draw(INSTANTS)])
+    minutes = subtract([(BEGINNING, until)], draw(st.lists(SPANS, max_size=3)))
+    minutes = union([*minutes, (BEGINNING, begun), *draw(st.lists(SPANS, max_size=2))])
+    done: dict[Grain, tuple[Span, ...]] = {"minute": tuple(minutes)}
+    for grain in GRAINS[1:]:
+        lacking = draw(st.lists(SPANS, max_size=2))
+        whole = whole_windows(minutes, grain, definition.time_zone)
+        touched = [widened(span, definition.time_zone)[grain] for span in lacking]
+        done[grain] = tuple(subtract(whole, touched))
+    heartbeat_at = draw(INSTANTS)
+    state = State(
+        done=done,
+        blocked=dict.fromkeys(draw(st.lists(INSTANTS, max_size=3)), "n > 0"),
+        cursor=Cursor(draw(INSTANTS), draw(st.sampled_from([None, {"g": 1}]))),
+        heartbeat_at=heartbeat_at,
+        ages=ages(definition, kept_from(definition, heartbeat_at), heartbeat_at),
+        admitted=frozenset(draw(st.sets(st.sampled_from([("a", "p"), ("a", "q"), ("b", "x")])))),
+        shown=shown,
+        zone=definition.time_zone,
+    )
+    state = replace(state, closed=state.closed_after(draw(INSTANTS)) if draw(st.booleans()) else NOTHING)
+    return replace(state, views=draw(st.sampled_from(["current", "due"] if state.complete else ["waiting"])))
+
+
+@st.composite
+def looks(draw: st.DrawFn, state: State) -> Look:
+    """Of a source that is mostly not behind what was read before."""
+    if draw(st.integers(0, 19)) == 0:
+        return Look("s")
+    late = timedelta(minutes=draw(st.integers(0, 3000)), seconds=draw(st.integers(0, 59)))
+    heartbeat_at = (state.heartbeat_at or BASE) + late
+    if draw(st.integers(0, 19)) == 0:
+        heartbeat_at = BASE - 600 * DAY
+    watermark = heartbeat_at - timedelta(seconds=draw(st.integers(0, 4000)))
+    cells = draw(st.lists(CELLS, max_size=6))
+    rows = [Placed(str(n), cell, watermark) for n, cell in enumerate(cells[:2])] if draw(st.booleans()) else []
+    return Look(
+        "s",
+        watermark,
+        heartbeat_at,
+        draw(st.one_of(st.none(), INSTANTS)),
+        touched=Touched(cells, draw(st.lists(SPANS, max_size=2)), rows),
+        places=draw(st.lists(CELLS, max_size=2)) if rows else (),
+        cursor=Cursor(watermark - timedelta(seconds=5), draw(st.sampled_from([None, {"g": 2}]))),
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn, requests: st.SearchStrategy[Request]) -> tuple[Definition, State, Look, Request]:
+    definition = draw(DEFINITIONS)
+    state = draw(states(definition))
+    return definition, state, draw(looks(state)), draw(requests)
+
+
+RUNS = st.builds(
+    RunRequest,
+    st.sampled_from(["minute", "minute", "minute", "hour", "day"]),
+    st.one_of(st.none(), SPANS),
+    st.one_of(st.none(), INSTANTS),
+)
+OTHERS = st.one_of(
+    st.builds(BackfillRequest, SPANS, st.sampled_from(list(GRAINS))),
+    SPANS.map(lambda span: ReconcileRequest(tuple(hours(span, "Asia/Seoul")))),
+)
+
+
+def execute(definition: Definition, state: State, planned: Plan) -> State:
+    """What the ledger is once every stage was executed."""
+    for stage in planned.stages:
+        state = _after(definition, state, planned, stage)
+    return state
+
+
+def _after(definition: Definition, state: State, planned: Plan, stage: Stage) -> State:
+    zone = definition.time_zone
+    match stage:
+        case Begin():
+            done = {grain: ((BEGINNING, window_start(stage.at, grain, zone)),) for grain in GRAINS}
+            found = ages(definition, stage.kept_from, stage.heartbeat_at)
+            return replace(state, done=done, cursor=stage.cursor, heartbeat_at=stage.heartbeat_at, ages=found)
+        case ComputeSpan(span=span):
+            assert planned.computing_watermark is not None
+            reached = intersect([span], [(BEGINNING, planned.computing_watermark)])
+            done = {**state.done, "minute": tuple(union([*state.done["minute"], *reached]))}
+            blocked = {w: why for w, why in state.blocked.items() if not span[0] <= w < span[1]}
+            state = replace(state, done=done, blocked=blocked)
+            return _rolled_up(state, span, "hour")
+        case ComputeCells(cells=cells):
+            names = tuple(definition.dimensions)
+            values = {pair for _, cell in cells for pair in zip(names, cell, strict=True)}
+            return replace(state, admitted=state.admitted | values)
+        case RollUp(span=span, grain=grain):
+            return _rolled_up(state, span, grain)
+        case Advance():
+            cursor = state.cursor
+            if cursor is None or stage.cursor.at >= cursor.at:
+                cursor = stage.cursor
+            newest = max(stage.heartbeat_at, state.heartbeat_at or stage.heartbeat_at)
+            state = replace(state, cursor=cursor, heartbeat_at=newest)
+            return replace(state, closed=state.closed_after(stage.closed_until))
+        case Publish():
+            return replace(state, shown=definition.version, views="current")
+        case _:
+            return state
+
+
+def _rolled_up(state: State, span: Span, lowest: Grain) -> State:
+    done = dict(state.done)
+    for grain in GRAINS[GRAINS.index(lowest) :]:
+        minutes = intersect(state.done["minute"], [widened(span, state.zone)[grain]])
+        done[grain] = tuple(union([*done[grain], *whole_windows(minutes, grain, state.zone)]))
+    return replace(state, done=done)
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(RUNS))
+def test_a_run_does_what_there_is_to_do(case: tuple[Definition, State, Look, RunRequest]) -> None:
+    """Planning twice gives the same plan; once it is executed, the same look plans nothing."""
+    definition, state, look, request = case
+    planned = plan(definition, state, look, request)
+    assert plan(definition, state, look, request) == planned
+    event("deferred" if planned.deferred else "empty" if planned.empty else "planned")
+    if planned.deferred is not None:
+        assert planned.stages == ()
+        return
+    after = execute(definition, state, planned)
+    seen = replace(look, touched=Touched(), places=(), first_event=None)
+    again = plan(definition, after, seen, replace(request, interval=None))
+    assert again.empty, again
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(RUNS))
+def test_all_that_is_kept_and_missing_or_touched_is_computed(case: tuple[Definition, State, Look, RunRequest]) -> None:
+    definition, state, look, request = case
+    planned = plan(definition, state, look, request)
+    if planned.deferred is not None or request.grain != "minute":
+        return
+    assert planned.computing_watermark is not None
+    spans = union(s.span for s in planned.stages if isinstance(s, ComputeSpan))
+    cells = {cell for s in planned.stages if isinstance(s, ComputeCells) for cell in s.cells}
+    frozen = [span for s in planned.stages if isinstance(s, KeepFrozen) for span in s.spans]
+    left = {cell for s in planned.stages if isinstance(s, KeepFrozen) for cell in s.cells}
+    after = execute(definition, state, planned)
+    missing = subtract([(BEGINNING, planned.computing_watermark)], after.done["minute"])
+    assert all(after.ages.grain(begin) is None for begin, _ in after.ages.split(missing))
+    for cell in {*look.touched.cells, *look.places}:
+        inside = any(begin <= cell[0] < end for begin, end in spans)
+        assert inside or cell in cells or cell in left or any(b <= cell[0] < e for b, e in frozen)
+    changed = [part for span in look.touched.spans for part in clip(span, planned.computing_watermark)]
+    assert not subtract(changed, [*spans, *frozen])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(OTHERS))
+def test_what_is_asked_for_is_computed_and_nothing_else(case: tuple[Definition, State, Look, Request]) -> None:
+    definition, state, look, request = case
+    planned = plan(definition, state, look, request)
+    assert plan(definition, state, look, request) == planned
+    wanted = list(request.hours) if isinstance(request, ReconcileRequest) else [request.piece]  # type: ignore[union-attr]
+    widest = [widened(span, definition.time_zone)["day"] for span in wanted]
+    done = [s.span for s in planned.stages if isinstance(s, ComputeSpan | RollUp)]
+    assert not subtract(done, widest)
+    assert not any(isinstance(s, Advance | Publish) for s in planned.stages)
+    if planned.computing_watermark is not None:
+        parts = [part for span in wanted for part in clip(span, planned.computing_watermark)]
+        frozen = [span for s in planned.stages if isinstance(s, KeepFrozen) for span in s.spans]
+        assert not subtract(parts, [*done, *frozen])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases(st.one_of(RUNS, OTHERS)))
+def test_every_plan_can_be_told(case: tuple[Definition, State, Look, Request]) -> None:
+    definition, state, look, request = case
+    planned = plan(definition, state, look, request)
+    assert len(to_dict(planned)["stages"]) == len(planned.stages) == len(summary(planned)["stages"])
+    assert lines(planned)
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+def _begun(until: datetime, **more: Any) -> State:
+    done: dict[Grain, tuple[Span, ...]] = {
+        grain: tuple(whole_windows([(BEGINNING, until)], grain, PLAIN.time_zone)) for grain in GRAINS
+    }
+    state = State(
+        done,
+        cursor=Cursor(until),
+        heartbeat_at=until,
+        shown=PLAIN.version,
+        views="current",
+        zone=PLAIN.time_zone,
+        **more,
+    )
+    return replace(state, closed=state.closed_after(until - PLAIN.grace))
+
+
+def _look(at: datetime, **more: Any) -> Look:
+    return Look("s", at, at, cursor=Cursor(at - timedelta(seconds=5)), **more)
+
+
+def test_a_quiet_minute() -> None:
+    planned = plan(PLAIN, _begun(BASE), _look(BASE + MINUTE), RunRequest())
+    assert [(type(s).__name__, s.reason) for s in planned.stages] == [
+        ("ComputeSpan", "missing"),
+        ("Advance", "watermark moved"),
+    ]
+
+
+def test_each_reason_is_named() -> None:
+    state = _begun(BASE, blocked={BASE - 9 * MINUTE: "n > 0"}, admitted=frozenset({("b", "x"), ("b", "y")}))
+    touched = Touched(
+        cells=[(BASE - 5 * HOUR, ("p", "x")), (BASE - 6 * HOUR, ("p", "z"))],
+        spans=[(BASE - 8 * HOUR, BASE - 8 * HOUR + MINUTE)],
+    )
+    interval = (BASE - 3 * HOUR, BASE - 2 * HOUR)
+    planned = plan(PLAIN, state, _look(BASE + MINUTE, touched=touched), RunRequest(interval=interval))
+    assert [(type(s).__name__, s.reason) for s in planned.stages] == [
+        ("ComputeSpan", "missing"),
+        ("ComputeSpan", "blocked before"),
+        ("ComputeSpan", "asked for"),
+        ("ComputeSpan", "changed"),
+        ("ComputeCells", "changed"),
+        ("ComputeSpan", "overflow"),
+        ("Advance", "watermark moved"),
+    ]
+
+
+def test_what_lies_before_all_that_is_kept_is_counted_late() -> None:
+    state = _begun(BASE)
+    state = replace(state, ages=ages(PLAIN, dict.fromkeys(GRAINS, BASE - DAY), BASE))
+    touched = Touched(cells=[(BASE - 3 * DAY, ("p", "x"))], spans=[(BASE - 2 * DAY, BASE - 2 * DAY + 2 * MINUTE)])
+    planned = plan(PLAIN, state, _look(BASE, touched=touched), RunRequest())
+    assert sum(s.late for s in planned.stages if isinstance(s, KeepFrozen)) == 3
+    assert {s.reason for s in planned.stages if isinstance(s, KeepFrozen)} == {"late"}
+
+
+def test_a_new_version_says_so_and_is_published() -> None:
+    planned = plan(
+        PLAIN, State(shown="older", zone=PLAIN.time_zone), _look(BASE, first_event=BASE - HOUR), RunRequest()
+    )
+    assert [(type(s).__name__, s.reason) for s in planned.stages] == [
+        ("Begin", "first run"),
+        ("ComputeSpan", "new version"),
+        ("Advance", "watermark moved"),
+        ("Publish", "new version"),
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_not_known_is_not_nothing(known: bool) -> None:
+    """Without knowing where history begins there is no plan, and it does not look like an empty one."""
+    look = _look(BASE, first_event_known=known, unknown=() if known else ("how much history there is",))
+    planned = plan(PLAIN, State(zone=PLAIN.time_zone), look, RunRequest())
+    assert bool(planned.stages) == known
+    assert not planned.empty
+    assert ("unknown: how much history there is" in lines(planned)) != known
+
+
+def test_a_source_without_a_heartbeat_or_behind_defers() -> None:
+    assert "no heartbeat" in (plan(PLAIN, _begun(BASE), Look("s"), RunRequest()).deferred or "")
+    assert "is behind" in (plan(PLAIN, _begun(BASE), _look(BASE - MINUTE), RunRequest()).deferred or "")
