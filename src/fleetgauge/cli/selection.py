@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[METRIC]…", help="Metrics; without any and without --source all.", show_default=False),
+    typer.Argument(metavar="METRIC", help="Metrics; without any and without --source all.", show_default=False),
 ]
 OfSource = Annotated[
     str | None, typer.Option("--source", help="The metrics that read this source.", show_default=False)
@@ -73,7 +73,7 @@ def _instant(option: str, text: str, definitions: "Collection[Definition]") -> d
     if len(zones) > 1:
         told = ", ".join(f"{zone} ({_first(zone, definitions)})" for zone in zones)
         raise Terminal(f"{option} {text!r} has no offset, and the metrics differ in their time zone: {told}; give one")
-    return found.replace(tzinfo=ZoneInfo(zones[0]))
+    return found.replace(tzinfo=ZoneInfo(zones[0]) if zones else UTC)
 
 
 def _first(zone: str, definitions: "Collection[Definition]") -> str:
