@@ -32,10 +32,10 @@ ZONES = (
 
 
 def _instants(zone: str) -> list[datetime]:
-    """Around each change of the offset in some years, odd seconds included, and some others."""
+    """Around each change of the offset in a few years, odd seconds included, and some others."""
     tz = ZoneInfo(zone)
     found = [datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), datetime(1905, 3, 3, 3, 3, 3, tzinfo=UTC)]
-    at = datetime(2010, 1, 1, tzinfo=UTC)
+    at = datetime(2022, 1, 1, tzinfo=UTC)
     while at < datetime(2027, 1, 1, tzinfo=UTC):
         following = at + timedelta(hours=12)
         if at.astimezone(tz).utcoffset() != following.astimezone(tz).utcoffset():
@@ -56,7 +56,7 @@ def test_windows_are_those_of_the_metrics_database(world: World) -> None:
             ).fetchall()
             ours = [(window_start(at, grain, zone), window_end(at, grain, zone)) for at in instants]
             assert ours == rows, (zone, grain)
-        for at in instants[:: max(1, len(instants) // 40)]:
+        for at in instants[:: max(1, len(instants) // 15)]:
             span = (at, at + timedelta(hours=50, minutes=7))
             assert hours(span, zone)[0][0] == window_start(at, "hour", zone)
             assert all(b == window_start(b, "day", zone) for b, _ in days(span, zone)[1:])

@@ -1,6 +1,7 @@
 """One metric's work: look at ledger and source, plan, execute. Each once, and the parts do not call back."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,7 +19,6 @@ from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
 from fleetgauge.rollup.plan.state import State
-from fleetgauge.rollup.plan.told import summary
 from fleetgauge.rollup.sources.port import Behind, Source
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.state_reader import closed_until
@@ -54,14 +54,23 @@ class Engine:
         """Give the writing connection back."""
         self.session.close()
 
-    def run(self, grain: Grain, interval: Span | None = None, watermark: datetime | None = None) -> RunReport:
-        """Do what the ledger says is missing, and recompute `interval` besides. Blocks; raises `FleetgaugeError`."""
+    def run(
+        self,
+        grain: Grain,
+        interval: Span | None = None,
+        watermark: datetime | None = None,
+        announce: Callable[[Plan], None] = lambda _: None,
+    ) -> RunReport:
+        """Do what the ledger says is missing, and recompute `interval` besides. Blocks; raises `FleetgaugeError`.
+
+        `announce` is told the plan before it is executed.
+        """
         self._report = RunReport(self.definition.metric, self.definition.version, grain)
         began, on_source = time.perf_counter(), self.source.seconds
         tally = Tally()
         try:
             planned = self.plan(RunRequest(grain, interval, watermark))
-            log.info("plan", metric=self.definition.metric, **summary(planned))
+            announce(planned)
             self._report = replace(
                 self._report,
                 deferred=planned.deferred,

@@ -16,6 +16,8 @@ from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import Options, connect_metrics
 from fleetgauge.rollup.execute.report import RunReport, severity
 from fleetgauge.rollup.execute.tally import Watch
+from fleetgauge.rollup.plan.planner import Plan
+from fleetgauge.rollup.plan.told import summary
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.stream import EventStream
@@ -73,6 +75,10 @@ def open_sources(settings: Settings, streams: Mapping[str, EventStream] | None) 
             source.close()
 
 
+def _announce(planned: Plan) -> None:
+    log.info("plan", metric=planned.metric, **summary(planned))
+
+
 def _one(
     settings: Settings,
     definition: Definition,
@@ -89,7 +95,7 @@ def _one(
         source = opened(definition.source)
         url = settings.metrics.url.get_secret_value()
         engine = Engine(definition, source, lambda: connect_metrics(url, options), options, watch)
-        return engine.run(grain, interval, watermark)
+        return engine.run(grain, interval, watermark, _announce)
     except FleetgaugeError as error:
         said, kind = str(error), severity(error)
         log.error("run failed", metric=definition.metric, grain=grain, error=said)
