@@ -15,7 +15,7 @@ from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.operate.launch import contracts_of
-from fleetgauge.ingest.read.records import in_columns
+from fleetgauge.kafka.records import in_columns
 from fleetgauge.settings import Settings
 from fleetlab.simulator.publish import Publisher, create_topics
 from fleetlab.simulator.records import EVENTS_TOPIC, PARTITIONS, VALID

@@ -1,11 +1,15 @@
 """How far a consumer group has come, and up to which instant its topic is therefore finished.
 
+Only what is committed counts as a record: a topic ends at its last stable offset, before the first transaction that is
+still open; what was aborted and the markers of transactions are passed over.
+
 Ingest commits an offset only after Elasticsearch or the dead-letter topic has acknowledged everything before it, so the
 committed offsets say exactly which records can be found by a search. Nothing here joins the group or changes it.
 """
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,9 +17,11 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, for_code
+from kafka.protocol.consumer import IsolationLevel
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.kafka.records import DamagedError, in_columns
 from fleetgauge.progress.connection import security
 from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings
@@ -26,7 +32,10 @@ _UNKNOWN_TOPIC = 3
 
 @dataclass(frozen=True)
 class PartitionProgress:
-    """One partition. Offsets are those of Kafka: `committed` and `end` name the next record, not the last."""
+    """One partition. Offsets are those of Kafka: `committed` and `end` name the next record, not the last.
+
+    `end` is the last stable offset.
+    """
 
     partition: int
     begin: int
@@ -34,9 +43,11 @@ class PartitionProgress:
     committed: int | None
     """None: the group has never committed here, so nothing counts as finished."""
     unfinished_at: datetime | None
-    """Append time (UTC) of the first record that is not finished; None when there is none."""
+    """Append time (UTC) of the first record that is not finished or not yet committed; None when there is none."""
     reading: str = ""
     """The reading that `committed` belongs to (see `progress.reading`); empty if that is not known."""
+    unstable: int = 0
+    """Offsets from `end` on that the broker holds back: a transaction is open there, and nobody knows its end."""
 
     @property
     def finished(self) -> int:
@@ -106,6 +117,7 @@ def read_progress(
             topic_id, partitions = _describe(admin, topic)
             observed_at = clock.now()
             end = _offsets(admin, partitions, OffsetSpec.LATEST)
+            high = _offsets(admin, partitions, OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
             committed = _committed(admin, group, partitions)
             if any(at.offset > end[p] for p, at in committed.items()):
                 # Usually a commit since the first look; one that stays beyond the end belongs to a deleted topic.
@@ -116,7 +128,9 @@ def read_progress(
             admin.close()
         finished = {p: max(begin[p], committed[p].offset if p in committed else 0) for p in partitions}
         lagging = {p: offset for p, offset in finished.items() if offset < end[p]}
-        unfinished = _append_times(common, lagging, end, timeout_s) if lagging else {}
+        unfinished = _append_times(common, lagging, end, timeout_s)
+        held = {p: end[p] for p in partitions if end[p] < high[p] and p not in unfinished}
+        unfinished |= _append_times(common, held, high, timeout_s, isolation="read_uncommitted")
     except FleetgaugeError:
         raise
     except (KafkaError, OSError) as error:
@@ -132,8 +146,9 @@ def read_progress(
                 begin[p],
                 end[p],
                 committed[p].offset if p in committed else None,
-                unfinished.get(p),
+                min(unfinished[p], observed_at) if p in unfinished else None,  # a producer's clock may be ahead
                 CommitNote.parse(committed[p].metadata).reading if p in committed else "",
+                high[p] - end[p],
             )
             for p in partitions
         ),
@@ -168,8 +183,13 @@ def _describe(admin: KafkaAdminClient, topic: str) -> tuple[str | None, list[Top
     return (str(identity) if identity else None), [TopicPartition(topic, p) for p in partitions]
 
 
-def _offsets(admin: KafkaAdminClient, partitions: list[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
-    found = admin.list_partition_offsets(dict.fromkeys(partitions, spec))
+def _offsets(
+    admin: KafkaAdminClient,
+    partitions: list[TopicPartition],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+) -> dict[TopicPartition, int]:
+    found = admin.list_partition_offsets(dict.fromkeys(partitions, spec), isolation_level=isolation)
     return {p: int(found[p].offset) for p in partitions}
 
 
@@ -181,18 +201,27 @@ def _committed(
 
 
 def _append_times(
-    common: dict[str, Any], start: dict[TopicPartition, int], end: dict[TopicPartition, int], timeout_s: float
+    common: dict[str, Any],
+    start: dict[TopicPartition, int],
+    end: dict[TopicPartition, int],
+    timeout_s: float,
+    isolation: str = "read_committed",
 ) -> dict[TopicPartition, datetime]:
     """Append time of the first record at or after each offset; a partition that holds none below `end` is left out."""
+    if not start:
+        return {}
     consumer = KafkaConsumer(
         **common,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",  # retention may have passed the offset meanwhile
         allow_auto_create_topics=False,
+        isolation_level=isolation,
+        max_poll_records=len(start),
         max_partition_fetch_bytes=65536,
         metrics_enabled=False,
     )
+    in_columns(consumer)  # bounded in memory, and patient with what is damaged
     try:
         consumer.assign(list(start))
         for partition, offset in start.items():
@@ -200,10 +229,11 @@ def _append_times(
         waiting, found = set(start), {}
         give_up = time.monotonic() + timeout_s
         while waiting:
-            for partition, records in consumer.poll(timeout_ms=500).items():
-                if partition in waiting and records:
-                    # A record without a timestamp (-1) counts as infinitely old: never call finished what may not be.
-                    found[partition] = _EPOCH + timedelta(milliseconds=max(0, records[0].timestamp))
+            with suppress(DamagedError):
+                for partition, chunks in consumer.poll(timeout_ms=500).items():
+                    if partition in waiting and chunks:
+                        # Without a timestamp (-1) it counts as infinitely old: never call finished what may not be.
+                        found[partition] = _EPOCH + timedelta(milliseconds=max(0, chunks[0].timestamps[0]))
             # The rest of a partition can be transaction markers alone: no record comes, but the position moves on.
             done = {p for p in waiting if p in found or (consumer.position(p) or 0) >= end[p]}
             waiting -= done

@@ -15,7 +15,7 @@ from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 from fleetgauge.ingest.operate.launch import contracts_of
-from fleetgauge.ingest.read.records import Record, Records
+from fleetgauge.kafka.records import Record, Records
 from fleetgauge.settings import Settings
 
 ROOT = Path(__file__).parents[3]

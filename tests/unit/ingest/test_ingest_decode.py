@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.read.record_headers import ORIGINAL_TIMESTAMP
-from fleetgauge.ingest.read.records import Records
+from fleetgauge.kafka.records import Records
 
 MakeBatch = Callable[..., Batch]
 

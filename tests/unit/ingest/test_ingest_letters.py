@@ -20,7 +20,7 @@ from fleetgauge.ingest.deadletters.dead_letter_sink import PoisonLimit, headers,
 from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Box, Content, Filter, Letter, content, grouped
 from fleetgauge.ingest.deadletters.replay import Judge, Result, _headers, _send
 from fleetgauge.ingest.read import record_headers as h
-from fleetgauge.ingest.read.records import Record, Records
+from fleetgauge.kafka.records import Record, Records
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -13,9 +13,9 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.operate.service import Options, Service
-from fleetgauge.ingest.read.records import Records
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka.records import Records
 from fleetgauge.progress.reading import CommitNote
 
 PLACE = TopicPartition("t", 0)

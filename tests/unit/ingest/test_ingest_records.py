@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher
@@ -14,7 +14,7 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import calc_crc32c
 
-from fleetgauge.ingest.read.records import CHUNK, Record, Records, _PartitionRecords
+from fleetgauge.kafka.records import CHUNK, Record, Records, _PartitionRecords
 
 PLACE = TopicPartition("device-events", 3)
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -59,6 +59,7 @@ def by_the_library(data: bytes, first: int = 0) -> tuple[list[Record], int]:
     return found, part.next_fetch_offset
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(rows, min_size=1, max_size=6), min_size=1, max_size=3), st.integers(0, 2), st.integers(0, 9))
 def test_both_parsers_agree(batches: list[list[Row]], codec: int, first: int) -> None:
     data, base = b"", 0

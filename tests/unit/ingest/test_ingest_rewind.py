@@ -37,7 +37,9 @@ class Broker:
     def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
         return [{"name": topics[0], "partitions": [{"partition_index": 0}]}]
 
-    def list_partition_offsets(self, wanted: Mapping[TopicPartition, Any]) -> dict[TopicPartition, Found]:
+    def list_partition_offsets(
+        self, wanted: Mapping[TopicPartition, Any], _isolation: Any = None
+    ) -> dict[TopicPartition, Found]:
         (place,), (spec,) = wanted.keys(), wanted.values()
         if spec is OffsetSpec.EARLIEST:
             return {place: Found(self.begin, -1)}

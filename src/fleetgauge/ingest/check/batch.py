@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fleetgauge.ingest.read.partition_offsets import Span
-from fleetgauge.ingest.read.records import Record, Records
+from fleetgauge.kafka.records import Record, Records
 
 OVERHEAD = 240
 """Bytes that action line and suffix add to a payload, roughly."""

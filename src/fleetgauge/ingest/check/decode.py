@@ -15,14 +15,17 @@ import msgspec
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts.load import IDENTITY
+from fleetgauge.elasticsearch.answers import TOO_LARGE
 from fleetgauge.ingest.check.batch import OVERHEAD, Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.indices.event_indices import DAY_MS, index_of
 from fleetgauge.ingest.read.partition_offsets import Span
 from fleetgauge.ingest.read.record_headers import first_try, original_timestamp
-from fleetgauge.ingest.read.records import Record, Records
+from fleetgauge.kafka.records import Record, Records
 
 _BRACE, _NEWLINE = b"}\n"
+LARGEST_DOCUMENT = 32 * 1024 * 1024
+"""Bytes of a payload that is sent: several copies of it are held meanwhile. A larger one is a dead letter."""
 
 
 class Decoder:
@@ -93,7 +96,8 @@ class Decoder:
                 if not value.isascii():
                     value.decode()  # members that no contract names were skipped, not decoded
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-                batch.poison.append(_broken(records.record(i), error))
+                batch.poison.append(_broken(records, i, error))
+                size += len(value or b"")
                 continue
             kind = type(event)
             if kind in unchecked:  # else the strict decoder made it, or all was checked
@@ -104,6 +108,12 @@ class Decoder:
                 appended = original_timestamp(headers.get(i, ()), appended)
             if not appended - past <= at <= appended + future:
                 batch.poison.append(_out_of_range(records.record(i), at, appended))
+                size += len(value)
+                continue
+            if len(value) > LARGEST_DOCUMENT:
+                reason = f"a document of {len(value)} bytes; at most {LARGEST_DOCUMENT} are sent to Elasticsearch"
+                batch.poison.append(DeadLetter(records.record(i), TOO_LARGE, reason))
+                size += len(value)
                 continue
             if value[-1] != _BRACE or _NEWLINE in value:
                 value = msgspec.json.format(value, indent=-1)  # NDJSON: one document, one line
@@ -169,7 +179,10 @@ def _getter(paths: tuple[str, ...]) -> Callable[[Any], tuple[str, ...]]:
     return lambda event: tuple(attrgetter(path)(event) for path in paths)
 
 
-def _broken(record: Record, error: Exception) -> DeadLetter:
+def _broken(records: Records, i: int, error: Exception) -> DeadLetter:
+    record = records.record(i)
+    if i in records.unreadable:
+        return DeadLetter(record, *records.unreadable[i])
     if record.value is None:
         return DeadLetter(record, "tombstone", "the record has no value")
     match error:

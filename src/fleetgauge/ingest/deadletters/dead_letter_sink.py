@@ -20,7 +20,7 @@ from fleetgauge.errors import Stop, Terminal, Transient
 from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.read import record_headers as h
-from fleetgauge.ingest.read.records import Record
+from fleetgauge.kafka.records import Record
 from fleetgauge.progress.connection import unreachable
 from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings

@@ -220,6 +220,7 @@ def opened(settings: KafkaSettings, topic: str) -> Iterator[DeadLetterTopic]:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )

@@ -22,8 +22,8 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
 from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, Filter, Letter, opened
 from fleetgauge.ingest.read import record_headers as h
-from fleetgauge.ingest.read.records import Record, Records
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka.records import Record, Records
 from fleetgauge.settings import KafkaSettings
 
 _CHUNK = 500

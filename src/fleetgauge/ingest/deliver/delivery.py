@@ -20,7 +20,7 @@ from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.dead_letter_sink import DeadLetterSink, PoisonLimit
 from fleetgauge.ingest.deliver.collisions import Collisions
 from fleetgauge.ingest.indices.event_indices import Indices
-from fleetgauge.ingest.read.records import Record
+from fleetgauge.kafka.records import Record
 
 PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
 """Items keep their order, so status and error are all that has to travel back."""

@@ -18,9 +18,11 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deliver.delivery import Delivery, Report
 from fleetgauge.ingest.read.partition_offsets import PartitionOffsets
-from fleetgauge.ingest.read.records import Records
+from fleetgauge.kafka.records import Records
 
 _TICK_S = 0.05
+_GIANTS = 32 * 1024 * 1024
+"""Bytes under way beyond which nothing more is read: a record may be a hundred times the usual batch, and is copied."""
 
 
 class Pipeline:
@@ -32,6 +34,7 @@ class Pipeline:
         self._delivery = delivery
         self._metrics = metrics
         self._linger = consumer.linger.total_seconds()
+        self._enough = max(_GIANTS, consumer.requests * consumer.batch_bytes)
         self._offsets: dict[TopicPartition, PartitionOffsets] = {}
         self._building: Batch | None = None
         self._in_flight: set[Batch] = set()
@@ -51,10 +54,11 @@ class Pipeline:
 
     @property
     def full(self) -> bool:
-        """Whether the batch being built has reached its size: poll no more until one of those under way is done."""
+        """Whether the batch being built has its size, or those under way are giants: poll no more until one is done."""
         batch = self._building
-        return batch is not None and (
-            batch.size >= self._consumer.batch_bytes or batch.documents >= self._consumer.batch_records
+        return sum(batch.size for batch in self._in_flight) >= self._enough or (
+            batch is not None
+            and (batch.size >= self._consumer.batch_bytes or batch.documents >= self._consumer.batch_records)
         )
 
     @property
@@ -69,6 +73,10 @@ class Pipeline:
         span = self._decoder.add(self._building, records)
         place = TopicPartition(records.topic, records.partition)
         self._offsets.setdefault(place, PartitionOffsets()).read(span)
+
+    def skip(self, place: TopicPartition, end: int) -> None:
+        """Up to the offset `end` there is no record."""
+        self._offsets.setdefault(place, PartitionOffsets()).skip(place.topic, place.partition, end)
 
     def pump(self, *, flush: bool = False) -> float:
         """Send the batch being built if it is due and a request is free; returns seconds until it will be due."""

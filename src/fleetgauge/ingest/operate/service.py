@@ -18,9 +18,9 @@ from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deliver.pipeline import Pipeline
-from fleetgauge.ingest.read.records import Records
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka.records import Records
 from fleetgauge.progress.reading import CommitNote, new_reading
 
 _COMMIT_EVERY_S = 0.5
@@ -111,8 +111,10 @@ class Service:
         try:
             self._kafka.subscribe([self._consumer.topic], listener=_Listener(self))
             self._kafka.partitions_for_topic(self._consumer.topic)  # known before joining, else we join twice
-            caught_up = self._loop()
-            drained = self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry)
+            try:
+                caught_up = self._loop()
+            finally:  # also if Kafka hands out no more: what was read before is none the worse for it
+                drained = self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry)
             self._raise_failure()
         finally:
             self._leave()
@@ -143,6 +145,7 @@ class Service:
             now = time.monotonic()
             if now - self._last_commit >= _COMMIT_EVERY_S:
                 self._last_commit = now
+                self._pass_markers()
                 self._commit_async()
                 if self._goal is not None and self._reached(self._goal):
                     self._log.info("caught up")
@@ -157,7 +160,7 @@ class Service:
         try:
             records: Mapping[TopicPartition, list[Records]] = self._kafka.poll(timeout_ms=max(1, int(timeout * 1000)))
         except RetriableError as error:
-            self._log.warning("Kafka does not answer; trying again", error=str(error))
+            self._log.warning("Kafka cannot be read; trying again", error=str(error))
             self._stop.asked.wait(_POLL_S)
             return {}
         except AuthorizationError as error:
@@ -189,6 +192,25 @@ class Service:
             self._readings[place] = new_reading()
         if expected is not None and offset > expected:
             self._look_for_missed(place, expected)
+
+    def _pass_markers(self) -> None:
+        """Where the position is beyond all records: transactions end with markers, and their aborted records are none.
+
+        Committed like records, or a topic that is fully read would never look so.
+        """
+        for place in self._kafka.assignment() - self._paused:
+            position = self._position(place)
+            if position > self._next.get(place, 0):
+                self._follow(place, position)
+                self._next[place] = position
+                self._pipeline.skip(place, position)
+
+    def _position(self, place: TopicPartition) -> int:
+        """The offset to be fetched next; 0 while it is not known."""
+        try:
+            return self._kafka.position(place, timeout_ms=100) or 0
+        except KafkaError:  # a rebalance has just taken it
+            return 0
 
     def _look_for_missed(self, place: TopicPartition, expected: int) -> None:
         """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
@@ -339,12 +361,8 @@ class Service:
         for place, end in goal.items():
             if self._committed.get(place, 0) >= end:
                 continue
-            if place in assigned and place in self._pipeline.partitions():
-                # The last offsets may be transaction markers, which are read but never seen.
-                outstanding = self._pipeline.partitions()[place].outstanding or place in self._due()
-                if outstanding or (self._kafka.position(place) or 0) < end:
-                    return False
-                continue
+            if place in assigned:
+                return False
             try:  # read by another member, or finished before we started
                 if (self._kafka.committed(place, timeout_ms=5_000) or 0) < end:
                     return False
@@ -354,20 +372,30 @@ class Service:
 
     def _set_gauges(self) -> None:
         now_ms = self._clock.now().timestamp() * 1000
+        ends = self._ends()
         for place, offsets in self._pipeline.partitions().items():
-            if place not in self._kafka.assignment():
-                continue
-            highwater = self._kafka.highwater(place)
             committed = offsets.committable
-            if highwater is None or committed is None or offsets.last is None:
+            if place not in ends or committed is None:
                 continue
-            behind = max(0, highwater - committed)
+            behind = max(0, ends[place] - committed)
             labels = place.topic, place.partition
             self._metrics.of(m.LAG_RECORDS, *labels).set(behind)
+            if offsets.last is None:
+                continue
             append = (now_ms - offsets.last.appended_ms) / 1000 if behind else 0.0
             self._metrics.of(m.LAG_SECONDS, *labels, "append").set(append)
             if offsets.last.event_ms:
                 self._metrics.of(m.LAG_SECONDS, *labels, "event").set((now_ms - offsets.last.event_ms) / 1000)
+
+    def _ends(self) -> dict[TopicPartition, int]:
+        """Where each partition ends for us: at its high watermark, or before a transaction that is still open."""
+        known = {place: self._kafka.highwater(place) for place in self._kafka.assignment()}
+        ends = {place: end for place, end in known.items() if end is not None}
+        beyond = [place for place, end in ends.items() if end > self._next.get(place, 0)]
+        try:
+            return ends | (self._kafka.end_offsets(beyond, timeout_ms=2_000) if beyond else {})
+        except KafkaError:
+            return ends
 
 
 class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-python is untyped

@@ -38,12 +38,18 @@ class PartitionOffsets:
         """Take over the next span, just polled."""
         self._open.append(span)
 
+    def skip(self, topic: str, partition: int, end: int) -> None:
+        """Up to `end` there is nothing to read but markers of transactions, and what was aborted or deleted."""
+        self._open.append(Span(topic, partition, end, count=0, appended_ms=-1, event_ms=0, finished=True))
+
     @property
     def committable(self) -> int | None:
         """The end of the longest finished beginning; None until the first span is finished. Never goes back."""
         while self._open and self._open[0].finished:
-            self.last = self._open.popleft()
-            self._committable = self.last.end
+            span = self._open.popleft()
+            self._committable = span.end
+            if span.count:
+                self.last = span
         return self._committable
 
     @property

@@ -13,6 +13,7 @@ import structlog
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, NoError
+from kafka.protocol.consumer import IsolationLevel
 
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
@@ -143,9 +144,10 @@ def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> Plan:
     ]
     since_ms = max(0, (rewind.since - _EPOCH) // timedelta(milliseconds=1))
     begins = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
-    ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+    # The end is before the first open transaction: a group that began behind it would never read that.
+    ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST), IsolationLevel.READ_COMMITTED)
     firsts = admin.list_partition_offsets(dict.fromkeys(places, 0))
-    wanted = admin.list_partition_offsets(dict.fromkeys(places, since_ms))
+    wanted = admin.list_partition_offsets(dict.fromkeys(places, since_ms), IsolationLevel.READ_COMMITTED)
     committed = _committed(admin, consumer)
     members = _members(admin, consumer)
     parts = []

@@ -7,7 +7,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.read.records import in_columns
+from fleetgauge.kafka.records import in_columns
 from fleetgauge.progress.connection import unreachable
 from fleetgauge.progress.offsets import client_options, read_progress
 from fleetgauge.settings import KafkaSettings

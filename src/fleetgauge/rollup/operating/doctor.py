@@ -195,6 +195,10 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
     status: Status = "ok" if behind < timedelta(minutes=5) else "warn"
     said = f"{stream.group} is {progress.lag} records behind, {behind.total_seconds():.0f} s"
     yield status, said, "see fleetgauge top"
+    for part in progress.partitions:
+        if part.unstable:
+            said = f"partition {part.partition} of {stream.topic}: a transaction is open at offset {part.end}"
+            yield "warn", said, "nothing from its first record on is final; kafka-transactions.sh find-hanging names it"
 
 
 def _documents(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:

@@ -1,0 +1,1 @@
+"""Kafka: how its batches are read within bounded memory, whatever a producer put into them."""
