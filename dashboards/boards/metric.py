@@ -14,7 +14,7 @@ from dashboards.panels import bars, lines, stat_tile
 from dashboards.postgres import Sql
 from dashboards.views import Views
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.definitions.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum
+from fleetgauge.rollup.definitions.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum, Tally
 from fleetgauge.rollup.operating.reference import over_rows
 
 SUFFIXES = {"_krw": "currencyKRW", "_ms": "ms", "_s": "s", "_m": "lengthm", "bytes": "decbytes", "_percent": "percent"}
@@ -88,6 +88,8 @@ def _what(measure: Measure) -> str:
     match measure:
         case Percentile():
             return "95th percentile, within 1 %."
+        case Tally():
+            return "95th percentile, exact."
         case Distinct():
             return "Different values, within some 2 %."
         case Ratio():

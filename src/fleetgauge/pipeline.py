@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 COMMANDS_CONSUMER = "device_commands"
-"""The consumer whose documents are folded into `command_attempt` before that table is read."""
+"""The consumer whose documents are materialised as `command_attempt` before that table is read."""
 
 RECONCILED_AT_MOST = timedelta(days=730)
 """How far back the weekly comparison with the sources goes."""
@@ -110,7 +110,7 @@ def runs(
     """Bring metrics up to date at a grain; recompute `interval` (aware, end exclusive) in any case.
 
     A minute run takes up what changed since the last one and carries it into the hours and days above. For the source
-    `commands` it first folds what ingest has finished. `metrics` and `source` narrow it to some. `watch` is told of
+    `commands` it first materialises what ingest has finished. `metrics` and `source` narrow it to some. `watch` is told of
     progress. Blocks until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
     """
     definitions = chosen(settings.content, metrics, source)
@@ -315,16 +315,16 @@ def _of_source(definitions: dict[str, Definition], source: str) -> dict[str, Def
     return {name: definition for name, definition in sorted(definitions.items()) if definition.source == source}
 
 
-def _fold(settings: Settings) -> datetime:
-    """Fold the finished command events; returns the watermark by which command windows may close."""
-    from fleetgauge.commands.fold import FoldSource, fold
+def _materialise(settings: Settings) -> datetime:
+    """Materialise the finished command events; returns the watermark by which command windows may close."""
+    from fleetgauge.commands.materialise import CommandSource, materialise
     from fleetgauge.ingest.consumer import load_consumer
 
     consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
     # Its own last: it alone decides what has passed.
     for group in (*_replays(settings.content, consumer), consumer.group):
-        report = fold(settings, FoldSource(consumer.topic, group, consumer.index), SystemClock())
-        _log.info("fold", group=group, **asdict(report))
+        report = materialise(settings, CommandSource(consumer.topic, group, consumer.index), SystemClock())
+        _log.info("materialised", group=group, **asdict(report))
     return report.watermark
 
 

@@ -1,6 +1,7 @@
 -- What the messages cost, under the tariff in force at the window's start. Prices change on full local hours only, so
--- minutes and hours lie wholly within one price. A cost that is not wholly known is NULL, never a part of it:
--- `unpriced_messages` counts what has no tariff, or a payload size beyond the dimension's limit.
+-- minutes and hours lie wholly within one price. Cost is that of the messages that have a price, and adds up over any
+-- rows; `unpriced_messages` counts the others: those without a tariff, and those that do not say their size, or of which
+-- an older version kept none.
 
 CREATE OR REPLACE VIEW metrics.command_cost_minute AS
 SELECT
@@ -8,17 +9,16 @@ SELECT
     m.command_type,
     m.carrier,
     m.direction,
-    sum(m.messages)::bigint AS messages,
-    sum(m.bytes)::bigint AS bytes,
-    CASE WHEN bool_and(s.steps IS NOT NULL) THEN sum(m.messages * s.steps * t.step_bytes) END::bigint AS billed_bytes,
-    CASE WHEN bool_and(s.steps IS NOT NULL) THEN sum(m.messages * s.steps * t.price_krw) END AS cost_krw,
-    coalesce(sum(m.messages) FILTER (WHERE s.steps IS NULL), 0)::bigint AS unpriced_messages,
-    bool_or(m.provisional) AS provisional
+    m.messages,
+    m.bytes,
+    coalesce(s.steps * t.step_bytes, 0)::bigint AS billed_bytes,
+    coalesce(s.steps * t.price_krw, 0) AS cost_krw,
+    CASE WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages ELSE m.payload_unknown END AS unpriced_messages,
+    m.provisional
 FROM metrics.traffic_minute AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON t.carrier = m.carrier AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload_bytes, t.overhead_bytes, t.step_bytes) AS steps) AS s
-GROUP BY m.window_start, m.command_type, m.carrier, m.direction;
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s;
 
 CREATE OR REPLACE VIEW metrics.command_cost_hour AS
 SELECT
@@ -26,17 +26,16 @@ SELECT
     m.command_type,
     m.carrier,
     m.direction,
-    sum(m.messages)::bigint AS messages,
-    sum(m.bytes)::bigint AS bytes,
-    CASE WHEN bool_and(s.steps IS NOT NULL) THEN sum(m.messages * s.steps * t.step_bytes) END::bigint AS billed_bytes,
-    CASE WHEN bool_and(s.steps IS NOT NULL) THEN sum(m.messages * s.steps * t.price_krw) END AS cost_krw,
-    coalesce(sum(m.messages) FILTER (WHERE s.steps IS NULL), 0)::bigint AS unpriced_messages,
-    bool_or(m.provisional) AS provisional
+    m.messages,
+    m.bytes,
+    coalesce(s.steps * t.step_bytes, 0)::bigint AS billed_bytes,
+    coalesce(s.steps * t.price_krw, 0) AS cost_krw,
+    CASE WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages ELSE m.payload_unknown END AS unpriced_messages,
+    m.provisional
 FROM metrics.traffic_hour AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON t.carrier = m.carrier AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload_bytes, t.overhead_bytes, t.step_bytes) AS steps) AS s
-GROUP BY m.window_start, m.command_type, m.carrier, m.direction;
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s;
 
 -- A day is priced from its own rows, save where a price changes within it: there from its hours.
 CREATE OR REPLACE VIEW metrics.command_cost_day AS
@@ -50,14 +49,14 @@ split AS (
 ),
 message AS (
     SELECT
-        d.window_start, d.date, d.window_start AS priced_at, d.command_type, d.carrier, d.direction, d.payload_bytes,
-        d.messages, d.bytes, d.provisional
+        d.window_start, d.date, d.window_start AS priced_at, d.command_type, d.carrier, d.direction,
+        d.messages, d.bytes, d.payload, d.payload_unknown, d.provisional
     FROM metrics.traffic_day AS d
     WHERE NOT EXISTS (SELECT FROM split AS p WHERE p.carrier = d.carrier AND p.date = d.date)
     UNION ALL
     SELECT
         fleetgauge.date_start(p.date, 'Asia/Seoul'), p.date, h.window_start, h.command_type, h.carrier, h.direction,
-        h.payload_bytes, h.messages, h.bytes, h.provisional
+        h.messages, h.bytes, h.payload, h.payload_unknown, h.provisional
     FROM split AS p
     INNER JOIN metrics.traffic_hour AS h
         ON h.carrier = p.carrier
@@ -72,12 +71,12 @@ SELECT
     m.direction,
     sum(m.messages)::bigint AS messages,
     sum(m.bytes)::bigint AS bytes,
-    CASE WHEN bool_and(s.steps IS NOT NULL) THEN sum(m.messages * s.steps * t.step_bytes) END::bigint AS billed_bytes,
-    CASE WHEN bool_and(s.steps IS NOT NULL) THEN sum(m.messages * s.steps * t.price_krw) END AS cost_krw,
-    coalesce(sum(m.messages) FILTER (WHERE s.steps IS NULL), 0)::bigint AS unpriced_messages,
+    coalesce(sum(s.steps * t.step_bytes), 0)::bigint AS billed_bytes,
+    coalesce(sum(s.steps * t.price_krw), 0) AS cost_krw,
+    sum(CASE WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages ELSE m.payload_unknown END)::bigint AS unpriced_messages,
     bool_or(m.provisional) AS provisional
 FROM message AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON t.carrier = m.carrier AND t.valid_from <= m.priced_at AND m.priced_at < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload_bytes, t.overhead_bytes, t.step_bytes) AS steps) AS s
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s
 GROUP BY m.window_start, m.date, m.command_type, m.carrier, m.direction;

@@ -14,23 +14,23 @@ from fleetgauge.commands.tariff import Tariff
 
 @dataclass(frozen=True)
 class Messages:
-    """`count` messages of `payload_bytes` each, in the window that starts at `window_start` (UTC)."""
+    """`count` messages of `payload_bytes` each (None: of unknown size), in the window from `window_start` (UTC) on."""
 
     window_start: datetime
     carrier: str
-    payload_bytes: int
+    payload_bytes: int | None
     count: int
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A sum over messages. `krw` and `billed_bytes` are of those that have a tariff."""
+    """A sum over messages. `krw` and `billed_bytes` are of those that have a price."""
 
     messages: int
     billed_bytes: int
     krw: Decimal
     unpriced_messages: int
-    """Messages whose carrier has no tariff at their time: while there are any, the sum is not the cost."""
+    """Messages of unknown size, or whose carrier has no tariff at their time: they cost more than nothing."""
 
 
 def billed_steps(payload_bytes: int, tariff: Tariff) -> int:
@@ -58,7 +58,7 @@ def cost(messages: Iterable[Messages], tariffs: Iterable[Tariff]) -> Cost:
     for group in messages:
         total += group.count
         tariff = tariff_at(known, group.carrier, group.window_start)
-        if tariff is None:
+        if tariff is None or group.payload_bytes is None:
             unpriced += group.count
             continue
         steps = group.count * billed_steps(group.payload_bytes, tariff)

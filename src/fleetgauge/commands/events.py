@@ -1,96 +1,31 @@
-"""A stored command event, and the fact about an attempt that it states."""
+"""A stored command event, and the fact that it states: one row of `fleetgauge.command_event`."""
 
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-Instant = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]  # ms since the epoch, up to year 9999
-Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+from fleetgauge.commands.columns import EVENT, RESPONDED, STEPS, Column
 
-
-class Fact(NamedTuple):
-    """One row of `command_fact`, in its column order; times as Postgres counts them (see `postgres_microseconds`)."""
-
-    command_id: str
-    attempt: int
-    described_by: int
-    command_type: str
-    device_id: str
-    vehicle_model: str
-    firmware: str
-    carrier: str
-    sim: str
-    requested_at: int
-    deadline_at: int
-    sent_at: int | None = None
-    sent_bytes: int | None = None
-    delivered_at: int | None = None
-    delivered_bytes: int | None = None
-    responded_at: int | None = None
-    responded_bytes: int | None = None
-    result: str | None = None
-    error_code: str | None = None
-
-
-SOURCE_FIELDS = (
-    "event.action",
-    "device",
-    "timestamp",
-    "network",
-    "message.bytes",
-    "command",
-    "result",
-    "error_code",
-)
-"""The parts of a document that a fold needs."""
-
-_Clocks = tuple[
-    int | None, int | None, int | None, int | None, int | None, int | None, str | None, str | None
-]  # fmt: skip
-_NO_CLOCKS: _Clocks = (None, None, None, None, None, None, None, None)
 _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
+_NUL = rb"\u0000"
 
+Fact = tuple[Any, ...]
+"""Values in the order of `columns.EVENT`; times as Postgres counts them (see `postgres_microseconds`)."""
 
-class _Event(msgspec.Struct):
-    action: Literal["requested", "sent", "delivered", "responded"]
+_TYPES: dict[str, Any] = {
+    "text": Annotated[str, msgspec.Meta(min_length=1)],
+    "smallint": Annotated[int, msgspec.Meta(ge=1, le=32_767)],
+    "integer": Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)],
+    "timestamptz": Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)],  # ms, up to year 9999
+    "event.action": Literal["requested", "sent", "delivered", "responded"],
+    "result": Literal["succeeded", "failed", "rejected"],
+}
+"""By path where a column's document differs from its column, else by kind."""
 
-
-class _Device(msgspec.Struct):
-    id: Text
-    model: Text
-    firmware: Text
-
-
-class _Network(msgspec.Struct):
-    carrier: Text
-    sim: Text
-
-
-class _Message(msgspec.Struct):
-    bytes: Bytes
-
-
-class _Command(msgspec.Struct):
-    id: Text
-    type: Text
-    attempt: Annotated[int, msgspec.Meta(ge=1, le=32_767)]
-    requested_at: Instant
-    deadline_at: Instant
-
-
-class _Document(msgspec.Struct):
-    event: _Event
-    device: _Device
-    timestamp: Instant
-    network: _Network
-    command: _Command
-    message: _Message | None = None
-    result: Literal["succeeded", "failed", "rejected"] | None = None
-    error_code: str | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Document)
+SOURCE_FIELDS = tuple(sorted({column.path for column in EVENT}))
+"""The fields of a document that are needed."""
 
 
 def postgres_microseconds(milliseconds: int) -> int:
@@ -98,43 +33,64 @@ def postgres_microseconds(milliseconds: int) -> int:
     return (milliseconds - _POSTGRES_EPOCH_MS) * 1000
 
 
+def _document() -> type[msgspec.Struct]:
+    """The struct of a document, nested as the columns' paths are. What may be left out has None in its place."""
+
+    def made(name: str, columns: list[tuple[list[str], Column]]) -> type[msgspec.Struct]:
+        below: dict[str, list[tuple[list[str], Column]]] = {}
+        fields: list[Any] = []
+        for (first, *rest), column in columns:
+            if rest:
+                below.setdefault(first, []).append((rest, column))
+                continue
+            kind = _TYPES.get(column.path, _TYPES[column.kind])
+            fields.append((first, kind | None, None) if column.optional else (first, kind))
+        for first, inner in below.items():
+            struct = made(first, inner)
+            if all(column.optional for _, column in inner):
+                fields.append((first, struct, msgspec.field(default_factory=struct)))
+            else:
+                fields.append((first, struct))
+        return msgspec.defstruct(name, fields, kw_only=True)
+
+    return made("CommandEvent", [(column.path.split("."), column) for column in EVENT])
+
+
+_DECODE = msgspec.json.Decoder(_document()).decode
+_VALUES = cast(Callable[[Any], tuple[Any, ...]], attrgetter(*(column.path for column in EVENT)))
+_NAMES = tuple(column.name for column in EVENT)
+_STEP, _RESULT = _NAMES.index("step"), _NAMES.index("result")
+_ANSWER = tuple(_NAMES.index(name) for name in ("result", "error_code"))
+_TIMES = tuple(place for place, column in enumerate(EVENT) if column.kind == "timestamptz")
+_TEXTS = tuple(place for place, column in enumerate(EVENT) if column.kind == "text")
+_STEP_OF = {action: place for place, action in enumerate(STEPS, start=1)}
+
+
 def fact(source: msgspec.Raw | bytes) -> Fact:
     """The fact that a document (JSON) states. Raises `ValueError` saying what is wrong with it.
 
-    Ingest has checked the document against its contract, so a failure means that contract and fold have drifted apart.
+    Ingest has checked the document against its contract, so a failure means that contract and columns drifted apart.
     """
-    document = _DECODER.decode(source)  # its errors are ValueErrors
-    command, device, network = document.command, document.device, document.network
-    at = postgres_microseconds(document.timestamp)
-    size = document.message.bytes if document.message is not None else None
-    step = 1
-    clocks: _Clocks = _NO_CLOCKS
-    match document.event.action:
-        case "sent":
-            step, clocks = 2, (at, size, None, None, None, None, None, None)
-        case "delivered":
-            step, clocks = 3, (None, None, at, size, None, None, None, None)
-        case "responded":
-            if document.result is None:
-                raise ValueError("a response without `result`")
-            error_code = _storable(document.error_code) if document.error_code is not None else None
-            step, clocks = 4, (None, None, None, None, at, size, document.result, error_code)
-    return Fact(
-        _storable(command.id),
-        command.attempt,
-        step,
-        _storable(command.type),
-        _storable(device.id),
-        _storable(device.model),
-        _storable(device.firmware),
-        _storable(network.carrier),
-        _storable(network.sim),
-        postgres_microseconds(command.requested_at),
-        postgres_microseconds(command.deadline_at),
-        *clocks,
-    )
+    found = list(_VALUES(_DECODE(source)))  # its errors are ValueErrors
+    for place in _TIMES:
+        found[place] = postgres_microseconds(found[place])
+    found[_STEP] = step = _STEP_OF[found[_STEP]]
+    if step != RESPONDED:
+        for place in _ANSWER:
+            found[place] = None
+    elif found[_RESULT] is None:
+        raise ValueError("a response without `result`")
+    if _NUL in bytes(source):
+        for place in _TEXTS:
+            found[place] = _storable(found[place])
+    return tuple(found)
 
 
-def _storable(text: str) -> str:
+def fact_as_dict(stated: Fact) -> dict[str, Any]:
+    """The fact by the names of its columns."""
+    return dict(zip(_NAMES, stated, strict=True))
+
+
+def _storable(text: str | None) -> str | None:
     """JSON can hold one character that Postgres cannot: U+0000 becomes U+FFFD."""
-    return text.replace("\x00", "\ufffd") if "\x00" in text else text
+    return text.replace("\x00", "\ufffd") if text is not None else None

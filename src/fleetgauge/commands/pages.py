@@ -33,10 +33,14 @@ class Page:
 
 
 class CommandDocuments(Protocol):
-    """Where a fold reads events; a port so that a test can break it."""
+    """Where events are read; a port so that a test can break it."""
 
-    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
+    def pages(
+        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+    ) -> Generator[Page]:
         """Pages by ascending (partition, offset): documents within `spans`, or all with None. Close it when done.
+
+        With `after`, only those at this position (partition, offset) and beyond it.
 
         Blocks; sees every acknowledged write. An index that does not exist yet has no pages. Raises `Transient` or
         `Terminal`; never hands out a part as if it were all.
@@ -64,7 +68,9 @@ class ElasticsearchDocuments:
         """Drop the connections."""
         self._client.close()
 
-    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
+    def pages(
+        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+    ) -> Generator[Page]:
         """See `CommandDocuments`. Refreshes first, then reads one point in time, so writes meanwhile change nothing."""
         try:
             try:
@@ -77,7 +83,7 @@ class ElasticsearchDocuments:
             scan = _Scan(self._client, point, self._page)
             try:
                 if spans is None:
-                    yield from scan.read({"exists": {"field": "kafka.offset"}})
+                    yield from scan.read(_from(after))
                 for partition, span in sorted((spans or {}).items()):
                     yield from self._windows(scan, partition, span)
             finally:
@@ -183,6 +189,18 @@ def _representable(number: str) -> int | float:
     if len(number) < 20 and number.lstrip("-").isdigit():
         return int(number)
     return max(-sys.float_info.max, min(float(number), sys.float_info.max))
+
+
+def _from(position: tuple[int, int] | None) -> dict[str, Any]:
+    stored = {"exists": {"field": "kafka.offset"}}
+    if position is None:
+        return stored
+    partition, offset = position
+    rest = [
+        {"range": {"kafka.partition": {"gt": partition}}},
+        _within(partition, Offsets(offset, 2**63 - 1)),
+    ]
+    return {"bool": {"filter": [stored], "should": rest, "minimum_should_match": 1}}
 
 
 def _within(partition: int, span: Offsets) -> dict[str, Any]:

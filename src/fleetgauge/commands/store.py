@@ -1,14 +1,16 @@
-"""The metrics database's side of the fold: lock, cursor, staging, merge."""
+"""The metrics database's side of materialising: lock, cursor, staging, merge."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
 from fleetgauge import postgres
+from fleetgauge.commands import partitions
+from fleetgauge.commands.columns import EVENT
 from fleetgauge.commands.events import Fact
+from fleetgauge.commands.statements import statement
 from fleetgauge.errors import Transient
 from fleetgauge.postgres import Connection, Error, Jsonb, errors, only_row
 from fleetgauge.progress.cursor import GroupCursor
@@ -17,16 +19,18 @@ from fleetgauge.settings import MetricsSettings
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 """No deadline has been judged yet; the database keeps it as -infinity, which Python's datetime lacks."""
 
-_COLUMN_TYPES = (
-    "text", "int2", "int2", "text", "text", "text", "text", "text", "text", "int8", "int8",
-    "int8", "int4", "int8", "int4", "int8", "int4", "text", "text",
-)  # fmt: skip
-"""Of `command_fact`, sent in binary: a timestamptz travels as the int8 it is (see `events.postgres_microseconds`)."""
+LOCK = "SELECT {}(hashtextextended('fleetgauge.command_attempt', 0))"
+
+_BINARY = {"text": "text", "smallint": "int2", "integer": "int4", "timestamptz": "int8"}
+"""How a column travels in a binary COPY: a timestamptz as the int8 it is (see `events.postgres_microseconds`)."""
+
+Position = tuple[int, int]
+"""Partition and offset of a document."""
 
 
 @dataclass(frozen=True)
-class FoldSource:
-    """What is folded: `topic` as `group` has ingested it, read through the alias `index`."""
+class CommandSource:
+    """What is materialised: `topic` as `group` has ingested it, read through the alias `index`."""
 
     topic: str
     group: str
@@ -35,10 +39,12 @@ class FoldSource:
 
 @dataclass(frozen=True)
 class Cursor(GroupCursor):
-    """How far a source has been folded."""
+    """How far a source has been materialised."""
 
     rescan: bool = False
-    """The group began anew, and not everything has been read again yet."""
+    """Every stored document is to be read again: the group began anew, or somebody asked for a rebuild."""
+    rescanned: Position | None = None
+    """Up to where that has come; documents at this very position may be still to read."""
     judged_at: datetime = NEVER
     """Deadlines before this instant (UTC) have been counted as passed."""
 
@@ -48,36 +54,47 @@ class Merged:
     """What one batch did."""
 
     written: int
+    """Attempts that are new or different."""
     conflicts: int
+    """Attempts whose events disagree."""
+    reused_ids: int
+    """New events with an id that their device uses for another event too."""
+    expired: int
+    """Events of before what is kept; left out."""
 
 
 class AttemptStore:
-    """One connection that holds the source's fold lock. Called from one thread; every method blocks.
+    """One connection that holds the lock of materialising. Called from one thread; every method blocks.
 
-    Each method is a transaction: after a crash a fold starts again at the cursor, and folding a document twice changes
+    Each method is a transaction: after a crash a run starts again at the cursor, and reading a document twice changes
     nothing.
     """
 
-    def __init__(self, connection: Connection, source: FoldSource) -> None:
+    def __init__(self, connection: Connection, source: CommandSource) -> None:
         self._connection = connection
         self._source = source
 
     def cursor(self) -> Cursor:
-        """Where the last fold stood; a new source starts at nothing."""
+        """Where the last run stood; a new source starts at nothing."""
         with self._connection.transaction():
             row = self._connection.execute(
                 """
-                SELECT topic_id, offsets, rescan, nullif(judged_at, '-infinity'), readings FROM fleetgauge.command_fold
-                WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
+                SELECT topic_id, offsets, rescan, rescanned, nullif(judged_at, '-infinity'), epochs
+                FROM fleetgauge.command_cursor WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
                 """,
                 self._key,
             ).fetchone()
         if row is None:
             return Cursor()
-        offsets = {int(partition): int(offset) for partition, offset in row[1].items()}
-        readings = {int(partition): reading for partition, reading in row[4].items()}
-        judged_at = row[3].astimezone(UTC) if row[3] is not None else NEVER
-        return Cursor(row[0], offsets, readings, rescan=row[2], judged_at=judged_at)
+        topic_id, offsets, rescan, rescanned, judged_at, epochs = row
+        return Cursor(
+            topic_id,
+            {int(partition): int(offset) for partition, offset in offsets.items()},
+            {int(partition): epoch for partition, epoch in epochs.items()},
+            rescan=rescan,
+            rescanned=(rescanned[0], rescanned[1]) if rescanned is not None else None,
+            judged_at=judged_at.astimezone(UTC) if judged_at is not None else NEVER,
+        )
 
     def save(self, cursor: Cursor) -> None:
         """Set the cursor, without anything else."""
@@ -87,83 +104,90 @@ class AttemptStore:
     def merge(self, facts: Iterable[Fact], cursor: Cursor) -> Merged:
         """Merge facts into attempts and save the cursor, at once. Deadlines before `cursor.judged_at` have passed."""
         with self._connection.transaction():
-            self._connection.execute(_sql("stage"))
+            self._connection.execute(statement("stage"))
             with (
                 self._connection.cursor() as staging,
-                staging.copy("COPY command_fact FROM STDIN (FORMAT binary)") as copy,
+                staging.copy(f"COPY staged_event ({_COLUMNS}) FROM STDIN (FORMAT binary)") as copy,
             ):
-                copy.set_types(_COLUMN_TYPES)
+                copy.set_types([_BINARY[column.kind] for column in EVENT])
                 for fact in facts:
                     copy.write_row(fact)
-            self._connection.execute(_sql("recall"))
-            row = only_row(self._connection.execute(_sql("merge"), {"as_of": _as_of(cursor)}))
-            self._save(cursor)
-        return Merged(*row)
+            expired = self._connection.execute(statement("drop_expired")).rowcount
+            partitions.ensure(self._connection)
+            self._connection.execute("ANALYZE staged_event")  # else each look-up might read the whole table
+            self._connection.execute(statement("recall"))
+            found = self._connection.execute(statement("merge"), {"as_of": _as_of(cursor)})
+            written, conflicts, reused_ids = only_row(found)
+            merged = Merged(written, conflicts, reused_ids, expired)
+            self._save(cursor, reused_ids=merged.reused_ids, expired=expired)
+        return merged
 
-    def finish(self, cursor: Cursor) -> int:
+    def finish(self, cursor: Cursor, *, unusable: int = 0) -> int:
         """Close open attempts whose deadline lies before `cursor.judged_at`, and save the cursor; returns how many."""
         with self._connection.transaction():
-            closed = self._connection.execute(_sql("close_overdue"), {"as_of": _as_of(cursor)}).rowcount
-            self._save(cursor)
+            closed = self._connection.execute(statement("close_overdue"), {"as_of": _as_of(cursor)}).rowcount
+            self._save(cursor, unusable=unusable)
         return closed
 
     @property
     def _key(self) -> tuple[str, str, str]:
         return self._source.topic, self._source.group, self._source.index
 
-    def _save(self, cursor: Cursor) -> None:
+    def _save(self, cursor: Cursor, *, unusable: int = 0, reused_ids: int = 0, expired: int = 0) -> None:
+        """Set the cursor, and add to what is counted beside it."""
         self._connection.execute(
             """
-            INSERT INTO fleetgauge.command_fold
-                (topic, consumer_group, index_name, topic_id, offsets, rescan, judged_at, readings, updated_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now())
+            INSERT INTO fleetgauge.command_cursor AS c (
+                topic, consumer_group, index_name, topic_id, offsets, rescan, rescanned, judged_at, epochs,
+                unusable, reused_ids, expired, updated_at
+            )
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
             ON CONFLICT (topic, consumer_group, index_name) DO UPDATE SET
                 topic_id = excluded.topic_id, offsets = excluded.offsets, rescan = excluded.rescan,
-                judged_at = excluded.judged_at, readings = excluded.readings, updated_at = excluded.updated_at
+                rescanned = excluded.rescanned, judged_at = excluded.judged_at, epochs = excluded.epochs,
+                unusable = c.unusable + excluded.unusable, reused_ids = c.reused_ids + excluded.reused_ids,
+                expired = c.expired + excluded.expired, updated_at = excluded.updated_at
             """,
             (
                 *self._key,
                 cursor.topic_id,
                 _by_partition(cursor.offsets),
                 cursor.rescan,
+                list(cursor.rescanned) if cursor.rescanned is not None else None,
                 _as_of(cursor),
                 _by_partition(cursor.readings),
+                unusable,
+                reused_ids,
+                expired,
             ),
         )
 
 
 @contextmanager
-def open_store(settings: MetricsSettings, source: FoldSource, *, lock_wait_s: float = 120.0) -> Iterator[AttemptStore]:
-    """Connect and take the fold lock, waiting for another fold up to `lock_wait_s` seconds.
+def open_store(
+    settings: MetricsSettings, source: CommandSource, *, lock_wait_s: float = 120.0
+) -> Iterator[AttemptStore]:
+    """Connect and take the lock, waiting for another run up to `lock_wait_s` seconds.
 
-    One lock for all sources: they share the table. Database errors inside come out as `Transient` or `Terminal`.
+    One lock for all sources: they share the tables. Database errors inside come out as `Transient` or `Terminal`.
     """
     database = postgres.metrics(settings)
     try:
         # A transaction lives only inside `transaction()`, never while Elasticsearch is read.
         session = {"lock_timeout": f"{int(lock_wait_s * 1000)}ms"}
-        with closing(database.connect("fold", session=session)) as connection:
-            # The session's, not a transaction's: a fold is many transactions. It ends with the connection, in any case.
-            connection.execute("SELECT pg_advisory_lock(hashtextextended('fleetgauge.command_attempt', 0))")
+        with closing(database.connect("materialise", session=session)) as connection:
+            # The session's, not a transaction's: a run is many transactions. It ends with the connection, in any case.
+            connection.execute(LOCK.format("pg_advisory_lock"))
             yield AttemptStore(connection, source)
     except errors.LockNotAvailable as error:
         raise Transient(
-            f"another fold of command events has not ended within {lock_wait_s:g} s; try again when it has"
+            f"another run over command events has not ended within {lock_wait_s:g} s; try again when it has"
         ) from error
     except Error as error:
         raise database.translate(error) from error
 
 
-def reset(connection: Connection, *, truncate: bool = False) -> None:
-    """Have the next fold read every stored document again; with `truncate`, into an empty table.
-
-    Joins the caller's transaction. Truncating forgets attempts whose documents retention has deleted.
-    """
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge.command_attempt', 0))")
-    connection.execute("UPDATE fleetgauge.command_fold SET offsets = '{}', rescan = true, updated_at = now()")
-    if truncate:
-        connection.execute("TRUNCATE fleetgauge.command_attempt")
-        connection.execute("UPDATE fleetgauge.command_fold SET judged_at = '-infinity'")
+_COLUMNS = ", ".join(column.name for column in EVENT)
 
 
 def _by_partition(values: Mapping[int, Any]) -> Jsonb:
@@ -172,7 +196,3 @@ def _by_partition(values: Mapping[int, Any]) -> Jsonb:
 
 def _as_of(cursor: Cursor) -> datetime | str:
     return cursor.judged_at if cursor.judged_at > NEVER else "-infinity"
-
-
-def _sql(name: str) -> str:
-    return (files("fleetgauge.commands") / "sql" / f"{name}.sql").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import psycopg
 import psycopg.sql
 from psycopg.types.multirange import Multirange
 
+from fleetgauge.rollup.sketches import tally
 from fleetlab.demo.report import Check
 from fleetlab.simulator.truth import Grain, Truth, nearest_rank
 
@@ -168,16 +169,20 @@ def traffic(aggregates: Aggregates, truth: Truth, tariffs: Path) -> list[Check]:
     for grain in GRAINS:
         final = aggregates.is_final("traffic", grain)
         sent = _final_only(truth.traffic(grain, ("subject", "carrier", "direction", "bytes")), final)
-        expected: dict[Key, Any] = {(*key[:4], str(key[4])): (cell.messages, cell.bytes) for key, cell in sent.items()}
+        sizes: dict[Key, dict[int, int]] = {}
+        for (*key, size), cell in sent.items():
+            sizes.setdefault(tuple(key), {})[int(str(size))] = cell.messages
+        expected = {key: (sum(n.values()), sum(size * m for size, m in n.items()), n) for key, n in sizes.items()}
         rows = aggregates.rows(
             "traffic",
             grain,
             """
-            SELECT window_start, command_type, carrier, direction, payload_bytes, messages, bytes
+            SELECT window_start, command_type, carrier, direction, messages, bytes, payload
             FROM metrics.traffic_$grain
             """,
         )
-        checks.append(equal(f"traffic by {grain}: messages, bytes", expected, {row[:5]: row[5:] for row in rows}))
+        actual = {row[:4]: (*row[4:6], tally.counts(row[6])) for row in rows}
+        checks.append(equal(f"traffic by {grain}: messages, bytes, sizes", expected, actual))
         cost = _final_only(truth.cost_krw(tariffs, grain, ("subject", "carrier", "direction")), final)
         rows = aggregates.rows(
             "traffic",

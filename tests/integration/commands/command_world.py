@@ -1,4 +1,4 @@
-"""Events of commands for tests, and a brute-force answer to what folding them must give."""
+"""Events of commands for tests, and a brute-force answer to what they must become."""
 
 import json
 from collections.abc import Generator, Iterable, Mapping
@@ -7,18 +7,19 @@ from typing import Any
 
 from fleetgauge.commands.pages import Page
 from fleetgauge.commands.status import command_status, is_late_success
-from fleetgauge.commands.store import FoldSource
+from fleetgauge.commands.store import CommandSource
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.progress.offsets import GroupProgress, PartitionProgress
 
-SOURCE = FoldSource("commands", "group", "commands")
+SOURCE = CommandSource("commands", "group", "commands")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START_MS = 1_763_700_000_000
 STEPS = ("requested", "sent", "delivered", "responded")
 COLUMNS = (
     "command_id, attempt, described_by, command_type, device_id, vehicle_model, firmware, carrier, sim, "
     "requested_at, deadline_at, sent_at, delivered_at, responded_at, result, error_code, "
-    "sent_bytes, delivered_bytes, responded_bytes, status, late_success, is_last"
+    "sent_bytes, delivered_bytes, responded_bytes, status, late_success, is_last, "
+    "conflicting, rolled_back, any_late_success"
 )
 
 Document = dict[str, Any]
@@ -43,11 +44,12 @@ def document(
     size: int = 96,
     result: str = "succeeded",
     error_code: str | None = None,
+    event_id: str | None = None,
 ) -> Document:
     found: Document = {
         "kind": "command_response" if step == "responded" else "command",
         "version": 1,
-        "event": {"id": f"{command_id}.{attempt}.{step}", "action": step, "dataset": "device.command"},
+        "event": {"id": event_id or f"{command_id}.{attempt}.{step}", "action": step, "dataset": "device.command"},
         "device": {"id": device, "model": "m365-pro", "firmware": firmware},
         "timestamp": at_ms,
         "network": {"carrier": carrier, "sim": "8982000000000000001"},
@@ -69,25 +71,39 @@ def document(
     return found
 
 
-def expected_rows(documents: Iterable[Document], as_of: datetime) -> set[tuple[Any, ...]]:
-    """What the table must hold, straight from the definition: group, take the earliest of each step, judge."""
-    groups: dict[tuple[str, int], list[Document]] = {}
+def distinct_events(documents: Iterable[Document]) -> list[tuple[Document, bool]]:
+    """Each event once, by its earliest copy; whether its copies disagree."""
+    copies: dict[tuple[Any, ...], list[Document]] = {}
     for one in documents:
-        groups.setdefault((one["command"]["id"], one["command"]["attempt"]), []).append(one)
+        command = one["command"]
+        key = one["device"]["id"], command["id"], command["attempt"], one["event"]["action"], one["event"]["id"]
+        copies.setdefault(key, []).append(one)
+    return [(min(found, key=_order), len({_order(one) for one in found}) > 1) for found in copies.values()]
+
+
+def expected_rows(documents: Iterable[Document], as_of: datetime) -> set[tuple[Any, ...]]:
+    """What `command_attempt` must hold, by its definition: group, take the earliest of each step, judge."""
+    groups: dict[tuple[str, str, int], list[tuple[Document, bool]]] = {}
+    for one, disagrees in distinct_events(documents):
+        key = one["device"]["id"], one["command"]["id"], one["command"]["attempt"]
+        groups.setdefault(key, []).append((one, disagrees))
+    late = {key: _is_late_success([one for one, _ in events]) for key, events in groups.items()}
     rows = set()
-    for (command_id, attempt), events in groups.items():
-        first = min(events, key=_description)
+    for (device, command_id, attempt), found in groups.items():
+        events = [one for one, _ in found]
+        first = min(events, key=lambda one: (STEPS.index(one["event"]["action"]), *_order(one), one["event"]["id"]))
         sent, delivered, responded = (_earliest(events, step) for step in STEPS[1:])
         deadline = instant(first["command"]["deadline_at"])
         times = [instant(one["timestamp"]) if one else None for one in (sent, delivered, responded)]
         result = responded["result"] if responded else None
+        answers = {(one["result"], one.get("error_code")) for one in events if "result" in one}
         rows.add(
             (
                 command_id,
                 attempt,
                 1 + STEPS.index(first["event"]["action"]),
                 first["command"]["type"],
-                first["device"]["id"],
+                device,
                 first["device"]["model"],
                 first["device"]["firmware"],
                 first["network"]["carrier"],
@@ -100,26 +116,42 @@ def expected_rows(documents: Iterable[Document], as_of: datetime) -> set[tuple[A
                 *(one["message"]["bytes"] if one else None for one in (sent, delivered, responded)),
                 command_status(*times, result, deadline, as_of),
                 is_late_success(times[2], result, deadline),
-                attempt == max(a for c, a in groups if c == command_id),
+                attempt == max(a for d, c, a in groups if (d, c) == (device, command_id)),
+                any(disagrees for _, disagrees in found) or len(set(map(_agreed, events))) > 1 or len(answers) > 1,
+                result == "succeeded" and any(answer != "succeeded" for answer, _ in answers),
+                any(one for (d, c, _), one in late.items() if (d, c) == (device, command_id)),
             )
         )
     return rows
 
 
-def _description(one: Document) -> tuple[Any, ...]:
-    command, device, network = one["command"], one["device"], one["network"]
-    rank = STEPS.index(one["event"]["action"])
+def _is_late_success(events: list[Document]) -> bool:
+    responded = _earliest(events, "responded")
+    if responded is None:
+        return False
+    first = min(events, key=lambda one: (STEPS.index(one["event"]["action"]), *_order(one), one["event"]["id"]))
+    at, deadline = instant(responded["timestamp"]), instant(first["command"]["deadline_at"])
+    return is_late_success(at, responded["result"], deadline)
+
+
+def _agreed(one: Document) -> tuple[Any, ...]:
+    command = one["command"]
     times = command["requested_at"], command["deadline_at"]
-    names = command["type"], device["id"], device["model"], device["firmware"], network["carrier"], network["sim"]
-    return rank, *times, *names
+    return *times, command["type"], one["device"]["model"], one["network"]["carrier"], one["network"]["sim"]
+
+
+def _order(one: Document) -> tuple[Any, ...]:
+    """Which of two events comes first: the earlier one, ties by value; what is not said comes last."""
+    command, device, network = one["command"], one["device"], one["network"]
+    names = command["type"], device["model"], device["firmware"], network["carrier"], network["sim"]
+    own = one.get("result"), one.get("error_code"), one.get("message", {}).get("bytes")
+    said = ((value is None, value or 0 if isinstance(value, int) else value or "") for value in own)
+    return one["timestamp"], command["requested_at"], command["deadline_at"], *names, *said
 
 
 def _earliest(events: list[Document], step: str) -> Document | None:
-    def order(one: Document) -> tuple[Any, ...]:
-        code = one.get("error_code")
-        return one["timestamp"], one.get("result", ""), code is None, code or "", one["message"]["bytes"]
-
-    return min((one for one in events if one["event"]["action"] == step), key=order, default=None)
+    some = (one for one in events if one["event"]["action"] == step)
+    return min(some, key=lambda one: (*_order(one), one["event"]["id"]), default=None)
 
 
 class ListedDocuments:
@@ -131,11 +163,14 @@ class ListedDocuments:
         self.fail_before_page: int | None = None
         self.failure: Exception = RuntimeError("injected")
 
-    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
+    def pages(
+        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+    ) -> Generator[Page]:
         chosen = [
             (partition, offset, one)
             for partition, documents in sorted(self.partitions.items())
             for offset, one in enumerate(documents)
+            if after is None or (partition, offset) >= after
             if spans is None or (partition in spans and spans[partition].start <= offset < spans[partition].stop)
         ]
         for number, at in enumerate(range(0, len(chosen), self.page)):

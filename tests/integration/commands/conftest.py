@@ -10,7 +10,7 @@ import pytest
 from command_world import SOURCE
 from pydantic import SecretStr
 
-from fleetgauge.commands.fold import fold_documents
+from fleetgauge.commands.materialise import materialise_documents
 from fleetgauge.commands.store import open_store
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.store.migrate import migrate
@@ -48,8 +48,9 @@ def empty(connection: psycopg.Connection) -> Callable[[], None]:
     """Forgets every attempt and cursor; called before the test and by it."""
 
     def forget() -> None:
+        connection.execute("DELETE FROM fleetgauge.command_event")
         connection.execute("DELETE FROM fleetgauge.command_attempt")
-        connection.execute("DELETE FROM fleetgauge.command_fold")
+        connection.execute("DELETE FROM fleetgauge.command_cursor")
 
     forget()
     return forget
@@ -61,18 +62,18 @@ def attempts(connection: psycopg.Connection, empty: Callable[[], None]) -> Calla
 
     def read(columns: str) -> list[tuple]:
         return connection.execute(
-            f"SELECT {columns} FROM fleetgauge.command_attempt ORDER BY command_id, attempt"
+            f"SELECT {columns} FROM fleetgauge.command_attempt ORDER BY command_id, device_id, attempt"
         ).fetchall()
 
     return read
 
 
 @pytest.fixture
-def fold_listed(metrics: MetricsSettings):
-    """Folds documents that a test hands in, through a connection of its own, as the pipeline's login."""
+def materialise_listed(metrics: MetricsSettings):
+    """Materialises documents that a test hands in, through a connection of its own, as the pipeline's login."""
 
     def run(documents, progress, settle=timedelta(0)):
         with open_store(metrics, SOURCE) as store:
-            return fold_documents(store, documents, progress, SOURCE, settle=settle)
+            return materialise_documents(store, documents, progress, SOURCE, settle=settle)
 
     return run

@@ -1,4 +1,4 @@
-"""From folded attempts to the metrics and the bill: `device_command`, `traffic` and the cost views, on Postgres."""
+"""From command events to the metrics and the bill: `device_command`, `traffic` and the cost views, on Postgres."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -44,13 +44,13 @@ def history(command_id: str, attempt: int = 1, answer_s: float | None = 0.9, res
 
 
 @pytest.fixture
-def rolled(metrics, fold_listed, empty, connection):
+def rolled(metrics, materialise_listed, empty, connection):
     """Folds documents and runs the two metrics, as one pass does."""
     settings = Settings(metrics=metrics, content=CONTENT)
 
     def run(documents, watermark=NOW):
         partitions = {0: documents}
-        report = fold_listed(ListedDocuments(partitions, page=1000), progress_of(partitions, watermark))
+        report = materialise_listed(ListedDocuments(partitions, page=1000), progress_of(partitions, watermark))
         chosen = [DEFINITIONS["device_command"], DEFINITIONS["traffic"]]
         raise_failures(run_metrics(settings, chosen, "minute", watermark=report.watermark))
 
@@ -147,15 +147,14 @@ def test_a_passing_deadline_restates_its_window(rolled, connection):
 
 def test_traffic_counts_every_message_at_its_own_time(rolled, connection):
     rolled([*history("c-1", 1, 60.001), *history("c-1", 2)])
-    found = read(connection, "window_start, direction, payload_bytes, messages, bytes", "traffic_minute", "true")
+    found = read(connection, "window_start, direction, payload, messages, bytes", "traffic_minute", "true")
     second = BASE + timedelta(minutes=1)
-    assert set(found) == {
-        (BASE, "downlink", "96", 1, 96),
-        (BASE, "uplink", "24", 1, 24),
-        (second, "downlink", "96", 1, 96),
-        (second, "uplink", "24", 1, 24),
-        (second, "uplink", "500", 2, 1000),
-    }
+    assert found == [
+        (BASE, "downlink", [96, 1], 1, 96),
+        (BASE, "uplink", [24, 1], 1, 24),
+        (second, "downlink", [96, 1], 1, 96),
+        (second, "uplink", [24, 500, 1, 2], 3, 1024),
+    ]
 
 
 def messages_of(documents: Iterable[dict], window: timedelta) -> list[Messages]:
@@ -215,21 +214,21 @@ def test_a_new_price_leaves_history_alone_and_a_corrected_one_restates_it(rolled
 
 
 @pytest.mark.parametrize("grain", ["minute", "hour", "day"])
-def test_what_has_no_price_is_flagged_and_not_free(rolled, connection, tariff, grain):
+def test_what_has_no_price_is_counted_beside_the_cost(rolled, connection, tariff, grain):
     tariff(entry("skt", BASE + timedelta(hours=1), "0.25"), entry("kt", BASE - timedelta(days=1), "0.25"))
     rolled([*history("c-1"), *history("c-1", 62), *history("c-2", carrier="kt"), *history("c-3", carrier="roaming")])
     found = {
-        (carrier, direction): (messages, krw is None, billed is None, unpriced)
+        (carrier, direction): (messages, krw, billed, unpriced)
         for carrier, direction, messages, krw, billed, unpriced in connection.execute(
             f"""SELECT carrier, direction, sum(messages), sum(cost_krw), sum(billed_bytes), sum(unpriced_messages)
             FROM metrics.command_cost_{grain} GROUP BY carrier, direction"""
         )
     }
-    assert found["kt", "uplink"] == (2, False, False, 0)
-    assert found["roaming", "uplink"] == (2, True, True, 2)
-    assert found["roaming", "downlink"] == (1, True, True, 1)
-    # Minutes and hours are wholly before or after; a day that is priced in part has no cost.
-    assert found["skt", "uplink"] == (4, grain == "day", grain == "day", 2)
+    # An ack of 24 bytes and an answer of 500, with 81 of overhead in steps of 100: 2 and 6.
+    assert found["kt", "uplink"] == (2, Decimal("2"), 800, 0)
+    assert found["roaming", "uplink"] == (2, Decimal(0), 0, 2)
+    assert found["roaming", "downlink"] == (1, Decimal(0), 0, 1)
+    assert found["skt", "uplink"] == (4, Decimal("2"), 800, 2)  # the second attempt's have a price
 
 
 def test_messages_of_unknown_size_are_unpriced(rolled, connection, tariff):
@@ -239,7 +238,7 @@ def test_messages_of_unknown_size_are_unpriced(rolled, connection, tariff):
     rolled(documents)
     assert read(
         connection, "direction, cost_krw, unpriced_messages", "command_cost_hour", "direction = 'downlink'"
-    ) == [("downlink", None, 1)]
+    ) == [("downlink", Decimal(0), 1)]
 
 
 def test_the_projects_tariffs_can_be_applied_twice(connection):
@@ -252,7 +251,7 @@ def test_viewers_see_the_bill_but_neither_the_attempts_nor_the_tariff(postgres, 
     database = connection.info.dbname
     with psycopg.connect(postgres.url("metrics", "grafana", database), autocommit=True) as grafana:
         grafana.execute("SELECT * FROM metrics.command_cost_day")
-        for table in ("command_attempt", "tariff", "command_fold"):
+        for table in ("command_attempt", "tariff", "command_cursor"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 grafana.execute(f"SELECT * FROM fleetgauge.{table}")
     with (

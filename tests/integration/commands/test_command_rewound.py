@@ -1,4 +1,4 @@
-"""Events that are stored for the first time below the fold's cursor, by the real ingest on real servers."""
+"""Events that are stored for the first time below the cursor, by the real ingest on real servers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from kafka.admin import NewTopic
 
 from fleetgauge import pipeline
 from fleetgauge.clock import SystemClock
-from fleetgauge.commands.fold import FoldReport, FoldSource, fold
+from fleetgauge.commands.materialise import CommandSource, MaterialiseReport, materialise
 from fleetgauge.ingest import Consumer, DeadLetterLimit
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import Options
@@ -65,9 +65,9 @@ class World:
             for index in client.indices.get(index=f"{self.consumer.index}-*", expand_wildcards="all"):
                 client.indices.delete(index=index)
 
-    def fold(self) -> FoldReport:
-        source = FoldSource(self.consumer.topic, self.consumer.group, self.consumer.index)
-        return fold(self.settings, source, SystemClock())
+    def materialise(self) -> MaterialiseReport:
+        source = CommandSource(self.consumer.topic, self.consumer.group, self.consumer.index)
+        return materialise(self.settings, source, SystemClock())
 
     def committed(self) -> dict[int, int]:
         return read_progress(self.settings.kafka, self.consumer.topic, self.consumer.group, SystemClock()).committed
@@ -97,48 +97,51 @@ def world(metrics, kafka, elasticsearch, empty) -> Iterator[World]:
 Rows = Callable[[str], list[tuple]]
 
 
-def check(world: World, attempts: Rows, report: FoldReport) -> None:
+def check(world: World, attempts: Rows, report: MaterialiseReport) -> None:
     assert set(attempts(COLUMNS)) == expected_rows(world.sent, report.watermark)
 
 
-def test_what_an_index_lost_is_folded_after_a_rewind_that_has_caught_up(world: World, attempts: Rows) -> None:
+def test_what_an_index_lost_is_materialised_after_a_rewind_that_has_caught_up(world: World, attempts: Rows) -> None:
     world.send("c-1", "c-2")
     assert world.ingest()["ok"] == 8
     world.delete_indices()
-    assert (world.fold().events, attempts("command_id")) == (0, [])  # all is committed, so the cursor is at the end
+    assert (world.materialise().events, attempts("command_id")) == (
+        0,
+        [],
+    )  # all is committed, so the cursor is at the end
     before = world.committed()
 
     assert world.ingest(since=LONG_AGO)["ok"] == 8
     assert world.committed() == before  # nothing went backwards, by what a pass can see of the offsets
-    report = world.fold()
+    report = world.materialise()
     assert (report.restarted, report.events) == (True, 8)
     check(world, attempts, report)
 
     # Ordinary commits go on as the same reading: only what is new is read.
     world.send("c-3")
     assert world.ingest()["ok"] == 4
-    report = world.fold()
+    report = world.materialise()
     assert (report.restarted, report.events) == (False, 4)
     check(world, attempts, report)
-    assert world.fold().events == 0
+    assert world.materialise().events == 0
 
     # The same instant again, and ordinary commits beyond it before the next pass.
     world.delete_indices()
     assert world.ingest(since=LONG_AGO)["ok"] == 12
     world.send("c-4")
     world.ingest()
-    report = world.fold()
+    report = world.materialise()
     assert (report.restarted, report.events) == (True, 16)
     check(world, attempts, report)
 
 
-def test_what_an_earlier_contract_refused_is_folded_after_a_rewind(world: World, attempts: Rows) -> None:
+def test_what_an_earlier_contract_refused_is_materialised_after_a_rewind(world: World, attempts: Rows) -> None:
     world.send("c-1", "c-2")
     assert world.ingest(contracts=("command",)) == {"ok": 6, "duplicate": 0, "poison": 2}
-    world.fold()
+    world.materialise()
     assert attempts("status") == [("timed_out",), ("timed_out",)]
     assert world.ingest(since=LONG_AGO) == {"ok": 2, "duplicate": 6, "poison": 0}
-    report = world.fold()
+    report = world.materialise()
     assert report.restarted
     assert attempts("status") == [("succeeded",), ("succeeded",)]
     check(world, attempts, report)
@@ -148,11 +151,11 @@ def test_a_group_that_lost_its_offsets_is_followed_from_the_beginning(world: Wor
     world.send("c-1")
     world.ingest()
     world.delete_indices()
-    world.fold()
+    world.materialise()
     world.admin.delete_groups([world.consumer.group])  # as Kafka does with those of a group that is away for long
     world.send("c-2")
     assert world.ingest()["ok"] == 8
-    report = world.fold()
+    report = world.materialise()
     assert report.restarted
     check(world, attempts, report)
 
@@ -160,15 +163,15 @@ def test_a_group_that_lost_its_offsets_is_followed_from_the_beginning(world: Wor
 def test_a_group_under_a_new_name_is_followed_from_the_beginning(world: World, attempts: Rows) -> None:
     world.send("c-1", "c-2")
     world.ingest(contracts=("command",))
-    world.fold()
+    world.materialise()
     world.consumer = replace(world.consumer, name=f"{world.consumer.name}-again")
     assert world.ingest() == {"ok": 2, "duplicate": 6, "poison": 0}
-    report = world.fold()
+    report = world.materialise()
     assert (report.restarted, report.events) == (False, 8)
     check(world, attempts, report)
 
 
-def test_a_replay_beside_the_running_consumer_is_folded_by_its_own_cursor(
+def test_a_replay_beside_the_running_consumer_is_materialised_by_its_own_cursor(
     world: World, attempts: Rows, tmp_path: Path
 ) -> None:
     (tmp_path / "consumers").mkdir()
@@ -185,7 +188,7 @@ def test_a_replay_beside_the_running_consumer_is_folded_by_its_own_cursor(
     declare("device_commands.py", running)
     world.send("c-1", "c-2")
     world.ingest(contracts=("command",))
-    pipeline._fold(world.settings)
+    pipeline._materialise(world.settings)
     assert attempts("status") == [("timed_out",), ("timed_out",)]
     world.consumer = replace(running, name=f"{running.name}-again")
     declare("again.py", world.consumer)
@@ -193,6 +196,6 @@ def test_a_replay_beside_the_running_consumer_is_folded_by_its_own_cursor(
     world.consumer = running
     world.send("c-3")
     world.ingest()
-    watermark = pipeline._fold(world.settings)
+    watermark = pipeline._materialise(world.settings)
     assert set(attempts(COLUMNS)) == expected_rows(world.sent, watermark)
     assert len(attempts("command_id")) == 3

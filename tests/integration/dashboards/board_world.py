@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleetgauge.commands.pages import Page
-from fleetgauge.commands.store import FoldSource
+from fleetgauge.commands.store import CommandSource
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.progress.offsets import GroupProgress, PartitionProgress
 from fleetlab.simulator import Timeline
 
-SOURCE = FoldSource("device-commands", "boards", "device-commands")
+SOURCE = CommandSource("device-commands", "boards", "device-commands")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Documents:
                 if one.topic == SOURCE.topic and not one.fault and one.value is not None:
                     self.partitions.setdefault(one.partition, []).append(one.value)
 
-    def pages(self, index: str, spans: Mapping[int, Offsets] | None) -> Generator[Page]:
+    def pages(
+        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+    ) -> Generator[Page]:
         for partition, found in sorted(self.partitions.items()):
             yield Page(found, partition, len(found) - 1)
 

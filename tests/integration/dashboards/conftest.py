@@ -1,4 +1,4 @@
-"""A metrics database that the real rollup has filled: rentals read from the replica, commands folded from events."""
+"""A metrics database that the real rollup has filled: rentals from the replica, commands from their events."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ import pytest
 from board_world import SOURCE, Documents, Filled
 from pydantic import SecretStr
 
-from fleetgauge.commands.fold import fold_documents
+from fleetgauge.commands.materialise import materialise_documents
 from fleetgauge.commands.store import open_store
 from fleetgauge.commands.tariff import apply_tariffs
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
@@ -58,7 +58,7 @@ def filled(postgres: PostgresState) -> Iterator[Filled]:
             apply_tariffs(owner, ROOT)
         documents = Documents(plan)
         with open_store(settings.metrics, SOURCE) as store:
-            watermark = fold_documents(store, documents, documents.progress(now), SOURCE).watermark
+            watermark = materialise_documents(store, documents, documents.progress(now), SOURCE).watermark
         with Heartbeat(app_url, every_s=0.2):
             _wait_for_heartbeat(postgres.url("replica", "postgres", name))
             for source in ("operations", "commands"):

@@ -1,22 +1,23 @@
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from fleetgauge.commands.events import Fact, postgres_microseconds
 from fleetgauge.commands.events import fact as fact_of
+from fleetgauge.commands.events import fact_as_dict, postgres_microseconds
 
 AT = 1_763_700_000_123
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def fact(source) -> Fact:
-    return fact_of(json.dumps(source).encode())
+def fact(source) -> SimpleNamespace:
+    return SimpleNamespace(**fact_as_dict(fact_of(json.dumps(source).encode())))
 
 
 def document(action: str, **changes):
     return {
-        "event": {"action": action},
+        "event": {"id": "e-1", "action": action},
         "device": {"id": "sc-00042", "model": "m365-pro", "firmware": "2.4.1"},
         "timestamp": AT,
         "network": {"carrier": "skt", "sim": "8982"},
@@ -30,27 +31,24 @@ def test_microseconds_are_those_of_a_timestamptz():
     assert moment == datetime.fromtimestamp(AT // 1000, UTC) + timedelta(milliseconds=AT % 1000)
 
 
-def test_requested_has_no_clock_of_its_own():
+def test_requested_is_no_message():
     stated = fact(document("requested"))
-    assert (stated.described_by, stated.command_id, stated.attempt) == (1, "c-1", 2)
+    assert (stated.step, stated.command_id, stated.attempt, stated.event_id) == (1, "c-1", 2, "e-1")
     assert stated.requested_at == postgres_microseconds(AT - 500)
-    assert (stated.sent_at, stated.delivered_at, stated.responded_at) == (None, None, None)
+    assert (stated.at, stated.bytes, stated.result) == (postgres_microseconds(AT), None, None)
 
 
-@pytest.mark.parametrize(("action", "rank"), [("sent", 2), ("delivered", 3)])
-def test_a_step_fills_its_own_clock_only(action, rank):
-    stated = fact(document(action, message={"bytes": 96, "direction": "downlink"}))
-    clocks = {"sent": (stated.sent_at, stated.sent_bytes), "delivered": (stated.delivered_at, stated.delivered_bytes)}
-    assert stated.described_by == rank
-    assert clocks.pop(action) == (postgres_microseconds(AT), 96)
-    assert set(clocks.values()) == {(None, None)}
-    assert stated.responded_at is None
+@pytest.mark.parametrize(("action", "step"), [("sent", 2), ("delivered", 3)])
+def test_a_step_has_its_own_time_and_size(action, step):
+    stated = fact(document(action, message={"bytes": 96, "direction": "downlink"}, result="failed"))
+    assert (stated.step, stated.at, stated.bytes) == (step, postgres_microseconds(AT), 96)
+    assert (stated.result, stated.error_code) == (None, None)  # an answer's alone
 
 
 def test_response():
     stated = fact(document("responded", message={"bytes": 64}, result="failed", error_code="E_LOCK"))
-    assert (stated.responded_at, stated.responded_bytes) == (postgres_microseconds(AT), 64)
-    assert (stated.result, stated.error_code, stated.described_by) == ("failed", "E_LOCK", 4)
+    assert (stated.step, stated.at, stated.bytes) == (4, postgres_microseconds(AT), 64)
+    assert (stated.result, stated.error_code) == ("failed", "E_LOCK")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fleetgauge.commands.events import fact
 from fleetgauge.commands.pages import _Found, _Json
 
 SOUND = {
-    "event": {"action": "responded"},
+    "event": {"id": "e-1", "action": "responded"},
     "device": {"id": "sc-1", "model": "m365-pro", "firmware": "2.4.1"},
     "timestamp": 1_763_700_000_900,
     "network": {"carrier": "skt", "sim": "8982000000000000001"},

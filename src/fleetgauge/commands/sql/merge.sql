@@ -1,87 +1,108 @@
--- Each group of facts becomes its attempt. Every pick is a minimum in a total order (attributes: earliest step; a clock:
--- earliest time), hence commutative, associative and idempotent: order, duplicates and batching of events do not matter.
--- A row that stays the same is not written, so its `updated_at` stays too and dirties no window.
--- as_of is that of the *previous* fold: what is still to come in this one must not be taken for absent.
-WITH picked AS (
+-- The batch's events become rows of command_event, and their attempts rows of command_attempt. Every pick is a minimum
+-- in the total order of an event's columns, hence commutative, associative and idempotent: order, duplicates and
+-- batching of events do not matter. A row that stays the same is not written, so its `updated_at` stays too and dirties no window.
+-- as_of is that of the *previous* run: what is still to come in this one must not be taken for absent.
+WITH told AS (
+    -- An event that is stored more than once is one event: its earliest copy.
     SELECT
-        f.command_id,
-        f.attempt,
-        (array_agg(f ORDER BY
-            f.described_by, f.requested_at, f.deadline_at, f.command_type COLLATE "C", f.device_id COLLATE "C",
-            f.vehicle_model COLLATE "C", f.firmware COLLATE "C", f.carrier COLLATE "C", f.sim COLLATE "C"
-        ))[1] AS described,
-        (array_agg(f ORDER BY f.sent_at, f.sent_bytes) FILTER (WHERE f.sent_at IS NOT NULL))[1] AS sent,
-        (array_agg(f ORDER BY f.delivered_at, f.delivered_bytes) FILTER (WHERE f.delivered_at IS NOT NULL))[1] AS delivered,
-        (array_agg(f ORDER BY
-            f.responded_at, f.result COLLATE "C", f.error_code COLLATE "C", f.responded_bytes
-        ) FILTER (WHERE f.responded_at IS NOT NULL))[1] AS responded,
-        -- Only the firmware may differ between the events of one attempt (an update reports the new one).
-        count(DISTINCT (f.requested_at, f.deadline_at, f.command_type, f.device_id, f.vehicle_model, f.carrier, f.sim)) > 1
-        OR count(DISTINCT (f.sent_at, f.sent_bytes)) FILTER (WHERE f.sent_at IS NOT NULL) > 1
-        OR count(DISTINCT (f.delivered_at, f.delivered_bytes)) FILTER (WHERE f.delivered_at IS NOT NULL) > 1
-        OR count(DISTINCT (f.responded_at, f.result, f.error_code, f.responded_bytes))
-            FILTER (WHERE f.responded_at IS NOT NULL) > 1 AS conflicting
-    FROM command_fact AS f
-    GROUP BY f.command_id, f.attempt
+        {staged_key},
+        (array_agg(s ORDER BY s))[1] AS event,
+        bool_or(s.disagrees) OR count(DISTINCT ({staged_rest})) > 1 AS disagrees,
+        bool_or(s.known) AS known
+    FROM staged_event AS s
+    WHERE s.event_id <> ''
+    GROUP BY {staged_key}
 ),
-merged AS (
+grouped AS (
     SELECT
-        command_id,
-        attempt,
-        (described).described_by, (described).command_type, (described).device_id, (described).vehicle_model,
-        (described).firmware, (described).carrier, (described).sim, (described).requested_at, (described).deadline_at,
-        (sent).sent_at, (delivered).delivered_at, (responded).responded_at, (responded).result, (responded).error_code,
-        (sent).sent_bytes, (delivered).delivered_bytes, (responded).responded_bytes,
+        {told_attempt_key},
+        -- The earliest step says what the attempt is, the earliest event of each step when it was.
+        (array_agg(t.event ORDER BY t.event))[1] AS described,
+        (array_agg(t.event ORDER BY t.event) FILTER (WHERE t.step = 2))[1] AS sent,
+        (array_agg(t.event ORDER BY t.event) FILTER (WHERE t.step = 3))[1] AS delivered,
+        (array_agg(t.event ORDER BY t.event) FILTER (WHERE t.step = 4))[1] AS responded,
+        bool_or((t.event).result <> 'succeeded') AS unsuccessful_answer,
+        bool_or(t.disagrees)
+        OR count(DISTINCT ({agreed})) > 1
+        OR count(DISTINCT ({answer})) FILTER (WHERE t.step = 4) > 1 AS conflicting
+    FROM told AS t
+    GROUP BY {told_attempt_key}
+),
+attempt AS (
+    SELECT
+        {grouped_attempt_key},
+        (g.described).step AS described_by,
+        {described},
+        (g.sent).at AS sent_at, (g.delivered).at AS delivered_at, (g.responded).at AS responded_at,
+        (g.responded).result AS result, (g.responded).error_code AS error_code,
+        (g.sent).bytes AS sent_bytes, (g.delivered).bytes AS delivered_bytes, (g.responded).bytes AS responded_bytes,
         fleetgauge.command_status(
-            (sent).sent_at, (delivered).delivered_at, (responded).responded_at, (responded).result,
-            (described).deadline_at, %(as_of)s::timestamptz
+            (g.sent).at, (g.delivered).at, (g.responded).at, (g.responded).result,
+            (g.described).deadline_at, %(as_of)s::timestamptz
         ) AS status,
-        attempt = max(attempt) OVER (PARTITION BY command_id) AS is_last,
-        conflicting
-    FROM picked
+        g.attempt = max(g.attempt) OVER command AS is_last,
+        g.conflicting,
+        coalesce((g.responded).result = 'succeeded' AND g.unsuccessful_answer, false) AS rolled_back,
+        coalesce(bool_or((g.responded).result = 'succeeded' AND (g.responded).at > (g.described).deadline_at)
+            OVER command, false) AS any_late_success
+    FROM grouped AS g
+    WINDOW command AS (PARTITION BY g.device_id, g.command_id)
 ),
-written AS (
-    INSERT INTO fleetgauge.command_attempt AS a (
-        command_id, attempt, described_by, command_type, device_id, vehicle_model, firmware, carrier, sim,
-        requested_at, deadline_at, sent_at, delivered_at, responded_at, result, error_code,
-        sent_bytes, delivered_bytes, responded_bytes, status, is_last, created_at, updated_at
-    )
-    SELECT
-        m.command_id, m.attempt, m.described_by, m.command_type, m.device_id, m.vehicle_model, m.firmware, m.carrier, m.sim,
-        m.requested_at, m.deadline_at, m.sent_at, m.delivered_at, m.responded_at, m.result, m.error_code,
-        m.sent_bytes, m.delivered_bytes, m.responded_bytes, m.status, m.is_last, clock_timestamp(), clock_timestamp()
-    FROM merged AS m
-    ON CONFLICT (command_id, attempt) DO UPDATE SET
-        described_by = excluded.described_by,
-        command_type = excluded.command_type,
-        device_id = excluded.device_id,
-        vehicle_model = excluded.vehicle_model,
-        firmware = excluded.firmware,
-        carrier = excluded.carrier,
-        sim = excluded.sim,
-        requested_at = excluded.requested_at,
-        deadline_at = excluded.deadline_at,
-        sent_at = excluded.sent_at,
-        delivered_at = excluded.delivered_at,
-        responded_at = excluded.responded_at,
-        result = excluded.result,
-        error_code = excluded.error_code,
-        sent_bytes = excluded.sent_bytes,
-        delivered_bytes = excluded.delivered_bytes,
-        responded_bytes = excluded.responded_bytes,
-        status = excluded.status,
-        is_last = excluded.is_last,
-        updated_at = excluded.updated_at
-    WHERE (
-        a.described_by, a.command_type, a.device_id, a.vehicle_model, a.firmware, a.carrier, a.sim, a.requested_at, a.deadline_at,
-        a.sent_at, a.delivered_at, a.responded_at, a.result, a.error_code, a.sent_bytes, a.delivered_bytes, a.responded_bytes,
-        a.status, a.is_last
-    ) IS DISTINCT FROM (
-        excluded.described_by, excluded.command_type, excluded.device_id, excluded.vehicle_model, excluded.firmware,
-        excluded.carrier, excluded.sim, excluded.requested_at, excluded.deadline_at, excluded.sent_at, excluded.delivered_at,
-        excluded.responded_at, excluded.result, excluded.error_code, excluded.sent_bytes, excluded.delivered_bytes,
-        excluded.responded_bytes, excluded.status, excluded.is_last
-    )
+event AS (
+    SELECT {told_event}, t.disagrees, true AS counted, t.known
+    FROM told AS t
+    UNION ALL
+    -- An ack or an answer without `sent` proves a message that no event tells of: it has no id and no size, and the
+    -- earliest proof's time. Once its `sent` is known it is not counted any more, but stays, at its place: a row that
+    -- vanished would leave the metrics as they were.
+    SELECT {implied_event}, false, (g.sent).at IS NULL, s.known IS NOT NULL
+    FROM grouped AS g
+    LEFT JOIN staged_event AS s ON s.event_id = '' AND {implied_same}
+    WHERE s.known IS NOT NULL OR ((g.sent).at IS NULL AND coalesce((g.delivered).at, (g.responded).at) IS NOT NULL)
+),
+-- Tables are partitioned by requested_at; where that changes, the row begins anew in another partition.
+moved_event AS (
+    DELETE FROM fleetgauge.command_event AS w
+    USING staged_event AS s, event AS e
+    WHERE s.known AND {staged_same_event} AND s.requested_at <> e.requested_at
+        AND {written_same_event} AND w.requested_at = s.requested_at
+),
+written_event AS (
+    INSERT INTO fleetgauge.command_event AS w ({columns}, disagrees, counted, updated_at)
+    SELECT {event_columns}, e.disagrees, e.counted, clock_timestamp()
+    FROM event AS e
+    ON CONFLICT ({event_key}, requested_at) DO UPDATE SET
+        {event_assignments}, disagrees = excluded.disagrees, counted = excluded.counted, updated_at = excluded.updated_at
+    WHERE ({written_event_values}, w.disagrees, w.counted)
+        IS DISTINCT FROM ({excluded_event_values}, excluded.disagrees, excluded.counted)
+),
+moved_attempt AS (
+    DELETE FROM fleetgauge.command_attempt AS w
+    USING staged_event AS s, attempt AS a
+    WHERE s.known AND {staged_same_attempt} AND s.requested_at <> a.requested_at
+        AND {written_same_attempt} AND w.requested_at = s.requested_at
+),
+written_attempt AS (
+    INSERT INTO fleetgauge.command_attempt AS w ({attempt_columns}, updated_at)
+    SELECT {attempt_values}, clock_timestamp()
+    FROM attempt AS a
+    ON CONFLICT ({attempt_key}, requested_at) DO UPDATE SET {attempt_assignments}, updated_at = excluded.updated_at
+    WHERE ({written_attempt_values}) IS DISTINCT FROM ({excluded_attempt_values})
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM written) AS written, (SELECT count(*) FROM merged AS m WHERE m.conflicting) AS conflicts
+SELECT
+    (SELECT count(*) FROM written_attempt) AS written,
+    (SELECT count(*) FROM attempt AS a WHERE a.conflicting) AS conflicts,
+    -- New events whose id their device uses for another event too.
+    (
+        SELECT count(*)
+        FROM (SELECT e.*, count(*) OVER (PARTITION BY e.device_id, e.event_id) AS uses FROM event AS e) AS n
+        WHERE NOT n.known AND n.event_id <> '' AND (
+            n.uses > 1
+            OR EXISTS (
+                SELECT FROM fleetgauge.command_event AS o
+                WHERE o.device_id = n.device_id AND o.event_id = n.event_id
+                    AND (o.command_id, o.attempt, o.step) <> (n.command_id, n.attempt, n.step)
+            )
+        )
+    ) AS reused_ids

@@ -1,23 +1,7 @@
--- Facts about attempts, of one batch: an event fills one of the three clocks (or none: `requested`), a stored attempt any of them.
--- Its row type lets an aggregate keep a fact whole.
-CREATE TEMPORARY TABLE IF NOT EXISTS command_fact (
-    command_id text COLLATE "C" NOT NULL,
-    attempt smallint NOT NULL,
-    described_by smallint NOT NULL,
-    command_type text NOT NULL,
-    device_id text NOT NULL,
-    vehicle_model text NOT NULL,
-    firmware text NOT NULL,
-    carrier text NOT NULL,
-    sim text NOT NULL,
-    requested_at timestamptz NOT NULL,
-    deadline_at timestamptz NOT NULL,
-    sent_at timestamptz,
-    sent_bytes integer,
-    delivered_at timestamptz,
-    delivered_bytes integer,
-    responded_at timestamptz,
-    responded_bytes integer,
-    result text,
-    error_code text
+-- The events of one batch. `known`: read back from the table, not told by this batch. A row type lets an aggregate keep
+-- an event whole, and its texts sort by their bytes, as in Python.
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_event (
+    {definitions},
+    disagrees boolean NOT NULL DEFAULT false,
+    known boolean NOT NULL DEFAULT false
 ) ON COMMIT DELETE ROWS

@@ -98,6 +98,19 @@ class Percentile:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Tally:
+    """How often each whole number occurs, exactly: payload sizes, that a price by size needs.
+
+    Rows without a whole number are counted beside it, as `<measure>_unknown`. It grows with the different values.
+    """
+
+    agg: Literal["tally"]
+    of: FieldPath
+    where: Where = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Distinct:
     """A sketch of a set: `fleetgauge.distinct(measure)` counts its different values.
 
@@ -140,8 +153,10 @@ class Ratio:
     description: str = ""
 
 
-StoredMeasure = Count | Sum | Extreme | Percentile | Distinct | Last | Duration
-Measure = Annotated[Count | Sum | Extreme | Percentile | Distinct | Last | Duration | Ratio, Field(discriminator="agg")]
+StoredMeasure = Count | Sum | Extreme | Percentile | Tally | Distinct | Last | Duration
+Measure = Annotated[
+    Count | Sum | Extreme | Percentile | Tally | Distinct | Last | Duration | Ratio, Field(discriminator="agg")
+]
 
 MEASURES: Mapping[str, type] = {
     "count": Count,
@@ -150,6 +165,7 @@ MEASURES: Mapping[str, type] = {
     "max": Extreme,
     "ratio": Ratio,
     "percentile": Percentile,
+    "tally": Tally,
     "distinct": Distinct,
     "last": Last,
     "duration": Duration,
@@ -165,16 +181,18 @@ Number = Count | Sum | Extreme | Duration
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the tables. Most measures have one; `last` has its value and, beside it, its time."""
+    """One column of the tables. Most measures have one; a `last` has its time beside it, a `tally` what is unknown."""
 
     name: str
     measure: StoredMeasure
-    at: bool = False
-    """Whether it is the time of a `last`."""
+    beside: bool = False
+    """Whether it is the time of a `last`, or how many rows a `tally` has without a value."""
 
 
 def columns_of(name: str, measure: StoredMeasure) -> tuple[Column, ...]:
     """The columns that a stored measure takes."""
     if isinstance(measure, Last):
-        return Column(name, measure), Column(f"{name}_at", measure, at=True)
+        return Column(name, measure), Column(f"{name}_at", measure, beside=True)
+    if isinstance(measure, Tally):
+        return Column(name, measure), Column(f"{name}_unknown", measure, beside=True)
     return (Column(name, measure),)

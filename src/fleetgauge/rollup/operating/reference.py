@@ -21,6 +21,7 @@ from fleetgauge.rollup.definitions.measures import (
     Percentile,
     Ratio,
     Sum,
+    Tally,
     Where,
 )
 from fleetgauge.rollup.unittests import MetricTest
@@ -61,6 +62,8 @@ def over_rows(name: str, measure: Measure) -> str:
             return f"{agg}({name})"
         case Percentile():
             return f"fleetgauge.quantile(fleetgauge.sketch_merge({name}), 0.95)"
+        case Tally():
+            return f"fleetgauge.tally_quantile(fleetgauge.tally_merge({name}), 0.95)"
         case Distinct():
             return f"fleetgauge.distinct(fleetgauge.distinct_merge({name}))"
         case Last():

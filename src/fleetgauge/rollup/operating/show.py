@@ -10,7 +10,7 @@ from fleetgauge.errors import Terminal
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
-from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile
+from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile, Tally
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import VIEWS
 from fleetgauge.settings import Settings
@@ -89,10 +89,14 @@ def _measures(definition: Definition) -> list[sql.Composable]:
 def _readable(column: Column) -> list[sql.Composable]:
     merged = merge("v", column)
     match column.measure:
-        case Percentile():
+        case Percentile() | Tally() if not column.beside:
+            function = "quantile" if isinstance(column.measure, Percentile) else "tally_quantile"
             return [
-                sql.SQL("fleetgauge.quantile({}, {}) AS {}").format(
-                    merged, sql.Literal(q), sql.Identifier(f"{column.name}_{word}")
+                sql.SQL("{}({}, {}) AS {}").format(
+                    sql.Identifier("fleetgauge", function),
+                    merged,
+                    sql.Literal(q),
+                    sql.Identifier(f"{column.name}_{word}"),
                 )
                 for word, q in QUANTILES.items()
             ]

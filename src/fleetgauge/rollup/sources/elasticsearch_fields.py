@@ -9,7 +9,17 @@ from typing import Any
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts.subset import Array, Node, Object
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Comparison, Count, Distinct, Extreme, Percentile, Scalar, Sum, Where
+from fleetgauge.rollup.definitions.measures import (
+    Comparison,
+    Count,
+    Distinct,
+    Extreme,
+    Percentile,
+    Scalar,
+    Sum,
+    Tally,
+    Where,
+)
 
 EVENT_TIME = "@timestamp"
 
@@ -59,6 +69,9 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
                 found += _of(place, measure.of, fields, _NUMBER, "numbers")
             case Sum() | Extreme():
                 found += _of(place, measure.of, fields, _WHOLE, "whole numbers")
+            case Tally():
+                said = "a tally is of rows of a database: write percentile, or let rows be made of the documents"
+                found.append(f"{place}: {said}")
             case _:
                 found.append(f"{place}: agg {measure.agg} is not offered for documents")
     return found

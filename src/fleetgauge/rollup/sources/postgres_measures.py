@@ -2,7 +2,17 @@
 
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
+from fleetgauge.rollup.definitions.measures import (
+    Column,
+    Count,
+    Distinct,
+    Duration,
+    Extreme,
+    Last,
+    Percentile,
+    Sum,
+    Tally,
+)
 from fleetgauge.rollup.sketches.distinct import COUPONS, EXACT, FINER, RANKS, REGISTERS, REST
 from fleetgauge.rollup.sketches.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.postgres_parts import col, predicate
@@ -34,10 +44,15 @@ def _aggregate(column: Column, definition: Definition) -> sql.Composable:
                 sql.SQL(measure.agg), col(measure.of), sql.SQL(_TYPES[measure.type]), where
             )
         case Percentile():
-            value = sql.SQL("({}::double precision)").format(col(measure.of))
+            value: sql.Composable = sql.SQL("({}::double precision)").format(col(measure.of))
             return sql.SQL(
                 "array_agg({bucket}) FILTER (WHERE abs({value}) < 'Infinity'::double precision AND {where})"
             ).format(bucket=_bucket(value), value=value, where=where)
+        case Tally():
+            value = _whole(col(measure.of))
+            if column.beside:
+                return sql.SQL("count(*) FILTER (WHERE {} IS NULL AND {})").format(value, where)
+            return sql.SQL("array_agg({0}) FILTER (WHERE {0} IS NOT NULL AND {1})").format(value, where)
         case Distinct():
             return sql.SQL("array_agg(DISTINCT {}) FILTER (WHERE {} IS NOT NULL AND {})").format(
                 _hash(col(measure.of)), col(measure.of), where
@@ -45,7 +60,7 @@ def _aggregate(column: Column, definition: Definition) -> sql.Composable:
         case Last():
             known = sql.SQL("FILTER (WHERE {} IS NOT NULL AND {})").format(col(measure.of), where)
             event = col(definition.event_time)
-            if column.at:
+            if column.beside:
                 return sql.SQL("max({}) {}").format(event, known)
             value = sql.SQL("{}::{}").format(col(measure.of), sql.SQL(_TYPES[measure.type]))
             if measure.type == "text":
@@ -62,6 +77,14 @@ def _hash(value: sql.Composable) -> sql.Composable:
     return sql.SQL("('x' || left(encode(sha256(convert_to({}::text, 'UTF8')), 'hex'), 16))::bit(64)::bigint").format(
         value
     )
+
+
+def _whole(value: sql.Composable) -> sql.Composable:
+    """A whole number that a bigint holds; anything else, NaN and infinities included, is NULL."""
+    return sql.SQL(
+        "(CASE WHEN {0}::numeric BETWEEN -9223372036854775808 AND 9223372036854775807"
+        " AND {0}::numeric = trunc({0}::numeric) THEN {0}::bigint END)"
+    ).format(value)
 
 
 def _bucket(value: sql.Composable) -> sql.Composable:
@@ -81,7 +104,9 @@ def finished(definition: Definition) -> list[sql.Composable]:
     for column in definition.columns:
         name = sql.Identifier("c", column.name)
         match column.measure:
-            case Percentile():
+            case Tally() if column.beside:
+                done.append(sql.SQL("coalesce({}, 0)").format(name))
+            case Percentile() | Tally():
                 done.append(
                     sql.SQL(
                         "(SELECT coalesce(array_agg(b ORDER BY b) || array_agg(n ORDER BY b), '{{}}')"

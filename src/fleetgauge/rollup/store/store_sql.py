@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
-from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
+from fleetgauge.rollup.definitions.measures import (
+    Column,
+    Count,
+    Distinct,
+    Duration,
+    Extreme,
+    Last,
+    Percentile,
+    Sum,
+    Tally,
+)
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
 STAGED = sql.Identifier("staged")
@@ -198,6 +208,10 @@ def merge(alias: str, column: Column) -> sql.Composable:
     match column.measure:
         case Count():
             return sql.SQL("sum({})::bigint").format(name)
+        case Tally() if column.beside:
+            return sql.SQL("sum({})::bigint").format(name)
+        case Tally():
+            return sql.SQL("fleetgauge.tally_merge({})").format(name)
         case Sum() | Duration():
             return sql.SQL("sum({})::{}").format(name, column_type(column))
         case Extreme(agg=aggregate):
@@ -206,7 +220,7 @@ def merge(alias: str, column: Column) -> sql.Composable:
             return sql.SQL("fleetgauge.sketch_merge({})").format(name)
         case Distinct():
             return sql.SQL("fleetgauge.distinct_merge({})").format(name)
-        case Last() if column.at:
+        case Last() if column.beside:
             return sql.SQL("max({})").format(name)
         case Last():
             at = sql.Identifier(alias, f"{column.name}_at")

@@ -3,7 +3,17 @@
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
-from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Duration, Extreme, Last, Percentile, Sum
+from fleetgauge.rollup.definitions.measures import (
+    Column,
+    Count,
+    Distinct,
+    Duration,
+    Extreme,
+    Last,
+    Percentile,
+    Sum,
+    Tally,
+)
 
 STORE = "store"
 VIEWS = "metrics"
@@ -20,11 +30,15 @@ def column_type(column: Column) -> sql.SQL:
             return sql.SQL("bigint")
         case Percentile():
             return sql.SQL("fleetgauge.sketch")
+        case Tally() if column.beside:
+            return sql.SQL("bigint")
+        case Tally():
+            return sql.SQL("fleetgauge.tally")
         case Distinct():
             return sql.SQL("fleetgauge.distinct_bits")
         case Duration():
             return sql.SQL("numeric")
-        case Last() if column.at:
+        case Last() if column.beside:
             return sql.SQL("timestamptz")
         case Sum() | Extreme() | Last():
             return sql.SQL(_TYPES[column.measure.type])

@@ -16,7 +16,7 @@ from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import STORE, VIEWS, column_type
 
 _FLOAT, _TEXT, _INSTANT = "double precision", "text", "timestamp with time zone"
-_SHOWN = {"fleetgauge.sketch": "bigint[]", "fleetgauge.distinct_bits": "bit varying"}
+_SHOWN = {"fleetgauge.sketch": "bigint[]", "fleetgauge.tally": "bigint[]", "fleetgauge.distinct_bits": "bit varying"}
 """A sketch is shown as the array or the bits that it is: readers' tools don't know our domains."""
 _WIDENED = {("bigint", "numeric"), ("bigint", _FLOAT), ("numeric", _FLOAT)}
 """Types in which an older version's value can be shown, when it is the narrower one."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
-from fleetgauge.rollup.definitions.measures import Distinct, Percentile
-from fleetgauge.rollup.sketches import distinct, sketch
+from fleetgauge.rollup.definitions.measures import Distinct, Percentile, Tally
+from fleetgauge.rollup.sketches import distinct, sketch, tally
 from fleetgauge.rollup.unittests.file import QUANTILE, GivenRow, keys
 
 QUANTILE_ERROR = 0.01
@@ -67,7 +67,10 @@ def _column(definition: Definition, level: Level, place: str, column: str, want:
             if not _near(value, found, QUANTILE_ERROR):
                 yield Difference(level.name, place, f"{column} {name}", str(value), _text(found))
         return
-    if isinstance(measure, Distinct):
+    if isinstance(measure, Tally):
+        got = tally.counts(got)
+        same = want == got
+    elif isinstance(measure, Distinct):
         got = distinct.estimate(got)
         few = isinstance(want, int) and want <= distinct.EXACT
         same = _near(want, got, 0 if few else DISTINCT_ERROR)

@@ -14,7 +14,7 @@ from fleetgauge.rollup.definitions import places
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, DefinitionError
-from fleetgauge.rollup.definitions.measures import STRICT, Percentile
+from fleetgauge.rollup.definitions.measures import STRICT, Percentile, Tally
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 
 FOLDER = "tests"
@@ -148,6 +148,9 @@ def _unlike(definition: Definition, column: str, value: Any) -> str | None:
     if isinstance(definition.measures.get(column), Percentile):
         good = isinstance(value, dict) and value and all(QUANTILE.fullmatch(str(name)) for name in value)
         return None if good else f"{value!r} is not a set of quantiles; write it like {{p50: 120, p95: 300}}"
+    if isinstance(definition.measures.get(column), Tally):
+        good = isinstance(value, dict) and all(type(n) is int for pair in value.items() for n in pair)
+        return None if good else f"{value!r} is not a tally; write how often each number occurs, like {{64: 2, 48: 1}}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The fold with real Kafka commits, real documents in Elasticsearch and a real metrics database."""
+"""Materialising with real Kafka commits, real documents in Elasticsearch and a real metrics database."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from kafka.admin import NewTopic
 from pydantic import SecretStr
 
 from fleetgauge.clock import SystemClock
-from fleetgauge.commands.fold import FoldSource, fold
+from fleetgauge.commands.materialise import CommandSource, materialise
 from fleetgauge.commands.pages import ElasticsearchDocuments
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.progress.cursor import Offsets
@@ -37,7 +37,7 @@ class World:
 
     def __init__(self, settings: Settings, name: str) -> None:
         self.settings = settings
-        self.source = FoldSource(name, f"fleetgauge-{name}", name)
+        self.source = CommandSource(name, f"fleetgauge-{name}", name)
         self.bootstrap = settings.kafka.bootstrap_servers
         self.documents: list[dict] = []
         self._client = Elasticsearch(settings.elasticsearch.url, request_timeout=60)
@@ -98,8 +98,8 @@ class World:
                 {TopicPartition(self.source.topic, p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()}
             )
 
-    def fold(self):
-        return fold(self.settings, self.source, SystemClock())
+    def materialise(self):
+        return materialise(self.settings, self.source, SystemClock())
 
     def progress(self):
         return read_progress(self.settings.kafka, self.source.topic, self.source.group, SystemClock())
@@ -124,20 +124,20 @@ def lifecycle(command_id="c-1", attempt=1, **changes):
     ]
 
 
-def test_folds_what_is_stored_and_committed(world, attempts):
+def test_materialises_what_is_stored_and_committed(world, attempts):
     world.create_topic()
     world.ingest(0, *lifecycle(), *lifecycle("c-2")[:2])
     world.ingest(1, *lifecycle("c-3", result="failed", error_code="E_1"), day="2026.11.20")
     before = datetime.now(UTC)
-    report = world.fold()
+    report = world.materialise()
     assert report.watermark >= before  # caught up: everything up to the moment of looking is in
     assert (report.events, report.backlog, report.conflicts, report.unusable) == (10, 0, 0, 0)
     assert set(attempts(COLUMNS)) == expected_rows(world.documents, report.watermark)
     world.ingest(0, *lifecycle("c-2")[2:])
-    second = world.fold()
+    second = world.materialise()
     assert second.events == 2
     assert set(attempts(COLUMNS)) == expected_rows(world.documents, second.watermark)
-    assert world.fold().events == 0
+    assert world.materialise().events == 0
 
 
 def test_the_watermark_is_the_append_time_of_the_first_unfinished_record(world, attempts):
@@ -150,42 +150,42 @@ def test_the_watermark_is_the_append_time_of_the_first_unfinished_record(world, 
     progress = world.progress()
     assert progress.watermark == instant(START_MS + 5_000)
     assert [(p.committed, p.end, p.lag) for p in progress.partitions] == [(4, 4, 0), (None, 4, 4)]
-    report = world.fold()
+    report = world.materialise()
     assert (report.watermark, report.events, report.backlog) == (instant(START_MS + 5_000), 4, 4)
     assert attempts("command_id") == [("c-1",)]
     world.commit({1: 1})
     assert world.progress().watermark == instant(START_MS + 9_000)
-    assert world.fold().events == 1
+    assert world.materialise().events == 1
 
 
 def test_nothing_ingested_yet_is_no_work(world, attempts):
     world.create_topic()
-    report = world.fold()
+    report = world.materialise()
     assert (report.events, report.attempts, report.restarted) == (0, 0, False)
     offsets = world.produce(0, *lifecycle())
     world.commit({0: 4})  # all of it was dead-lettered, so there is no index to read
-    assert world.fold().events == 0
+    assert world.materialise().events == 0
     world.store(0, offsets, lifecycle())
-    assert world.fold().events == 0
+    assert world.materialise().events == 0
 
 
 def test_a_topic_made_anew_restarts_the_cursor(world, attempts):
     world.create_topic()
     world.ingest(0, *lifecycle(), *lifecycle("c-2"))
     first = world.progress()
-    world.fold()
-    # Stored and committed, but not folded when the topic goes.
+    world.materialise()
+    # Stored and committed, but not materialised when the topic goes.
     world.ingest(0, *lifecycle("c-3"))
     world.delete_topic()
     recreate(world)
     assert world.progress().topic_id != first.topic_id
     assert world.progress().committed == {}
     world.ingest(0, *lifecycle("c-4"))  # the same positions as c-1's
-    report = world.fold()
+    report = world.materialise()
     assert report.restarted
     assert set(attempts(COLUMNS)) == expected_rows(world.documents, report.watermark)
     world.ingest(0, *lifecycle("c-5"))
-    following = world.fold()
+    following = world.materialise()
     assert (following.restarted, following.events) == (False, 8)  # c-5, and c-2 that shares its positions
     assert set(attempts(COLUMNS)) == expected_rows(world.documents, following.watermark)
 
@@ -254,7 +254,7 @@ def test_a_document_that_is_no_command_event_holds_nothing_up(world, elasticsear
         assert not answer["errors"]
     assert world.produce(0, *lifecycle("c-3")[:2]) == [4, 5]
     world.commit({0: 6})
-    report = world.fold()
+    report = world.materialise()
     assert (report.events, report.unusable) == (6, 2)
     assert attempts("command_id, status") == [("c-1", "succeeded")]
 
@@ -265,10 +265,10 @@ def test_a_closed_index_is_not_passed_over(world, elasticsearch):
     with closing(Elasticsearch(elasticsearch.url)) as client:
         client.indices.close(index=f"{world.source.index}-2026.11.21")
     with pytest.raises(Transient, match="open the index"):
-        world.fold()
+        world.materialise()
     with closing(Elasticsearch(elasticsearch.url)) as client:
         client.indices.open(index=f"{world.source.index}-2026.11.21", wait_for_active_shards=1)
-    assert world.fold().events == 4
+    assert world.materialise().events == 4
 
 
 def test_a_topic_that_does_not_exist_is_told(world):
@@ -341,5 +341,5 @@ def test_servers_that_are_away_are_transient_and_named(world):
         }
     )
     with pytest.raises(Transient, match="check that Elasticsearch runs") as caught:
-        world.fold()
+        world.materialise()
     assert "hunter2" not in str(caught.value)

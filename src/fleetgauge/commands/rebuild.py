@@ -1,0 +1,54 @@
+"""Have the next run read every stored command event again: after a restored backup, or when rules have changed.
+
+A rebuild merges into what is there, so nothing is missing meanwhile, and events that Elasticsearch no longer keeps
+stay. It is taken up where it stood when it is broken off.
+"""
+
+from dataclasses import dataclass
+
+from fleetgauge.commands.store import LOCK
+from fleetgauge.postgres import Connection, only_row
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One source of command events, and what is materialised altogether."""
+
+    topic: str
+    group: str
+    index: str
+    rescan: bool
+    """Whether it is being read again."""
+    partition: int | None
+    """Where that has come to; None: at the beginning."""
+    offset: int | None
+
+
+def standing(connection: Connection) -> list[Standing]:
+    """Every source that has been materialised."""
+    rows = connection.execute(
+        "SELECT topic, consumer_group, index_name, rescan, rescanned[1], rescanned[2]"
+        " FROM fleetgauge.command_cursor ORDER BY 1, 2, 3"
+    ).fetchall()
+    return [Standing(*row) for row in rows]
+
+
+def held(connection: Connection) -> tuple[int, int]:
+    """How many events and attempts there are."""
+    found = connection.execute(
+        "SELECT (SELECT count(*) FROM fleetgauge.command_event), (SELECT count(*) FROM fleetgauge.command_attempt)"
+    )
+    events, attempts = only_row(found)
+    return events, attempts
+
+
+def request(connection: Connection, *, from_empty: bool = False) -> None:
+    """Reset the cursors; joins the caller's transaction, and waits for a run that is under way.
+
+    `from_empty` forgets everything first: events that Elasticsearch no longer keeps are then gone for good.
+    """
+    connection.execute(LOCK.format("pg_advisory_xact_lock"))
+    connection.execute("UPDATE fleetgauge.command_cursor SET rescan = true, rescanned = NULL, updated_at = now()")
+    if from_empty:
+        connection.execute("TRUNCATE fleetgauge.command_event, fleetgauge.command_attempt")
+        connection.execute("UPDATE fleetgauge.command_cursor SET judged_at = '-infinity'")
