@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
-from grafana_foundation_sdk.models.common import FieldTextAlignment
+from grafana_foundation_sdk.models.common import BigValueTextMode, FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import Filter, board, filled, final_until, provisional_annotation, where
@@ -121,17 +121,20 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         stat_tile(
             "Traffic cost",
-            f"Cost of commands, acknowledgements and answers over the air, retries included, in KRW. {COST_SOURCE}",
+            "Cost of commands, acknowledgements and answers over the air, retries included, in KRW. Unpriced: messages "
+            f"without a tariff or a known size, whose cost is missing here. {COST_SOURCE}",
             f"""
-            SELECT window_start AS "time", sum(cost_krw) AS "cost"
+            SELECT window_start AS "time", sum(cost_krw) AS "cost", sum(unpriced_messages) AS "unpriced"
             FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 1""",
             unit=KRW,
             decimals=1,
             total=True,
-        ),
+        )
+        .text_mode(BigValueTextMode.VALUE_AND_NAME)
+        .override_by_name("unpriced", [*number("locale", 0), *coloured(Limits(warn=1, bad=1))]),
         stat_tile(
             "Cost per 1,000 commands",
-            f"Traffic cost divided by requested commands, times 1,000, in KRW. {COST_SOURCE}",
+            f"Traffic cost, of what has a price, divided by requested commands, times 1,000, in KRW. {COST_SOURCE}",
             f"""
             SELECT 1000 * cost.krw / nullif(commands.requested, 0) AS "cost per 1,000"
             FROM (SELECT sum(cost_krw) AS krw FROM {COST_VIEW} WHERE {TRAFFIC_WHERE}) AS cost,
@@ -328,7 +331,7 @@ def _cost() -> list[Builder[Panel]]:
         "Cost by command",
         "One row a command type, the dearest first. Bytes are payload; billed bytes add protocol overhead and rounding "
         "up to the tariff's step. Per 1,000: KRW for 1,000 requested commands, answers and retries included. "
-        f"Unpriced: messages without a tariff, whose cost is missing here. {COST_SOURCE}",
+        f"Unpriced: messages without a tariff or a known size, whose cost is missing here. {COST_SOURCE}",
         f"""
         WITH cost AS (
           SELECT command_type, sum(messages) AS messages, sum(bytes) AS bytes, sum(billed_bytes) AS billed,

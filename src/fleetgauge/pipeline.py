@@ -132,7 +132,7 @@ def _runs_of(
 ) -> list[RunReport]:
     """The runs of one source; what fails before the first of them is told by all their reports."""
     try:
-        watermark = _fold(settings) if source == COMMANDS and grain == "minute" else None
+        watermark = _materialise(settings) if source == COMMANDS and grain == "minute" else None
         streams = event_streams(settings.content, definitions)
     except FleetgaugeError as error:
         return [RunReport(d.metric, d.version, grain, error=str(error), severity=severity(error)) for d in definitions]

@@ -74,6 +74,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         ({}, {"dimensions": {**PLAIN["dimensions"], "zone": {"column": "zone", "limit": 9, "description": "d"}}})
     ],
     "provisional_while": [({}, {"provisional_while": "n"})],
+    "immutable": [({}, {"immutable": "i"})],
     "source_kept": [({}, {"source_kept": "90d"})],
     "checks": [({}, {"checks": {"fail": ["n > 0"]}})],
     "retention": [({}, {"retention": {"minute": "7d"}})],

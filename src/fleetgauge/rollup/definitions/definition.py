@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import timedelta
+from functools import cached_property
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
@@ -319,7 +320,7 @@ class Definition:
         """The measures that exist in the view alone."""
         return {name: m for name, m in self.measures.items() if isinstance(m, Ratio)}
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Short hash of whatever changes numbers; a definition with another one gets tables of its own."""
         return fingerprint(self.plain())
