@@ -13,7 +13,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
     from fleetgauge.contracts import check as of_contracts
     from fleetgauge.ingest.check import lint_consumers as of_consumers
     from fleetgauge.rollup import DefinitionError, load_definitions
-    from fleetgauge.rollup.definitions import current_state
+    from fleetgauge.rollup.definitions import current_state, moving
     from fleetgauge.rollup.unittests import load_tests
 
     content = settings.load().content
@@ -26,6 +26,7 @@ def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document
         definitions = load_definitions(content)
         metrics = sorted(definitions)
         problems += current_state.problems(content, definitions.values())
+        problems += moving.problems(content, definitions.values())
         load_tests(content, definitions.values())
         problems += pipeline.document_problems(content, definitions.values())
     except DefinitionError as error:

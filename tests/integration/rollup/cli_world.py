@@ -21,6 +21,7 @@ metric: ride
 source: operations
 event_time: happened_at
 change_time: changed_at
+immutable: Facts stay where they are.
 grace: 0s
 dimensions:
   zone: {column: zone, limit: 16}

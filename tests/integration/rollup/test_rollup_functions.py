@@ -3,13 +3,14 @@
 import math
 import random
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 from rollup_world import World, definition, window_start
 
-from fleetgauge.rollup.sketches import distinct, sketch
+from fleetgauge.rollup.sketches import distinct, sketch, tally
 
 # (zone, an instant near a change): half-hour changes, a midnight that is skipped or comes twice, a day that is skipped.
 CHANGES = [
@@ -185,3 +186,37 @@ def test_viewers_may_use_the_functions_and_see_views_but_no_table(world: World) 
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 grafana.execute(forbidden)
+
+
+def test_tallies_agree_with_their_twin(world: World) -> None:
+    dice = random.Random(9)
+    parts = [
+        [dice.choice((0, 72, 431, 432, -5, 2**40, dice.randrange(9_000))) for _ in range(n)] for n in (0, 1, 7, 900)
+    ]
+    whole = tally.tally([value for part in parts for value in part])
+    row = world.metrics.execute(
+        "SELECT fleetgauge.tally_merge(t.tally), fleetgauge.tally_count(fleetgauge.tally_merge(t.tally)),"
+        " fleetgauge.billed_steps(fleetgauge.tally_merge(t.tally), 81, 512),"
+        " fleetgauge.cost(fleetgauge.tally_merge(t.tally), 81, 512, 0.0000001),"
+        " ARRAY[fleetgauge.tally_quantile(fleetgauge.tally_merge(t.tally), 0.01),"
+        " fleetgauge.tally_quantile(fleetgauge.tally_merge(t.tally), 0.5),"
+        " fleetgauge.tally_quantile(fleetgauge.tally_merge(t.tally), 1)]"
+        " FROM (VALUES (%s::bigint[]), (%s), (%s), (%s)) AS t(tally)",
+        [*map(tally.tally, parts)],
+    ).fetchone()
+    assert row is not None
+    merged, count, steps, cost, quantiles = row
+    assert merged == whole == tally.merge(map(tally.tally, parts))
+    assert count == sum(map(len, parts))
+    assert steps == tally.billed_steps(whole, 81, 512)
+    assert cost == steps * Decimal("0.0000001")
+    assert quantiles == [tally.quantile(whole, q) for q in (0.01, 0.5, 1)]
+
+
+@pytest.mark.parametrize(("given", "steps"), [([], 0), ([2**63 - 1], 2**63 - 1 + 81), ([0], 81), ([-81], 0)])
+def test_any_size_is_billed_exactly(world: World, given: list[int], steps: int) -> None:
+    row = world.metrics.execute(
+        "SELECT fleetgauge.billed_steps(%s::bigint[], 81, 1), fleetgauge.cost(%s::bigint[], 81, 1, NULL)",
+        [tally.tally(given)] * 2,
+    ).fetchone()
+    assert row == (steps, None)

@@ -25,6 +25,7 @@ owner: bakery
 source: shop
 event_time: ordered_at
 change_time: updated_at
+immutable: An order is written once, but for whether it was picked up.
 time_zone: Europe/Paris
 provisional_while: waiting
 

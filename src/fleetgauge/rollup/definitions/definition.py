@@ -193,6 +193,8 @@ class Definition:
     """Column with the time of the transaction that wrote the row last; null: rows never change once they are there."""
     key: Identifier | None = None
     """Column that identifies a row whose event time or dimensions may change: where it was is then remembered."""
+    immutable: Annotated[str, Field(strict=True, min_length=1)] | None = None
+    """Why the event time and the dimensions of a row never change, where rows change and no key follows them."""
     time_zone: TimeZone = "Asia/Seoul"
     """IANA name; days are those of this zone."""
     grace: Period = timedelta(seconds=30)

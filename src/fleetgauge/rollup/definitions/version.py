@@ -45,6 +45,7 @@ UNVERSIONED: Mapping[str, str] = {
     "measures.*.numerator": "a ratio is divided by the view, for every version alike",
     "measures.*.denominator": "a ratio is divided by the view, for every version alike",
     "provisional_while": "is asked by the view, for every version alike",
+    "immutable": "is a statement about the source",
     "source_kept": "says from when on numbers stay as they are; changes none",
     "checks": "decide whether new rows may replace old ones, from the next run on",
     "retention": "how long rows are kept changes none of them",
