@@ -110,8 +110,8 @@ def runs(
     """Bring metrics up to date at a grain; recompute `interval` (aware, end exclusive) in any case.
 
     A minute run takes up what changed since the last one and carries it into the hours and days above. For the source
-    `commands` it first materialises what ingest has finished. `metrics` and `source` narrow it to some. `watch` is told of
-    progress. Blocks until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
+    `commands` it first materialises what ingest has finished. `metrics` and `source` narrow it to some. `watch` is told
+    of progress. Blocks until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
     """
     definitions = chosen(settings.content, metrics, source)
     reports: list[RunReport] = []
