@@ -215,6 +215,18 @@ def test_run_prints_its_reports_even_when_a_metric_fails(shell: Shell, ride: Def
     shell.write()
 
 
+def test_a_first_fill_tells_how_far_it_is(shell: Shell, ride: Definition) -> None:
+    world = shell.world
+    world.metrics.execute("UPDATE fleetgauge.ledger SET done = '{}', closed = '{}', cursor_at = NULL, beat_at = NULL")
+    assert "[first run]" in shell("run", "--dry-run").out
+    answer = shell("run", "--json")
+    (report,) = answer.json
+    assert [one["stage"] for one in report["stages"]] == ["Begin", "ComputeSpan", "Advance"]
+    assert "rows written; done" in answer.err
+    shell("run", "ride", "--from", str(TODAY), "--to", str(TODAY), code=78)
+    assert "+09:00 to" in shell("run", "ride", "--from", str(TODAY - DAY), "--to", str(TODAY)).err
+
+
 def test_reconcile_names_what_differs_and_mends_it(shell: Shell, ride: Definition) -> None:
     world = shell.world
     world.app.execute("UPDATE facts SET changed_at = now() - interval '1 hour'")  # else the next pass reads them again

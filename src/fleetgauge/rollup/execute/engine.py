@@ -21,7 +21,7 @@ from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Source
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.store.state_reader import closed_until
+from fleetgauge.rollup.store.state_reader import blocked, closed_until
 
 log = structlog.get_logger(__name__)
 
@@ -85,12 +85,12 @@ class Engine:
                 self._report = replace(self._report, deferred=str(error))
             if self._report.deferred is not None:
                 log.warning("run deferred", metric=self.definition.metric, reason=self._report.deferred)
-            state = self._observer.state()
-            self._report = replace(
-                self._report,
-                closed_until=closed_until(state),
-                blocked=tuple(Blocked(window, check) for window, check in state.blocked.items()),
-            )
+            with self.session.locked() as connection:
+                self._report = replace(
+                    self._report,
+                    closed_until=closed_until(connection, self.definition),
+                    blocked=tuple(Blocked(*one) for one in blocked(connection, self.definition)),
+                )
         finally:
             self._report = replace(
                 self._report,

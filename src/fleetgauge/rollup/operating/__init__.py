@@ -1,1 +1,1 @@
-"""What people ask for beside the passes: plan, backfill, reconcile, freshness, doctor, pages and exports."""
+"""What people ask for beside the runs: previews, backfill, reconcile, freshness, doctor, pages and exports."""

@@ -19,7 +19,7 @@ from fleetgauge.rollup.plan.state import Spans, State
 from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span, subtract
-from fleetgauge.rollup.store.state_reader import read_state
+from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.windows import days
 from fleetgauge.settings import Settings
 
@@ -164,7 +164,7 @@ class Record:
 
     def blocked(self, span: Span) -> list[tuple[datetime, str]]:
         """Minutes of the span that kept their old rows, each with the check that the new ones broke."""
-        found = sorted(read_state(self.connection, self.definition).blocked.items())
+        found = blocked(self.connection, self.definition)
         return [(window, check) for window, check in found if span[0] <= window < span[1]]
 
     def _set(self, what: str, **values: object) -> None:

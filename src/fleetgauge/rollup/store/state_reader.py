@@ -19,6 +19,10 @@ _LEDGER = """
 SELECT grain, done, closed, kept_from, cursor_at, cursor_token, beat_at FROM fleetgauge.ledger
 WHERE metric = %s AND version = %s
 """
+_CLOSED_UNTIL = """
+SELECT grain, (SELECT upper(r) FROM unnest(closed) AS r ORDER BY r LIMIT 1) FROM fleetgauge.ledger
+WHERE metric = %s AND version = %s
+"""
 _BLOCKED = """
 SELECT window_start, reason FROM fleetgauge.blocked WHERE metric = %s AND version = %s ORDER BY window_start
 """
@@ -41,7 +45,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
     return State(
         done={grain: _spans(rows[grain][0]) for grain in GRAINS},
         closed={grain: _spans(rows[grain][1]) for grain in GRAINS},
-        blocked=dict(connection.execute(_BLOCKED, key).fetchall()),
+        blocked=dict(blocked(connection, definition)),
         cursor=None if at is None else Cursor(at, token),
         heartbeat_at=heartbeat_at,
         ages=ages(definition, kept, heartbeat_at),
@@ -70,9 +74,14 @@ def exists(connection: Connection[Any], table: str) -> bool:
     return bool(row and row[0])
 
 
-def closed_until(state: State) -> dict[str, datetime | None]:
+def closed_until(connection: Connection[Any], definition: Definition) -> dict[str, datetime | None]:
     """By grain, the end of what is closed without a break; None before the first run."""
-    return {grain: state.closed[grain][0][1] if state.closed[grain] else None for grain in GRAINS}
+    return dict(connection.execute(_CLOSED_UNTIL, [definition.metric, definition.version]).fetchall())
+
+
+def blocked(connection: Connection[Any], definition: Definition) -> list[tuple[datetime, str]]:
+    """Blocked minutes with the check that each broke, oldest first."""
+    return connection.execute(_BLOCKED, [definition.metric, definition.version]).fetchall()
 
 
 def _views(connection: Connection[Any], definition: Definition) -> tuple[str | None, ViewsState]:
