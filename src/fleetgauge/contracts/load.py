@@ -1,15 +1,19 @@
 """From files to contracts, and the rules every event contract keeps."""
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleetgauge.contracts import mapping, types
-from fleetgauge.contracts.subset import ID_PATTERN, Choice, ContractError, Documents, Node, Object, Scalar
+from fleetgauge.contracts.subset import ID_PATTERN, Array, Choice, ContractError, Documents, Node, Object, Scalar
 from fleetgauge.errors import Terminal
 
 IDENTITY = ("device.id", "event.id")
+MAX_DEPTH = 18
+"""Objects within objects, the event included; the limit of Elasticsearch is 20 for a field."""
 MAX_ID = 200
 """Longest `device.id` and `event.id`, in characters; Elasticsearch allows 512 bytes for both together."""
 
@@ -40,6 +44,17 @@ class Contract:
         """Whether `location.lat` and `location.lng` exist as numbers."""
         return all(_is_number(_find(self.node, f"location.{axis}")) for axis in ("lat", "lng"))
 
+    @property
+    def surely_located(self) -> bool:
+        """Whether a `location` always has both of them, within the bounds of the globe."""
+        place = self.node.properties.get("location")
+        return (
+            self.located
+            and isinstance(place, Object)
+            and {"lat", "lng"} <= place.required
+            and all(_is_within(place.properties[axis], limit) for axis, limit in (("lat", 90), ("lng", 180)))
+        )
+
 
 class ContractSet:
     """The contracts of one consumer, compiled together. Immutable, safe to share between threads."""
@@ -59,17 +74,17 @@ class ContractSet:
         """Whether events carry `device.id` and `event.id` that are safe as a document id."""
         self.versions: Mapping[str, int] = {contract.kind: contract.version for contract in self.contracts}
         reserved = tuple(reserved)
-        strict = []
-        fast = []
+        strict, fast, closed = [], [], []
         words: dict[type, types.Words] = {}
-        located: set[type] = set()
+        self.kinds: dict[type, Contract] = {}
+        """The contract of each type that a decoder returns."""
         for contract in self.contracts:
             strict.append(types.event_type(contract.kind, contract.node, reserved))
             node, left = types.without_words(contract.node)
             fast.append(types.event_type(contract.kind, node, reserved, left.paths))
-            words[fast[-1]] = left
-            if contract.located:
-                located |= {strict[-1], fast[-1]}
+            closed.append(types.event_type(contract.kind, node, (), left.paths, closed=True))
+            words |= {fast[-1]: left, closed[-1]: left}
+            self.kinds |= dict.fromkeys((strict[-1], fast[-1], closed[-1]), contract)
         self.strict = types.decoder(strict)
         """Bytes → Struct, every rule checked.
 
@@ -78,10 +93,12 @@ class ContractSet:
         """
         self.fast = types.decoder(fast)
         """As `strict`, but the characters of `words` are left to the caller."""
+        self.closed = types.decoder(closed)
+        """As `fast`, but what holds a member that no contract names is refused too: what it accepts has no odd name."""
         self.words: Mapping[type, types.Words] = words
-        """For each type of `fast`: what it did not check. The identity is always among it."""
-        self.located = frozenset(located)
-        """The types, of `fast` and of `strict`, that may have a position: `location.lat` and `location.lng`."""
+        """For each type of `fast` and `closed`: what it did not check. The identity is always among it."""
+        self.located = frozenset(kind for kind, contract in self.kinds.items() if contract.located)
+        """The types that may have a position: `location.lat` and `location.lng`."""
 
     def mapping(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The Elasticsearch mapping, with the fields that the pipeline adds. Raises `Terminal` on a conflict."""
@@ -104,6 +121,8 @@ def load(directory: Path) -> dict[str, Contract]:
             found[contract.kind] = contract
         except ContractError as error:
             problems += error.problems
+        except RecursionError:
+            problems.append(f"contract {file}: is nested too deep to be read; {MAX_DEPTH} levels are enough for events")
     if problems:
         raise ContractError(problems)
     return found
@@ -128,7 +147,55 @@ def contract_of(file: str, node: Object, examples: Iterable[Any] = ()) -> Contra
         raise ContractError(problems)
     assert isinstance(version, Scalar)
     identified = all(_is_id(node, *path.split(".")) for path in IDENTITY)
-    return Contract(kind, version.constraints["maximum"], node, identified, tuple(examples))
+    contract = Contract(kind, version.constraints["maximum"], node, identified, tuple(examples))
+    if problems := list(_unusable(contract)):
+        raise ContractError(f"contract {file}{problem}" for problem in problems)
+    return contract
+
+
+def _unusable(contract: Contract) -> Iterator[str]:
+    """Why events of it could not be decoded or stored, although it keeps all rules of the subset."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", contract.kind):
+        yield ": its name must consist of letters, digits, _ and -"
+    found = list(_odd("", contract.node, 1))
+    yield from found
+    if not found:
+        try:
+            ContractSet([contract]).mapping({})
+        except Terminal as error:
+            yield f": {error}"
+        except (TypeError, ValueError, OverflowError) as error:
+            yield f": cannot be made into a decoder: {error}; correct or leave out that rule"
+
+
+def _odd(at: str, node: Node, depth: int) -> Iterator[str]:
+    where = f" at {at}" if at else ""
+    match node:
+        case Object(properties) if depth > MAX_DEPTH:
+            yield f"{where}: objects are nested deeper than {MAX_DEPTH}, which Elasticsearch does not store"
+        case Object(properties):
+            for key, child in properties.items():
+                if not re.fullmatch(r"[\w@-]{1,200}", key):
+                    yield f"{where}: property {key!a} is no name of a field; use letters, digits, _, - and @"
+                else:
+                    yield from _odd(f"{at}.{key}" if at else key, child, depth + 1)
+        case Array(items, constraints):
+            yield from _odd_values(f"{where}", constraints.values())
+            yield from _odd(f"{at}[]", items, depth)
+        case Choice(values):
+            yield from _odd_values(where, values)
+        case Scalar(_, constraints):
+            yield from _odd_values(where, constraints.values())
+
+
+def _odd_values(where: str, values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str) and not value.isascii() and value.encode("utf-8", "replace").decode() != value:
+            yield f"{where}: {value!a} holds half a surrogate pair, which no event can hold"
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{where}: {value} is no number of JSON; write a finite one"
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            yield f"{where}: {value} has more than 64 bits; write a smaller number"
 
 
 def _is_id(node: Object, parent: str, name: str) -> bool:
@@ -150,6 +217,13 @@ def _find(node: Node, path: str) -> Node | None:
             return None
         node = node.properties[key]
     return node
+
+
+def _is_within(node: Node, limit: int) -> bool:
+    rules = node.constraints if isinstance(node, Scalar) else {}
+    low = rules.get("minimum", rules.get("exclusiveMinimum", -limit - 1))
+    high = rules.get("maximum", rules.get("exclusiveMaximum", limit + 1))
+    return bool(-limit <= low and high <= limit)
 
 
 def _is_number(node: Node | None) -> bool:

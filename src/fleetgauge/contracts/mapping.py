@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from fleetgauge.contracts.subset import ID_PATTERN, Array, Choice, Node, Object, Scalar
 from fleetgauge.errors import Terminal
 
+_MOST_FIELDS = 500
+"""Elasticsearch allows 1,000, objects included."""
 _INTEGER_LIMIT = 2**31 - 1
 _WORD = {"type": "keyword", "ignore_above": 1024, "index": False}
 _IDENTIFIER = {"type": "keyword", "ignore_above": 1024}
@@ -57,12 +59,20 @@ def mapping(contracts: Iterable[Described], extra: Mapping[str, Mapping[str, Any
         if path in fields:
             raise Terminal(f"field {path} of contract {fields[path][0]} is written by the pipeline; rename it")
         fields[path] = ("", field)
+    if len(fields) > _MOST_FIELDS:
+        raise Terminal(f"{len(fields)} fields are more than the {_MOST_FIELDS} that an index may have; describe fewer")
     properties: dict[str, Any] = {}
     for path, (_, field) in sorted(fields.items()):
         *parents, leaf = path.split(".")
         level = properties
         for parent in parents:
-            level = level.setdefault(parent, {"properties": {}})["properties"]
+            holder = level.setdefault(parent, {"properties": {}})
+            if "properties" not in holder:
+                raise Terminal(
+                    f"field {path} lies below {parent}, which is a field itself (one of them may be written by the "
+                    "pipeline); rename one"
+                )
+            level = holder["properties"]
         level[leaf] = dict(sorted(field.items()))
     return {"dynamic": False, "properties": properties}
 
@@ -79,7 +89,10 @@ def _leaves(at: str, node: Node) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 def _field(node: Scalar | Choice) -> Mapping[str, Any]:
     if isinstance(node, Choice):
-        return _WORD if isinstance(node.values[0], str) else {"type": "integer", "index": False}
+        if isinstance(node.values[0], str):
+            return _WORD
+        small = all(isinstance(value, int) and abs(value) <= _INTEGER_LIMIT for value in node.values)
+        return {"type": "integer" if small else "long", "index": False}
     if node.instant:
         return _INSTANT
     if node.type == "string":

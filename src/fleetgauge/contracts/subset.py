@@ -240,6 +240,6 @@ def _pattern(pattern: Any, where: str) -> str:
         ending = ending[:-1] + r"\Z"
     try:
         re.compile(ending)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ContractError([f"{where}: pattern {pattern!r} is no regular expression: {error}; correct it"]) from None
     return ending

@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Union
 
@@ -29,15 +29,16 @@ _NEVER: Any = Annotated[int, Meta(gt=0, lt=0)]
 
 
 def event_type(
-    kind: str, node: Object, reserved: Iterable[str] = (), blank: Iterable[str] = ()
+    kind: str, node: Object, reserved: Iterable[str] = (), blank: Iterable[str] = (), *, closed: bool = False
 ) -> type[msgspec.Struct]:
     """The Struct of one contract.
 
     `reserved` are dotted paths that the pipeline writes and a payload must not; `blank` those whose absence reads as an
-    empty string instead of `UNSET`.
+    empty string instead of `UNSET`. `closed`: a member that the contract does not name is refused.
     """
     fields = {name: child for name, child in node.properties.items() if name != TAG}
-    return _struct(kind, Object(fields, node.required - {TAG}), tuple(reserved), frozenset(blank), tag=kind)
+    object_ = Object(fields, node.required - {TAG})
+    return _struct(kind, object_, tuple(reserved), frozenset(blank), closed, tag=kind)
 
 
 def decoder(types: Iterable[type[msgspec.Struct]]) -> "msgspec.json.Decoder[Any]":
@@ -73,6 +74,7 @@ def without_words(node: Object) -> tuple[Object, Words]:
             characters = _characters(child)
             if characters:
                 rest = {name: value for name, value in child.constraints.items() if name != "pattern"}
+                rest["minLength"] = max(1, rest.get("minLength", 0))  # as the pattern says
                 properties[key] = replace(child, constraints=rest)
                 paths.append(key)
                 allowed.append(characters)
@@ -84,15 +86,15 @@ def without_words(node: Object) -> tuple[Object, Words]:
 
 
 def _characters(node: Scalar) -> bytes:
-    """The allowed characters if the pattern says nothing else: `^[…]+$`, and a length of at least one."""
+    """The allowed characters if the pattern says nothing else than `^[…]+$`."""
     match = re.fullmatch(r"\^(\[[^\]\\^]+\])\+\\Z", node.constraints.get("pattern", ""))
-    if match is None or node.constraints.get("minLength", 0) < 1:
+    if match is None:
         return b""
     return bytes(code for code in range(128) if re.fullmatch(match[1], chr(code)))
 
 
 def _struct(
-    name: str, node: Object, reserved: tuple[str, ...], blank: frozenset[str], tag: str | None = None
+    name: str, node: Object, reserved: tuple[str, ...], blank: frozenset[str], closed: bool, tag: str | None = None
 ) -> type[msgspec.Struct]:
     required: list[tuple[str, Any]] = []
     optional: list[tuple[str, Any, Any]] = []
@@ -100,8 +102,8 @@ def _struct(
     for key, child in node.properties.items():
         below = tuple(path[len(key) + 1 :] for path in reserved if path.startswith(f"{key}."))
         blank_below = frozenset(path[len(key) + 1 :] for path in blank if path.startswith(f"{key}."))
-        kind = _type(f"{name}_{key}", child, below, blank_below)
-        attribute = _attribute(key, rename)
+        kind = _type(f"{name}_{key}", child, below, blank_below, closed)
+        attribute = _attribute(key, node.properties, rename)
         if key in node.required:
             required.append((attribute, kind))
         elif key in blank:
@@ -111,14 +113,15 @@ def _struct(
     # A payload may spell a path as objects or as one dotted key, and Elasticsearch reads both as one field with two
     # values: a second spelling would get past the checks of the first.
     forbidden = {path.partition(".")[0] for path in reserved} | set(reserved) | set(_dotted(node))
-    for key in sorted(forbidden - node.properties.keys()):
-        optional.append((_attribute(key, rename), _NEVER | UnsetType, UNSET))
+    for key in () if closed else sorted(forbidden - node.properties.keys()):
+        optional.append((_attribute(key, node.properties, rename), _NEVER | UnsetType, UNSET))
     return msgspec.defstruct(
         name,
         [*required, *optional],
         tag_field=TAG if tag is not None else None,
         tag=tag,
         rename=rename,
+        forbid_unknown_fields=closed,
         gc=False,  # a tree of scalars holds no cycle
         eq=False,
     )
@@ -126,6 +129,8 @@ def _struct(
 
 def _dotted(node: Object) -> Iterable[str]:
     for key, child in node.properties.items():
+        while isinstance(child, Array):  # Elasticsearch makes no difference between one and many
+            child = child.items
         if isinstance(child, Object):
             yield from (f"{key}.{name}" for name in child.properties)
             yield from (f"{key}.{name}" for name in _dotted(child))
@@ -135,22 +140,24 @@ def _is_plain(key: str) -> bool:
     return key.isidentifier() and not keyword.iskeyword(key) and not key.startswith("_")
 
 
-def _attribute(key: str, rename: dict[str, str]) -> str:
+def _attribute(key: str, taken: Container[str], rename: dict[str, str]) -> str:
     if _is_plain(key):
         return key
     attribute = f"field_{len(rename)}_"
+    while attribute in taken:
+        attribute += "_"
     rename[attribute] = key
     return attribute
 
 
-def _type(name: str, node: Node, reserved: tuple[str, ...], blank: frozenset[str]) -> Any:
+def _type(name: str, node: Node, reserved: tuple[str, ...], blank: frozenset[str], closed: bool) -> Any:
     match node:
         case Object():
-            return _struct(name, node, reserved, blank)
+            return _struct(name, node, reserved, blank, closed)
         case Choice(values):
             return Literal[values]
         case Array(items, constraints):
-            return _constrained(list[_type(name, items, (), frozenset())], constraints)  # type: ignore[misc]
+            return _constrained(list[_type(name, items, (), frozenset(), closed)], constraints)  # type: ignore[misc]
         case Scalar(kind, constraints):
             return _constrained(_SCALARS[kind], constraints)
 

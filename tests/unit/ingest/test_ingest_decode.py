@@ -89,6 +89,12 @@ def test_hostile_payloads_are_buried_with_a_reason(
         (b'"tipped_over": true', b'"tipped_over": true, "kafka.offset": 0', "contract"),
         (b'"tipped_over": true', b'"tipped_over": true, "k\\u0061fka.offset": 0', "contract"),
         (b'"tipped_over": true', b'"tipped_over": true, "event.id": "other"', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "_doc_count": 2', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "\\u005fdoc_count": 2', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "kind.": "battery"', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "kafka.": {"partition": 3}', "contract"),
+        (b'"tipped_over": true', b'"tipped_over": true, "kafka.offset\\u002e\\u002E" : 3', "contract"),
+        (b'"sim": "8982"', b'"sim": "8982", "carrier.": "kt"', "contract"),
         (b'"skt"', b'"s\xff"', "not_utf8"),
         (b'"e-0"', b'"e:0"', "contract"),
         (b'"e-0"', b'"e\\n0"', "contract"),
@@ -112,6 +118,11 @@ def test_one_bad_event_does_not_disturb_its_neighbours(
     assert [document["event"]["id"] for document in documents_of(batch)] == ["e-1", "e-2"]
     assert list(batch.offsets("device-events", 0)) == [0, 2]
     assert len(batch) == 3
+
+
+def test_dots_and_escapes_in_texts_are_nobodys_name(world: Any, batch_of: MakeBatch) -> None:
+    batch = batch_of(world.tip_over(1, x="ends.", y=["_doc_count", "\n."], z={"a.": {"_b": 1}}), world.tip_over(2))
+    assert not batch.poison and batch.documents == 2
 
 
 def test_patterns_hold_for_values_seen_before_and_after_a_bad_one(world: Any, batch_of: MakeBatch) -> None:

@@ -4,6 +4,7 @@ No dict is built for an event: the payload is decoded into a typed Struct to che
 is sound because a payload that decodes is exactly one JSON object in UTF-8, so only its last brace has to be moved.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,19 +12,25 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts.load import IDENTITY
+from fleetgauge.contracts.names import check_names
 from fleetgauge.elasticsearch.answers import TOO_LARGE
 from fleetgauge.ingest.check.batch import OVERHEAD, Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.indices.event_indices import DAY_MS, index_of
+from fleetgauge.ingest.indices.event_indices import DAY_MS, END_MS, index_of
 from fleetgauge.ingest.read.partition_offsets import Span
 from fleetgauge.ingest.read.record_headers import first_try, original_timestamp
 from fleetgauge.kafka.records import Record, Records
 
 _BRACE, _NEWLINE = b"}\n"
+_DOT_ENDS_NAME = re.compile(rb'\."\s*:')
+_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError)
+_ANY = msgspec.json.Decoder(float_hook=float)
+"""Reads numbers beyond a double, which a payload may hold in a member that no contract names."""
 LARGEST_DOCUMENT = 32 * 1024 * 1024
 """Bytes of a payload that is sent: several copies of it are held meanwhile. A larger one is a dead letter."""
 
@@ -38,6 +45,7 @@ class Decoder:
         self._future = consumer.accept_future // timedelta(milliseconds=1)
         self._clock = clock
         self._heads: dict[int, tuple[str, str]] = {}
+        self._located = {kind: contracts.kinds[kind].surely_located for kind in contracts.located}
         self._id_characters = b":"
         self._checks: dict[type, _Check] = {}
         for kind, words in contracts.words.items():
@@ -60,11 +68,11 @@ class Decoder:
             event_ms=0,
             first_ms=records.timestamps[0],
         )
-        if not self._append(batch, span, records, self._contracts.fast.decode):
+        if not self._append(batch, span, records, self._contracts.closed.decode, self._open):
             # Somewhere is a character that does not belong there. It is rare, so look at each event with every rule.
             del batch.lines[3 * batch.documents :], batch.poison[mark[0] :]
             batch.size = mark[1]
-            self._append(batch, span, records, self._contracts.strict.decode)
+            self._append(batch, span, records, self._strict, self._strict)
         first = batch.documents
         batch.documents = len(batch.lines) // 3
         if len(batch.poison) == mark[0]:
@@ -76,17 +84,34 @@ class Decoder:
         batch.spans.append(span)
         return span
 
-    def _append(self, batch: Batch, span: Span, records: Records, decode: Callable[[Any], Any]) -> bool:
-        """False if the fast decoder left something that is wrong; the batch is then to be rolled back."""
+    def _open(self, value: Any) -> Any:
+        return self._named(self._contracts.fast.decode(value), value)
+
+    def _strict(self, value: Any) -> Any:
+        return self._named(self._contracts.strict.decode(value), value)
+
+    def _named(self, event: Any, value: bytes) -> Any:
+        """The event; for one with a name that Elasticsearch would take for another it raises `ValidationError`."""
+        if (b'."' in value and _DOT_ENDS_NAME.search(value)) or b'"_' in value or b"\\" in value:
+            check_names(self._contracts.kinds[type(event)].node, _ANY.decode(value))
+        return event
+
+    def _append(
+        self, batch: Batch, span: Span, records: Records, decode: Callable[[Any], Any], other: Callable[[Any], Any]
+    ) -> bool:
+        """False if the fast decoder left something that is wrong; the batch is then to be rolled back.
+
+        What `decode` refuses is given to `other`, whose verdict counts.
+        """
         ingested = int(self._clock.now().timestamp() * 1000)
         tail = f',"event.ingested":{ingested},"kafka.partition":{span.partition},"kafka.offset":'
-        identified, located = self._contracts.identified, self._contracts.located
+        identified, located = self._contracts.identified, self._located
         past, future, heads = self._past, self._future, self._heads
         lines, headers = batch.lines, records.headers
         unchecked = {kind: (check.pick, list[tuple[str, ...]]()) for kind, check in self._checks.items()}
         ids: list[str] = []
         prefix = f"{span.topic}-{span.partition}-"
-        size = at = 0
+        size = last = 0
         day, head = -1, ""
         values: Sequence[Any] = records.values
         rows = zip(range(len(records)), values, records.offsets, records.timestamps, strict=True)
@@ -95,10 +120,15 @@ class Decoder:
                 event = decode(value)  # None, a tombstone, raises TypeError
                 if not value.isascii():
                     value.decode()  # members that no contract names were skipped, not decoded
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-                batch.poison.append(_broken(records, i, error))
-                size += len(value or b"")
-                continue
+            except _REFUSALS:
+                try:
+                    event = other(value)
+                    value.decode()
+                except _REFUSALS as error:
+                    batch.poison.append(_broken(records, i, error))
+                    size += len(value or b"")
+                    continue
+                decode = other  # a member that no contract names: its neighbours will have it too
             kind = type(event)
             if kind in unchecked:  # else the strict decoder made it, or all was checked
                 pick, picked = unchecked[kind]
@@ -106,7 +136,7 @@ class Decoder:
             at = event.timestamp
             if headers:
                 appended = original_timestamp(headers.get(i, ()), appended)
-            if not appended - past <= at <= appended + future:
+            if not appended - past <= at <= appended + future or not 0 <= at < END_MS:
                 batch.poison.append(_out_of_range(records.record(i), at, appended))
                 size += len(value)
                 continue
@@ -117,6 +147,7 @@ class Decoder:
                 continue
             if value[-1] != _BRACE or _NEWLINE in value:
                 value = msgspec.json.format(value, indent=-1)  # NDJSON: one document, one line
+            last = at
             if at // DAY_MS != day:
                 day = at // DAY_MS
                 index, head = heads.get(day) or self._head(day)
@@ -128,7 +159,7 @@ class Decoder:
                 # A replayed dead letter keeps the id of its first try: a second replay is then a duplicate.
                 first = first_try(span.topic, headers[i]) if i in headers else None
                 document_id = f"{span.topic}-{first[0]}-{first[1]}" if first else f"{prefix}{offset}"
-            if kind in located and (place := event.location):
+            if kind in located and (place := event.location) and (located[kind] or _on_the_globe(place)):
                 # Six decimals are 11 cm, and formatted at half the cost of the shortest exact form.
                 suffix = ',"geo.location":[%.6f,%.6f],"@timestamp":%d%s%d}\n' % (  # noqa: UP031 (quicker still)
                     place.lng,
@@ -142,7 +173,7 @@ class Decoder:
             lines += (f'{head}{document_id}"}}}}\n'.encode(), value[:-1], suffix.encode())
             size += len(value)
         batch.size += size + OVERHEAD * len(records)
-        span.event_ms = at
+        span.event_ms = last
         words = "".join(ids).encode()
         return (
             words.count(b":") == len(ids)
@@ -177,6 +208,11 @@ def _getter(paths: tuple[str, ...]) -> Callable[[Any], tuple[str, ...]]:
     if len(paths) > 1:
         return attrgetter(*paths)
     return lambda event: tuple(attrgetter(path)(event) for path in paths)
+
+
+def _on_the_globe(place: Any) -> bool:
+    lat, lng = place.lat, place.lng
+    return lat is not UNSET and lng is not UNSET and -90 <= lat <= 90 and -180 <= lng <= 180
 
 
 def _broken(records: Records, i: int, error: Exception) -> DeadLetter:

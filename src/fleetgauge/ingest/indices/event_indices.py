@@ -26,6 +26,8 @@ SUFFIX: Mapping[str, Mapping[str, Any]] = {
 }
 """What is spliced to every document: field → mapping. A payload may not hold these."""
 DAY_MS = 86_400_000
+END_MS = 253_402_300_800_000
+"""The first instant that has no index: the year 10000, milliseconds since the epoch. None before the epoch has one."""
 
 
 def suffix_fields(located: bool) -> Mapping[str, Mapping[str, Any]]:
