@@ -23,7 +23,7 @@ from fleetgauge.rollup import (
     run_metrics,
 )
 from fleetgauge.rollup.definitions.definition import RECONCILED
-from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, folders, placed
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.operating import backfill as backfills
@@ -31,13 +31,16 @@ from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
 from fleetgauge.rollup.operating.doctor import Finding
 from fleetgauge.rollup.operating.expire import Dropped, drop_expired
+from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.operating.preview import MetricPreview, Preview, preview_metrics
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.store.catalogue import owned_views
 from fleetgauge.rollup.store.migrate import Migration
 from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
+from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
 from fleetgauge.settings import Settings
 
@@ -202,12 +205,28 @@ def plan(settings: Settings, metrics: Collection[str] = (), source: str | None =
     """What `migrate` and the next runs would do. Changes nothing; blocks for some questions to each server."""
     definitions = chosen(settings.content, metrics, source)
     found = preview(settings, metrics=metrics, source=source)
+    left = undefined(settings) if not metrics and source is None else ()
     if settings.metrics.owner_url is None:
-        return Preview(None, (), found)
+        return Preview(None, (), found, left)
     migration = migrate(settings, dry_run=True)
     tables = {definition.table(level) for definition in definitions.values() for level in definition.levels}
     created = tuple(name for name in migration.created if name in tables)
-    return Preview(migration.revisions, created, found)
+    return Preview(migration.revisions, created, found, left)
+
+
+def describe(settings: Settings, metric: str) -> tuple[Definition, MetricViews]:
+    """A metric's views as they are. Raises `Terminal` for a name that is not defined."""
+    definition = chosen(settings.content, [metric])[metric]
+    with postgres.metrics(settings.metrics).session("describe") as connection:
+        return definition, look_at(connection, definition, owned_views(connection))
+
+
+def undefined(settings: Settings) -> tuple[Leftover, ...]:
+    """Metrics and views that no definition makes any more; none before the first migration."""
+    with postgres.metrics(settings.metrics).session("plan") as connection:
+        if not exists(connection, "fleetgauge.metric_version"):
+            return ()
+        return tuple(leftovers(connection, load_definitions(settings.content), folders(settings.content)))
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -243,7 +262,7 @@ def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Le
     """
     definitions = load_definitions(settings.content)
     with postgres.metrics(settings.metrics).session("drop", lock_timeout="60s") as connection:
-        known = {one.name: one for one in leftovers(connection, definitions, defined(settings.content))}
+        known = {one.name: one for one in leftovers(connection, definitions, folders(settings.content))}
         if name not in known:
             why = "is defined; remove its folder first" if name in definitions else "is neither"
             raise Terminal(
@@ -253,11 +272,6 @@ def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Le
         with connection.transaction(force_rollback=dry_run):
             drop(connection, known[name])
     return known[name]
-
-
-def defined(content: Path) -> list[str]:
-    """Metrics that have a folder, whether or not its definition can be read. Reads names only."""
-    return sorted(path.name for path in (content / METRICS_FOLDER).glob("*") if path.is_dir())
 
 
 def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:

@@ -31,15 +31,21 @@ def freshness(
     limits = [
         None if given is None else duration(name, given) for name, given in (("--warn", warn), ("--error", error))
     ]
-    found = engine.freshness(loaded, pipeline.chosen(loaded.content, metrics or ()).values(), *limits)
+    chosen = pipeline.chosen(loaded.content, metrics or ())
+    found = engine.freshness(loaded, chosen.values(), *limits)
+    if not metrics:
+        found += engine.frozen(loaded, chosen)
     _show(found, as_json=as_json)
     late = [
-        f"{one.metric} by {one.grain} "
+        f"{one.metric}: {one.reason}"
+        if one.reason is not None
+        else f"{one.metric} by {one.grain} "
         + ("was never computed" if one.overdue is None else f"is {brief(one.overdue)} overdue")
         for one in found
         if one.verdict == "error"
     ]
     if late:
+        late = list(dict.fromkeys(late))
         raise Transient(f"{'; '.join(late)}: see whether its runs succeed and what they say (fleetgauge run METRIC)")
 
 
@@ -64,3 +70,5 @@ def _show(found: "list[Standing]", *, as_json: bool) -> None:
             for one in found
         ],
     )
+    for said in dict.fromkeys(f"{one.metric}: {one.reason}" for one in found if one.reason is not None):
+        typer.echo(said)

@@ -1,5 +1,6 @@
 """`fleetgauge metrics`: the schema of metric.yaml and a page for each metric, both generated."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,30 @@ def docs(
         raise Terminal(f"{', '.join(stale)} in {content} is not up to date; run fleetgauge metrics docs")
 
 
+@app.command("describe")
+def describe(
+    metric: Annotated[str, typer.Argument(help="Metric.")],
+    as_json: AsJson = False,
+) -> None:
+    """A metric's views as they are: which version shows which windows, what is NULL when, what others built on them.
+
+    Example: fleetgauge metrics describe rental
+    """
+    from fleetgauge import pipeline, settings
+    from fleetgauge.cli.output import configure_logging, print_json
+    from fleetgauge.cli.plan import views
+    from fleetgauge.rollup.execute.report import plain
+
+    configure_logging(quiet=True)
+    one, found = pipeline.describe(settings.load(), metric)
+    if as_json:
+        print_json({"metric": one.metric, "version": one.version, **plain(asdict(found))})
+        return
+    typer.echo(f"{one.metric} (version {one.version}), shown: {found.shown or 'nothing yet'}")
+    for line in views(found):
+        typer.echo(f"  {line}")
+
+
 @app.command("prune")
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and do nothing.")] = False,
@@ -82,8 +107,6 @@ def prune(
 
     Example: fleetgauge metrics prune --dry-run
     """
-    from dataclasses import asdict
-
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json
 
@@ -110,8 +133,6 @@ def drop(
 
     Example: fleetgauge metrics drop old_rides --dry-run
     """
-    from dataclasses import asdict
-
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fleetgauge.cli.output import configure_logging, print_json
+from fleetgauge.cli.output import configure_logging, print_json, utc
 from fleetgauge.cli.selection import AsJson, Metrics, OfSource
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from fleetgauge.rollup.operating.metric_views import MetricViews
     from fleetgauge.rollup.operating.preview import MetricPreview
 
 _STAGES_SHOWN = 30
@@ -39,6 +42,10 @@ def plan(metrics: Metrics = None, source: OfSource = None, as_json: AsJson = Fal
             typer.echo(f"new tables: {', '.join(found.tables)}")
         for one in found.metrics:
             typer.echo(told(one))
+        for left in found.leftovers:
+            gone = "is not defined any more, and its views show the same for ever"
+            said = gone if left.metric else "is a view that no definition makes"
+            typer.echo(f"{left.name} {said}; fleetgauge metrics drop {left.name}")
         typer.echo("nothing was changed")
     raise_errors(found.metrics)
 
@@ -65,10 +72,30 @@ def told(one: "MetricPreview") -> str:
     if one.error is not None:
         lines.append(f"  error: {one.error}")
     lines += [f"  {line}" for line in _work(one)]
+    lines += [f"  {line}" for line in (views(one.views) if one.views else [])]
     lines += [f"  warning: {warning}" for warning in one.warnings]
     if one.dashboards and one.state != "current":
         lines.append(f"  dashboards that read it: {', '.join(one.dashboards)}")
     return "\n".join(lines)
+
+
+def views(one: "MetricViews") -> list[str]:
+    """What becomes of a metric's views, and of what others have built on them."""
+    found = [
+        f"stays: {kept.grain}s {_between(kept.begin, kept.end)} from version {kept.version}; "
+        "this one cannot compute them"
+        for kept in one.kept
+    ]
+    found += [f"NULL: {column} {gaps}" for column, gaps in (one.null or {}).items()]
+    found += [f"hangs on its views: {what}" for what in one.hanging]
+    found += [f"granted: {what}" for what in one.grants]
+    if one.refused is not None:
+        found.append(f"the views will stay as they are: {one.refused}")
+    return found
+
+
+def _between(begin: "datetime | None", end: "datetime | None") -> str:
+    return " ".join(part for part in (begin and f"from {utc(begin)}", end and f"before {utc(end)}") if part)
 
 
 def _work(one: "MetricPreview") -> list[str]:

@@ -33,10 +33,12 @@ def show(
     found = read(loaded, definition, grain, duration("--last", last), dimensions, limit)
     if as_json:
         rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-        print_json({"view": found.view, "rows": plain(rows)})
+        print_json({"view": found.view, "waiting": found.waiting, "rows": plain(rows)})
         return
     headings = (*found.columns[:-1], "")
     print_table(headings, [(*map(_text, row[:-1]), "…" if row[-1] else "") for row in found.rows])
+    if found.waiting is not None:
+        typer.echo(f"waiting: {found.waiting}")
     if not found.rows:
         typer.echo(f"no row of {found.view} begins within {last}; see fleetgauge freshness {metric}")
     elif any(row[-1] for row in found.rows):

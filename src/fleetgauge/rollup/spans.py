@@ -9,6 +9,8 @@ Span = tuple[datetime, datetime]
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+TICK = timedelta(microseconds=1)
+"""Between two instants that follow each other: Postgres knows no finer ones."""
 
 
 def floor(instant: datetime) -> datetime:

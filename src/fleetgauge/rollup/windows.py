@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from fleetgauge.rollup.definitions.levels import GRAINS, PARTITIONS, Grain
-from fleetgauge.rollup.spans import HOUR, MINUTE, Span, floor, union
+from fleetgauge.rollup.spans import HOUR, MINUTE, TICK, Span, floor, union
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 """Stands for a span without a beginning."""
@@ -18,7 +18,6 @@ FOREVER = datetime.max.replace(tzinfo=UTC)
 """Stands for a span without an end."""
 
 _SECOND = timedelta(seconds=1)
-_TICK = timedelta(microseconds=1)
 
 
 def window_start(at: datetime, grain: Grain, zone: str) -> datetime:
@@ -45,7 +44,7 @@ def window_end(at: datetime, grain: Grain, zone: str) -> datetime:
 
 def widen(span: Span, grain: Grain, zone: str) -> Span:
     """`span` (not empty) grown to whole windows of the grain."""
-    return window_start(span[0], grain, zone), window_end(span[1] - _TICK, grain, zone)
+    return window_start(span[0], grain, zone), window_end(span[1] - TICK, grain, zone)
 
 
 def widened(span: Span, zone: str) -> dict[Grain, Span]:
@@ -98,7 +97,7 @@ def count(spans: Iterable[Span], grain: Grain, zone: str) -> int:
     if grain == "day":
         tz = ZoneInfo(zone)
         return sum(
-            ((end - _TICK).astimezone(tz).date() - begin.astimezone(tz).date()).days + 1 for begin, end in touched
+            ((end - TICK).astimezone(tz).date() - begin.astimezone(tz).date()).days + 1 for begin, end in touched
         )
     length = MINUTE if grain == "minute" else HOUR
     return sum(-((begin - end) // length) for begin, end in touched)

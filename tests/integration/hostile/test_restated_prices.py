@@ -64,7 +64,7 @@ def test_a_corrected_price_says_what_it_moves(shell: Shell) -> None:
         ("kt", None, []),
         ("skt", None, []),
     ]
-    shell("run", "--metric", "ride")
+    shell("run", "ride")
     assert "nothing to do" in shell("migrate").out
 
     _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"), ("kt", began, "0.5"))

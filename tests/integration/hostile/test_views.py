@@ -268,7 +268,7 @@ def test_versions_that_nothing_shows_are_pruned(shell: Shell) -> None:
     assert "nothing to drop" in shell("metrics", "prune").out
     shell("migrate")
     assert "nothing to drop" in shell("metrics", "prune").out  # what is shown stays, while the new one waits
-    shell("run", "--metric", "ride")
+    shell("run", "ride")
     world.metrics.execute(f"CREATE VIEW report.on_table AS SELECT n FROM store.{old.table(old.levels[1])}")
     (kept,) = shell("metrics", "prune", "--json").json["versions"]
     assert "view report.on_table" in kept["kept"]
@@ -310,6 +310,102 @@ def test_a_deleted_metric_is_let_go_of_when_nothing_hangs_on_it(shell: Shell) ->
     assert _tables(world, "found")
 
 
+def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
+    world = shell.world
+    text = METRIC.replace("metric: ride", "metric: told")
+
+    def ready() -> Any:
+        world.beat()
+        world.catch_up()
+        return shell("run", "told", "--json").json[0]
+
+    def verdicts(code: int = 0) -> dict[str, tuple[str, str | None]]:
+        answer = shell("freshness", "told", "--json", code=code)
+        return {one["grain"]: (one["verdict"], one["reason"]) for one in answer.json}
+
+    def gauge() -> str:
+        lines = shell("exporter", "--once").out.splitlines()
+        return next(line.split()[-1] for line in lines if line.startswith('fleetgauge_rollup_waiting{metric="told"}'))
+
+    old = shell.write(text, name="told")
+    shell("migrate")
+    ready()
+    world.metrics.execute("CREATE VIEW report.told AS SELECT length FROM metrics.told_day")
+    world.metrics.execute("GRANT SELECT ON metrics.told_day TO finance")
+    assert verdicts()["day"] == ("ok", None)
+    assert gauge() == "0.0"
+
+    # Another ratio needs no new version: the views are made anew by the next run.
+    shell.write(text.replace("numerator: open", "numerator: length"), name="told")
+    assert "the next run makes them anew" in str(verdicts()["day"])
+    ready()
+    assert verdicts()["day"] == ("ok", None)
+    assert world.metrics.execute("SELECT max(share) FROM metrics.told_day").fetchone() == (4.0,)
+
+    # A new version that is not filled yet.
+    new = shell.write(text.replace("agg: sum, of: length", "agg: sum, of: length, type: numeric"), name="told")
+    assert new.version != old.version
+    (said,) = shell("plan", "told", "--json", code=None).json["metrics"]
+    assert said["views"]["hanging"] == ["view report.told (on metrics.told_day)"]
+    assert said["views"]["grants"] == ["SELECT to finance (on metrics.told_day)"]
+    assert "view report.told" in said["views"]["refused"]
+    assert "hangs on its views: view report.told" in shell("plan", "told", code=None).out
+    assert "view report.told" in shell("metrics", "describe", "told").out
+    shell("migrate")
+    assert verdicts(code=75)["day"][0] == "error"
+    assert f"the views show version {old.version}" in str(verdicts(code=75)["day"][1])
+
+    # Filled, but it may not be shown.
+    assert "view report.told" in ready()["warnings"][0]
+    for verdict, reason in verdicts(code=75).values():
+        assert verdict == "error"
+        assert f"version {new.version} is filled, but not shown" in str(reason)
+    assert gauge() == "1.0"
+    assert "fail metrics database: metric told: " in shell("doctor", code=78).out
+    shown = shell("show", "told", "--last", "2h", "--json").json
+    assert "is filled, but not shown" in shown["waiting"]
+    assert {row["length"] for row in shown["rows"]} == {3, 4}
+    assert "view report.told" in shell("migrate", code=78).err
+    world.metrics.execute("DROP VIEW report.told")
+    assert ready()["warnings"] == []
+    assert verdicts()["day"] == ("ok", None)
+    assert shell("show", "told", "--last", "2h", "--json").json["waiting"] is None
+
+
+@fault(
+    "A metric is renamed or deleted; its views are still there, and nothing computes them",
+    number="the last ones, as they were",
+    freshness="error: the metric is not defined any more, and what to do",
+    doctor="warn: the same",
+    exporter="fleetgauge_rollup_undefined 1",
+    exit_code="75 of freshness",
+)
+def test_a_renamed_metric_is_told_everywhere(shell: Shell) -> None:
+    world = shell.world
+    shell.write(METRIC.replace("metric: ride", "metric: before"), name="before")
+    shell("migrate")
+    world.beat()
+    world.catch_up()
+    shell("run", "--source", "operations")
+    (shell.folder / "sql/metrics/before").rename(shell.folder / "sql/metrics/after")
+    shell.write(METRIC.replace("metric: ride", "metric: after"), name="after")
+    shell("migrate")
+    shell("run", "--source", "operations")
+    told = {one["metric"]: one for one in shell("freshness", "--json", code=75).json}
+    assert (told["after"]["verdict"], told["before"]["verdict"]) == ("ok", "error")
+    assert "fleetgauge metrics drop before" in told["before"]["reason"]
+    assert 'fleetgauge_rollup_undefined{metric="before"} 1.0' in shell("exporter", "--once").out
+    assert "metric before is not defined any more" in shell("doctor", code=None).out
+    left = shell("plan", "--json").json["leftovers"]
+    assert "before" in {one["name"] for one in left}
+    assert "before is not defined any more" in shell("plan").out
+    for one in left:
+        shell("metrics", "drop", one["name"])
+    assert {one["verdict"] for one in shell("freshness", "--json").json} == {"ok"}
+    lines = shell("exporter", "--once").out.splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith("fleetgauge_rollup_undefined{")] == ["0.0"]
+
+
 def test_a_subset_that_a_definition_gives_up_leaves_a_view_that_can_be_dropped(shell: Shell) -> None:
     world = shell.world
     text = METRIC.replace("metric: ride", "metric: less")
@@ -317,10 +413,10 @@ def test_a_subset_that_a_definition_gives_up_leaves_a_view_that_can_be_dropped(s
     shell("migrate")
     world.beat()
     world.catch_up()
-    shell("run", "--metric", "less")
+    shell("run", "less")
     shell.write(text.replace("rollups: {by_zone: [zone]}", "rollups: {by_kind: [kind]}"), name="less")
     shell("migrate")
-    shell("run", "--metric", "less")
+    shell("run", "less")
     (kept,) = shell("metrics", "prune", "--json").json["versions"]
     assert "view metrics.less_by_zone_day" in kept["kept"]
     for view in ("less_by_zone_hour", "less_by_zone_day"):

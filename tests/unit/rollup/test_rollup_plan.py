@@ -19,6 +19,7 @@ from fleetgauge.rollup.plan.stages import (
     Begin,
     ComputeCells,
     ComputeSpan,
+    Forgo,
     KeepFrozen,
     Publish,
     RollUp,
@@ -82,10 +83,14 @@ def states(draw: st.DrawFn, definition: Definition) -> State:
     """Of a metric that was begun or not, with holes, blocked minutes and whatever hours are done."""
     shown = draw(st.sampled_from([None, "older", definition.version]))
     if draw(st.integers(0, 4)) == 0:
-        return State(shown=shown, zone=definition.time_zone)
+        older = draw(st.one_of(st.none(), SPANS))
+        return State(shown=shown, older=older, zone=definition.time_zone)
     begun, until = sorted([draw(INSTANTS), draw(INSTANTS)])
     minutes = subtract([(BEGINNING, until)], draw(st.lists(SPANS, max_size=3)))
+    lost = draw(st.one_of(st.none(), INSTANTS))
+    unavailable = _widened([] if lost is None else [(BEGINNING, lost)], definition.time_zone)
     minutes = union([*minutes, (BEGINNING, begun), *draw(st.lists(SPANS, max_size=2))])
+    minutes = subtract(minutes, unavailable["minute"])
     done: dict[Grain, tuple[Span, ...]] = {"minute": tuple(minutes)}
     for grain in GRAINS[1:]:
         lacking = draw(st.lists(SPANS, max_size=2))
@@ -95,10 +100,11 @@ def states(draw: st.DrawFn, definition: Definition) -> State:
     heartbeat_at = draw(INSTANTS)
     state = State(
         done=done,
+        unavailable=unavailable,
         blocked=dict.fromkeys(draw(st.lists(INSTANTS, max_size=3)), "n > 0"),
         cursor=Cursor(draw(INSTANTS), draw(st.sampled_from([None, {"g": 1}]))),
         heartbeat_at=heartbeat_at,
-        ages=ages(definition, kept_from(definition, heartbeat_at), heartbeat_at),
+        ages=ages(definition, kept_from(definition, heartbeat_at), heartbeat_at, unavailable["minute"]),
         admitted=frozenset(draw(st.sets(st.sampled_from([("a", "p"), ("a", "q"), ("b", "x")])))),
         shown=shown,
         zone=definition.time_zone,
@@ -124,6 +130,8 @@ def looks(draw: st.DrawFn, state: State) -> Look:
         watermark,
         heartbeat_at,
         draw(st.one_of(st.none(), INSTANTS)),
+        source_begins=draw(st.one_of(st.none(), INSTANTS)),
+        source_begins_known=draw(st.booleans()),
         touched=Touched(cells, draw(st.lists(SPANS, max_size=2)), rows),
         places=draw(st.lists(CELLS, max_size=2)) if rows else (),
         cursor=Cursor(watermark - timedelta(seconds=5), draw(st.sampled_from([None, {"g": 2}]))),
@@ -160,9 +168,19 @@ def _after(definition: Definition, state: State, planned: Plan, stage: Stage) ->
     zone = definition.time_zone
     match stage:
         case Begin():
-            done = {grain: ((BEGINNING, window_start(stage.at, grain, zone)),) for grain in GRAINS}
-            found = ages(definition, stage.kept_from, stage.heartbeat_at)
-            return replace(state, done=done, cursor=stage.cursor, heartbeat_at=stage.heartbeat_at, ages=found)
+            lost = list(stage.unavailable)
+            unavailable = _widened(lost, zone)
+            done = {
+                grain: tuple(subtract([(BEGINNING, window_start(stage.at, grain, zone))], unavailable[grain]))
+                for grain in GRAINS
+            }
+            found = ages(definition, stage.kept_from, stage.heartbeat_at, lost)
+            state = replace(state, done=done, unavailable=unavailable, ages=found)
+            return replace(state, cursor=stage.cursor, heartbeat_at=stage.heartbeat_at)
+        case Forgo(spans=spans):
+            unavailable = _widened([*state.unavailable["minute"], *spans], zone)
+            done = {grain: tuple(subtract(state.done[grain], unavailable[grain])) for grain in GRAINS}
+            return replace(state, unavailable=unavailable, done=done)
         case ComputeSpan(span=span):
             assert planned.computing_watermark is not None
             reached = intersect([span], [(BEGINNING, planned.computing_watermark)])
@@ -187,6 +205,10 @@ def _after(definition: Definition, state: State, planned: Plan, stage: Stage) ->
             return replace(state, shown=definition.version, views="current")
         case _:
             return state
+
+
+def _widened(spans: list[Span], zone: str) -> dict[Grain, tuple[Span, ...]]:
+    return {grain: tuple(union(widened(span, zone)[grain] for span in spans)) for grain in GRAINS}
 
 
 def _rolled_up(state: State, span: Span, lowest: Grain) -> State:
@@ -227,8 +249,16 @@ def test_all_that_is_kept_and_missing_or_touched_is_computed(case: tuple[Definit
     frozen = [span for s in planned.stages if isinstance(s, KeepFrozen) for span in s.spans]
     left = {cell for s in planned.stages if isinstance(s, KeepFrozen) for cell in s.cells}
     after = execute(definition, state, planned)
-    missing = subtract([(BEGINNING, planned.computing_watermark)], after.done["minute"])
-    assert all(after.ages.grain(begin) is None for begin, _ in after.ages.split(missing))
+    lost = after.unavailable["minute"]
+    missing = subtract([(BEGINNING, planned.computing_watermark)], [*after.done["minute"], *lost])
+    for begin, _ in after.ages.split(missing):
+        assert after.ages.grain(begin) is None or (after.ages.frozen(begin) and begin in after.blocked)
+    computed = [s.span for s in planned.stages if isinstance(s, ComputeSpan) and s.grain == "minute"]
+    assert not intersect(lost, computed)
+    if state.ages.whole_from is not None and state.complete:
+        assert not intersect(computed, [(BEGINNING, state.ages.whole_from)])
+    for grain in GRAINS:  # and what is a part is never final
+        assert not intersect(after.unavailable[grain], after.closed[grain])
     for cell in {*look.touched.cells, *look.places}:
         inside = any(begin <= cell[0] < end for begin, end in spans)
         assert inside or cell in cells or cell in left or any(b <= cell[0] < e for b, e in frozen)

@@ -29,6 +29,11 @@ class DefinitionError(Terminal):
         super().__init__("definitions are not valid; correct these:\n" + "\n".join(f"  {p}" for p in problems))
 
 
+def folders(content_root: Path) -> list[str]:
+    """Metrics that have a folder, whether or not its definition can be read. Reads names only."""
+    return sorted(path.name for path in (content_root / METRICS_FOLDER).glob("*") if path.is_dir())
+
+
 def load_definitions(content_root: Path) -> dict[str, Definition]:
     """All metrics below `<content_root>/sql/metrics`, by name. Raises `DefinitionError` with all problems."""
     found: dict[str, Definition] = {}

@@ -26,6 +26,7 @@ from fleetgauge.rollup.plan.stages import (
     Begin,
     ComputeCells,
     ComputeSpan,
+    Forgo,
     KeepFrozen,
     NotePlaces,
     Publish,
@@ -92,6 +93,9 @@ class Executor:
         match stage:
             case Begin():
                 return self._begin(stage)
+            case Forgo(spans=spans):
+                with self._transaction() as written:
+                    written.ledger.forgo(spans)
             case NotePlaces(rows=rows):
                 with self._transaction() as written:
                     placements.note(written.connection, self._definition, rows)
@@ -113,7 +117,7 @@ class Executor:
 
     def _begin(self, stage: Begin) -> bool:
         with self._transaction() as written:
-            began = written.ledger.begin(stage.at, stage.cursor, stage.heartbeat_at)
+            began = written.ledger.begin(stage.at, stage.unavailable, stage.cursor, stage.heartbeat_at)
             for grain, kept_from in stage.kept_from.items():
                 if kept_from is not None:
                     written.ledger.keep_from(grain, kept_from)

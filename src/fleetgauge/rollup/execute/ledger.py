@@ -4,7 +4,7 @@ All instants are UTC. Runs inside the caller's transaction, under the metric's l
 `store.state_reader`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cursor
+from fleetgauge.rollup.windows import BEGINNING
 
 
 class LedgerWriter:
@@ -23,24 +24,43 @@ class LedgerWriter:
         self._connection = connection
         self._key = {"metric": definition.metric, "version": definition.version, "zone": definition.time_zone}
 
-    def begin(self, begin: datetime, cursor: Cursor, beat_at: datetime) -> bool:
+    def begin(self, begin: datetime, unavailable: Iterable[Span], cursor: Cursor, beat_at: datetime) -> bool:
         """Lay down, once, that nothing happened before `begin`, and that changes are read from the cursor on.
 
-        False if another worker has meanwhile.
+        The `unavailable` minutes cannot be computed. False if another worker has meanwhile.
         """
         written = self._run(
-            "UPDATE fleetgauge.ledger SET done = tstzmultirange(tstzrange(NULL,"
+            "UPDATE fleetgauge.ledger AS l SET unavailable = '{}', done = tstzmultirange(tstzrange(NULL,"
             " fleetgauge.window_start(%(begin)s, grain, %(zone)s))),"
             " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
             " cursor_token = CASE WHEN grain = 'minute' THEN %(token)s::jsonb END,"
             " beat_at = CASE WHEN grain = 'minute' THEN %(beat)s::timestamptz END, updated_at = clock_timestamp()"
-            " WHERE metric = %(metric)s AND version = %(version)s AND isempty(done)",
+            " WHERE metric = %(metric)s AND version = %(version)s AND isempty(done) AND NOT EXISTS (SELECT"
+            " FROM fleetgauge.ledger AS m WHERE m.metric = l.metric AND m.version = l.version"
+            " AND m.cursor_at IS NOT NULL)",
             begin=begin,
             cursor=cursor.at,
             token=_json(cursor),
             beat=beat_at,
         )
+        if written.rowcount > 0:
+            self.forgo(unavailable)
         return written.rowcount > 0
+
+    def forgo(self, spans: Iterable[Span]) -> None:
+        """These minutes cannot be computed; nor can the hours and days that they lie in."""
+        for begin, end in spans:
+            self._run(
+                "UPDATE fleetgauge.ledger AS l SET unavailable = unavailable + w.lost, done = done - w.lost,"
+                " closed = closed - w.lost, updated_at = clock_timestamp()"
+                " FROM (SELECT g AS grain, tstzmultirange(tstzrange(CASE WHEN %(begin)s::timestamptz IS NOT NULL"
+                " THEN fleetgauge.window_start(%(begin)s::timestamptz, g, %(zone)s) END,"
+                " fleetgauge.window_end(%(end)s::timestamptz - interval '1 microsecond', g, %(zone)s))) AS lost"
+                " FROM unnest(ARRAY['minute', 'hour', 'day']) AS g) AS w"
+                " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = w.grain",
+                begin=None if begin == BEGINNING else begin,
+                end=end,
+            )
 
     def covers(self, span: Span) -> bool:
         """Whether all of `span` is done and none of it blocked."""

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.execute.pace import Pace
@@ -11,7 +12,7 @@ from fleetgauge.rollup.plan.planner import behind, computing_watermark
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Conflict, Facts, Source
 from fleetgauge.rollup.store import placements
-from fleetgauge.rollup.store.state_reader import read_state
+from fleetgauge.rollup.store.state_reader import read_state, shown_before
 from fleetgauge.rollup.values import Cursor, Touched
 
 
@@ -38,6 +39,8 @@ class Observer:
             try:
                 with self._source.look(self._definition) as facts:
                     found = look(facts, self._source.name, self._definition, state, self._options, changes=changes)
+                if state.older is not None and found.watermark is not None:
+                    found = as_seen_before(found, self._source, self._before())
                 break
             except Conflict as error:
                 self.conflicts += 1
@@ -48,6 +51,23 @@ class Observer:
         with self._session.locked() as connection:
             places = placements.known(connection, self._definition, found.touched.rows)
         return replace(found, places=tuple(sorted(places)))
+
+    def _before(self) -> Definition | None:
+        with self._session.locked() as connection:
+            return shown_before(connection, self._definition)
+
+
+def as_seen_before(found: Look, source: Source, before: Definition | None) -> Look:
+    """The look, with the earliest event as an older version sees it; that may ask for what the source has no more."""
+    if before is None or before.source != source.name:
+        return found
+    try:
+        with source.look(before) as facts:
+            return replace(found, source_begins=facts.first_event(), source_begins_known=True)
+    except Conflict:
+        raise
+    except FleetgaugeError:  # such as a column that was dropped, for which the definition was changed
+        return found
 
 
 def look(facts: Facts, source: str, definition: Definition, state: State, options: Options, *, changes: bool) -> Look:

@@ -12,11 +12,14 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.heartbeat import of_snapshot
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
+from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.operating.freshness import waiting
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store.migrate import head
 from fleetgauge.rollup.store.tables import WRITER
+from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings, SourceSettings
 
 Status = Literal["ok", "warn", "fail"]
@@ -49,7 +52,7 @@ def examine(
     settings: Settings, definitions: Mapping[str, Definition], streams: Mapping[str, EventStream]
 ) -> Iterator[Finding]:
     """Every check, one after the other; what cannot be reached is a finding too. Blocks, changes nothing."""
-    yield from _guarded("metrics database", lambda: _metrics(settings, definitions.values()))
+    yield from _guarded("metrics database", lambda: _metrics(settings, definitions))
     for name, source in sorted(settings.sources.items()):
         mine = [one for one in definitions.values() if one.source == name]
         yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m))  # type: ignore[misc]
@@ -89,7 +92,7 @@ def _guarded(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -
         yield Finding(about, "fail", str(error))
 
 
-def _metrics(settings: Settings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
+def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Iterator[tuple[Status, str, str]]:
     with postgres.metrics(settings.metrics).session("doctor") as connection:
         yield "ok", "answers", ""
         row = _one(connection, "SELECT to_regclass('fleetgauge.alembic_version') IS NOT NULL")
@@ -97,7 +100,8 @@ def _metrics(settings: Settings, definitions: Iterable[Definition]) -> Iterator[
             yield "fail", "has no schema of ours", "run fleetgauge migrate"
             return
         row = _one(connection, "SELECT version_num FROM fleetgauge.alembic_version")
-        if row[0] == head():
+        migrated = row[0] == head()
+        if migrated:
             yield "ok", f"is migrated ({row[0]})", ""
         else:
             yield "fail", f"is at migration {row[0]}, not {head()}", "run fleetgauge migrate"
@@ -116,8 +120,23 @@ def _metrics(settings: Settings, definitions: Iterable[Definition]) -> Iterator[
             (metric, version)
             for metric, version in connection.execute("SELECT metric, version FROM fleetgauge.metric_version")
         }
-        if lacking := [one.metric for one in definitions if (one.metric, one.version) not in known]:
+        if lacking := [one.metric for one in definitions.values() if (one.metric, one.version) not in known]:
             yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
+        elif migrated:
+            yield from _views(settings, connection, definitions)
+
+
+def _views(
+    settings: Settings, connection: Connection[Any], definitions: Mapping[str, Definition]
+) -> Iterator[tuple[Status, str, str]]:
+    for one in definitions.values():
+        if (waits := waiting(connection, one)) is not None:
+            yield ("fail" if waits.verdict == "error" else "warn"), f"metric {one.metric}: {waits.why}", ""
+    for left in leftovers(connection, definitions, folders(settings.content)):
+        said = f"no definition makes view {left.name}"
+        if left.metric:
+            said = f"metric {left.name} is not defined any more, so its views show the same for ever"
+        yield "warn", said, f"fleetgauge metrics drop {left.name}"
 
 
 def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:

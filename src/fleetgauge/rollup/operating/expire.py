@@ -1,17 +1,20 @@
 """What expires when: each grain's rows go by whole partitions, once they are older than the definition keeps them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.session import lock
 from fleetgauge.rollup.plan.ages import kept_from
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.tables import STORE
+from fleetgauge.rollup.store.versions import versions
 from fleetgauge.settings import Settings
 
 _EXPIRED = r"""
@@ -61,13 +64,14 @@ def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple
             for grain, since in kept_from(definition, now).items():
                 if since is not None:
                     ledger.keep_from(grain, since)
-            kept = read_state(connection, definition).ages.kept
-        for level in definition.levels:
-            expired_before = kept[level.grain]
-            if expired_before is None:
-                continue
-            values = {"schema": STORE, "table": definition.table(level), "kept": expired_before}
-            parent = sql.Identifier(STORE, definition.table(level))
+            expired = _expired(definition, read_state(connection, definition).ages.kept)
+            for version in versions(connection, definition.metric):
+                if version.version != definition.version:  # what it shows is kept as long as this definition says
+                    older = replace(version.definition or definition, retention=definition.retention)
+                    expired += _expired(older, kept_from(older, now), version.version)
+        for table, expired_before in expired:
+            values = {"schema": STORE, "table": table, "kept": expired_before}
+            parent = sql.Identifier(STORE, table)
             for name, pending in connection.execute(_EXPIRED, values).fetchall():
                 dropped.append(name)
                 if not dry_run:
@@ -81,3 +85,15 @@ def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple
                 if not dry_run:
                     connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, name)))
     return tuple(dropped)
+
+
+def _expired(
+    definition: Definition, kept: Mapping[Grain, datetime | None], version: str | None = None
+) -> list[tuple[str, datetime]]:
+    """The version's tables, each with the instant before which its partitions expire."""
+    found = []
+    for level in definition.levels:
+        since = kept[level.grain]
+        if since is not None:
+            found.append((f"{definition.metric}_{level.name}__{version or definition.version}", since))
+    return found

@@ -20,7 +20,9 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
-from fleetgauge.rollup.operating.freshness import standing
+from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.operating.freshness import standing, waiting
+from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -85,6 +87,18 @@ SOURCE_LAG = Export(
 )
 FAILING = Export("gauge", "fleetgauge_rollup_failing", "1 when the last pass failed; its task's log says why.")
 DEFERRED = Export("gauge", "fleetgauge_rollup_deferred", "1 when the last pass was put off: its source is behind.")
+WAITING = Export(
+    "gauge",
+    "fleetgauge_rollup_waiting",
+    "1 while the views do not show the version that runs compute; freshness and doctor say why. For longer than a fill "
+    "takes: look.",
+)
+UNDEFINED = Export(
+    "gauge",
+    "fleetgauge_rollup_undefined",
+    "1 for each metric, and each view, that no definition makes any more: it shows the same for ever; 0 for others. "
+    "fleetgauge metrics drop lets it go.",
+)
 COUNTED = (
     Export("counter", "fleetgauge_rollup_passes_total", "Passes.", column="passes"),
     Export("counter", "fleetgauge_rollup_failures_total", "Passes that failed.", column="failures"),
@@ -122,12 +136,14 @@ COUNTED = (
         column="differed",
     ),
 )
-CATALOGUE = (UP, LAG, OVERDUE, PENDING, BLOCKED, LATE, FROZEN, PRIMARY, SOURCE_LAG, FAILING, DEFERRED, *COUNTED)
+_GAUGES = (UP, LAG, OVERDUE, PENDING, BLOCKED, LATE, FROZEN, PRIMARY, SOURCE_LAG, FAILING, DEFERRED, WAITING, UNDEFINED)
+CATALOGUE = (*_GAUGES, *COUNTED)
 
 _MINUTES = """
 SELECT late_unapplied,
     CASE WHEN NOT isempty(done) THEN (SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r)) / 60), 0)::float8
-     FROM unnest(tstzmultirange(tstzrange(lower(done), date_trunc('minute', clock_timestamp()))) - done) AS r)
+     FROM unnest(tstzmultirange(tstzrange(lower(done), date_trunc('minute', clock_timestamp())))
+         - done - unavailable) AS r)
     END AS pending,
     extract(epoch FROM greatest(
         (SELECT CASE WHEN count(k.kept_from) = count(*) THEN min(k.kept_from) END FROM fleetgauge.ledger AS k
@@ -184,7 +200,9 @@ class RollupCollector(Collector):
         with postgres.metrics(self._settings.metrics).session("exporter", statement_timeout="10s") as connection:
             for definition in self._definitions:
                 _ledger(connection, definition, samples)
-            known = {definition.metric for definition in self._definitions}
+            known = {definition.metric: definition for definition in self._definitions}
+            for one in leftovers(connection, known, folders(self._settings.content)):
+                samples.add(UNDEFINED, 1.0, one.name)
             with connection.cursor(row_factory=dict_row) as cursor:
                 for row in cursor.execute("SELECT * FROM fleetgauge.activity ORDER BY metric"):
                     if row["metric"] in known:
@@ -200,6 +218,8 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
             samples.add(OVERDUE, found.overdue.total_seconds(), definition.metric, grain)
     samples.add(BLOCKED, blocked, definition.metric)
+    samples.add(UNDEFINED, 0.0, definition.metric)
+    samples.add(WAITING, float(waiting(connection, definition) is not None), definition.metric)
     row = connection.execute(
         _MINUTES,
         {

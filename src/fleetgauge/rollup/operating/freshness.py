@@ -1,7 +1,7 @@
 """How far behind now each metric is: what is final, what is computed, and how long the next window is overdue."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -9,28 +9,49 @@ from fleetgauge import postgres
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition, Freshness
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.store.publish import judged, planned, refusal
+from fleetgauge.rollup.store.unused import leftovers
+from fleetgauge.rollup.store.versions import versions
 from fleetgauge.settings import Settings
 
 Verdict = Literal["ok", "warn", "error"]
 
-# A blocked window is counted apart: it does not make all that comes after it late.
+# A blocked window is counted apart: it does not make all that comes after it late. Nor does one that this version
+# cannot compute.
 _QUERY = """
 WITH blocked AS (
     SELECT range_agg(tstzrange(fleetgauge.window_start(window_start, %(grain)s, %(zone)s),
         fleetgauge.window_end(window_start, %(grain)s, %(zone)s))) AS spans, count(*) AS n
     FROM fleetgauge.blocked WHERE metric = %(metric)s AND version = %(version)s
 ), until AS (
-    SELECT (SELECT upper(r) FROM unnest(l.closed + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1) AS closed,
-        (SELECT upper(r) FROM unnest(l.done + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1) AS done, b.n,
-        NOT isempty(l.closed) AS any_closed, NOT isempty(l.done) AS any_done
-    FROM fleetgauge.ledger AS l, blocked AS b
-    WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s
+    SELECT (SELECT upper(r) FROM unnest(l.closed + l.unavailable + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1)
+            AS closed,
+        (SELECT upper(r) FROM unnest(l.done + l.unavailable + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1)
+            AS done, b.n,
+        NOT isempty(l.closed) OR (NOT isempty(l.unavailable) AND NOT isempty(m.closed)) AS any_closed,
+        NOT isempty(l.done) OR NOT isempty(l.unavailable) AS any_done
+    FROM blocked AS b, fleetgauge.ledger AS l JOIN fleetgauge.ledger AS m USING (metric, version)
+    WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s AND m.grain = 'minute'
 )
 SELECT CASE WHEN any_closed THEN closed END, CASE WHEN any_done THEN done END, n,
     CASE WHEN any_closed THEN fleetgauge.window_end(closed, %(grain)s, %(zone)s) END, clock_timestamp()
 FROM until
 """
+
+
+_GRADES: list[Verdict] = ["ok", "warn", "error"]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The views do not show what is computed."""
+
+    why: str
+    """And what to do about it."""
+    verdict: Verdict
+    """`error` when it does not end by itself."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,8 @@ class Standing:
     blocked: int
     """Minutes of the metric that keep old rows, since the new ones broke a check."""
     verdict: Verdict
+    reason: str | None = None
+    """Why what readers see is not this: the views wait to show this version, or no definition makes them any more."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601, stretches as seconds."""
@@ -71,7 +94,48 @@ def freshness(
     Reads the ledger alone. Raises as every access to the metrics database.
     """
     with postgres.metrics(settings.metrics).session("freshness") as connection:
-        return [standing(connection, definition, grain, warn, error) for definition in definitions for grain in GRAINS]
+        return [
+            _behind_its_views(standing(connection, definition, grain, warn, error), waits)
+            for definition in definitions
+            for waits in [waiting(connection, definition)]
+            for grain in GRAINS
+        ]
+
+
+def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[Standing]:
+    """The metrics that are not defined any more: their views are there, and show the same for ever."""
+    found = []
+    with postgres.metrics(settings.metrics).session("freshness") as connection:
+        for one in leftovers(connection, definitions, folders(settings.content)):
+            last = next((v.definition for v in versions(connection, one.name) if v.definition is not None), None)
+            if not one.metric or last is None or not one.views:
+                continue
+            said = "it is not defined any more, so its views show the same for ever; "
+            said += f"fleetgauge metrics drop {one.name} lets it go"
+            found += [replace(standing(connection, last, grain), verdict="error", reason=said) for grain in GRAINS]
+    return found
+
+
+def waiting(connection: Connection[Any], definition: Definition) -> Waiting | None:
+    """Why the views do not show this version as it is, if they do not. Reads the catalogue where it must."""
+    known = versions(connection, definition.metric)
+    now = judged(definition, known)
+    if now.state == "current":
+        return None
+    shown = known[0].version if known and known[0].published_at is not None else None
+    before = "" if shown in (None, definition.version) else f"the views show version {shown}; "
+    if now.state == "waiting":
+        return Waiting(f"{before}{now.why or 'a run has to fill this one first'}", "warn")
+    why = refusal(connection, planned(connection, definition, known), None)
+    if why is not None:
+        return Waiting(f"{before}version {definition.version} is filled, but not shown: {why}", "error")
+    return Waiting(f"{before}the next run makes them anew", "warn")
+
+
+def _behind_its_views(one: Standing, waits: Waiting | None) -> Standing:
+    if waits is None:
+        return one
+    return replace(one, reason=waits.why, verdict=max(one.verdict, waits.verdict, key=_GRADES.index))
 
 
 def standing(

@@ -14,16 +14,17 @@ from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
-from fleetgauge.rollup.definitions.levels import GRAINS
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.execute.metrics_run import open_sources
-from fleetgauge.rollup.execute.observe import look
+from fleetgauge.rollup.execute.observe import as_seen_before, look
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.operating.estimate import facts_in, scanned
+from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import RunRequest
-from fleetgauge.rollup.plan.stages import ComputeSpan
+from fleetgauge.rollup.plan.stages import Begin, ComputeSpan
 from fleetgauge.rollup.plan.state import ByGrain, State
 from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
@@ -31,10 +32,13 @@ from fleetgauge.rollup.sources.indexes import time_columns, unserved
 from fleetgauge.rollup.sources.port import Facts, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import MINUTE, floor
+from fleetgauge.rollup.spans import MINUTE, Span, floor
 from fleetgauge.rollup.store import placements
-from fleetgauge.rollup.store.state_reader import exists, read_state_if_any
-from fleetgauge.rollup.windows import BEGINNING, FOREVER, count
+from fleetgauge.rollup.store.catalogue import owned_views
+from fleetgauge.rollup.store.state_reader import exists, read_state_if_any, shown_before
+from fleetgauge.rollup.store.unused import Leftover
+from fleetgauge.rollup.store.versions import Stretch
+from fleetgauge.rollup.windows import BEGINNING, FOREVER, count, widen
 from fleetgauge.settings import Settings
 
 VersionState = Literal["new", "current", "waiting"]
@@ -74,6 +78,8 @@ class MetricPreview:
     facts: int | None = None
     """About how many facts of the source that reads; None if that is not known."""
     warnings: tuple[str, ...] = ()
+    views: MetricViews | None = None
+    """What becomes of its views; None before the first migration."""
     dashboards: tuple[str, ...] = ()
     """Dashboards that read the metric's views."""
     error: str | None = None
@@ -160,15 +166,19 @@ def _work(
     with source.look(definition) as facts:
         warnings = _warnings(facts, definition, floor(datetime.now(UTC)))
         found = _look(facts, source.name, definition, state, options, warnings)
+    if state.older is not None and found.first_event_known:
+        found = as_seen_before(found, source, shown_before(connection, definition))
     if found.touched.rows and state.begun:
         with connection.transaction():
             places = placements.known(connection, definition, found.touched.rows)
         found = replace(found, places=tuple(sorted(places)))
     planned = plan(definition, state, found, request, dense=options.dense)
     spans = [stage.span for stage in planned.stages if isinstance(stage, ComputeSpan)]
+    begins = [stage for stage in planned.stages if isinstance(stage, Begin)]
     return replace(
         one,
         plan=planned,
+        views=_views(connection, definition, begins[0].unavailable if begins else None),
         minutes=count(spans, "minute", definition.time_zone),
         hours=count(spans, "hour", definition.time_zone),
         days=count(spans, "day", definition.time_zone),
@@ -176,6 +186,23 @@ def _work(
         facts=facts_in(source, definition, spans),
         warnings=tuple(warnings),
     )
+
+
+def _views(
+    connection: Connection[Any], definition: Definition, unavailable: Iterable[Span] | None
+) -> MetricViews | None:
+    """`unavailable`: the minutes that the version will not be able to compute; None if the ledger knows it."""
+    if not exists(connection, "fleetgauge.metric_version"):
+        return None
+    lost: dict[Grain, list[Stretch]] | None = None
+    if unavailable is not None:
+        spans = list(unavailable)
+        lost = {g: [_stretch(widen(span, g, definition.time_zone)) for span in spans] for g in GRAINS}
+    return look_at(connection, definition, owned_views(connection), lost)
+
+
+def _stretch(span: Span) -> Stretch:
+    return None if span[0] == BEGINNING else span[0], span[1]
 
 
 def _look(
@@ -229,6 +256,8 @@ class Preview:
     tables: tuple[str, ...] = ()
     """New tables of metrics."""
     metrics: tuple[MetricPreview, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    """Metrics and views that no definition makes any more."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
@@ -236,4 +265,5 @@ class Preview:
             "revisions": self.revisions,
             "tables": self.tables,
             "metrics": [one.to_dict() for one in self.metrics],
+            "leftovers": [asdict(one) for one in self.leftovers],
         }

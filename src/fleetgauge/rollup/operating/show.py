@@ -11,8 +11,10 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile, Tally
+from fleetgauge.rollup.operating.freshness import waiting
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import VIEWS
+from fleetgauge.rollup.store.versions import versions
 from fleetgauge.settings import Settings
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -25,6 +27,8 @@ class Shown:
     view: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    waiting: str | None = None
+    """Why the view does not show the definition as it is, if it does not."""
 
 
 def show(
@@ -32,8 +36,23 @@ def show(
 ) -> Shown:
     """The latest rows, at most `limit`. `by`: the dimensions to keep apart, None for all.
 
-    Reads the smallest view that has them. Raises `Terminal` for what is no dimension, or before `fleetgauge migrate`.
+    Reads the smallest view that has them; while the views wait to show the definition, in the words of the version that
+    they do show. Raises `Terminal` for what is no dimension, or before `fleetgauge migrate`.
     """
+    with postgres.metrics(settings.metrics).session("show", jit="off") as connection:
+        waits = waiting(connection, definition)
+        known = versions(connection, definition.metric)
+        if known and known[0].published_at is not None:
+            definition = known[0].definition or definition
+        query, view = _query(definition, grain, last, by, limit)
+        cursor = connection.execute(query)
+        names = tuple(column.name for column in cursor.description or ())
+        return Shown(f"{VIEWS}.{view}", names, tuple(cursor.fetchall()), waits.why if waits else None)
+
+
+def _query(
+    definition: Definition, grain: Grain, last: timedelta, by: Sequence[str] | None, limit: int
+) -> tuple[sql.Composed, str]:
     kept = tuple(definition.dimensions) if by is None else tuple(dict.fromkeys(by))
     unknown = [name for name in kept if name not in definition.dimensions]
     if unknown:
@@ -46,12 +65,13 @@ def show(
         *_measures(definition),
         sql.SQL("bool_or(v.provisional) AS provisional"),
     ]
+    view = definition.view(level)
     query = sql.SQL(
         "SELECT * FROM (SELECT {columns} FROM {view} AS v WHERE v.window_start >= now() - {last}"
         " GROUP BY {keys} ORDER BY {newest} LIMIT {limit}) AS latest ORDER BY {keys}"
     ).format(
         columns=sql.SQL(", ").join(columns),
-        view=sql.Identifier(VIEWS, definition.view(level)),
+        view=sql.Identifier(VIEWS, view),
         last=sql.Literal(last),
         keys=sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(1 + len(kept))),
         newest=sql.SQL(", ").join(
@@ -59,10 +79,7 @@ def show(
         ),
         limit=sql.Literal(limit),
     )
-    with postgres.metrics(settings.metrics).session("show", jit="off") as connection:
-        cursor = connection.execute(query)
-        names = tuple(column.name for column in cursor.description or ())
-        return Shown(f"{VIEWS}.{definition.view(level)}", names, tuple(cursor.fetchall()))
+    return query, view
 
 
 def _smallest(definition: Definition, grain: Grain, kept: Sequence[str]) -> Level:

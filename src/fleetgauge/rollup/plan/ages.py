@@ -8,7 +8,7 @@ from itertools import pairwise
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.windows import partition_start, window_end
+from fleetgauge.rollup.windows import BEGINNING, partition_start, window_end
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,24 @@ class Ages:
         return found
 
 
-def ages(definition: Definition, kept: Mapping[Grain, datetime | None], heartbeat_at: datetime | None) -> Ages:
-    """What is kept while `heartbeat_at` is the newest heartbeat that rows were computed under."""
-    if definition.source_kept is None or heartbeat_at is None:
-        return Ages(kept, None)
-    return Ages(kept, window_end(heartbeat_at - definition.source_kept, "day", definition.time_zone))
+def ages(
+    definition: Definition,
+    kept: Mapping[Grain, datetime | None],
+    heartbeat_at: datetime | None,
+    unavailable: Iterable[Span] = (),
+) -> Ages:
+    """What is kept while `heartbeat_at` is the newest heartbeat that rows were computed under.
+
+    `unavailable`: minutes that this version cannot compute; the source is not whole before the end of the first of
+    them, which begins with time.
+    """
+    found = [end for begin, end in unavailable if begin == BEGINNING]
+    if definition.source_kept is not None and heartbeat_at is not None:
+        lost_until = heartbeat_at - definition.source_kept
+        if definition.interval is not None:  # a row that is lost may have held for so long
+            lost_until += definition.interval.longest
+        found.append(window_end(lost_until, "day", definition.time_zone))
+    return Ages(kept, max(found, default=None))
 
 
 def kept_from(definition: Definition, now: datetime) -> dict[Grain, datetime | None]:

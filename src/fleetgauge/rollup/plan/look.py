@@ -21,6 +21,10 @@ class Look:
     """The earliest event time; looked up only for a metric that has no history yet. None: no fact, or not asked."""
     first_event_known: bool = True
     """False where the answer would have cost the source too much: then no plan can say where history begins."""
+    source_begins: datetime | None = None
+    """The earliest event as an older version sees the source: whether it still has what that version computed from."""
+    source_begins_known: bool = False
+    """Whether that was asked, and answered: with None if that version would find no fact at all."""
     touched: Touched = field(default_factory=Touched)
     """What changed since the ledger's cursor."""
     places: Sequence[Cell] = ()

@@ -17,6 +17,7 @@ from fleetgauge.rollup.plan.stages import (
     Begin,
     ComputeCells,
     ComputeSpan,
+    Forgo,
     KeepFrozen,
     NotePlaces,
     Publish,
@@ -24,8 +25,8 @@ from fleetgauge.rollup.plan.stages import (
     RollUp,
     Stage,
 )
-from fleetgauge.rollup.plan.state import State
-from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, covers, floor, join, subtract, union
+from fleetgauge.rollup.plan.state import ByGrain, State
+from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, covers, floor, intersect, join, subtract, union
 from fleetgauge.rollup.values import Cell
 from fleetgauge.rollup.windows import BEGINNING, whole_windows, widen, window_start
 
@@ -100,7 +101,8 @@ def plan(definition: Definition, state: State, look: Look | None, request: Reque
             work = _anew(definition, after, found, hours, "differs from source")
     stages: list[Stage] = [*first, *work]
     if isinstance(request, RunRequest):
-        stages += _end(definition, state, look, found, busy=bool(stages))
+        forgone = any(isinstance(stage, Forgo) for stage in stages)
+        stages += _end(definition, state, look, found, busy=bool(stages), forgone=forgone)
     return replace(found, stages=tuple(stages))
 
 
@@ -134,12 +136,42 @@ def _begin(definition: Definition, state: State, look: Look) -> Iterator[Begin]:
     begin = min(look.first_event or limit, limit)
     if kept["day"] is not None:  # what no table keeps is not history
         begin = max(begin, kept["day"])
-    yield Begin(begin, look.cursor, look.heartbeat_at, kept)
+    lost = unavailable(definition, state, look, limit)
+    for span in lost:
+        begin = max(begin, span[1])
+    yield Begin(begin, look.cursor, look.heartbeat_at, kept, lost)
+
+
+def unavailable(definition: Definition, state: State, look: Look, limit: datetime) -> tuple[Span, ...]:
+    """What a version that begins now cannot compute: minutes that older versions could, or of which a part is left.
+
+    Two witnesses: how long the source is said to keep its facts, and whether it still has the earliest that an older
+    version has counted.
+    """
+    whole_from = ages(definition, {}, look.heartbeat_at).whole_from
+    found = []
+    if state.older is not None:
+        if whole_from is not None and state.older[0] < whole_from:
+            found.append(whole_from)
+        begins = look.source_begins if look.source_begins_known else look.first_event
+        if begins is None:
+            found.append(limit)
+        elif begins >= state.older[1]:
+            found.append(floor(begins) + MINUTE)
+    if found:
+        return ((BEGINNING, min(max(found), limit)),)
+    if whole_from is not None and look.first_event is not None and look.first_event < whole_from:
+        first = floor(look.first_event)  # what came before it may be gone: its hour and day are never whole
+        return ((first - MINUTE, first),)
+    return ()
 
 
 def _begun(definition: Definition, state: State, begin: Begin) -> State:
-    done = {g: ((BEGINNING, window_start(begin.at, g, definition.time_zone)),) for g in GRAINS}
-    return replace(state, done=done, ages=ages(definition, begin.kept_from, begin.heartbeat_at))
+    zone = definition.time_zone
+    lost: ByGrain = {g: tuple(union(widen(span, g, zone) for span in begin.unavailable)) for g in GRAINS}
+    done = {g: tuple(subtract([(BEGINNING, window_start(begin.at, g, zone))], lost[g])) for g in GRAINS}
+    found = ages(definition, begin.kept_from, begin.heartbeat_at, begin.unavailable)
+    return replace(state, done=done, unavailable=lost, ages=found)
 
 
 def _minute(
@@ -147,13 +179,22 @@ def _minute(
 ) -> Iterator[Stage]:
     limit = found.computing_watermark
     assert limit is not None
-    blocked = state.blocked_spans
-    missing = subtract([(BEGINNING, limit)], [*state.done["minute"], *blocked])
+    missing = subtract(
+        [(BEGINNING, limit)], [*state.done["minute"], *state.unavailable["minute"], *state.blocked_spans]
+    )
+    forgone = []
+    if state.complete and state.ages.whole_from is not None:  # a first run takes what the source still has
+        forgone = intersect(missing, [(BEGINNING, state.ages.whole_from)])
+    missing = subtract(missing, forgone)
+    # A blocked window has old rows, or none: it is not computed from a source that is not whole any more.
+    blocked = [part for part in state.ages.split(state.blocked_spans) if not state.ages.frozen(part[0])]
     wanted = [*missing, *blocked]
     asked = [] if interval is None else clip(interval, limit)
     changed = [part for span in look.touched.spans for part in clip(span, limit)]
     touched = {*look.touched.cells, *look.places}
     cells, crowded = _sort_out(touched, [*wanted, *asked, *changed], limit, dense)
+    if forgone:
+        yield Forgo(tuple(forgone))
     if look.touched.rows:
         yield NotePlaces(tuple(look.touched.rows))
     new = not state.complete and state.shown not in (None, definition.version)
@@ -231,7 +272,9 @@ def _cells(definition: Definition, state: State, cells: Sequence[Cell]) -> Itera
     yield from _compute(definition, state, join(sorted(overflow)), "overflow")
 
 
-def _end(definition: Definition, state: State, look: Look, found: Plan, *, busy: bool) -> Iterator[Stage]:
+def _end(
+    definition: Definition, state: State, look: Look, found: Plan, *, busy: bool, forgone: bool
+) -> Iterator[Stage]:
     """The last stages of a run; nothing if nothing would change."""
     assert look.cursor is not None and look.heartbeat_at is not None and found.closing_watermark is not None
     until = found.closing_watermark - definition.grace
@@ -240,7 +283,7 @@ def _end(definition: Definition, state: State, look: Look, found: Plan, *, busy:
     beats = state.heartbeat_at is None or look.heartbeat_at > state.heartbeat_at
     if busy or newer or beats or state.closed_after(until) != state.closed:
         yield Advance(look.cursor, look.heartbeat_at, until, tuple(look.touched.rows))
-    if state.views == "due" or (state.views == "waiting" and not state.complete):
+    if forgone or state.views == "due" or (state.views == "waiting" and not state.complete):
         yield Publish(None if state.shown == definition.version else state.shown)
 
 

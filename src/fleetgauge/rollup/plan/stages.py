@@ -20,6 +20,7 @@ Reason = Literal[
     "overflow",
     "differs from source",
     "watermark moved",
+    "source expired",
 ]
 """Why a stage is there."""
 
@@ -38,7 +39,18 @@ class Begin:
     heartbeat_at: datetime
     kept_from: Mapping[Grain, datetime | None]
     """By grain, from where on rows are kept; None: all."""
+    unavailable: tuple[Span, ...] = ()
+    """Minutes that cannot be computed, since the source is not whole there: they, and the hours and days that they lie
+    in, are never final, and older versions go on showing theirs."""
     reason: Reason = "first run"
+
+
+@dataclass(frozen=True)
+class Forgo:
+    """Give up windows that were never computed, since the source is not whole there any more: no part is shown."""
+
+    spans: tuple[Span, ...]
+    reason: Reason = "source expired"
 
 
 @dataclass(frozen=True)
@@ -114,4 +126,4 @@ class Publish:
     reason: Reason = "new version"
 
 
-Stage = Begin | NotePlaces | ComputeSpan | ComputeCells | RollUp | KeepFrozen | Advance | Publish
+Stage = Begin | Forgo | NotePlaces | ComputeSpan | ComputeCells | RollUp | KeepFrozen | Advance | Publish

@@ -27,6 +27,10 @@ class State:
     """What is computed, by grain."""
     closed: ByGrain = field(default_factory=lambda: NOTHING)
     """What of it is final."""
+    unavailable: ByGrain = field(default_factory=lambda: NOTHING)
+    """Windows that this version cannot compute, since its source is not whole there; older versions show theirs."""
+    older: Span | None = None
+    """The oldest window that older versions show a row of; looked up only before a first run. None: none."""
     blocked: Mapping[datetime, str] = field(default_factory=dict)
     """Minutes whose new rows broke a check, with the check."""
     cursor: Cursor | None = None
@@ -47,7 +51,7 @@ class State:
     @property
     def begun(self) -> bool:
         """Whether a first run laid down where history begins."""
-        return bool(self.done["minute"])
+        return bool(self.done["minute"]) or self.cursor is not None
 
     @property
     def complete(self) -> bool:

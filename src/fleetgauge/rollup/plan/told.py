@@ -12,6 +12,7 @@ from fleetgauge.rollup.plan.stages import (
     Begin,
     ComputeCells,
     ComputeSpan,
+    Forgo,
     KeepFrozen,
     NotePlaces,
     Publish,
@@ -89,8 +90,11 @@ def _fields(stage: Stage) -> dict[str, Any]:
 
 def _line(stage: Stage, zone: str) -> str:
     match stage:
-        case Begin(at=at):
-            return f"begin: history begins {_instant(at)}"
+        case Begin(at=at, unavailable=lost):
+            told = f"begin: history begins {_instant(at)}"
+            return f"{told}; the source is not whole before {_instant(lost[-1][1])}" if lost else told
+        case Forgo(spans=spans):
+            return f"give up: {', '.join(map(_span, spans))}, never computed, and the source is not whole there"
         case NotePlaces(rows=rows):
             return f"note where {len(rows)} moved row(s) are now"
         case ComputeSpan(span=span, grain=grain):

@@ -22,9 +22,10 @@ WITH RECURSIVE hanging (root, classid, objid) AS (
 SELECT root.oid::regclass::text, o.type, o.identity FROM hanging AS h JOIN pg_class AS root ON root.oid = h.root
 CROSS JOIN LATERAL pg_identify_object(h.classid, h.objid, 0) AS o
 LEFT JOIN pg_rewrite AS r ON h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid
+LEFT JOIN pg_class AS p ON h.classid = 'pg_class'::regclass AND p.oid = h.objid
 WHERE h.root <> h.objid AND o.type NOT IN ('type', 'composite type', 'index', 'toast table', 'default value',
     'table constraint', 'trigger')
-AND r.rulename IS DISTINCT FROM '_RETURN'
+AND r.rulename IS DISTINCT FROM '_RETURN' AND p.relispartition IS DISTINCT FROM true
 ORDER BY 1, o.type, o.identity
 """
 

@@ -166,6 +166,26 @@ def branches(
             yield Branch(version, table, found, begin, end, {} if older is None else older.ratios, merged)
 
 
+def oldest_window(
+    connection: Connection, definition: Definition, known: Sequence[Version]
+) -> tuple[datetime, datetime] | None:
+    """The earliest window, at the finest grain that still has it, that versions other than this one show a row of."""
+    found: list[tuple[datetime, datetime]] = []
+    for version in _in_order(definition, known):
+        if version.version == definition.version:
+            continue
+        zone = (version.definition or definition).time_zone
+        for grain in GRAINS:
+            table = f"{definition.metric}_{grain}__{version.version}"
+            if _types(connection, table):
+                query = sql.SQL(
+                    "SELECT start, fleetgauge.window_end(start, {}, {})"
+                    " FROM (SELECT min(window_start) AS start FROM {}) AS f WHERE start IS NOT NULL"
+                ).format(sql.Literal(grain), sql.Literal(zone), sql.Identifier(STORE, table))
+                found += connection.execute(query).fetchall()
+    return min(found, default=None)
+
+
 def missing(definition: Definition, change: Change) -> dict[str, str]:
     """By column, in which windows it is NULL because their version does not measure it."""
     found = {}

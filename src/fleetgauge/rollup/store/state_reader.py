@@ -1,6 +1,6 @@
 """Reads the ledger of a metric's version. Writing is the executor's alone (`execute.ledger`)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,13 +10,13 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.plan.ages import ages
 from fleetgauge.rollup.plan.state import Spans, State, ViewsState
-from fleetgauge.rollup.store.publish import judged
-from fleetgauge.rollup.store.versions import versions
+from fleetgauge.rollup.store.publish import judged, oldest_window
+from fleetgauge.rollup.store.versions import Version, versions
 from fleetgauge.rollup.values import Cursor
 from fleetgauge.rollup.windows import BEGINNING, FOREVER
 
 _LEDGER = """
-SELECT grain, done, closed, kept_from, cursor_at, cursor_token, beat_at FROM fleetgauge.ledger
+SELECT grain, done, closed, kept_from, cursor_at, cursor_token, beat_at, unavailable FROM fleetgauge.ledger
 WHERE metric = %s AND version = %s
 """
 _CLOSED_UNTIL = """
@@ -39,8 +39,10 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
     rows = {row[0]: row[1:] for row in connection.execute(_LEDGER, key).fetchall()}
     if not rows:
         raise Terminal(f"metric {definition.metric} version {definition.version} has no tables; run fleetgauge migrate")
-    shown, views = _views(connection, definition)
-    _, _, _, at, token, heartbeat_at = rows["minute"]
+    known = versions(connection, definition.metric)
+    _, _, _, at, token, heartbeat_at, _ = rows["minute"]
+    unavailable = {grain: _spans(rows[grain][6]) for grain in GRAINS}
+    begun = bool(rows["minute"][0]) or at is not None
     kept = {grain: rows[grain][2] for grain in GRAINS}
     return State(
         done={grain: _spans(rows[grain][0]) for grain in GRAINS},
@@ -48,10 +50,12 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
         blocked=dict(blocked(connection, definition)),
         cursor=None if at is None else Cursor(at, token),
         heartbeat_at=heartbeat_at,
-        ages=ages(definition, kept, heartbeat_at),
+        ages=ages(definition, kept, heartbeat_at, unavailable["minute"]),
+        unavailable=unavailable,
+        older=None if begun else oldest_window(connection, definition, known),
         admitted=frozenset(connection.execute(_ADMITTED, key).fetchall()),
-        shown=shown,
-        views=views,
+        shown=_shown(known),
+        views=_VIEWS[judged(definition, known).state],
         zone=definition.time_zone,
     )
 
@@ -64,7 +68,9 @@ def read_state_if_any(connection: Connection[Any], definition: Definition) -> St
         "SELECT 1 FROM fleetgauge.ledger WHERE metric = %s AND version = %s", [definition.metric, definition.version]
     ).fetchone()
     if known is None:
-        return State(shown=_views(connection, definition)[0], zone=definition.time_zone)
+        found = versions(connection, definition.metric)
+        older = oldest_window(connection, definition, found)
+        return State(shown=_shown(found), older=older, zone=definition.time_zone)
     return read_state(connection, definition)
 
 
@@ -84,11 +90,14 @@ def blocked(connection: Connection[Any], definition: Definition) -> list[tuple[d
     return connection.execute(_BLOCKED, [definition.metric, definition.version]).fetchall()
 
 
-def _views(connection: Connection[Any], definition: Definition) -> tuple[str | None, ViewsState]:
-    """The version that the views show, and how they stand to the definition's own."""
-    known = versions(connection, definition.metric)
-    shown = known[0].version if known and known[0].published_at is not None else None
-    return shown, _VIEWS[judged(definition, known).state]
+def shown_before(connection: Connection[Any], definition: Definition) -> Definition | None:
+    """The definition of the latest other version that views have shown; None if it is not kept, or there is none."""
+    known = [one for one in versions(connection, definition.metric) if one.published_at is not None]
+    return next((one.definition for one in known if one.version != definition.version), None)
+
+
+def _shown(known: Sequence[Version]) -> str | None:
+    return known[0].version if known and known[0].published_at is not None else None
 
 
 def _spans(ranges: TimestamptzMultirange | Iterable[Any]) -> Spans:

@@ -73,13 +73,17 @@ def versions(connection: Connection, metric: str) -> list[Version]:
 
 
 def shares(newest_first: Sequence[Version], grain: Grain) -> list[Share]:
-    """Who shows what, by rising time: each window belongs to the first version that can compute it, or to none."""
+    """Who shows what, by rising time: each window belongs to the first version that can compute it.
+
+    What none can is left to the newest: of an hour or a day that it could not compute as a whole, a part, never final.
+    """
     found: list[Share] = []
     left: list[Stretch] = [_ALWAYS]
     for version in newest_first:
         holes = version.unavailable.get(grain, ())
         found += [Share(version, begin, end) for begin, end in _without(left, holes)]
         left = [both for one in left for other in holes if (both := _common(one, other)) is not None]
+    found += [Share(newest_first[0], begin, end) for begin, end in left] if newest_first else []
     return sorted(found, key=lambda share: (share.begin is not None, share.begin or share.version.created_at))
 
 
