@@ -1,1 +1,1 @@
-"""Kafka: how its batches are read within bounded memory, whatever a producer put into them."""
+"""Kafka: how we connect, what each of its errors means, and its records as we read them."""

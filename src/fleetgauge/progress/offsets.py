@@ -12,22 +12,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, for_code
+from kafka.errors import for_code
 from kafka.protocol.consumer import IsolationLevel
 
 from fleetgauge.clock import Clock
-from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.errors import Terminal, Transient
+from fleetgauge.kafka.kafka_clients import administering, looking_into, translated
 from fleetgauge.kafka.records import DamagedError, in_columns
-from fleetgauge.progress.connection import security
 from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN_TOPIC = 3
+_CLIENT = "fleetgauge-progress"
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,11 @@ def read_progress(
     """Ask Kafka where `group` stands in `topic`; blocks for at most about `timeout_s`.
 
     A group without any commit is no error: its partitions have `committed` None. Raises `Terminal` for a topic that
-    does not exist or a refused login, `Transient` when Kafka cannot be reached or does not answer in time.
+    does not exist, `Stop` for a refused login, `Transient` when Kafka cannot be reached or does not answer in time.
     """
-    common = client_options(settings, timeout_s)
-    try:
-        admin = KafkaAdminClient(**common)
-        try:
+    what = f"progress of group {group!r} in topic {topic!r} could not be read"
+    with translated(settings, what, "DESCRIBE both, and READ the topic"):
+        with administering(settings, _CLIENT, timeout_s) as admin:
             topic_id, partitions = _describe(admin, topic)
             observed_at = clock.now()
             end = _offsets(admin, partitions, OffsetSpec.LATEST)
@@ -124,17 +123,11 @@ def read_progress(
                 latest = _offsets(admin, partitions, OffsetSpec.LATEST)
                 committed = {p: at for p, at in committed.items() if at.offset <= latest[p]}
             begin = _offsets(admin, partitions, OffsetSpec.EARLIEST)
-        finally:
-            admin.close()
         finished = {p: max(begin[p], committed[p].offset if p in committed else 0) for p in partitions}
         lagging = {p: offset for p, offset in finished.items() if offset < end[p]}
-        unfinished = _append_times(common, lagging, end, timeout_s)
+        unfinished = _append_times(settings, lagging, end, timeout_s)
         held = {p: end[p] for p in partitions if end[p] < high[p] and p not in unfinished}
-        unfinished |= _append_times(common, held, high, timeout_s, isolation="read_uncommitted")
-    except FleetgaugeError:
-        raise
-    except (KafkaError, OSError) as error:
-        raise _explain(error, settings, topic, group) from error
+        unfinished |= _append_times(settings, held, high, timeout_s, isolation="read_uncommitted")
     return GroupProgress(
         topic,
         group,
@@ -153,22 +146,6 @@ def read_progress(
             for p in partitions
         ),
     )
-
-
-def client_options(settings: KafkaSettings, timeout_s: float) -> dict[str, Any]:
-    """Keyword arguments that every kafka-python client here shares: address, security, bounded time-outs (seconds).
-
-    Raises `Terminal` for a refused login and for certificates that cannot be used or are not trusted.
-    """
-    limit_ms = int(timeout_s * 1000)
-    return {
-        "bootstrap_servers": settings.bootstrap_servers.split(","),
-        "client_id": "fleetgauge-progress",
-        "request_timeout_ms": limit_ms,
-        "bootstrap_timeout_ms": limit_ms,
-        "reconnect_backoff_max_ms": 1_000,  # as in Java; 30 s here would keep us away long after the broker is back
-        **security(settings),
-    }
 
 
 def _describe(admin: KafkaAdminClient, topic: str) -> tuple[str | None, list[TopicPartition]]:
@@ -201,7 +178,7 @@ def _committed(
 
 
 def _append_times(
-    common: dict[str, Any],
+    settings: KafkaSettings,
     start: dict[TopicPartition, int],
     end: dict[TopicPartition, int],
     timeout_s: float,
@@ -210,19 +187,9 @@ def _append_times(
     """Append time of the first record at or after each offset; a partition that holds none below `end` is left out."""
     if not start:
         return {}
-    consumer = KafkaConsumer(
-        **common,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",  # retention may have passed the offset meanwhile
-        allow_auto_create_topics=False,
-        isolation_level=isolation,
-        max_poll_records=len(start),
-        max_partition_fetch_bytes=65536,
-        metrics_enabled=False,
-    )
-    in_columns(consumer)  # bounded in memory, and patient with what is damaged
-    try:
+    options = {"isolation_level": isolation, "max_poll_records": len(start), "max_partition_fetch_bytes": 65536}
+    with looking_into(settings, _CLIENT, timeout_s, **options) as consumer:
+        in_columns(consumer)  # bounded in memory, and patient with what is damaged
         consumer.assign(list(start))
         for partition, offset in start.items():
             consumer.seek(partition, offset)
@@ -245,15 +212,3 @@ def _append_times(
                     f" within {timeout_s:g} s; check the partitions' leaders and try again"
                 )
         return found
-    finally:
-        consumer.close(autocommit=False, timeout_ms=5000)
-
-
-def _explain(error: Exception, settings: KafkaSettings, topic: str, group: str) -> FleetgaugeError:
-    what = f"progress of group {group!r} in topic {topic!r} at {settings.bootstrap_servers} could not be read: {error}"
-    name = type(error).__name__
-    if "Authorization" in name:
-        return Terminal(f"{what}; give the login the right DESCRIBE on both, and READ on the topic")
-    if isinstance(error, KafkaError) and not error.retriable and "Brokers" not in name and "Connection" not in name:
-        return Terminal(f"{what}; check the broker's version and the settings under kafka")
-    return Transient(f"{what}; check that Kafka runs there, then try again")

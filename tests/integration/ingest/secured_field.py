@@ -14,7 +14,7 @@ from secured_servers import Secured
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from fleetgauge.ingest.operate import install as install
-from fleetgauge.progress.offsets import client_options
+from fleetgauge.kafka.kafka_clients import client_options
 from fleetgauge.settings import Settings
 
 INDEX = "device-events"

@@ -34,7 +34,7 @@ from kafka.admin import (
 from pydantic import SecretStr
 
 from fleetgauge.elasticsearch.transport import ElasticsearchBulk
-from fleetgauge.progress.offsets import client_options
+from fleetgauge.kafka.kafka_clients import client_options
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings
 from fleetlab.stack import Silent, Stack, default_cache, elasticsearch, kafka, layout, ports, project_root
 from fleetlab.stack.context import Context, Secrets

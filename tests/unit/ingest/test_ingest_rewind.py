@@ -141,7 +141,7 @@ def test_going_back_is_another_reading_which_stays_when_the_instant_goes(
     monkeypatch: pytest.MonkeyPatch, start: int
 ) -> None:
     broker = Broker(hours(-2, -1, 0, 1), committed=start)
-    monkeypatch.setattr("fleetgauge.ingest.read.rewind.KafkaAdminClient", lambda **_options: broker)
+    monkeypatch.setattr("fleetgauge.kafka.kafka_clients.KafkaAdminClient", lambda **_options: broker)
     apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
     assert broker.committed is not None and broker.committed.offset == 2
     begun = CommitNote.parse(broker.committed.metadata)
@@ -157,7 +157,7 @@ def racing(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """The group gets a member just before our commit."""
     broker = Broker(hours(0), committed=1)
     broker.result = UnknownMemberIdError
-    monkeypatch.setattr("fleetgauge.ingest.read.rewind.KafkaAdminClient", lambda **_options: broker)
+    monkeypatch.setattr("fleetgauge.kafka.kafka_clients.KafkaAdminClient", lambda **_options: broker)
     return broker
 
 

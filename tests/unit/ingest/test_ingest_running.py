@@ -26,8 +26,9 @@ from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ens
 from fleetgauge.ingest.operate import launch
 from fleetgauge.ingest.operate.service import Options
 from fleetgauge.ingest.read import rewind, source
+from fleetgauge.kafka import kafka_clients
 from fleetgauge.observability.status_server import Http
-from fleetgauge.progress.offsets import client_options, read_progress
+from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings, load
 
 ROOT = Path(__file__).parents[3]
@@ -215,9 +216,7 @@ def test_a_refusal_of_elasticsearch_holds_no_secret(
 def test_kafka_away_holds_no_secret(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, said: Callable[..., None]
 ) -> None:
-    for module in (dead_letter_sink, dead_letter_topic, rewind):
-        monkeypatch.setattr(module, "_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(source, "client_options", lambda settings, _seconds: client_options(settings, 0.3))
+    monkeypatch.setattr(kafka_clients, "TIMEOUT_S", 0.6)
     kafka = secretive().kafka
     letter = dead_letter_sink.DeadLetter(dead_letter_sink.Record("t", 0, 1, 0, None, b"x", []), "contract", "because")
 
@@ -228,7 +227,7 @@ def test_kafka_away_holds_no_secret(
     failing: list[Callable[[], object]] = [
         lambda: ensure_topic(kafka, consumer),
         lambda: source.connect(kafka, consumer),
-        lambda: read_progress(kafka, consumer.topic, consumer.group, SystemClock(), timeout_s=0.3),
+        lambda: read_progress(kafka, consumer.topic, consumer.group, SystemClock(), timeout_s=0.6),
         lambda: rewind.plan(kafka, consumer, rewind.Rewind(SystemClock().now())),
         lambda: KafkaDeadLetters(kafka, consumer, "").send([letter]),
         read,

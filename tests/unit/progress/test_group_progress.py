@@ -5,7 +5,8 @@ import pytest
 from pydantic import SecretStr
 
 from fleetgauge.errors import Terminal
-from fleetgauge.progress.offsets import GroupProgress, PartitionProgress, client_options, went_backwards
+from fleetgauge.kafka.kafka_clients import client_options
+from fleetgauge.progress.offsets import GroupProgress, PartitionProgress, went_backwards
 from fleetgauge.settings import KafkaSettings
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -65,5 +66,5 @@ def test_client_options_are_bounded_and_carry_the_login():
 
 
 def test_an_unreadable_ca_file_is_not_ignored(tmp_path: Path):
-    with pytest.raises(Terminal, match=r"none\.pem"):
+    with pytest.raises(Terminal, match=r"kafka\.ca_file"):
         client_options(KafkaSettings(security_protocol="SSL", ca_file=tmp_path / "none.pem"), 7)

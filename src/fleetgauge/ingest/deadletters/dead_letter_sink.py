@@ -11,23 +11,21 @@ from kafka.admin import NewTopic
 from kafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
-    RetriableError,
     TopicAlreadyExistsError,
 )
 
 from fleetgauge.elasticsearch.answers import Class
-from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.errors import Stop, Terminal
 from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S, client_options, translated
+from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Record
-from fleetgauge.progress.connection import unreachable
-from fleetgauge.progress.offsets import client_options
 from fleetgauge.settings import KafkaSettings
 
 MAX_RECORD = 32 * 1024 * 1024
 _REASON_LIMIT = 1000
-_TIMEOUT_S = 30.0
 
 
 class DeadLetterSink(Protocol):
@@ -62,18 +60,13 @@ class KafkaDeadLetters:
                 for letter in letters
             ]
             for future in futures:
-                future.get(timeout=_TIMEOUT_S)
+                future.get(timeout=TIMEOUT_S)
         except MessageSizeTooLargeError:
             raise Stop(
                 f"a dead letter is too large for {self._topic}; raise its max.message.bytes above the source topic's"
             ) from None
         except KafkaError as error:
-            if isinstance(error, RetriableError):
-                raise Transient(f"dead letters cannot be written to {self._topic}: {error}") from None
-            raise Stop(
-                f"dead letters cannot be written to {self._topic}: {error}; check the topic, and that the login may "
-                "WRITE to it"
-            ) from None
+            raise translate(error, f"dead letters cannot be written to {self._topic}", "WRITE to it") from None
 
     def close(self) -> None:
         """Close the connection, if there is one; waits for 5 s at most.
@@ -94,7 +87,7 @@ class KafkaDeadLetters:
 def connect_producer(settings: KafkaSettings, client_id: str) -> KafkaProducer:
     """A producer for records of any size, acknowledged by all in-sync replicas. Raises `KafkaError`; blocks."""
     return KafkaProducer(
-        **{**client_options(settings, _TIMEOUT_S), "client_id": client_id},
+        **client_options(settings, client_id=client_id),
         acks="all",
         linger_ms=5,
         # A topic's limit is about compressed bytes: what came in compressed must go out again.
@@ -141,10 +134,8 @@ def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
 
     Raises `Terminal` for a missing source topic or right, or a refused login; `Transient` if no broker answers.
     """
-    try:
-        admin = KafkaAdminClient(**client_options(settings, _TIMEOUT_S))
-    except KafkaError as error:
-        raise unreachable(settings, error) from None
+    with translated(settings, "Kafka cannot be asked for its topics", "DESCRIBE them"):
+        admin = KafkaAdminClient(**client_options(settings))
     try:
         topics = set(admin.list_topics())
         if consumer.topic not in topics:
@@ -168,9 +159,8 @@ def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
     except TopicAlreadyExistsError:
         pass
     except KafkaError as error:
-        raise Terminal(
-            f"dead-letter topic {consumer.dead_letter_topic!r} is missing and cannot be created: {error}; create it"
-        ) from None
+        what = f"dead-letter topic {consumer.dead_letter_topic!r} is missing and cannot be created; create it"
+        raise translate(error, what, "CREATE topics") from None
     finally:
         admin.close()
 

@@ -11,16 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import AuthorizationError, KafkaError
 
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge.errors import Transient
 from fleetgauge.ingest.read import record_headers as h
-from fleetgauge.progress.offsets import client_options
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S, looking_into, translated
 from fleetgauge.settings import KafkaSettings
 
 REPLAYED = b"replayed"
 """The class of a mark: not a letter, but the word that it was produced again."""
-_TIMEOUT_S = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -197,9 +195,9 @@ class DeadLetterTopic:
         while open_:
             polled = self._kafka.poll(timeout_ms=1000)
             idle = 0 if polled else idle + 1
-            if idle > _TIMEOUT_S:
+            if idle > TIMEOUT_S:
                 raise Transient(
-                    f"Kafka hands out no dead letters of {self._places[0].topic} for {_TIMEOUT_S:.0f} s; check the "
+                    f"Kafka hands out no dead letters of {self._places[0].topic} for {TIMEOUT_S:.0f} s; check the "
                     "partitions' leaders and try again"
                 )
             for place, records in polled.items():
@@ -214,26 +212,11 @@ class DeadLetterTopic:
 @contextmanager
 def opened(settings: KafkaSettings, topic: str) -> Iterator[DeadLetterTopic]:
     """The dead-letter topic for reading, empty if there is none; joins no group. Raises `Transient`, `Terminal`."""
-    try:
-        kafka = KafkaConsumer(
-            **{**client_options(settings, _TIMEOUT_S), "client_id": "fleetgauge-dlq"},
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            allow_auto_create_topics=False,
-            metrics_enabled=False,
-        )
-        try:
-            yield DeadLetterTopic(kafka, topic)
-        finally:
-            kafka.close(autocommit=False, timeout_ms=5_000)
-    except KafkaError as error:
-        kind = Terminal if isinstance(error, AuthorizationError) else Transient
-        raise kind(
-            f"dead letters in {topic} on {settings.bootstrap_servers} cannot be read: {type(error).__name__}: {error}; "
-            "check that Kafka runs there and that the login may READ the topic, then try again"
-        ) from None
+    with (
+        translated(settings, f"dead letters in {topic} cannot be read", "READ the topic"),
+        looking_into(settings, "fleetgauge-dlq") as kafka,
+    ):
+        yield DeadLetterTopic(kafka, topic)
 
 
 @dataclass

@@ -11,11 +11,10 @@ from itertools import islice
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, RetriableError
+from kafka.errors import KafkaError
 
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
-from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
@@ -23,12 +22,13 @@ from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
 from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, Filter, Letter, opened
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S
+from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Record, Records
 from fleetgauge.settings import KafkaSettings
 
 _CHUNK = 500
 _CHUNK_BYTES = 16 * 1024 * 1024
-_TIMEOUT_S = 60.0
 
 
 @dataclass
@@ -97,7 +97,7 @@ def replay(
                 tell(done, len(chosen))
         finally:
             if producer is not None:
-                producer.close(timeout=_TIMEOUT_S)
+                producer.close(timeout=TIMEOUT_S)
     return result
 
 
@@ -140,7 +140,7 @@ def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Conten
     marks = []
     for content, future in zip(contents, sent, strict=True):
         try:
-            future.get(timeout=_TIMEOUT_S)
+            future.get(timeout=TIMEOUT_S)
         except KafkaError as error:
             reason = type(error).__name__
             result.failed[reason] = result.failed.get(reason, 0) + 1
@@ -149,13 +149,13 @@ def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Conten
         marks.append(_mark(producer, consumer, content.letter))
     try:
         for mark in marks:
-            mark.get(timeout=_TIMEOUT_S)
+            mark.get(timeout=TIMEOUT_S)
     except KafkaError as error:
-        kind = Transient if isinstance(error, RetriableError) else Terminal
-        raise kind(
-            f"{len(marks)} letters were replayed but cannot be marked in {consumer.dead_letter_topic}: "
-            f"{type(error).__name__}: {error}; check the topic and its rights; replaying them again does no harm"
-        ) from None
+        what = (
+            f"{len(marks)} dead letters were replayed but cannot be marked in {consumer.dead_letter_topic} (replaying "
+            "them again does no harm)"
+        )
+        raise translate(error, what, "WRITE to it") from None
 
 
 def _headers(content: Content) -> list[tuple[str, bytes]]:

@@ -9,17 +9,17 @@ from datetime import timedelta
 
 import structlog
 from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.errors import AuthorizationError, KafkaError, RetriableError
+from kafka.errors import KafkaError, RetriableError
 from kafka.future import Future
 
 from fleetgauge.clock import Clock
-from fleetgauge.errors import Stop
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deliver.pipeline import Pipeline
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Records
 from fleetgauge.progress.reading import CommitNote, new_reading
 
@@ -163,12 +163,9 @@ class Service:
             self._log.warning("Kafka cannot be read; trying again", error=str(error))
             self._stop.asked.wait(_POLL_S)
             return {}
-        except AuthorizationError as error:
-            raise Stop(f"Kafka refuses {self._consumer.group}: {error}; grant it READ on topic and group") from None
         except KafkaError as error:
-            raise Stop(
-                f"Kafka cannot be read: {type(error).__name__}: {error}; nothing after it was committed"
-            ) from error
+            what = f"Kafka cannot be read by {self._consumer.group}, and nothing after it was committed"
+            raise translate(error, what, "READ topic and group") from error
         return records
 
     def _take(self, records: Mapping[TopicPartition, list[Records]]) -> None:

@@ -12,16 +12,15 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, NoError
+from kafka.errors import NoError
 from kafka.protocol.consumer import IsolationLevel
 
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.progress.offsets import client_options
+from fleetgauge.kafka.kafka_clients import administering, translated
 from fleetgauge.progress.reading import CommitNote, new_reading
 from fleetgauge.settings import KafkaSettings
 
-_TIMEOUT_S = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -201,14 +200,9 @@ def _commit(admin: KafkaAdminClient, consumer: Consumer, offsets: dict[int, tupl
 
 @contextmanager
 def _admin(settings: KafkaSettings, consumer: Consumer) -> Iterator[KafkaAdminClient]:
-    try:
-        admin = KafkaAdminClient(**{**client_options(settings, _TIMEOUT_S), "client_id": f"{consumer.group}-rewind"})
-        try:
-            yield admin
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise Transient(
-            f"group {consumer.group} cannot be looked at on {settings.bootstrap_servers}: {type(error).__name__}: "
-            f"{error}; check that Kafka runs there and that the login may READ and DESCRIBE the group, then try again"
-        ) from None
+    what = f"group {consumer.group} cannot be looked at"
+    with (
+        translated(settings, what, "READ and DESCRIBE the group, and DESCRIBE the topic"),
+        administering(settings, f"{consumer.group}-rewind") as admin,
+    ):
+        yield admin

@@ -1,26 +1,25 @@
 """Kafka as ingest reads it: the client, and where a topic ends."""
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.kafka.kafka_clients import client_options, translated
 from fleetgauge.kafka.records import in_columns
-from fleetgauge.progress.connection import unreachable
-from fleetgauge.progress.offsets import client_options, read_progress
+from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import KafkaSettings
 
 
 def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
     """A Kafka consumer that neither commits nor subscribes by itself.
 
-    Raises `Transient` if no broker answers, `Terminal` if it refuses the login.
+    Raises `Transient` if no broker answers, `Stop` if it refuses the login.
     """
-    try:
+    with translated(settings, f"{consumer.group} cannot connect", "READ its topic and group"):
         kafka = KafkaConsumer(
-            **{**client_options(settings, 30.0), "client_id": consumer.group},
+            **client_options(settings, client_id=consumer.group),
             group_id=consumer.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -34,8 +33,6 @@ def connect(settings: KafkaSettings, consumer: Consumer) -> KafkaConsumer:
         )
         in_columns(kafka)
         return kafka
-    except KafkaError as error:
-        raise unreachable(settings, error) from None
 
 
 # The very first group of a cluster has no coordinator for some seconds.

@@ -10,7 +10,8 @@ from kafka.net.sasl import get_sasl_mechanism
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge.errors import FleetgaugeError, Stop, Terminal
+from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.settings import KafkaSettings
 
 _TIMEOUT_S = 5.0
@@ -20,8 +21,9 @@ _ALERT_S = 0.3
 def security(settings: KafkaSettings) -> dict[str, Any]:
     """Keyword arguments about trust and login for a client of kafka-python; blocks for one login.
 
-    Raises `Terminal` for a file that cannot be used, and if no broker is trusted or lets us in. The client itself would
-    try again until its time is up, and no longer know why: of a broker that answers and hangs up it reads no answer.
+    Raises `Terminal` for a file that cannot be used, `Stop` if no broker is trusted or lets us in. The client itself
+    would try again until its time is up, and no longer know why: of a broker that answers and hangs up it reads no
+    answer.
     """
     options: dict[str, Any] = {"security_protocol": settings.security_protocol}
     if settings.security_protocol.endswith("SSL"):
@@ -31,38 +33,36 @@ def security(settings: KafkaSettings) -> dict[str, Any]:
         options["sasl_plain_username"] = settings.username
         options["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
     if settings.security_protocol != "PLAINTEXT":
-        refusals = [_refusal(options, address.strip()) for address in settings.bootstrap_servers.split(",")]
-        if all(refusals):
-            raise Terminal(str(refusals[0]))
+        refusals = [_refusal(options, address) for address in settings.brokers]
+        first = refusals[0]
+        if first is not None and all(refusals):
+            raise first
     return options
-
-
-def unreachable(settings: KafkaSettings, error: KafkaError) -> Transient:
-    """What to raise when a client could not be made, although `security` found nothing wrong."""
-    return Transient(
-        f"Kafka at {settings.bootstrap_servers} does not answer: {error}; start it, or correct "
-        "kafka.bootstrap_servers or kafka.security_protocol"
-    )
 
 
 def _certificates(settings: KafkaSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except OSError as error:
-        raise Terminal(f"kafka.ca_file {settings.ca_file} cannot be used: {error}; name a readable PEM file") from error
+        raise Terminal(f"kafka.ca_file cannot be used: {_why(error)}; name a readable PEM file") from None
     if settings.cert_file is not None:
         try:
             # An encrypted key fails; without a password at all, OpenSSL would ask for it on the terminal.
             context.load_cert_chain(settings.cert_file, settings.key_file, password="")
         except OSError as error:
             raise Terminal(
-                f"kafka.cert_file {settings.cert_file} with its key_file cannot be used: {error}; name readable PEM "
-                "files that belong together, the key not encrypted"
-            ) from error
+                f"kafka.cert_file with its key_file cannot be used: {_why(error)}; name readable PEM files that belong "
+                "together, the key not encrypted"
+            ) from None
     return context
 
 
-def _refusal(options: dict[str, Any], address: str) -> str | None:
+def _why(error: OSError) -> str:
+    """Without the file's name, which is a value of the settings."""
+    return error.strerror or type(error).__name__
+
+
+def _refusal(options: dict[str, Any], address: str) -> FleetgaugeError | None:
     """Why this broker is not for us; None if it is, or if it does not answer."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
@@ -78,19 +78,19 @@ def _refusal(options: dict[str, Any], address: str) -> str | None:
                 connection.settimeout(_ALERT_S)
                 connection.recv(1)
     except ssl.SSLCertVerificationError as error:
-        return f"Kafka at {address} is not trusted: {error.verify_message}; check kafka.ca_file and the broker's name"
+        return Stop(
+            f"Kafka at {address} is not trusted: {error.verify_message}; check kafka.ca_file and the broker's name"
+        )
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
         return None
     except ssl.SSLError as error:
-        return (
+        kind = Stop if "ALERT" in (error.reason or "") else Terminal  # an alert is the broker's own refusal
+        return kind(
             f"TLS with Kafka at {address} fails: {error.reason}; check kafka.security_protocol, and kafka.cert_file "
             "and key_file if the broker wants to know its clients"
         )
     except SaslAuthenticationFailedError as error:
-        return (
-            f"Kafka at {address} refuses the login {options['sasl_plain_username']!r}: {error.args[0]}; check "
-            "kafka.username, kafka.password and kafka.sasl_mechanism"
-        )
+        return translate(error, f"Kafka at {address} refuses the login", "log in")
     except (OSError, ValueError, KafkaError):
         return None
     return None

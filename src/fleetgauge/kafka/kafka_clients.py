@@ -1,0 +1,81 @@
+"""Clients of Kafka: what all of them have in common, and the kinds that more than one part opens."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.errors import KafkaError
+
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.kafka.kafka_errors import translate
+from fleetgauge.kafka.login import security
+from fleetgauge.settings import KafkaSettings
+
+TIMEOUT_S = 30.0
+"""How long any request is waited for, unless somebody is in a hurry."""
+
+
+def client_options(
+    settings: KafkaSettings, timeout_s: float | None = None, client_id: str = "fleetgauge"
+) -> dict[str, Any]:
+    """Keyword arguments that every client here shares: address, security, bounded time-outs (seconds); blocks.
+
+    Raises `Stop` for a refused login and for certificates that are not trusted, `Terminal` for files that cannot be
+    used.
+    """
+    limit_ms = int((TIMEOUT_S if timeout_s is None else timeout_s) * 1000)
+    return {
+        "bootstrap_servers": settings.brokers,
+        "client_id": client_id,
+        "request_timeout_ms": limit_ms,
+        "bootstrap_timeout_ms": limit_ms,
+        "reconnect_backoff_max_ms": 1_000,  # as in Java; 30 s here would keep us away long after the broker is back
+        **security(settings),
+    }
+
+
+@contextmanager
+def translated(settings: KafkaSettings, what: str, rights: str) -> Iterator[None]:
+    """A client's errors inside come out as ours; see `kafka_errors.translate`."""
+    try:
+        yield
+    except FleetgaugeError:
+        raise
+    except (KafkaError, OSError) as error:
+        raise translate(error, f"{what} at {settings.bootstrap_servers}", rights) from error
+
+
+@contextmanager
+def administering(
+    settings: KafkaSettings, client_id: str, timeout_s: float | None = None
+) -> Iterator[KafkaAdminClient]:
+    """An admin client for a block; raises what kafka-python does."""
+    admin = KafkaAdminClient(**client_options(settings, timeout_s, client_id))
+    try:
+        yield admin
+    finally:
+        admin.close()
+
+
+@contextmanager
+def looking_into(
+    settings: KafkaSettings, client_id: str, timeout_s: float | None = None, **options: Any
+) -> Iterator[KafkaConsumer]:
+    """A consumer, of committed records unless told otherwise, that joins no group and changes nothing.
+
+    Raises what kafka-python does.
+    """
+    kafka = KafkaConsumer(
+        **client_options(settings, timeout_s, client_id),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # retention may have passed an offset meanwhile
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+        **{"isolation_level": "read_committed", **options},  # what a producer took back is no record
+    )
+    try:
+        yield kafka
+    finally:
+        kafka.close(autocommit=False, timeout_ms=5_000)
