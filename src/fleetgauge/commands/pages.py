@@ -8,13 +8,17 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import msgspec
-from elastic_transport import JsonSerializer
-from elasticsearch import ApiError, ConnectionTimeout, Elasticsearch, NotFoundError, TransportError
-from elasticsearch import ConnectionError as ElasticsearchConnectionError
 
 from fleetgauge.commands.events import SOURCE_FIELDS
-from fleetgauge.elasticsearch.client import connect
-from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.elasticsearch.client import (
+    ApiError,
+    Elasticsearch,
+    JsonSerializer,
+    NotFoundError,
+    TransportError,
+    connect,
+)
+from fleetgauge.elasticsearch.elasticsearch_errors import translate
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.settings import ElasticsearchSettings
 
@@ -89,7 +93,8 @@ class ElasticsearchDocuments:
             finally:
                 self._client.options(ignore_status=404).close_point_in_time(id=scan.point)
         except (ApiError, TransportError) as error:
-            raise _explain(error, self._settings.url, index) from error
+            what = f"documents of index {index!r} could not be read from {self._settings.url}"
+            raise translate(error, what, "give the login read and maintenance on this alias") from error
 
     def _windows(self, scan: "_Scan", partition: int, span: Offsets) -> Generator[Page]:
         """A span in pieces of about one page: the server then sorts what it returns, not all that is left each time."""
@@ -212,17 +217,3 @@ def _within(partition: int, span: Offsets) -> dict[str, Any]:
             ]
         }
     }
-
-
-def _explain(error: ApiError | TransportError, url: str, index: str) -> FleetgaugeError:
-    what = f"documents of index {index!r} could not be read from {url}: {error}"
-    if isinstance(error, ElasticsearchConnectionError | ConnectionTimeout):
-        return Transient(f"{what}; check that Elasticsearch runs there, then try again")
-    if isinstance(error, ApiError) and error.error in ("index_closed_exception", "cluster_block_exception"):
-        return Transient(f"{what}; open the index, or free what blocks it, then try again")
-    status = error.status_code if isinstance(error, ApiError) else None
-    if status in (401, 403):
-        return Terminal(f"{what}; give the login the right to read and refresh (maintenance) this alias")
-    if status == 404 or status == 429 or (status is not None and status >= 500):
-        return Transient(f"{what}; try again when its shards are well")  # 404 here: the point in time has expired
-    return Terminal(f"{what}; check the index' mapping and the server's version")

@@ -1,22 +1,19 @@
 """Elasticsearch as a port: bytes in, status and bytes out. What an answer means is not decided here."""
 
-from base64 import b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 from elastic_transport import (
-    HttpHeaders,
-    SerializationError,
     Serializer,
-    TlsError,
     Transport,
     TransportError,
     Urllib3HttpNode,
 )
-from elastic_transport.client_utils import url_to_node_config
 
-from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.elasticsearch.elasticsearch_errors import translate
+from fleetgauge.elasticsearch.node import node
+from fleetgauge.errors import Stop
 from fleetgauge.settings import ElasticsearchSettings
 
 
@@ -48,7 +45,8 @@ class _Bytes(Serializer):
 
     def dumps(self, data: Any) -> bytes:
         """Bytes as they are."""
-        assert isinstance(data, bytes)
+        if not isinstance(data, bytes):
+            raise TypeError("a body must be bytes")
         return data
 
     def loads(self, data: bytes) -> bytes:
@@ -67,24 +65,12 @@ class ElasticsearchBulk:
         self._url = settings.url
         self._verified = False
         types = ("application/json", "application/x-ndjson", "text/plain", "text/html")
-        try:
-            node = replace(
-                url_to_node_config(settings.url, use_default_ports_for_scheme=True),
-                headers=_authorization(settings),
-                connections_per_node=connections,
-                request_timeout=settings.request_timeout_s,
-                ca_certs=str(settings.ca_file) if settings.ca_file is not None else None,
-            )
-            self._transport = Transport(
-                [node],
-                node_class=Urllib3HttpNode,
-                serializers={kind: _Bytes(kind) for kind in types},
-                max_retries=0,
-            )
-        except (ValueError, OSError) as error:
-            raise Terminal(
-                f"elasticsearch.url {settings.url!r} or elasticsearch.ca_file is not usable: {error}"
-            ) from None
+        self._transport = Transport(
+            [node(settings, connections)],
+            node_class=Urllib3HttpNode,
+            serializers={kind: _Bytes(kind) for kind in types},
+            max_retries=0,
+        )
 
     def request(self, method: str, path: str, body: bytes | None) -> Answer:
         """See `Bulk.request`."""
@@ -93,12 +79,8 @@ class ElasticsearchBulk:
             headers["content-type"] = "application/x-ndjson" if path.startswith("/_bulk") else "application/json"
         try:
             meta, answer = self._transport.perform_request(method, path, headers=headers, body=body)
-        except TlsError as error:
-            raise Stop(f"Elasticsearch at {self._url} is not trusted: {error}; check elasticsearch.ca_file") from None
-        except SerializationError:
-            raise Transient(f"{self._url} answered in an unknown format; is a proxy in between?") from None
         except TransportError as error:
-            raise Transient(f"Elasticsearch at {self._url} gave no answer: {type(error).__name__}") from None
+            raise translate(error, f"Elasticsearch at {self._url}", "") from None
         if not self._verified and 200 <= meta.status < 300:
             if meta.headers.get("x-elastic-product") != "Elasticsearch":
                 raise Stop(f"the server at {self._url} is not Elasticsearch; check elasticsearch.url")
@@ -108,15 +90,6 @@ class ElasticsearchBulk:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
-
-
-def _authorization(settings: ElasticsearchSettings) -> HttpHeaders:
-    if settings.api_key is not None:
-        return HttpHeaders({"authorization": f"ApiKey {settings.api_key.get_secret_value()}"})
-    if settings.username is not None and settings.password is not None:
-        login = f"{settings.username}:{settings.password.get_secret_value()}".encode()
-        return HttpHeaders({"authorization": f"Basic {b64encode(login).decode()}"})
-    return HttpHeaders()
 
 
 class Cause(msgspec.Struct):

@@ -39,7 +39,7 @@ def translate(error: KafkaError | OSError, what: str, rights: str) -> Fleetgauge
     """
     name, said = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
     told = f"{what}: {said}" if name in said else f"{what}: {name}: {said}"
-    if isinstance(error, AuthorizationError):
+    if isinstance(error, AuthorizationError) or "AuthorizationFailed" in said:  # a producer wraps it
         return Stop(f"{told}; give the login the right to {rights}")
     if isinstance(error, _LOGIN):
         return Stop(f"{told}; check kafka.username, kafka.password and kafka.sasl_mechanism")

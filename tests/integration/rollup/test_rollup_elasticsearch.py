@@ -395,7 +395,7 @@ def test_a_closed_index_fails_the_pass_and_loses_nothing(world: World, start: da
     with Elasticsearch(world.settings.elasticsearch.url) as client:
         days = sorted(client.indices.get(index=f"{world.name.replace('_', '-')}-*").body)
         client.indices.close(index=days[0])
-        with pytest.raises(Transient, match="open the index, or free what blocks it"):
+        with pytest.raises(Transient, match="an operator opens it"):
             world.run()
         assert "cannot be read" in _examined(world)[f"documents of {world.name}"].said
         client.indices.open(index=days[0], wait_for_active_shards="1")
@@ -418,7 +418,7 @@ def test_doctor_says_what_is_missing(world: World, start: datetime) -> None:
     found = _examined(world, **nowhere)
     assert (found[group].status, found[documents].status) == ("fail", "fail")
     assert "127.0.0.1:9" in found[group].said
-    assert found[documents].remedy == "start it, or correct elasticsearch.url"
+    assert found[documents].remedy == "check that Elasticsearch runs there, then try again"
 
 
 def _examined(world: World, **elsewhere: Any) -> dict[str, doctor.Finding]:

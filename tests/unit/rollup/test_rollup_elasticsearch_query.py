@@ -16,6 +16,7 @@ from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts import load as load_contracts
 from fleetgauge.contracts.load import contract_of
 from fleetgauge.contracts.subset import Documents, tree
+from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
 from fleetgauge.ingest.indices.event_indices import SUFFIX
 from fleetgauge.pipeline import document_problems, event_streams
@@ -187,7 +188,7 @@ def test_instants_are_rounded_to_what_documents_can_tell() -> None:
     ("status", "kind", "expected"),
     [
         (401, "security_exception", Stop),
-        (403, "security_exception", Stop),
+        (403, "security_exception", Forbidden),
         (403, "cluster_block_exception", Conflict),
         (400, "index_closed_exception", Conflict),
         (429, "circuit_breaking_exception", Conflict),

@@ -12,7 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from fleetgauge.contracts import ContractSet
-from fleetgauge.elasticsearch.admin_requests import Forbidden, ask
+from fleetgauge.elasticsearch.admin_requests import ask
+from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
 from fleetgauge.elasticsearch.transport import Bulk
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.indices.lifecycle import lifecycle

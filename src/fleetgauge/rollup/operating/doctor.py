@@ -221,27 +221,26 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
 
 
 def _documents(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
-    from elastic_transport import JsonSerializer
-    from elasticsearch import ApiError, TransportError
+    from fleetgauge.elasticsearch.client import NotFoundError, connect
+    from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
 
-    from fleetgauge.elasticsearch.client import connect
-
-    with closing(connect(settings.elasticsearch, JsonSerializer())) as client:
+    what = f"{stream.index} cannot be refreshed and read at {settings.elasticsearch.url}"
+    with closing(connect(settings.elasticsearch)) as client:
         try:
-            client.indices.refresh(index=stream.index)
-            client.search(index=stream.index, size=0)
-        except ApiError as error:
-            if error.error == "index_not_found_exception":
-                yield "ok", f"{stream.index} does not exist yet", ""
-            elif error.status_code in (401, 403):
-                said = f"its login may not refresh and read {stream.index}: {error.error}"
-                yield "fail", said, "grant it read, maintenance and view_index_metadata"
-            else:
-                yield "fail", f"{stream.index} cannot be read: {error}", "open it, or look at the cluster's health"
-        except TransportError as error:
-            yield "fail", f"does not answer: {error}", "start it, or correct elasticsearch.url"
-        else:
-            yield "ok", f"{stream.index} can be refreshed and read", ""
+            with translated(what, "grant the login read, maintenance and view_index_metadata"):
+                try:
+                    client.indices.refresh(index=stream.index)
+                    client.search(index=stream.index, size=0)
+                except NotFoundError as error:
+                    if kind_of(error) != "index_not_found_exception":
+                        raise
+                    yield "ok", f"{stream.index} does not exist yet", ""
+                    return
+        except FleetgaugeError as error:
+            said, _, remedy = str(error).rpartition("; ")
+            yield "fail", said, remedy
+            return
+        yield "ok", f"{stream.index} can be refreshed and read", ""
 
 
 def _columns(definitions: Iterable[Definition]) -> list[TimeColumn]:

@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -15,13 +15,18 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from elastic_transport import JsonSerializer, TlsError
-from elasticsearch import ApiError, ConnectionTimeout, Elasticsearch, NotFoundError, TransportError
-from elasticsearch import ConnectionError as ElasticsearchConnectionError
 
 from fleetgauge.clock import Clock
-from fleetgauge.elasticsearch.client import connect
-from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.elasticsearch.client import (
+    ApiError,
+    Elasticsearch,
+    JsonSerializer,
+    NotFoundError,
+    TransportError,
+    connect,
+)
+from fleetgauge.elasticsearch.elasticsearch_errors import translated
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.progress.offsets import GroupProgress, read_progress
@@ -290,31 +295,12 @@ class ElasticsearchSource:
         with suppress(ApiError, TransportError):  # it expires by itself, and what was read is right
             client.options(ignore_status=404, max_retries=0).close_point_in_time(id=point)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except FleetgaugeError:
-            raise
-        except (ApiError, TransportError) as error:
-            raise _explain(error, self.name, self._settings.elasticsearch.url, self._stream.index) from error
-
-
-def _explain(error: ApiError | TransportError, name: str, url: str, index: str) -> FleetgaugeError:
-    what = f"source {name}: documents of {index} could not be read from {url}: {error}"
-    if isinstance(error, TlsError):
-        return Terminal(f"{what}; check elasticsearch.ca_file and elasticsearch.url")
-    if isinstance(error, ElasticsearchConnectionError | ConnectionTimeout):
-        return Conflict(f"{what}; check that Elasticsearch runs there")
-    status = error.status_code if isinstance(error, ApiError) else None
-    kind = error.error if isinstance(error, ApiError) else ""
-    if kind in ("index_closed_exception", "cluster_block_exception"):
-        return Conflict(f"{what}; open the index, or free what blocks it")
-    if status in (401, 403):
-        return Stop(f"{what}; give the login read and maintenance on {index} and {index}-* (see deploy/elasticsearch)")
-    if status in (404, 408, 429) or (status is not None and status >= 500):
-        return Conflict(f"{what}; it goes on when its shards are well")  # 404: the point in time has expired
-    return Terminal(f"{what}; check the mapping of the indices and the version of the server")
+    def _translated(self) -> AbstractContextManager[None]:
+        index, url = self._stream.index, self._settings.elasticsearch.url
+        return translated(
+            f"source {self.name}: documents of {index} could not be read from {url}",
+            f"give the login read and maintenance on {index} and {index}-* (see deploy/elasticsearch)",
+        )
 
 
 def _celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Group]]:

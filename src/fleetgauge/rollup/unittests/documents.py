@@ -6,10 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from elastic_transport import JsonSerializer
-from elasticsearch import ApiError, Elasticsearch, TransportError, helpers
-
-from fleetgauge.elasticsearch.client import connect
+from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, TransportError, connect, helpers
 from fleetgauge.errors import Terminal
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition
@@ -48,7 +45,7 @@ class GivenDocuments:
         """See `Source`. Raises `Terminal` for documents that Elasticsearch does not take, or when it is away."""
         try:
             if self._client is None:
-                self._client = connect(self._settings, JsonSerializer())
+                self._client = connect(self._settings)
                 self._store(self._client)
             point = self._client.open_point_in_time(index=self._index, keep_alive="5m")["id"]
             with closing(Search(self._client, point)) as search:

@@ -1,0 +1,47 @@
+"""Where Elasticsearch is, who we are, whom we trust and how long we wait, said once for every kind of client."""
+
+import ssl
+from base64 import b64encode
+from dataclasses import replace
+
+from elastic_transport import HttpHeaders, NodeConfig
+from elastic_transport.client_utils import url_to_node_config
+
+from fleetgauge.errors import Terminal
+from fleetgauge.settings import ElasticsearchSettings
+
+
+def node(settings: ElasticsearchSettings, connections: int) -> NodeConfig:
+    """The node of the settings, with at most so many connections. Does not connect.
+
+    Raises `Terminal` for a file of authorities that cannot be used, or settings that contradict each other.
+    """
+    try:
+        return replace(
+            url_to_node_config(settings.url, use_default_ports_for_scheme=True),
+            headers=_authorization(settings),
+            connections_per_node=connections,
+            request_timeout=settings.request_timeout_s,
+            ssl_context=_trust(settings),
+        )
+    except ValueError:
+        raise Terminal("elasticsearch.url and elasticsearch.ca_file do not go together; correct them") from None
+
+
+def _trust(settings: ElasticsearchSettings) -> ssl.SSLContext | None:
+    if settings.ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(settings.ca_file))
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise Terminal(f"elasticsearch.ca_file cannot be used: {why}; name a readable PEM file") from None
+
+
+def _authorization(settings: ElasticsearchSettings) -> HttpHeaders:
+    if settings.api_key is not None:
+        return HttpHeaders({"authorization": f"ApiKey {settings.api_key.get_secret_value()}"})
+    if settings.username is not None and settings.password is not None:
+        login = f"{settings.username}:{settings.password.get_secret_value()}".encode()
+        return HttpHeaders({"authorization": f"Basic {b64encode(login).decode()}"})
+    return HttpHeaders()
