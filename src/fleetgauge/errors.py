@@ -5,6 +5,10 @@ Retrying is a type test, never a list of codes: `Transient` may succeed if tried
 A message names the thing, the cause and the fix, in one sentence, and never holds a secret.
 """
 
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
 
 class FleetgaugeError(Exception):
     """Root of all errors; the CLI prints it as one line and exits with `exit_code`."""
@@ -32,3 +36,10 @@ class Stop(FleetgaugeError):
     """Going on could lose or falsify data (refused credentials, an unknown answer): commit nothing, end the process."""
 
     exit_code = 70  # EX_SOFTWARE
+
+
+def sure(value: _T | None, what: str) -> _T:
+    """The value, which an earlier check has made sure of; `what` names it. Raises `Stop` if that check is missing."""
+    if value is None:
+        raise Stop(f"{what} is missing where an earlier check lets nobody pass without it; this is a defect, report it")
+    return value

@@ -126,3 +126,42 @@ def test_the_simulator_does_not_use_what_it_is_to_judge() -> None:
     for path in sorted((ROOT / "src" / "fleetlab" / "simulator").rglob("*.py")):
         used = {name.split(".")[1] for name in imported(path) if name.startswith("fleetgauge.")}
         assert used <= {"errors", "clock"}, path.relative_to(ROOT)
+
+
+CLIENTS = {
+    "postgres": {"psycopg"},
+    "elasticsearch": {"elasticsearch", "elastic_transport"},
+}
+"""The only part that imports the client of a server, from which the others take what they need of it."""
+
+
+@pytest.mark.parametrize(("room", "client"), [(room, one) for room, many in CLIENTS.items() for one in sorted(many)])
+def test_a_client_is_imported_in_its_servers_room_alone(room: str, client: str) -> None:
+    users = {
+        path.relative_to(ENGINE).as_posix()
+        for path in ENGINE.rglob("*.py")
+        if client in {name.split(".")[0] for name in imported(path)}
+    }
+    assert users and {user for user in users if not user.startswith(f"{room}/")} <= NOT_YET
+
+
+NOT_YET = {
+    "rollup/passes/activity.py",
+    "rollup/passes/steps.py",
+    "rollup/operating/plan.py",
+    "rollup/operating/reconcile.py",
+}
+
+
+def test_nothing_that_is_decided_at_run_time_rests_on_an_assertion() -> None:
+    """`python -O` leaves them out."""
+    found = [
+        f"{path.relative_to(ENGINE)}:{node.lineno}"
+        for path in sorted(ENGINE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assert)
+    ]
+    assert not [one for one in found if one.split(":")[0] not in ASSERTING]
+
+
+ASSERTING = {"cli/run.py", "ingest/consumer.py", "rollup/store/ledger.py", "rollup/store/partitions.py"}

@@ -145,7 +145,8 @@ def contract_of(file: str, node: Object, examples: Iterable[Any] = ()) -> Contra
         problems.append(f"contract {file}: {', '.join(sorted(missing))} must be required")
     if problems:
         raise ContractError(problems)
-    assert isinstance(version, Scalar)
+    if not isinstance(version, Scalar):
+        raise ContractError([f"contract {file} at version: must be a plain value"])
     identified = all(_is_id(node, *path.split(".")) for path in IDENTITY)
     contract = Contract(kind, version.constraints["maximum"], node, identified, tuple(examples))
     if problems := list(_unusable(contract)):

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from fleetgauge.errors import Terminal
-from fleetgauge.postgres import Connection
+from fleetgauge.postgres import Connection, only_row
 
 HEARTBEAT_TABLE = "fleetgauge_heartbeat"
 
@@ -67,7 +67,7 @@ def of_sessions(connection: Connection[Any], ignored_prefix: str) -> Horizon:
     looked at before the snapshot, or a transaction that commits between the two would be missed. Sessions whose
     application name begins with `ignored_prefix` do not count: they write nothing that is read here.
     """
-    row = connection.execute(
+    found = connection.execute(
         """
         WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
         SELECT
@@ -82,6 +82,5 @@ def of_sessions(connection: Connection[Any], ignored_prefix: str) -> Horizon:
         FROM clock
         """,
         [ignored_prefix],
-    ).fetchone()
-    assert row is not None
-    return Horizon(*row)
+    )
+    return Horizon(*only_row(found))

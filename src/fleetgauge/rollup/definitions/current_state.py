@@ -72,7 +72,8 @@ def _origins(scope: Scope, column: str, listed: Mapping[str, str]) -> Iterator[t
     """(listed table, its column) for each that a column of the scope's rows may be made of; `*` where none is named."""
     query = scope.expression
     for branch in scope.set_operation_scopes:  # its columns go by their places, under the names of the first branch
-        assert isinstance(query, exp.Query) and isinstance(branch.expression, exp.Query)
+        if not (isinstance(query, exp.Query) and isinstance(branch.expression, exp.Query)):
+            continue  # what is no query has no columns
         names, own = query.named_selects, branch.expression.named_selects
         place = names.index(column) if column in names else None
         yield from _origins(branch, column if place is None or place >= len(own) else own[place], listed)

@@ -17,6 +17,7 @@ from fleetgauge.rollup.operating.freshness import waiting
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.store import viewers
 from fleetgauge.rollup.store.migrate import head
 from fleetgauge.rollup.store.tables import WRITER
 from fleetgauge.rollup.store.unused import leftovers
@@ -116,6 +117,8 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             yield "warn", "its login is a superuser", "give metrics.url a login that is only a member of the writers"
         else:
             yield "ok", f"its login is a member of {WRITER}", ""
+        for login, name in viewers.lacking(connection, WRITER):
+            yield "warn", f"viewer {login} has no {name}", f"run fleetgauge migrate, or ALTER ROLE {login} SET {name}"
         known = {
             (metric, version)
             for metric, version in connection.execute("SELECT metric, version FROM fleetgauge.metric_version")

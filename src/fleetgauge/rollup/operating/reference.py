@@ -120,9 +120,9 @@ def _columns(one: Definition) -> Iterator[str]:
 def _is(measure: Measure) -> str:
     if isinstance(measure, Ratio):
         return f"`{measure.numerator}` / `{measure.denominator}`"
-    what = {"count": "rows", "duration": "seconds that rows hold"}.get(measure.agg)
-    if what is None:
-        assert not isinstance(measure, Count | Duration)
+    if isinstance(measure, Count | Duration):
+        what = "rows" if measure.agg == "count" else "seconds that rows hold"
+    else:
         what = f"{measure.agg} of `{measure.of}`"
     return what + (f" with {_where(measure.where)}" if measure.where else "")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetgauge.errors import Terminal
+from fleetgauge.errors import Terminal, sure
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Count, Extreme, Scalar, StoredMeasure, Sum, Where
@@ -31,8 +31,7 @@ _EXACT = 2**53
 
 def matching(definition: Definition, *more: Json) -> Json:
     """The metric's documents that pass all of `more`."""
-    assert definition.documents is not None
-    return _all([*conditions(definition.documents.where), *more])
+    return _all([*conditions(sure(definition.documents, "documents").where), *more])
 
 
 def conditions(where: Where) -> list[Json]:

@@ -37,7 +37,6 @@ def time_columns(definition: Definition) -> list[TimeColumn]:
         return []
     names = [name for name in (definition.event_time, definition.change_time) if name is not None]
     query = sqlglot.parse_one(definition.source_sql, dialect="postgres")
-    assert isinstance(query, exp.Query)  # as lint has it
     found = [column for name in names for column in _behind(query, name)]
     return list(dict.fromkeys(found))
 
@@ -52,9 +51,11 @@ def unserved(connection: Connection[Any], columns: list[TimeColumn]) -> list[Tim
     return found
 
 
-def _behind(query: exp.Query, name: str) -> Iterator[TimeColumn]:
+def _behind(query: object, name: str) -> Iterator[TimeColumn]:
     """By place in each branch of a UNION, since only the first names the columns."""
     branches = list(_selects(query))
+    if not branches:
+        return
     outputs = [select.alias_or_name for select in branches[0].selects]
     place = outputs.index(name) if name in outputs else None
     for branch in branches:

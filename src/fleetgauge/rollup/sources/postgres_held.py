@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from fleetgauge.errors import sure
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Duration
@@ -92,20 +93,18 @@ def held(definition: Definition, span: Span) -> sql.Composed:
 
 def _until(definition: Definition) -> sql.Composable:
     """When a row's interval ends. Of the rows read, the next of the same thing: one beyond them ends nothing here."""
-    interval = definition.interval
-    assert interval is not None
+    interval = sure(definition.interval, "interval")
     if interval.until is not None:
         return sql.SQL("coalesce({}, 'infinity')").format(col(interval.until))
-    assert interval.until_next_of is not None
+    next_of = sure(interval.until_next_of, "interval.until_next_of")
     order = [col(n) for n in (definition.event_time, interval.then_by) if n is not None]
     return sql.SQL("coalesce(lead({}) OVER (PARTITION BY {} ORDER BY {}), 'infinity')").format(
-        order[0], col(interval.until_next_of), comma(order)
+        order[0], col(next_of), comma(order)
     )
 
 
 def _longest(definition: Definition) -> sql.Composable:
-    assert definition.interval is not None
-    return sql.SQL("{}::interval").format(sql.Literal(definition.interval.longest))
+    return sql.SQL("{}::interval").format(sql.Literal(sure(definition.interval, "interval").longest))
 
 
 def held_since(definition: Definition, cursor: datetime, watermark: datetime) -> sql.Composed:
@@ -114,21 +113,20 @@ def held_since(definition: Definition, cursor: datetime, watermark: datetime) ->
     A row that has got its end had none before, and so counted until the last watermark; where the next row ends it, the
     row that came in between took over from its own start on.
     """
-    interval = definition.interval
-    assert interval is not None and definition.change_time is not None
+    interval, change_time = sure(definition.interval, "interval"), sure(definition.change_time, "change_time")
     event = col(definition.event_time)
     if interval.until is not None:
         known = interval.known_within if interval.known_within is not None else interval.longest
         end = sql.SQL("coalesce({}, 'infinity') + {}::interval").format(col(interval.until), sql.Literal(known))
     else:
-        assert interval.until_next_of is not None
+        next_of = sure(interval.until_next_of, "interval.until_next_of")
         end = sql.SQL(
             "coalesce((SELECT min(n.{at}) FROM {rows} AS n"
             " WHERE n.{thing} = s.{thing} AND n.{at} > {event}), 'infinity')"
         ).format(
             at=sql.Identifier(definition.event_time),
             rows=rows(definition),
-            thing=sql.Identifier(interval.until_next_of),
+            thing=sql.Identifier(next_of),
             event=event,
         )
     return sql.SQL(
@@ -142,7 +140,7 @@ def held_since(definition: Definition, cursor: datetime, watermark: datetime) ->
         longest=_longest(definition),
         watermark=sql.SQL("{}::timestamptz").format(sql.Literal(watermark)),
         source=source(definition),
-        change=col(definition.change_time),
+        change=col(change_time),
         since=sql.Literal(cursor),
         finite=finite(definition),
     )

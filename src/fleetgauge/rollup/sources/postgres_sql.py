@@ -7,6 +7,7 @@ is the team's own text and stands in parentheses.
 from collections.abc import Sequence
 from datetime import datetime
 
+from fleetgauge.errors import sure
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive
@@ -96,10 +97,10 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
 
 def touched(definition: Definition, cursor: datetime, open_from: datetime | None) -> sql.Composed:
     """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given."""
-    assert definition.change_time is not None
+    change_time = sure(definition.change_time, "change_time")
     part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {finite}")
     key = _place(definition)
-    since = [(definition.change_time, cursor)]
+    since = [(change_time, cursor)]
     if open_from is not None:
         since.append((definition.event_time, open_from))
     return sql.SQL(" UNION ").join(

@@ -10,7 +10,7 @@ from fleetgauge.errors import Stop
 from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
-from fleetgauge.rollup.store import derived, tables
+from fleetgauge.rollup.store import derived, tables, viewers
 from fleetgauge.rollup.store.catalogue import Saved
 from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
@@ -53,6 +53,7 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
                 return Migration(revisions, tuple(_lacking(guard, definitions.values())))
             with guard.transaction(force_rollback=dry_run):
                 _grant(guard)
+                viewers.limit(guard, WRITER)
                 guard.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
                 return _metrics(guard, revisions, definitions)
     except errors.InsufficientPrivilege as error:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from fleetgauge.postgres import Connection, sql
+from fleetgauge.postgres import Connection, only_row, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Level
 from fleetgauge.rollup.store import catalogue, views
@@ -284,14 +284,13 @@ def _types(connection: Connection, table: str) -> dict[str, str]:
 
 def _whole(connection: Connection, share: Share, level: Level, zone: str) -> tuple[datetime | None, datetime | None]:
     """The share cut to whole windows of the version's own zone, so that none overlaps what a neighbour shows."""
-    row = connection.execute(
+    found = connection.execute(
         "SELECT CASE WHEN fleetgauge.window_start(b, g, z) = b THEN b ELSE fleetgauge.window_end(b, g, z) END,"
         " fleetgauge.window_start(e, g, z)"
         " FROM (SELECT %s::timestamptz, %s::timestamptz, %s::text, %s::text) AS s(b, e, g, z)",
         [share.begin, share.end, level.grain, zone],
-    ).fetchone()
-    assert row is not None
-    begin, end = row
+    )
+    begin, end = only_row(found)
     return begin, end
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from fleetgauge.errors import sure
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Distinct, Percentile, Tally
@@ -61,8 +62,7 @@ def _column(definition: Definition, level: Level, place: str, column: str, want:
     measure = definition.measures.get(column)
     if isinstance(measure, Percentile):
         for name, value in want.items():
-            match = QUANTILE.fullmatch(name)
-            assert match is not None
+            match = sure(QUANTILE.fullmatch(name), f"the quantile in {name}")
             found = sketch.quantile(got, float(match[1]) / 100)
             if not _near(value, found, QUANTILE_ERROR):
                 yield Difference(level.name, place, f"{column} {name}", str(value), _text(found))
