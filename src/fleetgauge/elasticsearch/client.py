@@ -3,7 +3,7 @@
 from elastic_transport import ApiError, JsonSerializer, TransportError
 from elasticsearch import Elasticsearch, NotFoundError, helpers
 
-from fleetgauge.elasticsearch.node import node
+from fleetgauge.elasticsearch.node import Node, node
 from fleetgauge.settings import ElasticsearchSettings
 
 __all__ = ["ApiError", "Elasticsearch", "JsonSerializer", "NotFoundError", "TransportError", "connect", "helpers"]
@@ -19,6 +19,7 @@ def connect(settings: ElasticsearchSettings, json: JsonSerializer | None = None)
     json = json or JsonSerializer()
     return Elasticsearch(
         [node(settings, connections=1)],
+        node_class=Node,
         max_retries=2,
         retry_on_timeout=True,  # reading is repeatable
         serializers={_MIMETYPE: json, "application/json": json},

@@ -1,10 +1,11 @@
 """Where Elasticsearch is, who we are, whom we trust and how long we wait, said once for every kind of client."""
 
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import replace
+from typing import Any
 
-from elastic_transport import HttpHeaders, NodeConfig
+from elastic_transport import HttpHeaders, NodeConfig, Urllib3HttpNode
 from elastic_transport.client_utils import url_to_node_config
 
 from fleetgauge.errors import Terminal
@@ -26,6 +27,36 @@ def node(settings: ElasticsearchSettings, connections: int) -> NodeConfig:
         )
     except ValueError:
         raise Terminal("elasticsearch.url and elasticsearch.ca_file do not go together; correct them") from None
+
+
+class Node(Urllib3HttpNode):
+    """One that keeps to itself what it logs in with: a proxy's page of errors may repeat what it was sent."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        super().__init__(config)
+        sent = str(config.headers.get("authorization", "")) if config.headers is not None else ""
+        self._secrets = _secrets(sent.partition(" ")[2])
+
+    def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+        """As the parent's, with asterisks in refusals."""
+        answer = super().perform_request(*args, **kwargs)
+        if answer.meta.status < 300:
+            return answer
+        data = answer.body
+        for secret in self._secrets:
+            data = data.replace(secret, b"***")
+        return answer._replace(body=data)
+
+
+def _secrets(token: str) -> tuple[bytes, ...]:
+    if not token:
+        return ()
+    try:
+        plain = b64decode(token, validate=True)
+    except ValueError:
+        plain = b""
+    parts = (token.encode(), plain, plain.partition(b":")[2])
+    return tuple(part for part in parts if len(part) > 3)
 
 
 def _trust(settings: ElasticsearchSettings) -> ssl.SSLContext | None:

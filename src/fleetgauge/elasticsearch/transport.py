@@ -8,11 +8,10 @@ from elastic_transport import (
     Serializer,
     Transport,
     TransportError,
-    Urllib3HttpNode,
 )
 
 from fleetgauge.elasticsearch.elasticsearch_errors import translate
-from fleetgauge.elasticsearch.node import node
+from fleetgauge.elasticsearch.node import Node, node
 from fleetgauge.errors import Stop
 from fleetgauge.settings import ElasticsearchSettings
 
@@ -67,7 +66,7 @@ class ElasticsearchBulk:
         types = ("application/json", "application/x-ndjson", "text/plain", "text/html")
         self._transport = Transport(
             [node(settings, connections)],
-            node_class=Urllib3HttpNode,
+            node_class=Node,
             serializers={kind: _Bytes(kind) for kind in types},
             max_retries=0,
         )
