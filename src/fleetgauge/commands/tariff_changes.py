@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import pairwise
 from pathlib import Path
 
 from fleetgauge.commands.tariff import Tariff, apply_tariffs, load_tariffs
@@ -101,8 +100,8 @@ def price_changes(before: Iterable[Tariff], after: Iterable[Tariff]) -> list[Pri
     for carrier in sorted({one.carrier for one in (*old, *new)}):
         mine = [[one for one in side if one.carrier == carrier] for side in (old, new)]
         cuts = {at for side in mine for one in side for at in (one.valid_from, one.valid_to) if at is not None}
-        for begin, end in pairwise([*sorted(cuts), None]):
-            assert begin is not None
+        starts = sorted(cuts)
+        for begin, end in zip(starts, [*starts[1:], None], strict=True):
             then, now = (_at(side, begin) for side in mine)
             if then == now:
                 continue

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from fleetgauge.errors import Terminal
+from fleetgauge.errors import Terminal, sure
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def load_consumer(content: Path, name: str) -> Consumer:
         raise Terminal(
             f"consumer {name!r} is not declared in {folder} (known: {known}); name one of these or add a file"
         )
-    spec = importlib.util.spec_from_file_location(f"consumers.{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    spec = sure(importlib.util.spec_from_file_location(f"consumers.{path.stem}", path), f"an importer of {path}")
+    loader = sure(spec.loader, f"an importer of {path}")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Terminal:
         raise
     except Exception as error:

@@ -46,8 +46,8 @@ def translate(error: psycopg.Error, what: str, key: str, remedy: str) -> Fleetga
         return Stop(f"{what} refused the login: {said}; correct {key}")
     if not state and _UNTRUSTED.search(said):
         return Stop(f"{what} is not trusted as {key} has it: {said}; correct its sslmode, sslrootcert, sslcert, sslkey")
-    if not state and _INVALID.search(said):
-        option = re.sub(r":.*", "", said)
+    if not state and (invalid := _INVALID.search(said)):
+        option = invalid[0]  # what follows is the value
         return Terminal(f"{what} cannot be reached as configured: {option} in {key}; correct it")
     if state == "3D000" or (not state and _ABSENT.search(said)):
         return Terminal(f"{what} cannot be reached as configured: {said}; correct {key}")

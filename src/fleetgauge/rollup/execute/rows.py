@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from fleetgauge.errors import sure
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
@@ -58,7 +59,7 @@ class Rows:
 
     def replace_span(self, stage: ComputeSpan, span: Span) -> int:
         """Compute `span`, a piece of the stage's, anew; returns the rows read."""
-        assert self.plan.computing_watermark is not None
+        limit = sure(self.plan.computing_watermark, "the computing watermark")
         grain = stage.grain
         tells = self.definition.key is not None and stage.reason not in FORCED
         rows, placed = self._read(lambda facts: (facts.windows(span), facts.placed(span) if tells else []))
@@ -81,7 +82,7 @@ class Rows:
             written = self.connection.execute(self._sql.merge_span(lowest, STAGED), values).rowcount
         self.ledger.unblock(span, list(broken))
         self.ledger.block(broken)
-        self.ledger.minutes_done(span, self.plan.computing_watermark, list(broken))
+        self.ledger.minutes_done(span, limit, list(broken))
         written += self._merge_upwards(levels[1:], spans, lowest.grain)
         if grain != "minute":  # what is not kept is done too, in what is
             self.ledger.done_above("hour", spans["hour"])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
@@ -189,5 +189,6 @@ class _Work:
 
 
 def _piece(planned: Plan) -> Span:
-    assert isinstance(planned.request, BackfillRequest)
+    if not isinstance(planned.request, BackfillRequest):
+        raise Stop("the plan of a backfill was asked for something else; this is a defect, report it")
     return planned.request.piece

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from fleetgauge.errors import sure
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
@@ -74,18 +75,18 @@ def plan(definition: Definition, state: State, look: Look | None, request: Reque
             return replace(empty, stages=tuple(_roll_ups(definition, state, grain, interval)))
         case BackfillRequest(piece=piece, grain=grain) if grain != "minute":
             return replace(empty, stages=tuple(_asked_above(definition, state, grain, piece)))
-    assert look is not None
+    look = sure(look, "the look at the source")
     deferred = _deferral(state, look)
     if deferred is not None:
         return replace(empty, deferred=deferred, unknown=tuple(look.unknown))
-    assert look.watermark is not None and look.heartbeat_at is not None
+    watermark = sure(look.watermark, "the source's watermark")
     given = request.watermark if isinstance(request, RunRequest) else None
     found = replace(
         empty,
-        source_watermark=look.watermark,
-        computing_watermark=computing_watermark(definition, look.watermark),
-        closing_watermark=look.watermark if given is None else min(look.watermark, given),
-        heartbeat_at=look.heartbeat_at,
+        source_watermark=watermark,
+        computing_watermark=computing_watermark(definition, watermark),
+        closing_watermark=watermark if given is None else min(watermark, given),
+        heartbeat_at=sure(look.heartbeat_at, "the time of the source's heartbeat"),
         unknown=tuple(look.unknown),
     )
     if not state.begun and not look.first_event_known:
@@ -130,25 +131,28 @@ def _deferral(state: State, look: Look) -> str | None:
 def _begin(definition: Definition, state: State, look: Look) -> Iterator[Begin]:
     if state.begun:
         return
-    assert look.watermark is not None and look.heartbeat_at is not None and look.cursor is not None
-    limit = computing_watermark(definition, look.watermark)
-    kept = kept_from(definition, look.watermark)
+    watermark = sure(look.watermark, "the source's watermark")
+    limit = computing_watermark(definition, watermark)
+    kept = kept_from(definition, watermark)
     begin = min(look.first_event or limit, limit)
     if kept["day"] is not None:  # what no table keeps is not history
         begin = max(begin, kept["day"])
-    lost = unavailable(definition, state, look, limit)
+    heartbeat_at = sure(look.heartbeat_at, "the time of the source's heartbeat")
+    lost = unavailable(definition, state, look, limit, heartbeat_at)
     for span in lost:
         begin = max(begin, span[1])
-    yield Begin(begin, look.cursor, look.heartbeat_at, kept, lost)
+    yield Begin(begin, sure(look.cursor, "the cursor"), heartbeat_at, kept, lost)
 
 
-def unavailable(definition: Definition, state: State, look: Look, limit: datetime) -> tuple[Span, ...]:
+def unavailable(
+    definition: Definition, state: State, look: Look, limit: datetime, heartbeat_at: datetime
+) -> tuple[Span, ...]:
     """What a version that begins now cannot compute: minutes that older versions could, or of which a part is left.
 
     Two witnesses: how long the source is said to keep its facts, and whether it still has the earliest that an older
     version has counted.
     """
-    whole_from = ages(definition, {}, look.heartbeat_at).whole_from
+    whole_from = ages(definition, {}, heartbeat_at).whole_from
     found = []
     if state.older is not None:
         if whole_from is not None and state.older[0] < whole_from:
@@ -177,8 +181,7 @@ def _begun(definition: Definition, state: State, begin: Begin) -> State:
 def _minute(
     definition: Definition, state: State, look: Look, found: Plan, interval: Span | None, dense: int
 ) -> Iterator[Stage]:
-    limit = found.computing_watermark
-    assert limit is not None
+    limit = sure(found.computing_watermark, "the computing watermark")
     missing = subtract(
         [(BEGINNING, limit)], [*state.done["minute"], *state.unavailable["minute"], *state.blocked_spans]
     )
@@ -208,8 +211,8 @@ def _minute(
 
 
 def _anew(definition: Definition, state: State, found: Plan, spans: Sequence[Span], reason: Reason) -> Iterator[Stage]:
-    assert found.computing_watermark is not None
-    parts = [part for span in spans for part in clip(span, found.computing_watermark)]
+    limit = sure(found.computing_watermark, "the computing watermark")
+    parts = [part for span in spans for part in clip(span, limit)]
     return _compute(definition, state, union(parts), reason, restates=True)
 
 
@@ -276,13 +279,14 @@ def _end(
     definition: Definition, state: State, look: Look, found: Plan, *, busy: bool, forgone: bool
 ) -> Iterator[Stage]:
     """The last stages of a run; nothing if nothing would change."""
-    assert look.cursor is not None and look.heartbeat_at is not None and found.closing_watermark is not None
-    until = found.closing_watermark - definition.grace
+    cursor = sure(look.cursor, "the cursor")
+    heartbeat_at = sure(look.heartbeat_at, "the time of the source's heartbeat")
+    until = sure(found.closing_watermark, "the closing watermark") - definition.grace
     known = state.cursor
-    newer = known is None or look.cursor.at > known.at or (look.cursor.at == known.at and look.cursor != known)
-    beats = state.heartbeat_at is None or look.heartbeat_at > state.heartbeat_at
+    newer = known is None or cursor.at > known.at or (cursor.at == known.at and cursor != known)
+    beats = state.heartbeat_at is None or heartbeat_at > state.heartbeat_at
     if busy or newer or beats or state.closed_after(until) != state.closed:
-        yield Advance(look.cursor, look.heartbeat_at, until, tuple(look.touched.rows))
+        yield Advance(cursor, heartbeat_at, until, tuple(look.touched.rows))
     if forgone or state.views == "due" or (state.views == "waiting" and not state.complete):
         yield Publish(None if state.shown == definition.version else state.shown)
 
