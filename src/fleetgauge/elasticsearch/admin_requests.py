@@ -6,6 +6,7 @@ from typing import Any
 
 from fleetgauge.elasticsearch.elasticsearch_errors import refusal
 from fleetgauge.elasticsearch.transport import Bulk, error_of
+from fleetgauge.errors import Conflict
 
 
 def ask(bulk: Bulk, method: str, path: str, body: Any, if_forbidden: str, *, fine: Collection[str] = ()) -> Any:
@@ -15,7 +16,10 @@ def ask(bulk: Bulk, method: str, path: str, body: Any, if_forbidden: str, *, fin
     """
     answer = bulk.request(method, path, None if body is None else json.dumps(body).encode())
     if answer.status == 200:
-        return json.loads(answer.body)
+        try:
+            return json.loads(answer.body)
+        except ValueError:
+            raise Conflict(f"{method} {path} was answered with what is no JSON; is a proxy in between?") from None
     kind, reason = error_of(answer.body)
     if kind in fine:
         return {}
