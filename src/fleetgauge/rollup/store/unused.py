@@ -110,10 +110,12 @@ def drop(connection: Connection, leftover: Leftover) -> None:
 
     Raises `Terminal`, naming what hangs on it, when somebody else would lose something.
     """
-    hanging = [*dependents(connection, leftover.views), *_on_tables(connection, leftover.tables, leftover.views)]
-    if hanging:
+    on_views = dependents(connection, leftover.views)
+    known = {one.name for one in on_views}
+    on_tables = [one for one in _on_tables(connection, leftover.tables, leftover.views) if one.name not in known]
+    if on_views or on_tables:
         raise Terminal(
-            f"{leftover.name} stays, for these hang on it: {'; '.join(dict.fromkeys(map(str, hanging)))}; "
+            f"{leftover.name} stays, for these hang on it: {'; '.join(map(str, [*on_views, *on_tables]))}; "
             "drop them, or build them on another view, first"
         )
     with as_writer(connection):
