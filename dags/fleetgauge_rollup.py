@@ -3,6 +3,7 @@
 Scheduling only: the work is `fleetgauge.pipeline.run`. Parsing reads the definitions' files and touches no database.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,14 @@ def roll_up(
         raise AirflowFailException(str(error)) from error  # trying again would not help
 
 
+@task(retries=0)
+def unread(metric: str) -> None:
+    """Stands for a metric whose definition cannot be read, so that it is seen where the others run; always fails."""
+    found = pipeline.broken(settings.load().content)
+    if metric in found:
+        raise AirflowFailException(f"metric {metric} is not computed: {found[metric]}")
+
+
 def build(grain: str, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
     """The DAG of one grain."""
     with DAG(
@@ -61,6 +70,8 @@ def build(grain: str, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
             roll_up.override(task_id=source, inlets=below, outlets=[table(metric, grain) for metric in metrics])(
                 source, grain
             )
+        for metric in pipeline.broken(settings.load().content):
+            unread.override(task_id=f"definition_of_{re.sub('[^A-Za-z0-9_.-]', '_', metric)}")(metric)
     return dag
 
 

@@ -4,7 +4,9 @@ The boards of this package, and one for each metric; of another content (`--cont
 """
 
 import argparse
+import importlib
 import json
+import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,13 +16,14 @@ from typing import Any
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards.boards import commands, metric, service
+from dashboards import boards
+from dashboards.boards import metric
+from dashboards.views import MissingMetric
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup import load_definitions
 
 CONTENT = Path(__file__).parents[1]
 GENERATED = Path(__file__).parent / "generated"
-BOARDS: tuple[ModuleType, ...] = (service, commands)
 
 
 def board_json(builder: Dashboard, annotations: Sequence[dict[str, object]]) -> dict[str, Any]:
@@ -40,12 +43,22 @@ def board_json(builder: Dashboard, annotations: Sequence[dict[str, object]]) -> 
 
 def render(content: Path = CONTENT) -> Iterator[tuple[Path, str]]:
     """Path and text of each generated file. Raises `FleetgaugeError` when a definition is not valid."""
-    made = [module.build() for module in BOARDS] if _own(content) else []
+    made = [module.build() for module in _boards()] if _own(content) else []
     made += [metric.build(one) for one in load_definitions(content).values()]
     for board in made:
         found = board_json(*board)
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         yield _folder(content) / f"{found['uid']}.json", text
+
+
+def _boards() -> Iterator[ModuleType]:
+    """The boards of this package; one whose metric the content has not is left out, and said to be."""
+    for found in pkgutil.iter_modules(boards.__path__):
+        if found.name != "metric":
+            try:
+                yield importlib.import_module(f"{boards.__name__}.{found.name}")
+            except MissingMetric as error:
+                sys.stderr.write(f"boards/{found.name}.py is left out: {error}\n")
 
 
 def _own(content: Path) -> bool:

@@ -11,9 +11,14 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.frame import Filter, where
 from dashboards.postgres import datasource
+from fleetgauge.errors import Terminal
 from fleetgauge.rollup import load_definitions
 
 CONTENT = Path(__file__).parents[1]
+
+
+class MissingMetric(Terminal):
+    """A board is about a metric that the content has not (any more)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,12 @@ class Views:
 
 
 def of_metric(metric: str, filters: Sequence[Filter]) -> Views:
-    """The views of a metric of this content; `filters`: one for each of its dimensions."""
-    one = load_definitions(CONTENT)[metric]
+    """The views of a metric of this content; `filters`: one for each of its dimensions.
+
+    Raises `MissingMetric` where the content lacks it.
+    """
+    definitions = load_definitions(CONTENT)
+    if metric not in definitions:
+        raise MissingMetric(f"sql/metrics lacks {metric}, which this board shows; add the metric or remove the board")
+    one = definitions[metric]
     return Views(metric, tuple(one.dimensions), one.rollups, filters)

@@ -1,6 +1,6 @@
 """Runs over sources: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,17 +13,20 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.commands.tariff import load_tariffs
 from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.files.plain import nearest
 from fleetgauge.rollup import (
     COMMANDS,
     Definition,
+    DefinitionError,
     Grain,
     RunReport,
     load_definitions,
     raise_failures,
+    read_definitions,
     run_metrics,
 )
 from fleetgauge.rollup.definitions.definition import RECONCILED
-from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, folders, placed
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, Broken, folders, placed
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.operating import backfill as backfills
@@ -65,25 +68,43 @@ class Migrated(Migration):
 
 
 def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
-    """Source → its metrics, both in alphabetical order. Reads files only. Raises `Terminal` listing bad definitions."""
-    definitions = load_definitions(content)
+    """Source → its metrics, both in alphabetical order; of those that can be read, see `broken`. Reads files only."""
+    definitions = read_definitions(content).valid
     sources = sorted({definition.source for definition in definitions.values()})
     return {source: tuple(_of_source(definitions, source)) for source in sources}
 
 
-def chosen(content: Path, metrics: Collection[str] = (), source: str | None = None) -> dict[str, Definition]:
-    """The definitions of these metrics (none named: all), of this source if one is given. Reads files only.
+def broken(content: Path, source: str | None = None) -> dict[str, Broken]:
+    """The metrics that cannot be read, by name; of a source those that read it, or do not say what. Reads files only.
 
-    Raises `Terminal` for a name that is not defined, or a source that no metric reads.
+    They stop no other, and whoever works on all metrics names them.
     """
-    definitions = load_definitions(content)
+    found = read_definitions(content).broken
+    return {name: one for name, one in sorted(found.items()) if source is None or one.source in (None, source)}
+
+
+def chosen(content: Path, metrics: Collection[str] = (), source: str | None = None) -> dict[str, Definition]:
+    """The definitions of these metrics (none named: all that can be read), of this source if one is given.
+
+    Reads files only. Raises `Terminal` for a name that is not defined or cannot be read, or a source that no metric
+    reads.
+    """
+    loaded = read_definitions(content)
+    definitions = loaded.valid
+    if wrong := [
+        problem for name in sorted(set(metrics) & loaded.broken.keys()) for problem in loaded.broken[name].problems
+    ]:
+        raise DefinitionError(wrong)
     if unknown := sorted(set(metrics) - definitions.keys()):
         known = ", ".join(sorted(definitions)) or "none"
-        raise Terminal(f"metric {', '.join(unknown)} is not defined (known: {known}); see sql/metrics")
+        near = nearest(unknown[0], definitions)
+        raise Terminal(f"metric {', '.join(unknown)} is not defined (known: {known}){near or '; see sql/metrics'}")
     found = {name: definition for name, definition in sorted(definitions.items()) if not metrics or name in metrics}
     if source is not None:
         found = _of_source(found, source)
     if source is not None and not found:
+        if wrong := [problem for one in loaded.broken.values() if one.source == source for problem in one.problems]:
+            raise DefinitionError(wrong)
         known = ", ".join(sorted({definition.source for definition in definitions.values()}))
         raise Terminal(f"no metric reads from source {source!r} (sources: {known}); see sql/metrics")
     return found
@@ -97,7 +118,7 @@ def run(
     metrics: Collection[str] = (),
 ) -> list[RunReport]:
     """`runs` of one source, and afterwards one error that names all metrics that failed or are blocked."""
-    reports = runs(settings, grain, interval, metrics, source)
+    reports = _runs(settings, grain, interval, metrics, source)
     raise_failures(reports)
     return reports
 
@@ -115,7 +136,22 @@ def runs(
     A minute run takes up what changed since the last one and carries it into the hours and days above. For the source
     `commands` it first materialises what ingest has finished. `metrics` and `source` narrow it to some. `watch` is told
     of progress. Blocks until done. One metric's failure does not stop the others: give the reports to `raise_failures`.
+    A metric whose definition cannot be read has a report that says so.
     """
+    unread = {} if metrics else broken(settings.content, source)
+    reports = _runs(settings, grain, interval, metrics, source, watch)
+    told = [RunReport(name, "", grain, error=str(one), severity="terminal") for name, one in unread.items()]
+    return [*reports, *told]
+
+
+def _runs(
+    settings: Settings,
+    grain: Grain,
+    interval: Span | None,
+    metrics: Collection[str],
+    source: str | None,
+    watch: Watch | None = None,
+) -> list[RunReport]:
     definitions = chosen(settings.content, metrics, source)
     reports: list[RunReport] = []
     for name in sorted({definition.source for definition in definitions.values()}):
@@ -198,7 +234,9 @@ def preview(
     """What `runs` of the same arguments would do. Changes nothing; blocks for some questions to each server."""
     definitions = chosen(settings.content, metrics, source).values()
     streams = event_streams(settings.content, definitions)
-    return tuple(preview_metrics(settings, definitions, RunRequest(grain, interval), streams))
+    unread = {} if metrics else broken(settings.content, source)
+    told = [MetricPreview(name, "", error=str(one), severity="terminal") for name, one in unread.items()]
+    return (*preview_metrics(settings, definitions, RunRequest(grain, interval), streams), *told)
 
 
 def plan(settings: Settings, metrics: Collection[str] = (), source: str | None = None) -> Preview:
@@ -226,30 +264,39 @@ def undefined(settings: Settings) -> tuple[Leftover, ...]:
     with postgres.metrics(settings.metrics).session("plan") as connection:
         if not exists(connection, "fleetgauge.metric_version"):
             return ()
-        return tuple(leftovers(connection, load_definitions(settings.content), folders(settings.content)))
+        return tuple(leftovers(connection, read_definitions(settings.content).valid, folders(settings.content)))
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Whether what the rollup needs is there, finding by finding. Changes nothing."""
-    definitions = load_definitions(settings.content)
-    yield from doctor.examine(settings, definitions, event_streams(settings.content, definitions.values()))
+    definitions = read_definitions(settings.content).valid
+    for name, one in broken(settings.content).items():
+        yield Finding(f"metric {name}", "fail", str(one), "correct it (fleetgauge lint); the others go on without it")
+    streams: dict[str, EventStream] = {}
+    for definition in definitions.values():
+        try:
+            streams |= event_streams(settings.content, [definition])
+        except Terminal as error:
+            yield Finding(f"metric {definition.metric}", "fail", str(error))
+    yield from doctor.examine(settings, definitions, streams)
 
 
 def for_production(settings: Settings) -> str:
     """SQL that the production DBA has to run."""
-    return doctor.for_production(settings, load_definitions(settings.content))
+    return doctor.for_production(settings, read_definitions(settings.content).valid)
 
 
 def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:
     """Expire the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
-    return drop_expired(settings, load_definitions(settings.content).values(), dry_run=dry_run)
+    done = drop_expired(settings, read_definitions(settings.content).valid.values(), dry_run=dry_run)
+    return [*done, *(Dropped(name, error=str(one)) for name, one in broken(settings.content).items())]
 
 
 def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]:
     """Drop the tables of versions that no view shows a row of; called once a day, and by hand. Blocks."""
     found: list[Unused] = []
     with postgres.metrics(settings.metrics).session("prune", lock_timeout="60s") as connection:
-        for definition in load_definitions(settings.content).values():
+        for definition in read_definitions(settings.content).valid.values():
             with connection.transaction(force_rollback=dry_run):
                 found += prune(connection, definition)
     return found
@@ -280,7 +327,7 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
     Bad prices are told before anything is changed. Raises `Terminal` or `Transient`, as migrating the metrics does.
     """
     load_tariffs(settings.content)
-    migration = migrate_metrics(settings, load_definitions(settings.content), dry_run=dry_run)
+    migration = migrate_metrics(settings, read_definitions(settings.content).valid, dry_run=dry_run)
     if dry_run and migration.revisions:  # no table of prices to compare with yet, or an older one
         return Migrated(**vars(migration))
     with (
@@ -325,7 +372,7 @@ def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
         )
 
 
-def _of_source(definitions: dict[str, Definition], source: str) -> dict[str, Definition]:
+def _of_source(definitions: Mapping[str, Definition], source: str) -> dict[str, Definition]:
     return {name: definition for name, definition in sorted(definitions.items()) if definition.source == source}
 
 

@@ -22,6 +22,8 @@ from pydantic_settings import (
 
 from fleetgauge.addresses import POSTGRES, DatabaseUrl, brokers, each, http_url
 from fleetgauge.errors import Terminal
+from fleetgauge.files import plain, toml_lines
+from fleetgauge.files.text import Unreadable
 
 CONFIG_VARIABLE = "FLEETGAUGE_CONFIG"
 DEFAULT_CONFIG = "fleetgauge.toml"
@@ -160,17 +162,49 @@ def load(path: Path | None = None) -> Settings:
         raise Terminal(f"configuration file {named} does not exist; create it or unset {CONFIG_VARIABLE}")
     if path is not None:
         os.environ[CONFIG_VARIABLE] = str(path)  # child processes and Airflow tasks read the same file
+    file = named or Path(DEFAULT_CONFIG)
+    try:
+        text = toml_lines.check(file) if file.exists() else ""
+    except Unreadable as error:
+        raise Terminal(f"{file}:{error.line}: {error}") from None
     try:
         return Settings()
     except ValidationError as error:
         # `include_input=False`: the rejected value may be a secret.
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors(include_input=False, include_url=False)
-        )
+        found = error.errors(include_input=False, include_url=False)
+        problems = "; ".join(f"{_place(one['loc'], file, text)}{_said(one)}" for one in found)
         raise Terminal(f"configuration is not valid: {problems}") from None
     except SettingsError as error:
         raise Terminal(f"configuration is not valid: {error}") from None
+
+
+def _place(loc: tuple[int | str, ...], file: Path, text: str) -> str:
+    """Where a bad key comes from, by the order of precedence, and the key."""
+    key = ".".join(map(str, loc))
+    if _variable(key) in os.environ:
+        return f"variable {_variable(key)}: {key}: "
+    folder = os.environ.get(SECRETS_VARIABLE)
+    if folder is not None and (Path(folder) / _variable(key)).is_file():
+        return f"file {_variable(key)} in {folder}: {key}: "
+    line = toml_lines.line_of(text, loc)
+    return f"{file}:{line}: {key}: " if line is not None else f"{key}: " if key else ""
+
+
+def _said(error: Any) -> str:
+    loc = error["loc"]
+    if error["type"] != "extra_forbidden":
+        return plain.said(error, secret=True)
+    owner: Any = Settings
+    for part in loc[:-1]:
+        owner = SourceSettings if owner is None else _section(owner, str(part))
+    known = owner.model_fields if owner is not None else {}
+    return f"is not a known key{plain.nearest(str(loc[-1]), known) or '; remove it'}"
+
+
+def _section(owner: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The type of a section; None for what holds sections by name."""
+    found = owner.model_fields[name].annotation if name in owner.model_fields else None
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
 def origins() -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "src" / "fleetgauge"
-FOUNDATION = {"settings", "addresses", "errors", "clock"}
+FOUNDATION = {"settings", "addresses", "errors", "clock", "files"}
 MAY_IMPORT = {
     "contracts": set[str](),
     "elasticsearch": set[str](),
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "ingest": {"contracts", "progress", "elasticsearch", "kafka", "observability"},
     "rollup": {"contracts", "progress", "elasticsearch", "postgres"},
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
-    "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"},
+    "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"}
+    | {"lint"},
 }
 
 INGEST = {

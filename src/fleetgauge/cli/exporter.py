@@ -29,7 +29,7 @@ def exporter(
     configure_logging()
     loaded = settings.load()
     registry = CollectorRegistry()
-    registry.register(RollupCollector(loaded, pipeline.chosen(loaded.content)))
+    registry.register(RollupCollector(loaded, pipeline.chosen(loaded.content), pipeline.broken(loaded.content)))
     if once:
         typer.echo(generate_latest(registry).decode(), nl=False)
         return

@@ -24,7 +24,7 @@ def freshness(
     (freshness: warn, error), by default 5m and 15m.
     """
     from fleetgauge import pipeline, settings
-    from fleetgauge.errors import Transient
+    from fleetgauge.errors import Terminal, Transient
     from fleetgauge.rollup.operating import freshness as engine
 
     loaded = settings.load()
@@ -35,7 +35,11 @@ def freshness(
     found = engine.freshness(loaded, chosen.values(), *limits)
     if not metrics:
         found += engine.frozen(loaded, chosen)
+    unread = {} if metrics else pipeline.broken(loaded.content)
+    found += [engine.unread(name, str(one)) for name, one in unread.items()]
     _show(found, as_json=as_json)
+    if unread:
+        raise Terminal("; ".join(f"metric {name} is not computed: {one}" for name, one in unread.items()))
     late = [
         f"{one.metric}: {one.reason}"
         if one.reason is not None

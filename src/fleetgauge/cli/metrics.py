@@ -15,9 +15,10 @@ def ls(as_json: AsJson = False) -> None:
     """Every metric with its source, its version and its views."""
     from fleetgauge import settings
     from fleetgauge.cli.output import print_json, print_table
-    from fleetgauge.rollup import load_definitions
+    from fleetgauge.rollup import DefinitionError, read_definitions
 
-    found = load_definitions(settings.load().content).values()
+    loaded = read_definitions(settings.load().content)
+    found = loaded.valid.values()
     if as_json:
         print_json(
             [
@@ -25,6 +26,7 @@ def ls(as_json: AsJson = False) -> None:
                     "metric": one.metric,
                     "source": one.source,
                     "version": one.version,
+                    "time_zone": one.time_zone,
                     "owner": one.owner,
                     "dimensions": list(one.dimensions),
                     "measures": list(one.measures),
@@ -33,11 +35,16 @@ def ls(as_json: AsJson = False) -> None:
                 for one in found
             ]
         )
-        return
-    print_table(
-        ("metric", "source", "version", "dimensions", "measures"),
-        [(m.metric, m.source, m.version, ", ".join(m.dimensions), ", ".join(m.measures)) for m in found],
-    )
+    else:
+        print_table(
+            ("metric", "source", "version", "days of", "dimensions", "measures"),
+            [
+                (m.metric, m.source, m.version, m.time_zone, ", ".join(m.dimensions), ", ".join(m.measures))
+                for m in found
+            ],
+        )
+    if loaded.broken:
+        raise DefinitionError(loaded.problems)
 
 
 @app.command("docs")

@@ -8,8 +8,11 @@ import typer
 from fleetgauge.cli.output import configure_logging, print_json, utc
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fleetgauge.commands.tariff_changes import Prices, Restatement
     from fleetgauge.pipeline import Migrated
+    from fleetgauge.rollup.definitions.loader import Broken
 
 
 def migrate(
@@ -25,7 +28,9 @@ def migrate(
     from fleetgauge.rollup.execute.report import plain, raise_worst
 
     configure_logging()
-    done = pipeline.migrate(settings.load(), dry_run=dry_run)
+    loaded = settings.load()
+    done = pipeline.migrate(loaded, dry_run=dry_run)
+    unread = pipeline.broken(loaded.content)
     if as_json:
         print_json(
             {
@@ -40,6 +45,7 @@ def migrate(
         )
     else:
         _tell(done, dry_run=dry_run)
+    _complain(unread)
     raise_worst(
         [("terminal", f"the views of {metric} stay as they are: {why}") for metric, why in done.refused.items()]
     )
@@ -87,3 +93,11 @@ def _tell(done: "Migrated", *, dry_run: bool) -> None:
         typer.echo("nothing to do: the metrics database is up to date")
     elif dry_run:
         typer.echo("nothing was changed (--dry-run)")
+
+
+def _complain(unread: "Mapping[str, Broken]") -> None:
+    """The others are migrated; these are named, and the exit code says so."""
+    from fleetgauge.rollup import DefinitionError
+
+    if unread:
+        raise DefinitionError([problem for one in unread.values() for problem in one.problems])

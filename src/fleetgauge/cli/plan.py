@@ -64,6 +64,8 @@ def told(one: "MetricPreview") -> str:
         "current": "current",
         "waiting": f"built beside {one.shown}, and shown once a minute run has filled it",
     }
+    if not one.version:
+        return f"{one.metric}: cannot be read\n  error: {one.error}"
     lines = [f"{one.metric} (version {one.version}): {states[one.state]}"]
     lines += [f"  + {name}" for name in one.added]
     lines += [f"  - {name}" for name in one.removed]

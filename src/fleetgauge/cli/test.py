@@ -16,16 +16,13 @@ def test(
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json, print_table
-    from fleetgauge.errors import Terminal
-    from fleetgauge.rollup import load_definitions
+    from fleetgauge.rollup import DefinitionError
     from fleetgauge.rollup.unittests import load_tests, run_tests
 
     configure_logging()
     loaded = settings.load()
-    definitions = load_definitions(loaded.content)
-    if metric is not None and metric not in definitions:
-        raise Terminal(f"metric {metric!r} is not defined (known: {', '.join(definitions)}); see sql/metrics")
-    chosen = [one for name, one in definitions.items() if metric in (None, name)]
+    chosen = list(pipeline.chosen(loaded.content, [] if metric is None else [metric]).values())
+    unread = {} if metric is not None else pipeline.broken(loaded.content)
     tests = load_tests(loaded.content, chosen)
     outcomes = []
     streams = pipeline.event_streams(loaded.content, chosen)
@@ -48,5 +45,7 @@ def test(
     else:
         untested = f"; without tests: {', '.join(without)}" if without else ""
         typer.echo(f"{len(outcomes)} tests, {len(failed)} failed{untested}")
+    if unread:
+        raise DefinitionError([problem for one in unread.values() for problem in one.problems])
     if failed:
         raise typer.Exit(1)

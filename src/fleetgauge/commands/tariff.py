@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -22,13 +21,16 @@ from pydantic import (
 )
 
 from fleetgauge.errors import Terminal
+from fleetgauge.files import plain, strict_yaml
+from fleetgauge.files import text as texts
+from fleetgauge.files.text import Unreadable
 from fleetgauge.postgres import Connection
 
 TARIFFS_FOLDER = Path("sql") / "tariffs"
 
 
 class TariffError(Terminal):
-    """The price files are not valid; `problems` has one line for each fault, beginning with the file."""
+    """The price files are not valid; `problems` has one line for each fault, beginning with file and line."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = tuple(problems)
@@ -37,15 +39,17 @@ class TariffError(Terminal):
 
 def _quoted(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError(f'{value!r} must stand in quotes, such as "0.25", for a binary fraction is no price')
+        raise ValueError(
+            f'{plain.shown(value)} must stand in quotes, such as "0.25", for a binary fraction is no price'
+        )
     return value
 
 
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (KeyError, ValueError):
-        raise ValueError(f"{value!r} is not an IANA time zone; write one such as Asia/Seoul") from None
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{plain.shown(value)} is not an IANA time zone; write one such as Asia/Seoul") from None
     return value
 
 
@@ -97,7 +101,7 @@ def load_tariffs(content_root: Path) -> tuple[Tariff, ...]:
     found: list[tuple[str, Tariff]] = []
     for path in sorted((content_root / TARIFFS_FOLDER).glob("*.yaml")):
         shown = str(path.relative_to(content_root))
-        found.extend((shown, tariff) for tariff in _read(path, shown, problems))
+        found.extend(_read(path, shown, problems))
     found.sort(key=lambda item: (item[1].carrier, item[1].valid_from))
     for (_, one), (shown, next_one) in pairwise(found):
         if one.carrier != next_one.carrier:
@@ -136,35 +140,49 @@ def apply_tariffs(connection: Connection, content_root: Path) -> int:
     return len(tariffs)
 
 
-def _read(path: Path, shown: str, problems: list[str]) -> Iterator[Tariff]:
+def _read(path: Path, shown: str, problems: list[str]) -> Iterator[tuple[str, Tariff]]:
+    """Place (file and line) and entry, of those that are valid."""
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"{shown}: is not YAML: {' '.join(str(error).split())}")
+        document = strict_yaml.read(texts.read(path))
+    except Unreadable as error:
+        problems.append(f"{shown}:{error.line}: {error}")
         return
+    problems.extend(f"{shown}:{line}: key {key!r} stands here twice; remove one" for line, key in document.twice())
+    if not isinstance(document.value, dict):
+        problems.append(f"{shown}:1: is not a mapping; begin with `currency: KRW`")
+        return
+    try:
+        file = _File.model_validate(document.value)
     except ValidationError as error:
-        problems.extend(_say(shown, error))
+        problems.extend(_say(shown, document, (), error))
         return
     zone = ZoneInfo(file.time_zone)
-    for number, entry in enumerate(file.entries, start=1):
-        place = f"{shown}: entry {number}"
+    for number, entry in enumerate(file.entries):
+        at = ("entries", number)
         try:
             tariff = Tariff.model_validate(entry)
+            begin, end = _utc(tariff.valid_from), None if tariff.valid_to is None else _utc(tariff.valid_to)
         except ValidationError as error:
-            problems.extend(_say(place, error))
+            problems.extend(_say(shown, document, at, error))
+            continue
+        except OverflowError:
+            said = f"entry {number + 1}: its time is beyond the calendar; correct it"
+            problems.append(f"{shown}:{document.line(at)}: {said}")
             continue
         for name, instant in (("valid_from", tariff.valid_from), ("valid_to", tariff.valid_to)):
             if instant is not None and not _full_hour(instant, zone):
                 problems.append(
-                    f"{place}: {name}: {instant.isoformat()} is not a full hour in {file.time_zone}, "
-                    "where the tables' hours begin; a price can change only there"
+                    f"{shown}:{document.line((*at, name))}: entry {number + 1}: {name}: {instant.isoformat()} is not a "
+                    f"full hour in {file.time_zone}, where the tables' hours begin; a price can change only there"
                 )
-        yield tariff.model_copy(
-            update={
-                "valid_from": tariff.valid_from.astimezone(UTC),
-                "valid_to": tariff.valid_to.astimezone(UTC) if tariff.valid_to is not None else None,
-            }
-        )
+        place = f"{shown}:{document.line(at)}"
+        yield place, tariff.model_copy(update={"valid_from": begin, "valid_to": end})
+
+
+def _utc(instant: datetime) -> datetime:
+    if not 1970 <= instant.year <= 9000:
+        raise OverflowError
+    return instant.astimezone(UTC)
 
 
 def _full_hour(instant: datetime, zone: ZoneInfo) -> bool:
@@ -180,8 +198,15 @@ def _with_ends(tariffs: list[Tariff]) -> Iterator[Tariff]:
             yield tariff
 
 
-def _say(place: str, error: ValidationError) -> Iterator[str]:
+def _say(
+    shown: str, document: strict_yaml.Document, at: tuple[str | int, ...], error: ValidationError
+) -> Iterator[str]:
+    entry = f"entry {int(at[1]) + 1}: " if at else ""
     for e in error.errors(include_url=False):
         where = ".".join(str(part) for part in e["loc"])
-        what = "is not a known key" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
-        yield f"{place}: {where}: {what}" if where else f"{place}: {what}"
+        known = Tariff.model_fields if at else _File.model_fields
+        what = plain.said(e)
+        if e["type"] == "extra_forbidden":
+            what = f"is not a known key{plain.nearest(str(e['loc'][-1]), known) or '; remove it'}"
+        place = f"{shown}:{document.line((*at, *e['loc']))}: {entry}"
+        yield f"{place}{where}: {what}" if where else f"{place}{what}"

@@ -1,5 +1,6 @@
 """All that `fleetgauge lint` says about contracts."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,16 @@ from fleetgauge.contracts import released
 from fleetgauge.contracts.compatible import problems
 from fleetgauge.contracts.load import Contract, ContractSet, load
 from fleetgauge.contracts.subset import ContractError
+
+_TYPES = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
 
 
 def check(content: Path, reserved: Iterable[str] = ()) -> tuple[dict[str, Contract], list[str]]:
@@ -48,8 +59,14 @@ def _examples(contract: Contract, reserved: Iterable[str]) -> list[str]:
         try:
             strict.decode(msgspec.json.encode(example))
         except msgspec.DecodeError as error:
-            found.append(f"{where}[{number}]: breaks its own contract: {error}; correct the example or the contract")
+            said = _plain(str(error))
+            found.append(f"{where}[{number}]: breaks its own contract: {said}; correct the example or the contract")
     return found
+
+
+def _plain(said: str) -> str:
+    """A decoder's words without the names of Python's types."""
+    return re.sub(r"`(\w+)( \| null)?`", lambda match: _TYPES.get(match[1], f"`{match[1]}`"), said)
 
 
 def _released(known: Mapping[str, Contract], contracts: Mapping[str, Contract]) -> list[str]:

@@ -6,7 +6,6 @@ an `integer` is written without fraction or exponent (`1`, not `1.0`), and `$` i
 `unit` is an annotation of ours: a UCUM code such as `m/s`, `Cel` or `%`.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetgauge.errors import Terminal
+from fleetgauge.files import json_lines
+from fleetgauge.files.plain import shown
+from fleetgauge.files.text import Unreadable
 
 ANNOTATIONS = frozenset({"$schema", "$comment", "title", "description", "unit", "examples", "deprecated"})
 KEYWORDS: Mapping[str, frozenset[str]] = {
@@ -26,6 +28,8 @@ KEYWORDS: Mapping[str, frozenset[str]] = {
 }
 ID_PATTERN = r"^[A-Za-z0-9._-]+\Z"
 """The pattern of an identifier: something that is looked up, and that needs no escaping in a document id."""
+_LARGEST = 2**63
+"""No rule names a greater number: it would be none of 64 bits."""
 INSTANT = "epoch_millis"
 """The one `format`: an integer that is an instant, in milliseconds since the epoch."""
 
@@ -101,9 +105,9 @@ class Documents:
         if name not in self._loaded:
             path = self._directory / name
             try:
-                document = json.loads(path.read_text("utf-8"), object_pairs_hook=_unique)
-            except (OSError, ValueError) as error:
-                raise ContractError([f"contract {name} cannot be read: {error}; fix the file"]) from None
+                document = json_lines.read(path).value
+            except Unreadable as error:
+                raise ContractError([f"contract {name}:{error.line}: {error}"]) from None
             if not isinstance(document, dict):
                 raise ContractError([f"contract {name} is not a JSON object; write one schema a file"])
             self._loaded[name] = document
@@ -117,12 +121,12 @@ class Documents:
         """File, name and schema that `ref`, met in `file`, leads to. Raises `ContractError`."""
         match = re.fullmatch(r"([A-Za-z0-9_.-]*)#/\$defs/([A-Za-z0-9_]+)", str(ref))
         if match is None:
-            raise ContractError([f"{where}: $ref {ref!r} must look like common.json#/$defs/name"])
+            raise ContractError([f"{where}: $ref {shown(ref)} must look like common.json#/$defs/name"])
         target = match[1] or file
         try:
             return target, match[2], self.get(target)["$defs"][match[2]]
         except (KeyError, TypeError):
-            raise ContractError([f"{where}: $ref {ref!r} names nothing; add it to $defs of {target}"]) from None
+            raise ContractError([f"{where}: $ref {shown(ref)} names nothing; add it to $defs of {target}"]) from None
 
 
 def tree(schema: Any, file: str, documents: Documents) -> Object:
@@ -144,7 +148,7 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Doc
         target, name, found = documents.target(schema["$ref"], file, where)
         key = f"{target}#{name}"
         if key in seen:
-            raise ContractError([f"{where}: $ref {schema['$ref']!r} leads back to itself; events are trees"])
+            raise ContractError([f"{where}: $ref {shown(schema['$ref'])} leads back to itself; events are trees"])
         node = _read(found, target, f"$defs.{name}", (*seen, key), documents)
         return replace(node, note=Note(note.description or node.note.description, note.unit or node.note.unit))
     if keys & {"const", "enum"}:
@@ -152,18 +156,18 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Doc
         return Choice(_values(schema, where), note)
     kind = schema.get("type")
     if not isinstance(kind, str) or kind not in KEYWORDS:
-        raise ContractError([f"{where}: type must be one of {', '.join(KEYWORDS)}, not {kind!r}"])
+        raise ContractError([f"{where}: type must be one of {', '.join(KEYWORDS)}, not {shown(kind)}"])
     _refuse(where, keys - (KEYWORDS[kind] | ({"$defs"} if not at else frozenset())), f"for type {kind}")
     if kind == "object":
         return _object(schema, where, note, lambda key, child: _read(child, file, _below(at, key), seen, documents))
-    constraints = {key: _constraint(key, schema[key], where) for key in keys - {"type", "items", "format"}}
+    constraints = {key: _constraint(key, schema[key], where, kind) for key in keys - {"type", "items", "format"}}
     if kind == "array":
         return Array(_read(schema.get("items"), file, f"{at}[]", seen, documents), constraints, note)
     for bound in ("Minimum", "Maximum"):
         if {bound.lower(), f"exclusive{bound}"} <= constraints.keys():
             raise ContractError([f"{where}: {bound.lower()} and exclusive{bound} say the same thing; remove one"])
     if schema.get("format", INSTANT) != INSTANT:
-        raise ContractError([f"{where}: format {schema['format']!r} is not known; the one format is {INSTANT}"])
+        raise ContractError([f"{where}: format {shown(schema['format'])} is not known; the one format is {INSTANT}"])
     return Scalar(kind, constraints, "format" in schema, note)
 
 
@@ -195,13 +199,6 @@ def _object(schema: Mapping[str, Any], where: str, note: Note, read: Callable[[s
     return Object(properties, frozenset(required), note)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return result
-
-
 def _refuse(where: str, keys: set[str] | frozenset[str], why: str) -> None:
     if keys:
         names = ", ".join(sorted(keys))
@@ -211,21 +208,26 @@ def _refuse(where: str, keys: set[str] | frozenset[str], why: str) -> None:
 def _values(schema: Mapping[str, Any], where: str) -> tuple[Any, ...]:
     values = schema["enum"] if "enum" in schema else [schema["const"]]
     kinds = {type(value) for value in values} if isinstance(values, list) else set()
-    if kinds not in ({str}, {int}) or len(set(values)) != len(values):
+    small = all(abs(value) < _LARGEST for value in values if isinstance(value, int)) if kinds == {int} else True
+    if kinds not in ({str}, {int}) or len(set(values)) != len(values) or not small:
         raise ContractError([f"{where}: enum and const hold distinct strings, or distinct integers; correct it"])
     if "type" in schema and schema["type"] != {str: "string", int: "integer"}[next(iter(kinds))]:
-        raise ContractError([f"{where}: type {schema['type']!r} contradicts its enum or const; remove it"])
+        raise ContractError([f"{where}: type {shown(schema['type'])} contradicts its enum or const; remove it"])
     return tuple(values)
 
 
-def _constraint(keyword: str, value: Any, where: str) -> Any:
+def _constraint(keyword: str, value: Any, where: str, kind: str) -> Any:
     if keyword == "pattern":
         return _pattern(value, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if keyword.endswith(("Length", "Items")):
-        number = number and isinstance(value, int) and value >= 0
+        number = number and isinstance(value, int) and 0 <= value < _LARGEST
+    elif number:
+        number = abs(value) < _LARGEST and (kind == "number" or isinstance(value, int))
     if not number:
-        raise ContractError([f"{where}: {keyword} is {value!r}; it must be a number, of a length one from 0 up"])
+        raise ContractError(
+            [f"{where}: {keyword} is {shown(value)}; it must be a number, of integers and lengths a whole one"]
+        )
     return value
 
 
@@ -233,7 +235,7 @@ def _pattern(pattern: Any, where: str) -> str:
     """The pattern in Python's dialect. ECMA-262's `$` is the end; Python's also matches before a last newline."""
     if not isinstance(pattern, str) or re.search(r"\\[^.\\/()\[\]{}+*?|^$-]", pattern):
         raise ContractError(
-            [f"{where}: pattern {pattern!r} may escape punctuation only, so that every dialect agrees on it"]
+            [f"{where}: pattern {shown(pattern)} may escape punctuation only, so that every dialect agrees on it"]
         )
     ending = str(pattern)
     if ending.endswith("$") and not ending.endswith("\\$"):
@@ -241,5 +243,7 @@ def _pattern(pattern: Any, where: str) -> str:
     try:
         re.compile(ending)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ContractError([f"{where}: pattern {pattern!r} is no regular expression: {error}; correct it"]) from None
+        raise ContractError(
+            [f"{where}: pattern {shown(pattern)} is no regular expression: {error}; correct it"]
+        ) from None
     return ending

@@ -2,11 +2,15 @@
 
 import importlib.util
 import re
-from dataclasses import dataclass, field
+import traceback
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 
 from fleetgauge.errors import Terminal, sure
+from fleetgauge.files import text as texts
+from fleetgauge.files.plain import nearest, shown
+from fleetgauge.files.text import Unreadable
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ class Consumer:
 
     def __post_init__(self) -> None:
         """Raises `Terminal` naming what is wrong."""
+        for names, kind, words in _KINDS:
+            for name in names:
+                value = getattr(self, name)
+                if not isinstance(value, kind) or isinstance(value, bool):
+                    raise Terminal(f"consumer {self.name!r}: {name} is {shown(value)}; write {words}")
+        if not all(isinstance(kind, str) for kind in self.contracts):
+            raise Terminal(f"consumer {self.name!r}: contracts holds something else than names; write texts")
         for what, value, pattern in (
             ("name", self.name, r"[a-z0-9][a-z0-9-]*"),
             ("index", self.index, r"[a-z0-9][a-z0-9-]*"),
@@ -76,6 +87,36 @@ class Consumer:
             raise Terminal(f"consumer {self.name}: batch_bytes, batch_records and requests must be at least 1")
 
 
+_KINDS: tuple[tuple[tuple[str, ...], type | tuple[type, ...], str], ...] = (
+    (("name", "topic", "index"), str, "a text"),
+    (("contracts",), tuple, 'names with a comma after each, such as ("battery",)'),
+    (("accept_past", "accept_future", "linger"), timedelta, "a time, such as timedelta(days=7)"),
+    (("retention",), (timedelta, type(None)), "a time, such as timedelta(days=90), or None"),
+    (("dead_letters",), DeadLetterLimit, "DeadLetterLimit(…)"),
+    (("batch_bytes", "batch_records", "requests"), int, "a whole number"),
+)
+"""Fields, what they must be, and the words for it."""
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong while the file was run; of a declaration, without Python's names for it."""
+    said = str(error)
+    if unknown := re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", said):
+        owner = DeadLetterLimit if unknown[1] == "DeadLetterLimit" else Consumer
+        return (
+            f"{unknown[2]!r} is not a field of {unknown[1]}{nearest(unknown[2], [one.name for one in fields(owner)])}"
+        )
+    if missing := re.search(r"missing \d+ required (?:keyword-only|positional) arguments?: (.*)", said):
+        return f"the declaration lacks {missing[1]}"
+    return f"{type(error).__name__}: {said}"
+
+
+def _line(error: BaseException, path: Path) -> int:
+    """The line of the file where an error came from."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return frames[-1].lineno or 1 if frames else 1
+
+
 def load_consumer(content: Path, name: str) -> Consumer:
     """The consumer that `consumers/<name>.py` declares as `consumer`; `-` and `_` are the same. Raises `Terminal`."""
     folder = content / "consumers"
@@ -85,6 +126,10 @@ def load_consumer(content: Path, name: str) -> Consumer:
         raise Terminal(
             f"consumer {name!r} is not declared in {folder} (known: {known}); name one of these or add a file"
         )
+    try:
+        texts.read(path)
+    except Unreadable as error:
+        raise Terminal(f"consumer file {path}:{error.line}: {error}") from None
     spec = sure(importlib.util.spec_from_file_location(f"consumers.{path.stem}", path), f"an importer of {path}")
     loader = sure(spec.loader, f"an importer of {path}")
     module = importlib.util.module_from_spec(spec)
@@ -92,9 +137,13 @@ def load_consumer(content: Path, name: str) -> Consumer:
         loader.exec_module(module)
     except Terminal:
         raise
-    except Exception as error:
-        raise Terminal(f"consumer file {path} cannot be read: {type(error).__name__}: {error}; fix the file") from error
+    except SyntaxError as error:
+        said = f"cannot be read as Python: {error.msg}; fix the file"
+        raise Terminal(f"consumer file {path}:{error.lineno or 1}: {said}") from None
+    except (Exception, SystemExit) as error:
+        said = f"cannot be read: {_cause(error)}; fix the file"
+        raise Terminal(f"consumer file {path}:{_line(error, path)}: {said}") from error
     consumer = getattr(module, "consumer", None)
     if not isinstance(consumer, Consumer):
-        raise Terminal(f"consumer file {path} declares no `consumer = Consumer(...)`; add it")
+        raise Terminal(f"consumer file {path}:1: declares no `consumer = Consumer(...)`; add it")
     return consumer

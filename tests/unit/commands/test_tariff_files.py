@@ -66,17 +66,17 @@ def test_all_faults_of_all_files_are_told_at_once(content):
     content(entry(price="0.25"), entry(valid_from="2026-01-01T00:30:00+09:00"), name="a.yaml")
     root = content("  - {carrier: kt}\n", name="b.yaml")
     found = problems(root)
-    assert any(p.startswith("sql/tariffs/a.yaml: entry 1: price_krw") and "quotes" in p for p in found)
+    assert any(p.startswith("sql/tariffs/a.yaml:4: entry 1: price_krw") and "quotes" in p for p in found)
     assert any(
-        p.startswith("sql/tariffs/a.yaml: entry 2: valid_from") and "full hour in Asia/Seoul" in p for p in found
+        p.startswith("sql/tariffs/a.yaml:5: entry 2: valid_from") and "full hour in Asia/Seoul" in p for p in found
     )
-    assert any(p.startswith("sql/tariffs/b.yaml: entry 1: step_bytes") for p in found)
+    assert any(p.startswith("sql/tariffs/b.yaml:4: entry 1: step_bytes") for p in found)
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (entry(valid_from="2026-01-01T00:00:00"), "timezone"),
+        (entry(valid_from="2026-01-01T00:00:00"), "offset from UTC"),
         (entry(more=", vat: 10"), "vat: is not a known key"),
         (entry(price='"-1"'), "price_krw"),
         (entry(price='"NaN"'), "price_krw"),
@@ -111,4 +111,4 @@ def test_a_full_hour_is_one_of_the_files_own_zone(content):
 def test_what_is_not_yaml_is_one_line(content):
     root = content("  - {carrier: [}\n")
     (problem,) = problems(root)
-    assert problem.startswith("sql/tariffs/kr.yaml: is not YAML") and "\n" not in problem
+    assert problem.startswith("sql/tariffs/kr.yaml:4: is not YAML") and "\n" not in problem

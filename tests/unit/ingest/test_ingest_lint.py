@@ -57,7 +57,7 @@ def test_consumers_that_keep_apart_are_fine(tmp_path: Path) -> None:
         ({"contracts": ("battery", "bat")}, "consumer file b.py: names contract bat, which"),
         ({"contracts": ()}, "consumer file b.py: a consumer without contracts"),
         ({"index": "B"}, "consumer file b.py: consumer 'b': index 'B' must match"),
-        ({"colour": 1}, "consumer file b.py: consumer file"),
+        ({"colour": 1}, "consumer file b.py:2: cannot be read: 'colour' is not a field of Consumer"),
     ],
 )
 def test_problems_name_the_file(tmp_path: Path, changes: dict[str, object], complaint: str) -> None:
@@ -100,6 +100,6 @@ def test_lint_lists_problems_of_all_parts_at_once(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["lint"], env={"FLEETGAUGE_CONTENT": str(tmp_path)})
     assert done.exit_code == 78
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("contract a.json cannot be read")
-    assert lines[1].startswith("consumer file none.py: ")
+    assert lines[0].startswith("schemas/events/a.json:1: is not JSON: ")
+    assert lines[1].startswith("consumers/none.py:1: declares no ")
     assert any("sql/metrics/m" in line or "metric" in line for line in lines[2:])

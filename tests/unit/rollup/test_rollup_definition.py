@@ -91,7 +91,7 @@ def test_no_folder_is_no_metric(tmp_path: Path) -> None:
         ({"dimensions": {"by": {"column": "by", "limit": 2}}}, "dimensions.by: by is a variable of every board"),
         ({"measures": {"zone": {"agg": "count"}}}, "zone is both a dimension and a measure"),
         ({"measures": {"a": {"agg": "count", "where": {'x" = 1 --': 1}}}}, "is not an identifier"),
-        ({"measures": {"a": {"agg": "count", "where": {"x": None}}}}, "measures.a.where.x: None is not a value"),
+        ({"measures": {"a": {"agg": "count", "where": {"x": None}}}}, "measures.a.where.x: nothing is not a value"),
         ({"measures": {"a": {"agg": "count", "where": {"x": {"above": 1}}}}}, "where.x: 'above' is not a known key"),
         ({"measures": {"a": {"agg": "sum", "of": "x", "type": "float"}}}, "measures.a.type: "),
         (

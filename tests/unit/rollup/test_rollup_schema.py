@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def test_the_generated_files_are_up_to_date_and_checked(tmp_path: Path, monkeypa
     by_hand.write_text("# mine\n")
     assert cli.invoke(app, ["metrics", "docs", "--check"]).exit_code == 0
     assert json.loads((tmp_path / "schemas" / "metric.schema.json").read_text()) == metric_schema()
-    (folder / "metric.yaml").rename(folder / "metric.off")
+    shutil.rmtree(folder)
     done = cli.invoke(app, ["metrics", "docs", "--json"])
     assert json.loads(done.stdout)["renewed"] == ["docs/metrics/README.md", "docs/metrics/full.md"]
     assert [path.name for path in sorted(by_hand.parent.iterdir())] == ["README.md", "by_hand.md"]

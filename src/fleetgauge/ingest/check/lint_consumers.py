@@ -1,12 +1,15 @@
 """All that `fleetgauge lint` says about consumers."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 from fleetgauge.contracts import Contract, ContractSet
 from fleetgauge.errors import Terminal
+from fleetgauge.files import text as texts
+from fleetgauge.files.text import Unreadable
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX, suffix_fields
 
@@ -21,18 +24,32 @@ def load_consumers(content: Path) -> tuple[dict[str, Consumer], list[str]]:
     problems = []
     for path in sorted((content / "consumers").glob("*.py")):
         where = f"consumer file {path.name}"
-        lines = len(path.read_text("utf-8").splitlines())
+        try:
+            lines = len(texts.read(path).splitlines())
+        except Unreadable as error:
+            problems.append(f"{where}:{error.line}: {error}")
+            continue
         if lines > MAX_LINES:
             problems.append(f"{where}: {lines} lines, more than {MAX_LINES}; it is a declaration: move code elsewhere")
         try:
             consumer = load_consumer(content, path.stem)
         except Terminal as error:
-            problems.append(f"{where}: {error}")
+            said = str(error).removeprefix(f"consumer file {path}")
+            problems.append(f"{where}{said}" if said.startswith(":") else f"{where}: {said.strip()}")
             continue
         if consumer.name.replace("-", "_") != path.stem:
             problems.append(f"{where}: declares {consumer.name!r}; give file and consumer the same name")
         found[path.name] = consumer
     return found, problems
+
+
+def located(problems: Iterable[str]) -> list[str]:
+    """Problems of `check` with file and line in front, as `lint` shows them."""
+    return [re.sub(r"^consumer file ([^\s:]+?\.py)(?::(\d+))?: ", _place, problem) for problem in problems]
+
+
+def _place(match: re.Match[str]) -> str:
+    return f"consumers/{match[1]}:{match[2] or 1}: "
 
 
 def named_or_all(content: Path, names: Collection[str]) -> tuple[list[Consumer], list[str]]:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from fleetgauge.files.plain import shown
 from fleetgauge.postgres import sql
 
 Operator = Literal["<=", ">=", "<", ">", "=", "!="]
@@ -44,7 +45,9 @@ def parse_check(value: object) -> Check:
     """Read a check; raises `ValueError` saying what is expected."""
     if isinstance(value, Check):
         return value
-    wrong = f"{value!r} is not a check; write a comparison of measures and whole numbers, such as completed <= started"
+    wrong = (
+        f"{shown(value)} is not a check; write a comparison of measures and whole numbers, such as completed <= started"
+    )
     if not isinstance(value, str):
         raise ValueError(wrong)
     sides: list[list[Term]] = [[], []]

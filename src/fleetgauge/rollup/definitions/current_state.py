@@ -12,7 +12,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from fleetgauge.rollup.definitions import places
+from fleetgauge.files import strict_yaml
+from fleetgauge.files import text as texts
+from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
 from fleetgauge.rollup.definitions.measures import Count, Duration
@@ -23,15 +25,19 @@ _RANGES = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.ArrayContainsAll, 
 
 def problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
     """One line for each column of a metric that would change with the present; beginning with file and line."""
-    if not (content / FILE).is_file():
+    if not (content / FILE).exists():
         return []
     try:
-        document = places.read((content / FILE).read_text(encoding="utf-8"))
-    except places.NotYaml as error:
-        return [f"{FILE}:{error.line}: {error}; correct it"]
+        document = strict_yaml.read(texts.read(content / FILE))
+    except Unreadable as error:
+        return [f"{FILE}:{error.line}: {error}"]
     listed = document.value
-    if not isinstance(listed, dict) or not all(isinstance(v, str) for pair in listed.items() for v in pair):
+    if not isinstance(listed, dict):
         return [f"{FILE}:1: is not a mapping of tables; write `vehicles: what to use instead`"]
+    wrong = [name for name, instead in listed.items() if not isinstance(instead, str)]
+    if wrong:
+        said = "is not a text; write what to use instead of the table"
+        return [f"{FILE}:{document.line([name])}: {name}: {said}" for name in wrong]
     found = []
     for definition in definitions:
         if not definition.source_sql:

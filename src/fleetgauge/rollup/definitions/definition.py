@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from fleetgauge.files.plain import shown
 from fleetgauge.rollup.definitions.checks import Check, parse_check
 from fleetgauge.rollup.definitions.levels import Level, levels
 from fleetgauge.rollup.definitions.measures import (
@@ -45,6 +46,12 @@ RESERVED = frozenset({"window_start", "date", "provisional"})
 VARIABLES = frozenset({"by", "grain", "resolution"})
 """What the metric's board asks its reader besides a value of each dimension."""
 
+NAME_LENGTH = 32
+"""How long a metric's name may be: names of tables, views and partitions begin with it."""
+
+SUBSET_LENGTH = 20
+"""How long the name of a subset of dimensions may be."""
+
 RECONCILED = timedelta(days=35)
 """How far back sums are compared with the source every day."""
 
@@ -61,23 +68,28 @@ class Misfit(ValueError):
 
 _Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
+LONGEST = timedelta(days=100 * 365)
+"""No time that a definition or a command names is longer."""
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 
 
 def _duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d+)(ms|s|m|h|d|y)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]+)(ms|s|m|h|d|y)", value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{value!r} is not a duration; write a number and ms, s, m, h, d or y, such as 30s")
+        raise ValueError(f"{shown(value)} is not a duration; write a number and ms, s, m, h, d or y, such as 30s")
+    if len(match[1]) > 15 or int(match[1]) * _UNITS[match[2]] > LONGEST.total_seconds():
+        raise ValueError(f"{shown(value)} is longer than {LONGEST.days // 365} years; write a shorter time")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _zone(value: object) -> object:
     try:
-        ZoneInfo(str(value))
-    except (KeyError, ValueError):
-        raise ValueError(f"{value!r} is not an IANA time zone; write one such as Asia/Seoul") from None
+        ZoneInfo(value if isinstance(value, str) else "")
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{shown(value)} is not an IANA time zone; write one such as Asia/Seoul") from None
     return value
 
 
@@ -86,6 +98,7 @@ Period = Annotated[
     BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
     PlainSerializer(lambda span: f"{span // timedelta(milliseconds=1)}ms", return_type=str, when_used="json"),
 ]
+SubsetName = Annotated[Identifier, Field(max_length=SUBSET_LENGTH)]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
 CheckText = Annotated[
     Check,
@@ -176,7 +189,7 @@ class Documents:
 class Definition:
     """One metric. `source_sql` and `views_sql` come from the files beside `metric.yaml`."""
 
-    metric: Annotated[Identifier, Field(max_length=32)]
+    metric: Annotated[Identifier, Field(max_length=NAME_LENGTH)]
     """Its name, that of its folder; tables and views begin with it."""
     source: Identifier
     """Which of the configured databases, or `commands` for the metrics database itself; with `documents` a consumer."""
@@ -196,14 +209,14 @@ class Definition:
     immutable: Annotated[str, Field(strict=True, min_length=1)] | None = None
     """Why the event time and the dimensions of a row never change, where rows change and no key follows them."""
     time_zone: TimeZone = "Asia/Seoul"
-    """IANA name; days are those of this zone."""
+    """IANA name; days are those of this zone. Asia/Seoul if not given."""
     grace: Period = timedelta(seconds=30)
     """A window closes so long after its end."""
     provisional_while: Identifier | None = None
     """A count; rows in which it is not 0 may still change."""
     interval: Interval | None = None
     """How long a row holds, for durations."""
-    rollups: dict[Annotated[Identifier, Field(max_length=20)], list[Identifier]] = field(default_factory=dict)
+    rollups: dict[SubsetName, list[Identifier]] = field(default_factory=dict)
     """Subsets of the dimensions that are stored besides, merged, at hour and day; the name is part of the view's."""
     late: Period = timedelta(0)
     """How late facts are still accepted by the source."""

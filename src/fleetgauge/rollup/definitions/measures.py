@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import field
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, PlainValidator, StrictBool, StringConstraints, Tag
 from pydantic.dataclasses import dataclass
 
+from fleetgauge.files.plain import shown
+
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+IDENTIFIER_LENGTH = 48
 
 Identifier = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 
@@ -19,7 +24,9 @@ FieldPath = Annotated[
 
 def _scalar(value: object) -> object:
     if not isinstance(value, bool | int | float | str):
-        raise ValueError(f"{value!r} is not a value; write a text, a number, true or false")
+        if isinstance(value, date):
+            raise ValueError(f'{shown(value)} is a date to YAML; write "{shown(value)}" in quotes')
+        raise ValueError(f"{shown(value)} is not a value; write a text, a number, true or false")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What may stand in source.sql: one SELECT that only reads. Touches no database.
+"""What may stand in source.sql: one SELECT that only reads, and whose rows depend on nothing but the tables' rows.
 
 A team writes its own source.sql, so this tells of mistakes and is no wall against a will: what a query can reach and do
 is decided by the grants of the reader's login, in a read-only transaction on a standby.
@@ -8,44 +8,57 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-import sqlglot
 from sqlglot import Token, exp
-from sqlglot.dialects.postgres import Postgres
 
-Problem = tuple[int, str]
-"""A line of the text, from 1, and what is wrong there."""
+from fleetgauge.rollup.definitions import sql_words
+from fleetgauge.rollup.definitions.sql_words import Problem
 
 _WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "SHARE"}
 _CUTS = {"LIMIT", "OFFSET", "FETCH", "ORDER", "ORDER BY"}
 
-_SIDE_EFFECTS = re.compile(
+SIDE_EFFECTS = re.compile(
     r"dblink\w*|lo_\w+|pg_(read|write|ls|stat)_(binary_)?(file|dir|\w+dir)|pg_(terminate|cancel)_backend|pg_sleep\w*"
     r"|pg_(try_)?advisory_\w+|pg_notify|pg_reload_conf|pg_rotate_logfile|pg_promote|pg_switch_wal|pg_wal_replay_\w+"
-    r"|pg_create_\w+|pg_drop_\w+|pg_logical_\w+|set_config|nextval|setval|query_to_xml\w*|cursor_to_xml\w*"
+    r"|pg_create_\w+|pg_drop_\w+|pg_logical_\w+|set_config|nextval|setval|setseed|query_to_xml\w*|cursor_to_xml\w*"
     r"|table_to_xml\w*|schema_to_xml\w*|database_to_xml\w*|pg_export_snapshot|pg_stat_reset\w*"
 )
 """Functions that do something besides computing a value, or run text as SQL."""
+
+_OF_THE_MOMENT = re.compile(
+    r"now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|random|random_normal|gen_random_\w+"
+    r"|uuid_generate_\w+|uuidv[47]|txid_\w+|pg_current_\w+|pg_backend_pid|pg_postmaster_start_time|pg_conf_load_time"
+    r"|pg_is_in_recovery|pg_last_\w+|currval|lastval|inet_\w+_(addr|port)|current_setting|version|getpgusername|pg_my_\w+"
+)
+"""Functions whose value depends on when, by whom or how often they are called."""
+_WORDS_OF_THE_MOMENT = {
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "current_user",
+    "current_role",
+    "session_user",
+}
+_TEXTS_OF_THE_MOMENT = {"now", "today", "tomorrow", "yesterday"}
+
+_CURE = (
+    "every window is read by itself, and again when a row changes, so the rows must not depend on when it is asked; "
+    "remove it, or have production write the value into a column"
+)
 
 
 def problems(text: str) -> list[Problem]:
     """What keeps `text` from being a source: it must be one plain SELECT that can stand in a FROM clause."""
     try:
-        tokens = Postgres().tokenize(text)
-        statements = [s for s in sqlglot.parse(text, dialect="postgres") if s is not None]
-    except sqlglot.errors.ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        said = first.get("description") or str(error).splitlines()[0]
-        return [(first.get("line") or 1, f"is not SQL: {str(said).rstrip('.')}; correct it")]
-    except sqlglot.errors.SqlglotError as error:
-        said = str(error).splitlines()[0]
-        place = re.search(r" from (\d+):", said)
-        return [(int(place[1]) if place else 1, f"is not SQL: {said}; correct it")]
-    except RecursionError:
-        return [(1, "is nested too deeply; write it flatter")]
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        tokens, statements = sql_words.parsed(text)
+    except sql_words.NotSql as error:
+        return [(error.line, str(error))]
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query) or tokens[0].text.upper() == "FROM":
         second = _line(tokens[_end_of_first(tokens) :], None) if len(statements) > 1 else _line(tokens, None)
-        return [(second, "must be exactly one SELECT; keep the one that returns the facts")]
-    return list(_within(statements[0], tokens))
+        near = sql_words.beginning(tokens) if len(statements) == 1 else ""
+        return [(second, f"must be exactly one SELECT{near or '; keep the one that returns the facts'}")]
+    return list(dict.fromkeys(_within(statements[0], tokens)))
 
 
 def _within(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
@@ -54,12 +67,77 @@ def _within(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
     if any(query.args.get(part) for part in ("limit", "offset", "order")):
         line = _line([*reversed(tokens)], _CUTS)
         yield line, "must not have LIMIT, OFFSET or ORDER BY: every window is read by itself; remove it"
+    yield from _cuts(query, tokens)
     if query.find(exp.Placeholder, exp.Parameter):
         line = next((t.line for t in tokens if t.text in ("$", "%", "?", ":")), 1)
         yield line, "must not have parameters: the engine adds the time predicates around it; write the value"
     for token, after in pairwise(tokens):
-        if after.text == "(" and _SIDE_EFFECTS.fullmatch(token.text.lower()):
+        if after.text == "(" and SIDE_EFFECTS.fullmatch(token.text.lower()):
             yield token.line, f"must only read: {token.text} does more than that; remove it"
+    yield from _of_the_moment(query, tokens)
+    if query.find(exp.Window):
+        line = _line(tokens, {"OVER"})
+        yield (
+            line,
+            "must have no window function (OVER): a row's value would change with other rows, which no change of its "
+            "own tells; use until_next_of for the next row, or have production write the value into a column",
+        )
+    for select in query.find_all(exp.Select):
+        distinct = select.args.get("distinct")
+        if distinct is not None and distinct.args.get("on") is not None:
+            line = _line(tokens, {"DISTINCT"})
+            yield line, "must not have DISTINCT ON: which row is kept changes with other rows; remove it"
+    if query.find(exp.TableSample):
+        yield _line(tokens, {"TABLESAMPLE"}), f"TABLESAMPLE takes other rows each time: {_CURE}"
+
+
+def _cuts(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
+    """LIMIT within: fine where it picks one row for each fact (a subquery in a value, LATERAL), else rows are lost."""
+    for limited in query.find_all(exp.Query):
+        if limited is query or not any(limited.args.get(part) for part in ("limit", "offset")):
+            continue
+        above = limited.find_ancestor(exp.Lateral, exp.CTE, exp.From, exp.Join, exp.Exists, exp.In)
+        inner = limited.parent
+        if isinstance(above, exp.Lateral | exp.Exists | exp.In):
+            continue
+        if isinstance(inner, exp.Subquery) and not isinstance(inner.parent, exp.From | exp.Join | exp.SetOperation):
+            continue
+        line = _line([*reversed(tokens)], {"LIMIT", "OFFSET", "FETCH"})
+        yield line, "must not cut rows by LIMIT or OFFSET: every window is read by itself; remove it"
+
+
+def _of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
+    padded = [None, *tokens, None]
+    for before, token, after in zip(padded, tokens, padded[2:], strict=False):
+        word = token.text.lower()
+        column = before is not None and (before.text == "." or before.text.upper() == "AS")
+        called = after is not None and after.text == "("
+        if token.token_type.name.endswith("STRING"):
+            continue
+        plain = token.token_type.name != "IDENTIFIER"
+        if (called and _OF_THE_MOMENT.fullmatch(word)) or (word in _WORDS_OF_THE_MOMENT and plain and not column):
+            yield token.line, f"{token.text} gives another value each time: {_CURE}"
+        if called and word == "age" and _arguments(tokens, token) == 1:
+            yield token.line, f"age with one argument counts from today: {_CURE}"
+    for literal in query.find_all(exp.Literal):
+        if literal.is_string and literal.name.strip().lower() in _TEXTS_OF_THE_MOMENT:
+            inside = literal.parent
+            if isinstance(inside, exp.Cast | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Between):
+                line = next((t.line for t in tokens if t.text == literal.name), 1)
+                yield line, f"'{literal.name}' is another time each day: {_CURE}"
+
+
+def _arguments(tokens: list[Token], function: Token) -> int:
+    """How many arguments a call has."""
+    at = next(i for i, token in enumerate(tokens) if token is function) + 1
+    depth, commas, something = 0, 0, False
+    for token in tokens[at:]:
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth == 0:
+            break
+        something = something or token.text != "("
+        commas += depth == 1 and token.text == ","
+    return commas + 1 if something else 0
 
 
 def _end_of_first(tokens: list[Token]) -> int:

@@ -6,7 +6,7 @@ docs/operating-rollups.md` renews it.
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +73,11 @@ FROZEN = Export(
     "fleetgauge_rollup_frozen_before_timestamp_seconds",
     "What is older stays as it is, since its source or its rows are let go. Absent: nothing is.",
 )
+INVALID = Export(
+    "gauge",
+    "fleetgauge_definition_invalid",
+    "1 for a metric whose definition could not be read when the exporter began: it is not computed. Should be 0.",
+)
 PRIMARY = Export(
     "gauge",
     "fleetgauge_source_primary",
@@ -136,7 +141,22 @@ COUNTED = (
         column="differed",
     ),
 )
-_GAUGES = (UP, LAG, OVERDUE, PENDING, BLOCKED, LATE, FROZEN, PRIMARY, SOURCE_LAG, FAILING, DEFERRED, WAITING, UNDEFINED)
+_GAUGES = (
+    UP,
+    INVALID,
+    LAG,
+    OVERDUE,
+    PENDING,
+    BLOCKED,
+    LATE,
+    FROZEN,
+    PRIMARY,
+    SOURCE_LAG,
+    FAILING,
+    DEFERRED,
+    WAITING,
+    UNDEFINED,
+)
 CATALOGUE = (*_GAUGES, *COUNTED)
 
 _MINUTES = """
@@ -172,8 +192,10 @@ class _Samples:
 class RollupCollector(Collector):
     """Reads ledger and activity at each scrape, by a connection of its own; scrapes may overlap."""
 
-    def __init__(self, settings: Settings, definitions: Mapping[str, Definition]) -> None:
+    def __init__(self, settings: Settings, definitions: Mapping[str, Definition], unread: Collection[str] = ()) -> None:
+        """`unread`: metrics whose definition cannot be read."""
         self._settings = settings
+        self._unread = tuple(sorted(unread))
         self._definitions = tuple(definitions.values())
 
     def describe(self) -> Iterable[Metric]:
@@ -185,6 +207,10 @@ class RollupCollector(Collector):
         samples = _Samples()
         for name, source in sorted(self._settings.sources.items()):
             samples.add(PRIMARY, float(source.allow_primary), name)
+        for definition in self._definitions:
+            samples.add(INVALID, 0.0, definition.metric)
+        for metric in self._unread:
+            samples.add(INVALID, 1.0, metric)
         try:
             found = _Samples()
             self._read(found)

@@ -138,6 +138,11 @@ def _behind_its_views(one: Standing, waits: Waiting | None) -> Standing:
     return replace(one, reason=waits.why, verdict=max(one.verdict, waits.verdict, key=_GRADES.index))
 
 
+def unread(metric: str, said: str) -> Standing:
+    """Of a metric whose definition cannot be read: nothing is computed of it."""
+    return Standing(metric, "minute", None, None, None, None, 0, "error", said)
+
+
 def standing(
     connection: Connection[Any],
     definition: Definition,

@@ -9,6 +9,7 @@ from sqlglot.dialects.postgres import Postgres
 
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, Error, errors, sql
+from fleetgauge.rollup.definitions import views_sql
 from fleetgauge.rollup.store.catalogue import Saved, clear, columns_of, grant_viewers, set_options, state_of
 from fleetgauge.rollup.store.hanging import dependents
 from fleetgauge.rollup.store.tables import VIEWS
@@ -58,19 +59,23 @@ def apply(connection: Connection, scripts: Mapping[str, str], dropped: Sequence[
     for metric, script in scripts.items():
         try:
             with connection.transaction():
-                connection.execute(script.encode())  # no parameters, so several statements may stand in it
+                for statement in views_sql.statements(script):  # refuses whatever is no view of ours or its comment
+                    # In binary, by which the server takes one statement alone.
+                    connection.execute(statement.encode(), binary=True)
         except errors.InvalidTableDefinition:
-            for statement in statements(script):
-                saved += _one(connection, metric, statement, own)
+            for one in statements(script):
+                saved += _one(connection, metric, one, own)
+        except ValueError as error:
+            raise Terminal(f"sql/metrics/{metric}/views.sql: {error}") from None
         except Error as error:
             raise _failed(metric, error) from error
     for name in own:
         grant_viewers(connection, name)
         set_options(connection, name, options[name])  # a view that is replaced loses them
-    for one in saved:
-        if not columns_of(connection, VIEWS, one.view):
-            raise Terminal(f"view {VIEWS}.{one.view} had to be made again, but no views.sql makes it; add it there")
-        one.restore(connection)
+    for view in saved:
+        if not columns_of(connection, VIEWS, view.view):
+            raise Terminal(f"view {VIEWS}.{view.view} had to be made again, but no views.sql makes it; add it there")
+        view.restore(connection)
 
 
 def _one(connection: Connection, metric: str, statement: Statement, own: Collection[str]) -> Iterator[Saved]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fleetgauge.rollup.definitions import places
+from fleetgauge.files import plain, strict_yaml
+from fleetgauge.files import text as texts
+from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, DefinitionError
@@ -23,7 +25,9 @@ QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
 
 def _instant(value: object) -> object:
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError(f"{value!r} is not an instant; write it like 2026-11-21T14:00:00+09:00, or with Z for UTC")
+        raise ValueError(
+            f"{plain.shown(value)} is not an instant; write it like 2026-11-21T14:00:00+09:00, or with Z for UTC"
+        )
     return value
 
 
@@ -76,9 +80,9 @@ def load_tests(content: Path, definitions: Iterable[Definition]) -> dict[str, li
 
 def _load(path: Path, shown: str, definition: Definition) -> MetricTest:
     try:
-        document = places.read(path.read_text(encoding="utf-8"))
-    except places.NotYaml as error:
-        raise DefinitionError([f"{shown}:{error.line}: {error}; correct it"]) from None
+        document = strict_yaml.read(texts.read(path), money=True)
+    except Unreadable as error:
+        raise DefinitionError([f"{shown}:{error.line}: {error}"]) from None
     if not isinstance(document.value, dict):
         raise DefinitionError([f"{shown}:1: is not a mapping; begin with `now:`, `given:` and `expect:`"])
     told = [(line, f"key {key!r} stands here twice; remove one") for line, key in document.twice()]
@@ -88,13 +92,22 @@ def _load(path: Path, shown: str, definition: Definition) -> MetricTest:
     except ValidationError as error:
         for one in error.errors(include_url=False):
             place = ".".join(str(part) for part in one["loc"] if part != "[key]")
-            said = "is not a known key; remove it" if one["type"] == "unexpected_keyword_argument" else one["msg"]
-            told.append((document.line(one["loc"]), f"{place}: {said.removeprefix('Value error, ')}"))
+            told.append((document.line(one["loc"]), f"{place}: {_said(one)}"))
     else:
         told += [(document.line(where), said) for where, said in _misfits(test, definition)]
     if told or test is None:
         raise DefinitionError([f"{shown}:{line}: {said}" for line, said in sorted(told)])
     return test
+
+
+def _said(error: Any) -> str:
+    if error["type"] == "unexpected_keyword_argument":
+        known = {one.name for one in fields(MetricTest)} - {"name", "shown"}
+        return f"is not a known key{plain.nearest(str(error['loc'][-1]), known) or '; remove it'}"
+    if error["type"] == "string_pattern_mismatch":
+        what = "a table" if error["loc"][-1] == "[key]" else "a type of SQL, such as text or numeric(10, 2)"
+        return f"{plain.shown(error['input'])} is not the name of {what}; correct it"
+    return plain.said(error)
 
 
 def _misfits(test: MetricTest, definition: Definition) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -142,15 +155,19 @@ def _misplaced(test: MetricTest, definition: Definition) -> Iterator[tuple[tuple
 def _unlike(definition: Definition, column: str, value: Any) -> str | None:
     """What is wrong with an expected value, whatever the source holds."""
     if column == "window_start" and not (isinstance(value, datetime) and value.tzinfo is not None):
-        return f"{value!r} is not an instant; write it like 2026-11-21T14:00:00+09:00"
+        return f"{plain.shown(value)} is not an instant; write it like 2026-11-21T14:00:00+09:00"
     if column == "date" and (isinstance(value, datetime) or not isinstance(value, date)):
-        return f"{value!r} is not a date; write it like 2026-11-21"
+        return f"{plain.shown(value)} is not a date; write it like 2026-11-21"
     if isinstance(definition.measures.get(column), Percentile):
         good = isinstance(value, dict) and value and all(QUANTILE.fullmatch(str(name)) for name in value)
-        return None if good else f"{value!r} is not a set of quantiles; write it like {{p50: 120, p95: 300}}"
+        return None if good else f"{plain.shown(value)} is not a set of quantiles; write it like {{p50: 120, p95: 300}}"
     if isinstance(definition.measures.get(column), Tally):
         good = isinstance(value, dict) and all(type(n) is int for pair in value.items() for n in pair)
-        return None if good else f"{value!r} is not a tally; write how often each number occurs, like {{64: 2, 48: 1}}"
+        return (
+            None
+            if good
+            else f"{plain.shown(value)} is not a tally; write how often each number occurs, like {{64: 2, 48: 1}}"
+        )
     return None
 
 
