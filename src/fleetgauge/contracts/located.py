@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleetgauge.contracts.released import FILE
 from fleetgauge.files import json_lines
-from fleetgauge.files.strict_yaml import Document
+from fleetgauge.files.json_lines import JsonDocument
 from fleetgauge.files.text import Unreadable
 
 _PROBLEM = re.compile(r"contract (?P<file>[^\s:]+)(?::(?P<line>\d+))?(?: at (?P<at>\S+?))?:? (?P<said>.*)", re.DOTALL)
@@ -15,11 +15,11 @@ EVENTS = Path("schemas") / "events"
 
 def located(content: Path, problems: Iterable[str]) -> list[str]:
     """Each problem with file and line in front; one that names no contract stays as it is."""
-    documents: dict[Path, Document | None] = {}
+    documents: dict[Path, JsonDocument | None] = {}
     return [_located(content, problem, documents) for problem in problems]
 
 
-def _located(content: Path, problem: str, documents: dict[Path, Document | None]) -> str:
+def _located(content: Path, problem: str, documents: dict[Path, JsonDocument | None]) -> str:
     match = _PROBLEM.fullmatch(problem)
     if match is None or not match["file"].partition("#")[0].endswith(".json"):
         return problem if re.match(r"\S+:\d+: ", problem) else f"{EVENTS.as_posix()}:1: {problem}"

@@ -1,17 +1,37 @@
-"""JSON with the line of every key. Whatever JSON is, YAML's parser finds the places of, since one holds the other."""
+"""JSON with the line of every key. Needs nothing beside the standard library, for consumers read contracts too."""
 
 import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fleetgauge.files import text as texts
-from fleetgauge.files.strict_yaml import Document
 from fleetgauge.files.text import Unreadable
 
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]|[^\s\[\]{},:"]+')
 
-def read(path: Path) -> Document:
+Place = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class JsonDocument:
+    """A document's value, and where its keys and items stand."""
+
+    value: Any
+    lines: Mapping[Place, int]
+
+    def line(self, path: Sequence[int | str]) -> int:
+        """The line of the key or item that `path` leads to; parts that are no key there are passed over."""
+        at: Place = ()
+        for part in path:
+            if (*at, part) in self.lines:
+                at = (*at, part)
+        return self.lines.get(at, 1)
+
+
+def read(path: Path) -> JsonDocument:
     """A JSON file. Raises `Unreadable`, for a key that occurs twice too."""
     text = texts.read(path)
     try:
@@ -25,36 +45,69 @@ def read(path: Path) -> Document:
         line = min(error.lineno, max(1, len(text.splitlines())))
         raise Unreadable(line, f"is not JSON: {_said(error.msg)}") from None
     except _Refused as error:
-        return _refused(text, str(error))
+        raise Unreadable(_line_of(text, error.word, last=error.twice), str(error)) from None
     except (ValueError, RecursionError):
-        raise Unreadable(
-            1, "is not JSON that can be read: a number has too many digits, or it is nested too deeply"
-        ) from None
-    return Document(value, _root(text))
+        said = "is not JSON that can be read: a number has too many digits, or it is nested too deeply; simplify it"
+        raise Unreadable(1, said) from None
+    return JsonDocument(value, _lines(text))
 
 
 class _Refused(ValueError):
-    """Well-formed, but not to be had; the text is `key: words`."""
+    """Well-formed, but not to be had."""
+
+    def __init__(self, word: str, said: str, *, twice: bool = False) -> None:
+        self.word = word
+        self.twice = twice
+        super().__init__(said)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise _Refused(f"key {next(name for name in names if names.count(name) > 1)!r} occurs twice; remove one")
+        name = next(name for name in names if names.count(name) > 1)
+        raise _Refused(f'"{name}"', f"key {name!r} occurs twice; remove one", twice=True)
     return found
 
 
 def _no_number(word: str) -> Any:
-    raise _Refused(f"{word} is no number of JSON; remove it")
+    raise _Refused(word, f"{word} is no number of JSON; remove it")
 
 
-def _refused(text: str, said: str) -> Document:
-    word = said.split("'")[1] if "'" in said else said.split()[0]
-    at = text.find(f'"{word}"') if "'" in said else text.find(word)
-    if "'" in said:  # the second one
-        at = text.find(f'"{word}"', at + 1)
-    raise Unreadable(text.count("\n", 0, max(at, 0)) + 1, said)
+def _line_of(text: str, word: str, *, last: bool) -> int:
+    at = text.rfind(word) if last else text.find(word)
+    return text.count("\n", 0, max(at, 0)) + 1
+
+
+def _lines(text: str) -> dict[Place, int]:
+    """Of a text that is JSON."""
+    found: dict[Place, int] = {}
+    at: list[int | str] = []  # the key or the number of the item within each container that is open
+    line, key = 1, True
+    for match in _TOKEN.finditer(text):
+        sign = match[0]
+        if sign == "\n":
+            line += 1
+        elif sign in "{[":
+            if at and isinstance(at[-1], int):
+                found.setdefault(tuple(at), line)
+            at.append("" if sign == "{" else 0)
+            key = sign == "{"
+        elif sign in "}]":
+            at.pop()
+        elif sign == ",":
+            last = at[-1] if at else ""
+            if isinstance(last, int):
+                at[-1] = last + 1
+            key = isinstance(last, str)
+        elif sign == ":":
+            key = False
+        elif at and isinstance(at[-1], int):
+            found.setdefault(tuple(at), line)
+        elif at and key:
+            at[-1] = json.loads(sign)
+            found.setdefault(tuple(at), line)
+    return found
 
 
 def _said(message: str) -> str:
@@ -75,10 +128,3 @@ def _said(message: str) -> str:
     if "Extra data" in message:
         return "something follows the end of the document; keep one a file"
     return "correct it"
-
-
-def _root(text: str) -> yaml.Node | None:
-    try:
-        return yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError):
-        return None  # places are then unknown: line 1
