@@ -1,19 +1,13 @@
 -- Run once on the production primary, by a superuser, in the database the pipeline reads. Grants reach the replica by
 -- themselves. The login is made beforehand, with a password this file must not know:
 --     CREATE ROLE fleetgauge_reader LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '…';
--- In pg_hba.conf let it in on the replica only. What it may read is this list and nothing else.
+-- In pg_hba.conf let it in on the replica only. What it may read is this list, which is what the metrics read (a test
+-- compares the two), and the heartbeat that 02_heartbeat.sql grants; nothing else.
 
 GRANT USAGE ON SCHEMA public TO fleetgauge_reader;
+REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM fleetgauge_reader;
 GRANT SELECT ON
-    vehicle_models,
-    vehicles,
-    firmware_history,
-    carriers,
-    sims,
-    zones,
-    riders,
     rentals,
-    payments,
     vehicle_state_log
 TO fleetgauge_reader;
 
