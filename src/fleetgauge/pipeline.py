@@ -268,7 +268,9 @@ def undefined(settings: Settings) -> tuple[Leftover, ...]:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Whether what the rollup needs is there, finding by finding. Changes nothing."""
+    """Whether what rollup and ingest need is there, finding by finding. Changes nothing."""
+    from fleetgauge.ingest.operate.examine import examine as examine_consumers
+
     definitions = read_definitions(settings.content).valid
     for name, one in broken(settings.content).items():
         yield Finding(f"metric {name}", "fail", str(one), "correct it (fleetgauge lint); the others go on without it")
@@ -279,6 +281,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         except Terminal as error:
             yield Finding(f"metric {definition.metric}", "fail", str(error))
     yield from doctor.examine(settings, definitions, streams)
+    for remark in examine_consumers(settings):
+        yield Finding(remark.about, remark.status, remark.said, remark.remedy)
 
 
 def for_production(settings: Settings) -> str:

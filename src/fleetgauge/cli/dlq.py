@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fleetgauge.cli.dlq_limit import accept, limit
 from fleetgauge.cli.output import configure_logging, instant, print_json, print_table
 
 if TYPE_CHECKING:
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
     from fleetgauge.ingest.deadletters.replay import Result
     from fleetgauge.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: count them, look at one, produce them again.")
+app = typer.Typer(no_args_is_help=True, help="Dead letters: count them, look at one, produce them again, accept more.")
+app.command("limit")(limit)
+app.command("accept")(accept)
 
 Name = Annotated[str, typer.Argument(help="A consumer declared in consumers/, for example device-events.")]
 Types = Annotated[
     list[str] | None, typer.Option("--type", help="Only this error type. Repeatable.", show_default=False)
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--class", help="Only this class: poison, quarantine or collision. Repeatable.", show_default=False),
 ]
 Since = Annotated[
     str | None, typer.Option(help="Buried at or after this instant (ISO 8601, with its offset).", show_default=False)
@@ -36,16 +43,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 def ls(
     name: Name,
     types: Types = None,
+    kinds: Kinds = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count letters by error type, partition and contract versions. Shows no payload."""
+    """Count dead letters by class, error type, partition and contract versions. Shows no payload."""
     from fleetgauge.ingest.deadletters import dead_letter_topic as letters
 
     settings, consumer = _start(name)
-    which = _filter(types, since, until, limit)
+    which = _filter(types, kinds, since, until, limit)
     with letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
         box = topic.box()
     chosen = which.of(box.letters.values())
@@ -65,9 +73,21 @@ def ls(
         return
     if groups:
         print_table(
-            ("error type", "partition", "open", "came back", "replayed", "first", "last", "contracts", "newest"),
+            (
+                "class",
+                "error type",
+                "partition",
+                "open",
+                "came back",
+                "replayed",
+                "first",
+                "last",
+                "contracts",
+                "newest",
+            ),
             [
                 (
+                    group.kind,
                     group.error_type,
                     group.partition,
                     group.open,
@@ -134,10 +154,15 @@ def show(
 def replay(
     name: Name,
     types: Types = None,
+    kinds: Kinds = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
     again: Annotated[bool, typer.Option("--again", help="Also letters that have been replayed before.")] = False,
+    new_id: Annotated[
+        bool,
+        typer.Option("--new-id", help="Store those of class collision under ids of their own; else they stay."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -154,9 +179,11 @@ def replay(
 
     settings, consumer = _start(name)
     judge = Judge(consumer, contracts_of(settings, consumer), SystemClock())
-    which, stop = _filter(types, since, until, limit), StopRequest()
+    which, stop = _filter(types, kinds, since, until, limit), StopRequest()
     with on_signals(stop), _progress() as tell:
-        result = produce(settings.kafka, consumer, which, judge, stop, again=again, dry_run=dry_run, tell=tell)
+        result = produce(
+            settings.kafka, consumer, which, judge, stop, again=again, new_id=new_id, dry_run=dry_run, tell=tell
+        )
     if as_json:
         print_json({"consumer": consumer.name, "dry_run": dry_run, **asdict(result)})
     else:
@@ -177,11 +204,14 @@ def _start(name: str) -> "tuple[Settings, Consumer]":
     return loaded, load_consumer(loaded.content, name)
 
 
-def _filter(types: list[str] | None, since: str | None, until: str | None, limit: int | None) -> "Filter":
+def _filter(
+    types: list[str] | None, kinds: list[str] | None, since: str | None, until: str | None, limit: int | None
+) -> "Filter":
     from fleetgauge.ingest.deadletters.dead_letter_topic import Filter
 
     return Filter(
         tuple(types or ()),
+        tuple(kinds or ()),
         None if since is None else instant("--since", since),
         None if until is None else instant("--until", until),
         limit,
@@ -212,7 +242,9 @@ def _told(consumer: "Consumer", result: "Result", *, dry_run: bool) -> str:
     verb = "would be replayed" if dry_run else "replayed"
     text = f"{consumer.dead_letter_topic}: {result.replayed} of {result.chosen} letters {verb} to {consumer.topic}"
     if result.still_broken:
-        text += f"; left, because they would be buried again: {_counts(result.still_broken)}"
+        text += f"; left, because they would be dead-lettered again: {_counts(result.still_broken)}"
+        if "collision" in result.still_broken:
+            text += " (collisions need --new-id)"
     if result.stopped:
         text += "; stopped early, the rest is still open"
     return text
@@ -231,7 +263,8 @@ def _described(content: "Content") -> dict[str, Any]:
 
     letter = content.letter
     return {
-        "letter": letter.key,
+        "letter": letter.alias or letter.key,
+        "class": letter.kind,
         "error_type": letter.error_type,
         "reason": content.reason,
         "contracts": letter.contracts,

@@ -1,4 +1,4 @@
-"""Which answer means what: the one table that decides whether an event is stored, buried, retried or a reason to stop.
+"""Which answer means what: the one table that says if an event is stored, dead-lettered, retried or a reason to stop.
 
 Classification goes by the *type* of an error, item by item: a bulk answer of HTTP 200 can hold failures, and a status
 alone says too little (403 is a full disk as well as a refused login). Poison is a closed list; whatever is not in the
@@ -18,10 +18,14 @@ class Class(StrEnum):
     """Was stored before, under the same id: success."""
     POISON = "poison"
     """Can never be stored: to the dead letters."""
+    QUARANTINE = "quarantine"
+    """Poison of a value that is over the dead-letter limit by itself: kept among the dead letters, told loudly."""
+    COLLISION = "collision"
+    """Another document is stored under its id: kept among the dead letters, since nobody else has it."""
     RETRY = "retry"
     """Not the event's fault and likely to pass: tried again for as long as it takes."""
     STOP = "stop"
-    """Nobody can say: nothing is committed, nothing buried, the process ends with a message."""
+    """Nobody can say: nothing is committed, nothing dead-lettered, the process ends with a message."""
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,31 @@ from fleetgauge.files.text import Unreadable
 
 @dataclass(frozen=True)
 class DeadLetterLimit:
-    """When to stop, for each partition, rather than to empty a topic into its dead letters after a bad deploy."""
+    """When to stop, for each partition, rather than to empty a topic into its dead letters after a bad deploy.
+
+    Counted in the order of offsets and kept with the committed offsets, so that a restart forgets nothing.
+    """
 
     consecutive: int = 200
-    """So many poisonous records in a row."""
+    """So many broken records in a row."""
     ratio: float = 0.1
-    """This share of the recent records, once `minimum` have been seen."""
+    """This share of the recent records, looked at whenever `minimum` more or less recent ones have been seen."""
     minimum: int = 2_000
     """Records of a partition before `ratio` is looked at; also how far back "recent" reaches, roughly."""
+    by: str | None = None
+    """A dotted path of the payload, for example `device.model`: a value of it that alone breaks the limit is set apart
+    (its broken records go to the dead letters as class `quarantine`), and all others go on. None: everything stops."""
+    apart_ratio: float = 0.5
+    """Everything stops nevertheless when this share of the recent records has been set apart …"""
+    apart_at_most: int = 100_000
+    """… or so many of one value in a partition: the dead-letter topic does not keep them for ever."""
+
+    def __post_init__(self) -> None:
+        """Raises `Terminal` naming what is wrong."""
+        if min(self.consecutive, self.minimum, self.apart_at_most) < 1 or min(self.ratio, self.apart_ratio) < 0:
+            raise Terminal("dead_letters: consecutive, minimum and apart_at_most are at least 1, shares at least 0")
+        if self.by is not None and not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", self.by):
+            raise Terminal(f"dead_letters: by={self.by!r} is no dotted path of a payload, such as 'device.model'")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class Definition:
 EVENTS = Definition(
     "counter",
     "fleetgauge_ingest_events_total",
-    "Events that are final, by class: ok, duplicate, poison. Many duplicates mean a replay or a restart.",
+    "Events that are final, by class: ok, duplicate, poison, quarantine, collision. Many duplicates mean a replay or a "
+    "restart.",
     ("class",),
 )
 DEAD_LETTERS = Definition(
@@ -34,10 +35,18 @@ DEAD_LETTERS = Definition(
     "Dead letters by error type. Any: look at the dead-letter topic.",
     ("error_type",),
 )
+APART = Definition(
+    "gauge",
+    "fleetgauge_ingest_dead_letter_value_apart",
+    "Partitions in which this value of what dead_letters goes by is over the limit by itself: its broken records are "
+    "dead-lettered as class quarantine. Any: mend its producer or the contract, then fleetgauge dlq accept or replay.",
+    ("value",),
+)
 COLLISIONS = Definition(
     "counter",
     "fleetgauge_ingest_collisions_total",
-    "Sampled duplicates whose stored document differs: two events share an id, so one of them is lost. Must stay 0.",
+    "Events under whose id another document is stored, kept as dead letters of class collision. Any: a device numbers "
+    "its events anew; mend it, then fleetgauge dlq replay --class collision --new-id.",
 )
 MISSED = Definition(
     "counter",
@@ -102,6 +111,7 @@ BUILD = Definition(
 CATALOGUE = (
     EVENTS,
     DEAD_LETTERS,
+    APART,
     COLLISIONS,
     MISSED,
     BULK_SECONDS,

@@ -4,7 +4,7 @@ A *reading* is one way forward through a partition, without a step back, whoever
 for the first time has an offset at or beyond all earlier ones of its reading; a new reading may store any offset.
 """
 
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +17,8 @@ class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True):
     """Id of the reading; empty: the offset was not committed by ingest."""
     rewound_to: str = ""
     """The instant (ISO 8601, UTC) that a run with `--from-time` went back to, until that run is through."""
+    dead_letters: dict[str, Any] = {}
+    """How ingest's dead-letter limit stands in the partition, up to the offset."""
 
     @classmethod
     def parse(cls, metadata: str | None) -> Self:

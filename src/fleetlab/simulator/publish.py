@@ -23,6 +23,8 @@ from fleetlab.simulator.records import TOPICS, Record
 _BATCH_RECORDS = 2_000  # some 850 kB before compression; a broker takes 1 MiB after it
 _LZ4 = 3
 _TIMEOUT_S = 30.0
+_KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
+_ROOMY = {"max.message.bytes": str(32 * 1024 * 1024)}
 _NOT_READY = (3, 5, 6)  # unknown topic or partition, leader not available, not the leader: soon over in a young cluster
 
 _Topic = ProduceRequest.TopicProduceData
@@ -39,11 +41,7 @@ def create_topics(bootstrap: str, prefix: str = "") -> None:
         for name, partitions in TOPICS.items():
             try:
                 admin.create_topics(
-                    [
-                        NewTopic(
-                            prefix + name, partitions, 1, topic_configs={"retention.ms": "-1", "retention.bytes": "-1"}
-                        )
-                    ]
+                    [NewTopic(prefix + name, partitions, 1, topic_configs=_KEPT | (_ROOMY if "dlq" in name else {}))]
                 )
             except TopicAlreadyExistsError:
                 continue

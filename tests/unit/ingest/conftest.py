@@ -55,6 +55,7 @@ class FakeBulk:
         self.documents: dict[tuple[str, str], bytes] = {}
         self.script: list[Answer | Exception | Callable[[list[tuple[str, str]]], Answer]] = []
         self.sizes: list[int] = []
+        self.compared: list[int] = []
         self.indices: set[str] = set()
         self.refuse: Callable[[str, str], tuple[int, str, str] | None] = lambda _index, _id: None
 
@@ -65,8 +66,10 @@ class FakeBulk:
         assert body is not None
         if path.startswith("/_mget"):
             wanted = json.loads(body)["docs"]
+            self.compared.append(len(wanted))
             stored = [json.loads(self.documents[doc["_index"], doc["_id"]]) for doc in wanted]
-            return Answer(200, json.dumps({"docs": [{"_source": source} for source in stored]}).encode())
+            found = [{**doc, "_source": source} for doc, source in zip(wanted, stored, strict=True)]
+            return Answer(200, json.dumps({"docs": found}).encode())
         lines = body.split(b"\n")[:-1]
         heads = [json.loads(line)["create"] for line in lines[::2]]
         ids = [(head["_index"], head["_id"]) for head in heads]

@@ -17,7 +17,7 @@ from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.consumer_metrics import Metrics
-from fleetgauge.ingest.deadletters.dead_letter_sink import PoisonLimit
+from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.delivery import Delivery, Report, full_jitter
 from fleetgauge.ingest.indices.event_indices import Indices
 
@@ -34,7 +34,13 @@ class Rig:
         self.waits: list[int] = []
         indices = Indices(self.bulk, "device-events", contracts)
         self.delivery = Delivery(
-            "test", self.bulk, indices, self.dead_letters, PoisonLimit(limit), self.metrics, back_off=self._back_off
+            "test",
+            self.bulk,
+            indices,
+            self.dead_letters,
+            DeadLetterGuard("test", limit),
+            self.metrics,
+            back_off=self._back_off,
         )
         self.wait_s = 0.0
 
@@ -72,8 +78,49 @@ def test_everything_is_stored_once_and_a_replay_is_all_duplicates(rig: Rig, even
 def test_another_body_under_the_same_id_is_counted_as_a_collision(rig: Rig, world: Any, batch_of: MakeBatch) -> None:
     rig.deliver(batch_of(world.tip_over(1)))
     report = rig.deliver(batch_of(world.tip_over(1, tipped_over=False)))
-    assert report.finished and report.duplicates == 1
+    assert report.finished and report.duplicates == 0
+    (letter,) = rig.dead_letters.letters
+    assert (letter.kind, letter.error_type) == (
+        "collision",
+        "collision",
+    ) and b'"tipped_over": false' in letter.record.value
     assert rig.metrics.of(m.COLLISIONS)._value.get() == 1
+
+
+def test_all_that_a_device_numbers_anew_is_kept(rig: Rig, world: Any, batch_of: MakeBatch) -> None:
+    others = [{"id": f"sc-{number}", "model": "m365", "firmware": "2.4.1"} for number in range(2, 400)]
+    many = [world.tip_over(0, device=other) for other in others]
+    rig.deliver(batch_of(*many, *(world.tip_over(number) for number in range(300))))
+    rebooted = [world.tip_over(number, tipped_over=False) for number in range(300)]
+    report = rig.deliver(batch_of(*rebooted, *many))
+    assert (report.created, report.duplicates, report.finished) == (0, 398, True)
+    assert {letter.record.offset for letter in rig.dead_letters.letters} == set(range(300))
+    assert sum(rig.bulk.compared) < 330  # the others are a sample still
+    rig.bulk.compared.clear()
+    report = rig.deliver(batch_of(*many, *rebooted[:2]))  # the device is watched from now on
+    assert report.duplicates == 398 and len(rig.dead_letters.letters) == 302
+    assert 20 <= sum(rig.bulk.compared) <= 22
+
+
+def test_a_watched_device_is_not_let_through_uncompared(rig: Rig, world: Any, batch_of: MakeBatch) -> None:
+    rig.deliver(batch_of(world.tip_over(1)))
+    rig.deliver(batch_of(world.tip_over(1, tipped_over=False)))
+    request, failures = (
+        rig.bulk.request,
+        [Transient("reset"), Answer(503, b""), Answer(200, b"<html>"), Answer(200, b"{}")],
+    )
+
+    def flaky(method: str, path: str, body: bytes | None) -> Answer:
+        if path.startswith("/_mget") and failures:
+            step = failures.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            return step
+        return request(method, path, body)
+
+    rig.bulk.request = flaky
+    report = rig.deliver(batch_of(world.tip_over(1, tipped_over=False)))
+    assert report.finished and len(rig.dead_letters.letters) == 2 and rig.waits == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +143,7 @@ def test_a_refused_request_is_sent_again_whole(rig: Rig, events: Callable[[int],
 
 def test_a_time_out_after_the_write_gives_duplicates_not_copies(rig: Rig, events: Callable[[int], Batch]) -> None:
     batch = events(3)
-    rig.bulk.documents = {batch.id_of(i): b"{}" for i in range(2)}
+    rig.bulk.documents = {batch.id_of(i): batch.body([i]).split(b"\n")[1] for i in range(2)}
     rig.bulk.script = [Transient("time-out")]
     report = rig.deliver(batch)
     assert (report.created, report.duplicates, report.finished) == (1, 2, True)
@@ -295,24 +342,26 @@ def test_back_off_is_jittered_and_capped() -> None:
 
 def test_the_limit_counts_runs_and_shares_by_partition(world: Any, batch_of: MakeBatch) -> None:
     good = world.tip_over
-    run = PoisonLimit(DeadLetterLimit(consecutive=3, ratio=1.0, minimum=1000))
+    run = DeadLetterGuard("test", DeadLetterLimit(consecutive=3, ratio=1.0, minimum=1000))
     run.admit(batch_of(b"x", b"x", good(1), b"x", b"x"))
-    with pytest.raises(Stop, match=r"3 records in a row are broken in device-events partition 0.*offset 0: not_json"):
+    with pytest.raises(
+        Stop, match=r"3 records in a row are broken in device-events partition 0.*the last was not_json"
+    ):
         run.admit(batch_of(b"x", good(1)))  # the run goes on over batches
-    healed = PoisonLimit(DeadLetterLimit(consecutive=3, ratio=1.0, minimum=1000))
+    healed = DeadLetterGuard("test", DeadLetterLimit(consecutive=3, ratio=1.0, minimum=1000))
     for _ in range(5):
         healed.admit(batch_of(b"x", b"x"))
         healed.admit(batch_of(good(1)))
-    share = PoisonLimit(DeadLetterLimit(consecutive=1000, ratio=0.25, minimum=8))
+    share = DeadLetterGuard("test", DeadLetterLimit(consecutive=1000, ratio=0.25, minimum=8))
     share.admit(batch_of(b"x", b"x", good(1), good(2), good(3)))
-    with pytest.raises(Stop, match="3 of the last 9 records are broken"):
+    with pytest.raises(Stop, match="3 of the last 8 records are broken"):
         share.admit(batch_of(good(1), b"x", good(3), good(4)))
 
 
 def test_a_topic_of_only_broken_payloads_is_not_buried(world: Any, contracts: ContractSet, batch_of: MakeBatch) -> None:
     rig = Rig(world, contracts, DeadLetterLimit(consecutive=10))
     report = rig.deliver(batch_of(*[b"broken"] * 50))
-    assert isinstance(report.error, Stop) and "50 records in a row" in str(report.error)
+    assert isinstance(report.error, Stop) and "10 records in a row" in str(report.error)
     assert not rig.dead_letters.letters and not report.finished
 
 

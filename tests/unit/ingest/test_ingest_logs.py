@@ -11,7 +11,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.consumer import DeadLetterLimit
 from fleetgauge.ingest.consumer_metrics import APPEND_TO_ACK, Metrics
-from fleetgauge.ingest.deadletters.dead_letter_sink import PoisonLimit
+from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.delivery import Delivery
 from fleetgauge.ingest.indices.event_indices import Indices
 
@@ -27,7 +27,7 @@ def rig(world: Any, contracts: ContractSet) -> Any:
 
         def deliver(self, batch: Batch) -> list[Any]:
             indices = Indices(self.bulk, "device-events", contracts)
-            limit = PoisonLimit(DeadLetterLimit())
+            limit = DeadLetterGuard("mine", DeadLetterLimit())
             made = Delivery("mine", self.bulk, indices, self.dead_letters, limit, self.metrics, lambda _tries: 0.0)
             with capture_logs() as logs:
                 self.report = made.deliver(batch)
@@ -61,6 +61,7 @@ def test_an_error_of_ours_names_what_the_batch_held(rig: Any, world: Any, batch_
 def test_a_collision_names_the_record_and_shows_neither_document(rig: Any, world: Any, batch_of: MakeBatch) -> None:
     rig.deliver(batch_of(world.tip_over(1)))
     (line,) = rig.deliver(batch_of(world.tip_over(0), world.tip_over(1, tipped_over=False)))
+    assert "kept as a dead letter" in line["event"]
     assert (line["consumer"], line["partition"], line["offset"]) == ("mine", 0, 1)
     assert "tipped_over" not in str(line)
 

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaTimeoutError
+from msgspec.structs import replace
 
 from fleetgauge.clock import SystemClock
-from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.errors import Transient
+from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.operate.service import Options, Service
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
@@ -50,6 +53,10 @@ class Instant:
 
     def __init__(self) -> None:
         self.ends: dict[TopicPartition, int] = {}
+        self.guard = DeadLetterGuard("c", DeadLetterLimit())
+
+    def partitions(self) -> dict[TopicPartition, Any]:
+        return {}
 
     def add(self, records: Records) -> None:
         self.ends[PLACE] = records.offsets[-1] + 1
@@ -87,7 +94,7 @@ def commit(broker: Broker, of: Service) -> CommitNote:
     """Commit what is due; its note."""
     broker.at = of._due()[PLACE]
     of._is_committed({PLACE: broker.at})
-    return CommitNote.parse(broker.at.metadata)
+    return replace(CommitNote.parse(broker.at.metadata), dead_letters={})
 
 
 def committed(offset: int, note: CommitNote) -> OffsetAndMetadata:
@@ -136,12 +143,7 @@ def reset_by_the_broker(broker: Broker) -> int:
     return 2  # what is committed does not exist any more
 
 
-def not_answering(broker: Broker) -> int:
-    broker.away = True
-    return 5
-
-
-@pytest.mark.parametrize("event", [expired, set_back_from_outside, reset_by_the_broker, not_answering])
+@pytest.mark.parametrize("event", [expired, set_back_from_outside, reset_by_the_broker])
 def test_any_doubt_begins_another_reading(event: Callable[[Broker], int]) -> None:
     broker = Broker(committed(5, CommitNote("first")))
     offset = event(broker)
@@ -157,3 +159,13 @@ def test_a_step_back_under_way_begins_another_reading() -> None:
     assert commit(broker, running).reading == "first"
     running._take(records(1))
     assert commit(broker, running).reading not in ("", "first")
+
+
+def test_nothing_is_taken_over_while_the_last_note_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleetgauge.ingest.operate.service._NOTE_LIMIT_S", 0.0)
+    broker = Broker(committed(5, CommitNote("first")))
+    broker.away = True
+    running = service(broker)
+    with pytest.raises(Transient, match="has committed in"):
+        running._take(records(5))
+    assert running._due() == {}

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fleetgauge.elasticsearch.answers import Class
 from fleetgauge.ingest.read.partition_offsets import Span
 from fleetgauge.kafka.records import Record, Records
 
@@ -19,6 +20,8 @@ class DeadLetter:
     record: Record
     error_type: str
     reason: str
+    kind: Class = Class.POISON
+    """Poison, quarantine or collision."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fleetgauge.ingest.check.batch import OVERHEAD, Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.indices.event_indices import DAY_MS, END_MS, index_of
 from fleetgauge.ingest.read.partition_offsets import Span
-from fleetgauge.ingest.read.record_headers import first_try, original_timestamp
+from fleetgauge.ingest.read.record_headers import first_try, original_timestamp, wants_new_id
 from fleetgauge.kafka.records import Record, Records
 
 _BRACE, _NEWLINE = b"}\n"
@@ -155,6 +155,8 @@ class Decoder:
             if identified:
                 document_id = f"{event.device.id}:{event.event.id}"
                 ids.append(document_id)
+                if i in headers and wants_new_id(headers[i]) and (first := first_try(span.topic, headers[i])):
+                    document_id += f":{first[0]}-{first[1]}"  # another event has the id: an operator's decision
             else:
                 # A replayed dead letter keeps the id of its first try: a second replay is then a duplicate.
                 first = first_try(span.topic, headers[i]) if i in headers else None

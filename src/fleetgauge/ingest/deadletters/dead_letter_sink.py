@@ -1,9 +1,8 @@
-"""Dead letters: where a record goes that can never be stored, and the limit beyond which the consumer stops instead."""
+"""Dead letters: where a record goes that can never be stored."""
 
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from kafka import KafkaAdminClient, KafkaProducer
@@ -14,10 +13,10 @@ from kafka.errors import (
     TopicAlreadyExistsError,
 )
 
-from fleetgauge.elasticsearch.answers import Class
 from fleetgauge.errors import Stop, Terminal
-from fleetgauge.ingest.check.batch import Batch, DeadLetter
-from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
+from fleetgauge.ingest.check.batch import DeadLetter
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.deadletters import topic_settings
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.kafka.kafka_clients import TIMEOUT_S, client_options, translated
 from fleetgauge.kafka.kafka_errors import translate
@@ -89,6 +88,7 @@ def connect_producer(settings: KafkaSettings, client_id: str) -> KafkaProducer:
     return KafkaProducer(
         **client_options(settings, client_id=client_id),
         acks="all",
+        max_block_ms=10_000,  # a topic that is not there is told soon
         linger_ms=5,
         # A topic's limit is about compressed bytes: what came in compressed must go out again.
         compression_type="lz4",
@@ -115,7 +115,7 @@ def headers(letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
         (h.OFFSET, b"%d" % offset),
         (h.ORIGINAL_TIMESTAMP, b"%d" % h.original_timestamp(record.headers, record.timestamp)),
         (h.TRIES, b"%d" % (h.tries(record.headers) + 1)),
-        (h.CLASS, Class.POISON.value.encode()),
+        (h.CLASS, letter.kind.value.encode()),
         (h.ERROR_TYPE, letter.error_type.encode()),
         (h.REASON, letter.reason[:_REASON_LIMIT].encode("utf-8", "replace")),
         (h.CONTRACTS, versions),
@@ -130,9 +130,10 @@ def _origin(record: Record) -> tuple[int, int]:
 
 
 def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
-    """Create the dead-letter topic if it is missing; blocks.
+    """Create the dead-letter topic if it is missing, and see that it can keep what must go there; blocks.
 
-    Raises `Terminal` for a missing source topic or right, or a refused login; `Transient` if no broker answers.
+    Raises `Terminal` for a missing source topic or right, a refused login, or settings by which dead letters would be
+    refused or lost; `Transient` if no broker answers.
     """
     with translated(settings, "Kafka cannot be asked for its topics", "DESCRIBE them"):
         admin = KafkaAdminClient(**client_options(settings))
@@ -144,6 +145,9 @@ def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
                 "that, or correct the consumer's topic"
             )
         if consumer.dead_letter_topic in topics:
+            problems = topic_settings.read(admin, consumer)
+            if problems:
+                raise Terminal("; ".join(problems))
             return
         admin.create_topics(
             [
@@ -163,60 +167,3 @@ def ensure_topic(settings: KafkaSettings, consumer: Consumer) -> None:
         raise translate(error, what, "CREATE topics") from None
     finally:
         admin.close()
-
-
-@dataclass
-class _Tally:
-    run: int = 0
-    seen: int = 0
-    buried: int = 0
-
-
-class PoisonLimit:
-    """Counts poison by partition and says stop. Shared by the worker threads."""
-
-    def __init__(self, limit: DeadLetterLimit) -> None:
-        self._limit = limit
-        self._tallies: dict[tuple[str, int], _Tally] = {}
-        self._lock = threading.Lock()
-
-    def admit(self, batch: Batch) -> None:
-        """Call once a batch, *before* its dead letters are sent. Raises `Stop` beyond the limit."""
-        with self._lock:
-            poison: dict[tuple[str, int], list[int]] = {}
-            for letter in batch.poison:
-                if h.tries(letter.record.headers):
-                    continue  # it has been counted when it was first buried
-                poison.setdefault((letter.record.topic, letter.record.partition), []).append(letter.record.offset)
-            counts: dict[tuple[str, int], int] = {}
-            for span in batch.spans:
-                counts[span.topic, span.partition] = counts.get((span.topic, span.partition), 0) + span.count
-            for place, count in counts.items():
-                self._count(place, count, poison.get(place, []), batch)
-
-    def _count(self, place: tuple[str, int], count: int, bad: list[int], batch: Batch) -> None:
-        tally = self._tallies.setdefault(place, _Tally())
-        tally.seen += count
-        tally.buried += len(bad)
-        longest = tally.run = 0 if not bad else tally.run
-        if bad:
-            good = batch.offsets(*place)
-            buried = set(bad)
-            for offset in sorted(buried.union(good)):
-                tally.run = tally.run + 1 if offset in buried else 0
-                longest = max(longest, tally.run)
-        if longest >= self._limit.consecutive:
-            self._stop(place, f"{longest} records in a row are broken", batch)
-        if tally.seen >= self._limit.minimum:
-            if tally.buried > self._limit.ratio * tally.seen:
-                self._stop(place, f"{tally.buried} of the last {tally.seen} records are broken", batch)
-            tally.seen //= 2
-            tally.buried //= 2
-
-    def _stop(self, place: tuple[str, int], what: str, batch: Batch) -> None:
-        sample = next(x for x in batch.poison if (x.record.topic, x.record.partition) == place)
-        raise Stop(
-            f"{what} in {place[0]} partition {place[1]}, more than dead_letters allows (for example offset "
-            f"{sample.record.offset}: {sample.error_type}: {sample.reason[:200]}); correct the producer or the "
-            "contract, or raise the limit, and start again: this batch was neither buried nor committed"
-        )

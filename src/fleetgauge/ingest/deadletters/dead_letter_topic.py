@@ -4,6 +4,7 @@ Delivery is at least once, so letters are told apart by the position of their re
 mark with the letter's own key behind it; a letter that comes back afterwards has a higher number of tries.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -39,10 +40,16 @@ class Letter:
     """Partition and offset in the dead-letter topic."""
     replayed_at: datetime | None = None
     """UTC; None: not since it was buried last."""
+    kind: str = "poison"
+    """Its class: poison, quarantine or collision."""
+    digest: str = ""
+    """Of the payload: two records of one position and different payloads are two letters, whatever a header says."""
+    alias: str = ""
+    """How it is called when another letter has its key."""
 
     @property
     def key(self) -> str:
-        """Position of the first try, `topic-partition-offset`: identifies the letter."""
+        """Position of the first try, `topic-partition-offset`; with the digest it identifies the letter."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
     @property
@@ -71,6 +78,8 @@ class Filter:
 
     types: tuple[str, ...] = ()
     """Error types; none means all."""
+    kinds: tuple[str, ...] = ()
+    """Classes; none means all."""
     since: datetime | None = None
     """Buried at or after this instant."""
     until: datetime | None = None
@@ -84,6 +93,7 @@ class Filter:
             letter
             for letter in letters
             if (not self.types or letter.error_type in self.types)
+            and (not self.kinds or letter.kind in self.kinds)
             and (self.since is None or letter.buried_at >= self.since)
             and (self.until is None or letter.buried_at < self.until)
         ]
@@ -92,9 +102,11 @@ class Filter:
 
 @dataclass
 class Box:
-    """All letters of a dead-letter topic by their key."""
+    """All letters of a dead-letter topic by their name: the key, or where another has it, key and digest."""
 
     letters: dict[str, Letter] = field(default_factory=dict)
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By key and digest."""
     repeats: int = 0
     """Records that only say again what an earlier one said: delivery is at least once."""
     foreign: int = 0
@@ -107,14 +119,19 @@ class Box:
         if letter is None:
             self.foreign += 1
             return
-        known = self.letters.get(letter.key)
         if headers[h.CLASS] == REPLAYED:
+            name = self.names.get((letter.key, headers.get(h.DIGEST, b"").decode("ascii", "replace")), letter.key)
+            known = self.letters.get(name)
             if known is not None and known.tries <= letter.tries:
-                self.letters[letter.key] = replace(known, replayed_at=letter.buried_at)
-        elif known is not None and known.tries >= letter.tries:
+                self.letters[name] = replace(known, replayed_at=letter.buried_at)
+            return
+        alias = f"{letter.key}#{letter.digest}" if letter.key in self.letters else letter.key
+        name = self.names.setdefault((letter.key, letter.digest), alias)
+        known = self.letters.get(name)
+        if known is not None and known.tries >= letter.tries:
             self.repeats += 1
         else:
-            self.letters[letter.key] = letter
+            self.letters[name] = replace(letter, alias=name)
 
 
 def parse(record: Any, headers: Mapping[str, bytes]) -> Letter | None:
@@ -131,6 +148,8 @@ def parse(record: Any, headers: Mapping[str, bytes]) -> Letter | None:
             int(headers.get(h.TRIES, b"1")),  # letters of older versions have no number
             _EPOCH + timedelta(milliseconds=record.timestamp),
             (record.partition, record.offset),
+            kind=headers[h.CLASS].decode(),
+            digest=hashlib.blake2b(record.value or b"", digest_size=6).hexdigest(),
         )
     except (KeyError, ValueError, AttributeError, OverflowError):
         return None
@@ -221,8 +240,9 @@ def opened(settings: KafkaSettings, topic: str) -> Iterator[DeadLetterTopic]:
 
 @dataclass
 class Group:
-    """Letters that have error type, partition of the first try and contract versions in common."""
+    """Letters that have class, error type, partition of the first try and contract versions in common."""
 
+    kind: str
     error_type: str
     partition: int
     contracts: str
@@ -239,10 +259,10 @@ class Group:
 
 def grouped(letters: Iterable[Letter]) -> list[Group]:
     """The letters counted; the largest groups first."""
-    groups: dict[tuple[str, int, str], Group] = {}
+    groups: dict[tuple[str, str, int, str], Group] = {}
     for letter in letters:
-        what = letter.error_type, letter.partition, letter.contracts
-        group = groups.setdefault(what, Group(*what, letter.buried_at, letter.buried_at, letter.key))
+        what = letter.kind, letter.error_type, letter.partition, letter.contracts
+        group = groups.setdefault(what, Group(*what, letter.buried_at, letter.buried_at, letter.alias or letter.key))
         if letter.replayed_at is not None:
             group.replayed += 1
         else:
@@ -250,5 +270,5 @@ def grouped(letters: Iterable[Letter]) -> list[Group]:
             group.came_back += letter.came_back
         group.first = min(group.first, letter.buried_at)
         if letter.buried_at >= group.last:
-            group.last, group.newest = letter.buried_at, letter.key
+            group.last, group.newest = letter.buried_at, letter.alias or letter.key
     return sorted(groups.values(), key=lambda group: (-group.open - group.replayed, group.error_type, group.partition))

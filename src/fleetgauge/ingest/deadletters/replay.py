@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.answers import Class
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
@@ -69,13 +70,15 @@ def replay(
     stop: StopRequest,
     *,
     again: bool = False,
+    new_id: bool = False,
     dry_run: bool = False,
     tell: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Result:
     """Replay the letters of `consumer` that `which` means; blocks, and calls `tell(done, all)` on its way.
 
-    `again`: also those that were replayed before. Raises `Transient` or `Terminal` if Kafka cannot be used at all;
-    single refusals are in the result.
+    `again`: also those that were replayed before. `new_id`: those of class collision too, which are then stored under
+    ids of their own; without it they stay, as they would collide again. Raises `Transient` or `Terminal` if Kafka
+    cannot be used at all; single refusals are in the result.
     """
     with opened(settings, consumer.dead_letter_topic) as topic:
         letters = [letter for letter in topic.box().letters.values() if letter.topic == consumer.topic]
@@ -88,7 +91,7 @@ def replay(
                 if stop.asked.is_set():
                     result.stopped = True
                     break
-                good = _sorted_out(chunk, judge, result)
+                good = _sorted_out(chunk, judge, result, new_id=new_id)
                 if producer is None:
                     result.replayed += len(good)
                 else:
@@ -113,10 +116,11 @@ def _chunks(contents: Iterator[Content]) -> Iterator[list[Content]]:
         yield chunk
 
 
-def _sorted_out(chunk: Sequence[Content], judge: Judge, result: Result) -> list[Content]:
+def _sorted_out(chunk: Sequence[Content], judge: Judge, result: Result, *, new_id: bool) -> list[Content]:
     good = []
     for content in chunk:
-        wrong = judge.wrong(content)
+        collides = content.letter.kind == Class.COLLISION and not new_id
+        wrong = Class.COLLISION.value if collides else judge.wrong(content)
         if wrong is None:
             good.append(content)
         else:
@@ -160,7 +164,9 @@ def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Conten
 
 def _headers(content: Content) -> list[tuple[str, bytes]]:
     letter = content.letter
+    new_id = [(h.NEW_ID, b"1")] if letter.kind == Class.COLLISION else []
     return [
+        *new_id,
         (h.ORIGIN, letter.key.encode()),
         (h.ORIGINAL_TIMESTAMP, b"%d" % content.appended_ms),
         (h.TRIES, b"%d" % letter.tries),
@@ -176,6 +182,7 @@ def _mark(producer: KafkaProducer, consumer: Consumer, letter: Letter) -> Any:
             (h.PARTITION, b"%d" % letter.partition),
             (h.OFFSET, b"%d" % letter.offset),
             (h.CLASS, REPLAYED),
+            (h.DIGEST, letter.digest.encode()),
             (h.TRIES, b"%d" % letter.tries),
         ],
     )

@@ -1,6 +1,13 @@
-"""Two different events under one id would be a silent loss: compare a sample of duplicates with what is stored."""
+"""Two different events under one id would be a silent loss: compare duplicates with what is stored.
 
-from collections.abc import Sequence
+A few duplicates of a batch are compared always, of different devices, those with the most first. A device of which one
+differs numbers its events anew (a reset counter, a cloned identity), so all of its duplicates in
+the batch are compared, and in those of the next hours. Whatever differs is kept as a dead letter of class `collision`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +18,14 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX
 
-SAMPLE = 3
-"""Duplicates of a batch that are compared: a replay of a whole topic stays quick."""
+FEW = 100
+"""So many duplicates of a batch, or fewer, are all compared: retries and restarts leave no more, as a rule."""
+SAMPLE = 20
+"""Of more, about so many: a replay of a whole topic stays quick."""
+WATCHED_S = 24 * 3600.0
+"""How long a device that collided is compared in full."""
+_WATCHED_AT_MOST = 10_000
+_ASKED_AT_ONCE = 500
 _PATH = "/_mget"
 """Without a filter: that would have the server parse documents, and write their numbers in another way."""
 _DECODER = msgspec.json.Decoder(float_hook=float)
@@ -20,32 +33,92 @@ _DECODER = msgspec.json.Decoder(float_hook=float)
 
 
 class Collisions:
-    """Looks for them; called from worker threads, blocks for one request."""
+    """Looks for them; called from worker threads, blocks for some requests."""
 
-    def __init__(self, bulk: Bulk) -> None:
+    def __init__(self, bulk: Bulk, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._bulk = bulk
+        self._monotonic = monotonic
         self._told = False
+        self._watched: dict[str, float] = {}
 
     def find(self, batch: Batch, duplicates: Sequence[int]) -> list[int]:
-        """Those of a spread sample of `duplicates` whose stored payload differs. Never raises for the server's sake."""
-        sample = duplicates[:: max(1, len(duplicates) // SAMPLE)][:SAMPLE]
-        if not sample:
+        """Those of `duplicates` that were compared and whose stored payload differs, ascending.
+
+        Raises `Transient` if a device that has collided cannot be compared now: ask again.
+        """
+        if not duplicates:
             return []
-        wanted = [dict(zip(("_index", "_id"), batch.id_of(i), strict=True)) for i in sample]
+        devices = {i: batch.id_of(i)[1].partition(":")[0] for i in duplicates}
+        watched = {i for i, device in devices.items() if self._is_watched(device)}
+        chosen = watched | set(self._sample(duplicates, devices))
+        different = self._different(batch, sorted(chosen), must=bool(watched))
+        while different:
+            suspects = {devices[i] for i in different}
+            for device in suspects:
+                self._watch(device)
+            rest = sorted(i for i, device in devices.items() if device in suspects and i not in chosen)
+            if not rest:
+                break
+            chosen |= set(rest)
+            different += self._different(batch, rest, must=True)
+        return sorted(different)
+
+    def _sample(self, duplicates: Sequence[int], devices: dict[int, str]) -> Sequence[int]:
+        if len(duplicates) <= FEW:
+            return duplicates
+        first = {devices[i]: i for i in reversed(duplicates)}
+        most = [first[device] for device, _ in Counter(devices.values()).most_common(SAMPLE // 2)]
+        spread = list(first.values()) if len(first) >= SAMPLE else duplicates
+        return [*most, *spread[:: max(1, len(spread) // (SAMPLE // 2))][: SAMPLE // 2]]
+
+    def _is_watched(self, device: str) -> bool:
+        until = self._watched.get(device)
+        if until is not None and until < self._monotonic():
+            self._watched.pop(device, None)
+            return False
+        return until is not None
+
+    def _watch(self, device: str) -> None:
+        self._watched.pop(device, None)
+        self._watched[device] = self._monotonic() + WATCHED_S
+        while len(self._watched) > _WATCHED_AT_MOST:
+            self._watched.pop(next(iter(self._watched)), None)
+
+    def _different(self, batch: Batch, which: Sequence[int], *, must: bool) -> list[int]:
+        """`must`: they are suspicious, so raise `Transient` rather than let one slip by."""
+        found: list[int] = []
+        for at in range(0, len(which), _ASKED_AT_ONCE):
+            some = which[at : at + _ASKED_AT_ONCE]
+            stored = self._stored(batch, some, must=must)
+            found += [
+                i
+                for i, source in zip(some, stored, strict=True)
+                if source is not None and not _same(source, batch.record(i).value or b"")
+            ]
+        return found
+
+    def _stored(self, batch: Batch, which: Sequence[int], *, must: bool) -> Sequence[dict[str, Any] | None]:
+        nothing: Sequence[None] = [None] * len(which)
+        wanted = [dict(zip(("_index", "_id"), batch.id_of(i), strict=True)) for i in which]
         try:
             answer = self._bulk.request("POST", _PATH, msgspec.json.encode({"docs": wanted}))
-            if answer.status == 403:
-                self._tell(batch.id_of(sample[0])[0])
-            found = _DECODER.decode(answer.body)["docs"] if answer.status == 200 else []
-        except (Transient, msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
-            return []  # a check beside the work: no reason to hold it up
-        if len(found) != len(sample):
-            return []
-        return [
-            i
-            for i, document in zip(sample, found, strict=True)
-            if "_source" in document and not _same(document["_source"], batch.record(i).value or b"")
-        ]
+            if answer.status in (401, 403):  # without the right there is nothing to wait for
+                self._tell(batch.id_of(which[0])[0])
+                return nothing
+            if answer.status != 200:
+                raise Transient(f"duplicates cannot be compared: Elasticsearch answers {answer.status}")
+            found = _DECODER.decode(answer.body)["docs"]
+            if [(one["_index"], one["_id"]) for one in found] != [tuple(one.values()) for one in wanted]:
+                raise Transient("duplicates cannot be compared: Elasticsearch answers about other documents")
+            return [one.get("_source") for one in found]
+        except (msgspec.MsgspecError, KeyError, TypeError, AttributeError, UnicodeDecodeError, RecursionError) as error:
+            if must:
+                raise Transient(f"duplicates cannot be compared: {type(error).__name__} in the answer") from None
+            return nothing
+        except Transient:
+            if must:
+                raise
+            return nothing  # a check beside the work: no reason to hold it up
 
     def _tell(self, index: str) -> None:
         if not self._told:

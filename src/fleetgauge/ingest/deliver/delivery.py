@@ -17,7 +17,8 @@ from fleetgauge.errors import FleetgaugeError, Stop, Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.consumer_metrics import Metrics
-from fleetgauge.ingest.deadletters.dead_letter_sink import DeadLetterSink, PoisonLimit
+from fleetgauge.ingest.deadletters.dead_letter_sink import DeadLetterSink
+from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.collisions import Collisions
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.kafka.records import Record
@@ -26,6 +27,8 @@ PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,
 """Items keep their order, so status and error are all that has to travel back."""
 _BASE_S = 0.25
 _CAP_S = 30.0
+_STALLED_S = 5.0
+"""What is tried again for longer holds up the partition: readiness says so."""
 _CREATED = b'"status":201'
 
 
@@ -78,7 +81,7 @@ class Delivery:
         bulk: Bulk,
         indices: Indices,
         dead_letters: DeadLetterSink,
-        limit: PoisonLimit,
+        guard: DeadLetterGuard,
         metrics: Metrics,
         back_off: Callable[[int], float] | None = None,
     ) -> None:
@@ -87,11 +90,12 @@ class Delivery:
         self._bulk = bulk
         self._indices = indices
         self._dead_letters = dead_letters
-        self._limit = limit
+        self._guard = guard
         self._metrics = metrics
         self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
         self._collisions = Collisions(bulk)
         self._under_way: set[Batch] = set()
+        self._waiting: dict[Batch, tuple[float, str]] = {}
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
 
     def deliver(self, batch: Batch) -> Report:
@@ -99,7 +103,7 @@ class Delivery:
         report = Report(batch)
         self._under_way.add(batch)
         try:
-            report.finished = self._write(report) and self._bury(batch)
+            report.finished = self._write(report) and self._dead_letter(batch)
             if report.finished:
                 self._measure(batch)
         except FleetgaugeError as error:
@@ -110,7 +114,14 @@ class Delivery:
             report.error = Stop(f"unexpected {type(error).__name__} while a batch was written: {error}; see the log")
         finally:
             self._under_way.discard(batch)
+            self._waiting.pop(batch, None)
         return report
+
+    def stalled(self) -> str | None:
+        """What holds up a batch for some time already, for readiness; None if nothing does. Any thread."""
+        since, because = min(self._waiting.copy().values(), default=(time.monotonic(), ""))
+        seconds = time.monotonic() - since
+        return f"events wait for {seconds:.0f} s: {because}" if seconds > _STALLED_S else None
 
     def try_now(self) -> None:
         """Elasticsearch is back: whoever waits between two tries need not wait longer. Any thread; does not block."""
@@ -143,8 +154,13 @@ class Delivery:
                 partition=first.partition,
                 offset=first.offset,
             )
-        report.duplicates = len(duplicates)
-        self._compare(batch, duplicates)
+        collided = self._collided(batch, duplicates)
+        self._waiting.pop(batch, None)
+        if collided is None:
+            return False
+        report.duplicates = len(duplicates) - len(collided)
+        for i in collided:
+            self._keep(batch, i)
         return True
 
     def _measure(self, batch: Batch) -> None:
@@ -154,6 +170,7 @@ class Delivery:
                 self._metrics.of(m.APPEND_TO_ACK).observe(max(0.0, now - span.first_ms / 1000))
 
     def _retry(self, batch: Batch, outcome: _Try, tries: int, first: Record) -> None:
+        self._waits(batch, outcome.because)
         self._metrics.of(m.RETRIES, outcome.error_type).inc()
         self._metrics.of(m.RETRY_DEPTH).set(tries)
         if tries & (tries - 1) == 0:  # attempts 1, 2, 4, 8 …: an outage of hours is a handful of lines
@@ -168,6 +185,10 @@ class Delivery:
             )
         batch.woken.wait(self._back_off(tries))
         batch.woken.clear()
+
+    def _waits(self, batch: Batch, because: str) -> None:
+        since, _ = self._waiting.get(batch, (time.monotonic(), ""))
+        self._waiting[batch] = since, because
 
     def _attempt(self, report: Report, which: list[int], duplicates: list[int]) -> _Try:
         batch = report.batch
@@ -235,22 +256,39 @@ class Delivery:
                     where = f"{record.topic} partition {record.partition} offset {record.offset}"
                     raise _stop(f"the event at {where} got {item.status} {cause.type}", reason, item.status)
 
-    def _compare(self, batch: Batch, duplicates: list[int]) -> None:
-        for i in self._collisions.find(batch, duplicates):
-            record = batch.record(i)
-            self._metrics.of(m.COLLISIONS).inc()
-            self._log.error(
-                "another document is stored under the id of this event",
-                id=batch.id_of(i)[1],
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-            )
+    def _collided(self, batch: Batch, duplicates: list[int]) -> list[int] | None:
+        """Duplicates under whose id another document is stored; None if the batch was cancelled meanwhile."""
+        tries = 0
+        while not batch.cancelled:
+            try:
+                return self._collisions.find(batch, duplicates)
+            except Transient as error:
+                tries += 1
+                self._retry(
+                    batch, _Try(duplicates, "collisions_not_compared", str(error)), tries, batch.record(duplicates[0])
+                )
+        return None
 
-    def _bury(self, batch: Batch) -> bool:
-        self._limit.admit(batch)
+    def _keep(self, batch: Batch, i: int) -> None:
+        """Nobody else has this event: it goes to the dead letters."""
+        record, (index, id_) = batch.record(i), batch.id_of(i)
+        reason = f"another document is stored in {index} under the id {id_}"
+        batch.poison.append(DeadLetter(record, Class.COLLISION.value, reason, Class.COLLISION))
+        self._metrics.of(m.COLLISIONS).inc()
+        self._log.error(
+            "another document is stored under the id of this event, which is kept as a dead letter of class collision",
+            id=id_,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+
+    def _dead_letter(self, batch: Batch) -> bool:
+        if not self._guard.admit(batch):
+            return False
         tries = 0
         while batch.poison and not batch.cancelled:
+            self._waits(batch, self._waiting.get(batch, (0.0, "Kafka has not acknowledged dead letters"))[1])
             try:
                 self._dead_letters.send(batch.poison)
             except Transient as error:

@@ -6,6 +6,7 @@ All methods belong to one thread at a time (the poll thread, or the one that dra
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from kafka import TopicPartition
@@ -16,6 +17,7 @@ from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
+from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.delivery import Delivery, Report
 from fleetgauge.ingest.read.partition_offsets import PartitionOffsets
 from fleetgauge.kafka.records import Records
@@ -28,7 +30,17 @@ _GIANTS = 32 * 1024 * 1024
 class Pipeline:
     """From polled records to committable offsets."""
 
-    def __init__(self, consumer: Consumer, decoder: Decoder, delivery: Delivery, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        decoder: Decoder,
+        delivery: Delivery,
+        metrics: Metrics,
+        guard: DeadLetterGuard | None = None,
+    ) -> None:
+        """`guard`: the one that `delivery` asks; None makes one that nobody asks."""
+        self.guard = guard or DeadLetterGuard(consumer.name, consumer.dead_letters)
+        """Counts dead letters in the order in which batches are sent."""
         self._consumer = consumer
         self._decoder = decoder
         self._delivery = delivery
@@ -41,7 +53,7 @@ class Pipeline:
         self._work: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self.counts = {"ok": 0, "duplicate": 0, "poison": 0}
-        """Final events by class."""
+        """Final events by class; `quarantine` and `collision` besides, where there are any."""
         self.failure: FleetgaugeError | None = None
         """Set once a batch ended in an error: nothing of it may be committed, and the process has to end."""
         for number in range(consumer.requests):
@@ -87,6 +99,7 @@ class Pipeline:
         if len(self._in_flight) >= self._consumer.requests or not (self.full or flush or wait <= 0):
             return max(wait, 0.0)
         self._building = None
+        self.guard.expect(batch)
         self._in_flight.add(batch)
         self._metrics.of(m.IN_FLIGHT_BYTES).inc(batch.size)
         self._work.put(batch)
@@ -114,9 +127,10 @@ class Pipeline:
             return
         for span in batch.spans:
             span.finished = True
-        for name, count in (("ok", report.created), ("duplicate", report.duplicates), ("poison", len(batch.poison))):
+        kinds = Counter(letter.kind.value for letter in batch.poison)
+        for name, count in (("ok", report.created), ("duplicate", report.duplicates), *kinds.items()):
             if count:
-                self.counts[name] += count
+                self.counts[name] = self.counts.get(name, 0) + count
                 self._metrics.of(m.EVENTS, name).inc(count)
         for letter in batch.poison:
             self._metrics.of(m.DEAD_LETTERS, letter.error_type).inc()
@@ -144,6 +158,7 @@ class Pipeline:
         """Forget everything read: the partitions are gone, or the process ends. What was unfinished comes again."""
         for batch in self._in_flight:
             batch.cancel()
+        self.guard.forget()
         self._building = None
         self._offsets = {}
 

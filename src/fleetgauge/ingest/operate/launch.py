@@ -27,7 +27,9 @@ from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Families, Metrics
-from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, PoisonLimit, ensure_topic
+from fleetgauge.ingest.deadletters.acceptance import KafkaAcceptances
+from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ensure_topic
+from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.delivery import Delivery
 from fleetgauge.ingest.deliver.pipeline import Pipeline
 from fleetgauge.ingest.deliver.reachable import WatchedBulk
@@ -128,6 +130,7 @@ class _Running:
         self._own = None if bulk else ElasticsearchBulk(settings.elasticsearch, connections=consumer.requests + 2)
         self._bulk = WatchedBulk(bulk or self._own)  # type: ignore[arg-type] # one of them is there
         self._service: Service | None = None
+        self._delivery: Delivery | None = None
 
     def healthy(self) -> str | None:
         """For `/healthz`; any thread."""
@@ -136,8 +139,12 @@ class _Running:
     def ready(self) -> str | None:
         """For `/readyz`; any thread."""
         wrong = self._bulk.wrong()
+        if wrong is None and self._delivery is not None:
+            wrong = self._delivery.stalled()
         if wrong is None and (self._service is None or not self._service.assigned()):
             wrong = "no partitions assigned yet"
+        if wrong is None and self._service is not None:
+            wrong = self._service.uncommitted()
         return wrong
 
     def run(self) -> Summary:
@@ -160,10 +167,13 @@ class _Running:
         self._bulk.keep_asking()
         dead_letters = KafkaDeadLetters(settings.kafka, consumer, versions)
         try:
-            limit = PoisonLimit(consumer.dead_letters)
-            delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, limit, metrics)
+            guard = DeadLetterGuard(
+                consumer.name, consumer.dead_letters, KafkaAcceptances(settings.kafka, consumer), self._tell_apart
+            )
+            delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, guard, metrics)
+            self._delivery = delivery
             self._bulk.on_return = delivery.try_now
-            pipeline = Pipeline(consumer, Decoder(consumer, self._contracts, self._clock), delivery, metrics)
+            pipeline = Pipeline(consumer, Decoder(consumer, self._contracts, self._clock), delivery, metrics, guard)
             self._log.info("connecting to Kafka", servers=settings.kafka.bootstrap_servers)
             ensure_topic(settings.kafka, consumer)
             if self._options.rewind is not None:
@@ -177,6 +187,12 @@ class _Running:
         if summary.caught_up and self._options.rewind is not None:
             rewind.finish(settings.kafka, consumer)
         return summary
+
+    def _tell_apart(self, value: str, partitions: int) -> None:
+        if partitions:
+            self._metrics.of(m.APART, value).set(partitions)
+        else:
+            self._metrics.drop(m.APART, value)
 
     def close(self) -> None:
         """Close the connections to Elasticsearch."""

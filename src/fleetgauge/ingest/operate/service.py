@@ -13,6 +13,7 @@ from kafka.errors import KafkaError, RetriableError
 from kafka.future import Future
 
 from fleetgauge.clock import Clock
+from fleetgauge.errors import Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
@@ -25,10 +26,12 @@ from fleetgauge.progress.reading import CommitNote, new_reading
 
 _COMMIT_EVERY_S = 0.5
 _COMMIT_LIMIT_S = 10.0
+_NOTE_LIMIT_S = 60.0
 _GAUGES_EVERY_S = 2.0
 _KEEP_ALIVE_S = 1.0
 _POLL_S = 0.1
 _STUCK_S = 120.0
+_UNCOMMITTED_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ class Service:
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
+        self._started: dict[TopicPartition, int] = {}
         self._readings: dict[TopicPartition, str] = {}
+        self._due_since: float | None = None
         self._beat = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
 
@@ -103,6 +108,12 @@ class Service:
     def assigned(self) -> bool:
         """Whether the group has given us partitions; any thread."""
         return bool(self._kafka.assignment())
+
+    def uncommitted(self) -> str | None:
+        """For readiness: whether Kafka takes no commits for some time; any thread."""
+        since = self._due_since
+        seconds = 0.0 if since is None else time.monotonic() - since
+        return f"Kafka has taken no commit for {seconds:.0f} s" if seconds > _UNCOMMITTED_S else None
 
     def run(self) -> Summary:
         """Raises `Stop`, `Terminal` or `Transient`; what was final until then is committed."""
@@ -179,12 +190,12 @@ class Service:
         """Know, before records from `offset` on are taken over, whether they continue what was read before."""
         expected = self._next.get(place)
         if expected is None:
-            try:
-                at = self._kafka.committed(place, metadata=True, timeout_ms=5_000)
-            except KafkaError:
-                at = None  # it counts as a new reading, which costs a fold of everything and loses nothing
+            at = self._noted(place)
             expected = None if at is None else at.offset
-            self._readings[place] = "" if at is None else CommitNote.parse(at.metadata).reading
+            note = CommitNote.parse(None if at is None else at.metadata)
+            self._readings[place] = note.reading
+            self._started[place] = offset if expected is None else expected
+            self._pipeline.guard.restore(place.topic, place.partition, note.dead_letters)
         if expected is None or offset < expected or not self._readings[place]:
             self._readings[place] = new_reading()
         if expected is not None and offset > expected:
@@ -208,6 +219,19 @@ class Service:
             return self._kafka.position(place, timeout_ms=100) or 0
         except KafkaError:  # a rebalance has just taken it
             return 0
+
+    def _noted(self, place: TopicPartition) -> OffsetAndMetadata | None:
+        """What the group has committed there. Without it a dead-letter limit that was reached would be forgotten."""
+        give_up = time.monotonic() + _NOTE_LIMIT_S
+        while True:
+            try:
+                return self._kafka.committed(place, metadata=True, timeout_ms=5_000)
+            except KafkaError as error:
+                if time.monotonic() > give_up or self._stop.asked.is_set():
+                    raise Transient(
+                        f"Kafka does not say what {self._consumer.group} has committed in {place.topic} partition "
+                        f"{place.partition}: {type(error).__name__}; check the group's coordinator, then start again"
+                    ) from None
 
     def _look_for_missed(self, place: TopicPartition, expected: int) -> None:
         """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
@@ -249,15 +273,32 @@ class Service:
 
     def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
         return {
-            place: OffsetAndMetadata(offset, str(CommitNote(self._readings[place], self._mark)), -1)
+            place: OffsetAndMetadata(offset, self._note(place), -1)
             for place, offset in self._pipeline.committable().items()
             if self._committed.get(place) != offset
+        }
+
+    def _note(self, place: TopicPartition) -> str:
+        read = self._pipeline.partitions().get(place)
+        tally = self._pipeline.guard.note(place.topic, place.partition, None if read is None else read.last)
+        return str(CommitNote(self._readings[place], self._mark, tally))
+
+    def _halted(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        """A dead-letter limit that was reached is noted even where no offset moves: no restart may forget it."""
+        committable = self._pipeline.committable()
+        halted = (TopicPartition(*place) for place in self._pipeline.guard.halted())
+        return {
+            place: OffsetAndMetadata(committable.get(place, self._started[place]), self._note(place), -1)
+            for place in halted
+            if place in self._started
         }
 
     def _commit_async(self) -> Future | None:
         due = self._due()
         if not due:
+            self._due_since = None
             return None
+        self._due_since = self._due_since or time.monotonic()
         future: Future = self._kafka.commit_async(due)
         future.add_callback(lambda _: self._is_committed(due))
         future.add_errback(lambda error: self._is_refused(due, error))
@@ -265,6 +306,7 @@ class Service:
 
     def _is_committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         self._metrics.of(m.COMMITS, "ok").inc()
+        self._due_since = None
         for place, offset in offsets.items():
             self._committed[place] = max(offset.offset, self._committed.get(place, 0))
 
@@ -280,7 +322,7 @@ class Service:
     def _leave(self) -> None:
         """Commit what is final and leave the group."""
         self._leaving = True
-        due = self._due()
+        due = self._due() | self._halted()
         try:
             if due:
                 self._kafka.commit(due, timeout_ms=10_000)
@@ -338,6 +380,7 @@ class Service:
         self._pipeline.drop()
         self._committed.clear()
         self._next.clear()
+        self._started.clear()
         self._paused = set()
         self._metrics.of(m.ASSIGNED).set(0)
 

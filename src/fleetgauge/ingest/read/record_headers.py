@@ -9,11 +9,15 @@ ORIGINAL_TIMESTAMP = "fleetgauge.timestamp"
 """The Kafka timestamp of the first try, which the accepted time range is measured against."""
 ORIGIN = "fleetgauge.origin"
 """Of a replayed record: `topic-partition-offset` of its first try."""
+NEW_ID = "fleetgauge.new_id"
+"""Of a replayed record: it is stored under an id of its own, since another event has the one that it names."""
 TRIES = "fleetgauge.tries"
-"""How often the record has been buried, this time included."""
+"""How often the record has been dead-lettered, this time included."""
 TOPIC = "fleetgauge.topic"
 PARTITION = "fleetgauge.partition"
 OFFSET = "fleetgauge.offset"
+DIGEST = "fleetgauge.digest"
+"""Of a replay's mark: which payload it speaks of."""
 CLASS = "fleetgauge.class"
 ERROR_TYPE = "fleetgauge.error_type"
 REASON = "fleetgauge.reason"
@@ -40,6 +44,11 @@ def first_try(topic: str, headers: Headers) -> tuple[int, int] | None:
             found = re.fullmatch(rb"%s-(\d{1,9})-(\d{1,18})" % re.escape(topic.encode()), value)
             return (int(found[1]), int(found[2])) if found else None
     return None
+
+
+def wants_new_id(headers: Headers) -> bool:
+    """Whether a replayed record is to be stored under an id of its own."""
+    return any(name == NEW_ID for name, _ in headers)
 
 
 def _number(headers: Headers, name: str, default: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
@@ -93,8 +94,15 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
         if found.members:
             raise Terminal(_refusal(consumer, found.members))
         try:
-            note = CommitNote(new_reading(), rewind.mark)
-            _commit(admin, consumer, {part.partition: (part.start, note) for part in found.partitions})
+            reading, before = new_reading(), _committed(admin, consumer)
+            _commit(
+                admin,
+                consumer,
+                {
+                    part.partition: (part.start, CommitNote(reading, rewind.mark, _tally(before.get(part.partition))))
+                    for part in found.partitions
+                },
+            )
         except Terminal:
             if not _plan(admin, consumer, rewind).applied:  # else a member started with the same instant was quicker
                 raise
@@ -118,7 +126,10 @@ def finish(settings: KafkaSettings, consumer: Consumer) -> None:
     try:
         with _admin(settings, consumer) as admin:
             committed = _committed(admin, consumer)
-            notes = {place: CommitNote(CommitNote.parse(at.metadata).reading) for place, at in committed.items()}
+            notes = {
+                place: CommitNote(CommitNote.parse(at.metadata).reading, dead_letters=_tally(at))
+                for place, at in committed.items()
+            }
             _commit(admin, consumer, {place: (at.offset, notes[place]) for place, at in committed.items()})
     except (Terminal, Transient) as error:
         structlog.get_logger("fleetgauge.ingest").info(
@@ -178,6 +189,11 @@ def _committed(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, OffsetA
     return {
         p.partition: at for p, at in found.items() if p.topic == consumer.topic and at is not None and at.offset >= 0
     }
+
+
+def _tally(at: OffsetAndMetadata | None) -> dict[str, Any]:
+    """Going back forgets no dead-letter limit that was reached."""
+    return CommitNote.parse(None if at is None else at.metadata).dead_letters
 
 
 def _members(admin: KafkaAdminClient, consumer: Consumer) -> int:

@@ -1,0 +1,256 @@
+"""Counts the broken records of each partition in the order of offsets, whatever the order in which batches finish.
+
+A worker asks `admit` before a batch's dead letters are written. The tally (see `tally`) decides; what it was after each
+span goes into the note of the commit that covers the span, so that whoever reads on, reads on with it.
+"""
+
+import threading
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import structlog
+
+from fleetgauge.elasticsearch.answers import Class
+from fleetgauge.errors import Stop
+from fleetgauge.ingest.check.batch import Batch, DeadLetter, Part
+from fleetgauge.ingest.consumer import DeadLetterLimit
+from fleetgauge.ingest.deadletters.acceptance import Acceptances, Decided, Decisions, lift, take
+from fleetgauge.ingest.deadletters.payload_value import reader
+from fleetgauge.ingest.deadletters.tally import Halt, Tally
+from fleetgauge.ingest.read.partition_offsets import Span
+
+Place = tuple[str, int]
+"""Topic and partition."""
+_TICK_S = 0.1
+
+
+@dataclass(eq=False)
+class _Turn:
+    """A batch that waits for its records to be counted."""
+
+    batch: Batch
+    left: set[Place]
+    """Partitions in which they are not counted yet."""
+    known: bool = False
+    """All of its broken records are known."""
+
+
+class DeadLetterGuard:
+    """Shared by the worker threads and the poll thread."""
+
+    def __init__(
+        self,
+        consumer: str,
+        limit: DeadLetterLimit,
+        accepted: Acceptances | None = None,
+        tell: Callable[[str, int], None] = lambda _value, _partitions: None,
+    ) -> None:
+        """`consumer` is its name, for messages. `accepted`: what operators allow besides. `tell`: in how many
+        partitions a value is set apart now."""
+        self._consumer = consumer
+        self._limit = limit
+        self._value = reader(limit.by)
+        self._decisions = Decisions(accepted)
+        self._tell = tell
+        self._shown: dict[str, int] = {}
+        self._restored: dict[Place, Tally] = {}
+        self._tallies: dict[Place, Tally] = {}
+        self._halted: dict[Place, Halt] = {}
+        self._lines: dict[Place, deque[_Turn]] = {}
+        self._turns: dict[Batch, _Turn] = {}
+        self._counted = threading.Condition()
+        self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
+
+    def expect(self, batch: Batch) -> None:
+        """Poll thread: this batch is the next; its partitions' records follow those of the batches before."""
+        with self._counted:
+            self._expect(batch)
+
+    def admit(self, batch: Batch) -> bool:
+        """Count a batch all of whose broken records are known; False if it was cancelled, and nothing may be written.
+
+        With broken records it blocks until the batches before have been counted; those of values that are set apart
+        have then become class `quarantine`. Raises `Stop` beyond the limit: none of the batch may be dead-lettered.
+        """
+        with self._counted:
+            if batch.cancelled:
+                return False
+            turn = self._turns.get(batch) or self._expect(batch)
+            turn.known = True
+            for place in set(turn.left):
+                self._advance(place)
+            self._counted.notify_all()
+            while batch.poison and turn.left and not self._halted and not batch.cancelled:
+                self._counted.wait(_TICK_S)
+            if batch.poison and self._halted:  # of any partition: nothing more is dead-lettered at all
+                raise Stop(self._refusal(min(self._halted)))
+            return not batch.cancelled
+
+    def restore(self, topic: str, partition: int, tally: Mapping[str, object]) -> None:
+        """Poll thread, before the first record of a partition: go on with the tally of its last commit."""
+        found = Tally.of(tally)
+        with self._counted:
+            if found.halt is not None or found.apart:
+                lift(found, self._decisions.known().accepted.get(partition, ()))
+            self._tallies[topic, partition] = self._restored[topic, partition] = found
+            self._show()
+
+    def forget(self) -> None:
+        """The partitions are gone: whoever reads them next restores them."""
+        with self._counted:
+            for of in (self._restored, self._tallies, self._halted, self._lines, self._turns):
+                of.clear()
+            self._counted.notify_all()
+            self._show()
+
+    def halted(self) -> Collection[Place]:
+        """Partitions in which the limit was reached here: their notes have to be committed."""
+        return self._halted.copy().keys()
+
+    def note(self, topic: str, partition: int, covered: Span | None) -> dict[str, object]:
+        """For the commit of an offset: the tally after the last span that it covers; None: none of this session."""
+        place = topic, partition
+        tally = covered.tally if covered is not None else None
+        found = tally if isinstance(tally, Tally) else self._restored.get(place) or Tally()
+        if place in self._halted:
+            found = found.copy()
+            found.halt = self._halted[place]
+        note: dict[str, object] = msgspec.to_builtins(found)
+        return note
+
+    # Counting, with the lock held
+
+    def _expect(self, batch: Batch) -> _Turn:
+        places = {(span.topic, span.partition) for span in batch.spans}
+        turn = self._turns[batch] = _Turn(batch, places)
+        for place in places:
+            self._lines.setdefault(place, deque()).append(turn)
+        return turn
+
+    def _advance(self, place: Place) -> None:
+        line = self._lines.get(place, deque())
+        while line and line[0].known and place not in self._halted:
+            turn = line[0]
+            if not self._count(place, turn.batch):
+                return
+            line.popleft()
+            turn.left.discard(place)
+            if not turn.left:
+                del self._turns[turn.batch]
+
+    def _count(self, place: Place, batch: Batch) -> bool:
+        """False if that reached the limit: the tally then stays what it was before the batch."""
+        broken = {
+            letter.record.offset: i
+            for i, letter in enumerate(batch.poison)
+            if (letter.record.topic, letter.record.partition) == place
+        }
+        tally = self._tallies.get(place) or Tally()
+        apart = set(tally.apart)
+        for span, part in zip(batch.spans, batch.parts, strict=True):
+            if (span.topic, span.partition) != place:
+                continue
+            tally = tally.copy()
+            if not self._count_part(place, tally, part, batch.poison, broken):
+                return False
+            span.tally = tally
+        self._tallies[place] = tally
+        for value in tally.apart.keys() - apart:
+            self._log.error(
+                "a value is set apart: its broken records go to the dead letters as class quarantine, all others go on",
+                value=value,
+                by=self._limit.by,
+                topic=place[0],
+                partition=place[1],
+                error_type=tally.last,
+            )
+        if tally.apart.keys() != apart:
+            self._show()
+        return True
+
+    def _count_part(
+        self, place: Place, tally: Tally, part: Part, poison: list[DeadLetter], broken: Mapping[int, int]
+    ) -> bool:
+        halted, offsets, done = tally.halt is not None, part.records.offsets, 0
+        for at, offset in _within(offsets, broken):
+            if at > done and not self._goes_on(place, tally, halted, at - done, offset):
+                return False
+            done = at + 1
+            letter = poison[broken[offset]]
+            value = self._value(letter.record.value)
+            if not self._allowed(place, tally, letter, value):
+                return False
+            halted = tally.halt is not None
+            if value in tally.apart and letter.kind is Class.POISON:
+                poison[broken[offset]] = replace(letter, kind=Class.QUARANTINE)
+        return done == len(offsets) or self._goes_on(place, tally, halted, len(offsets) - done, offsets[-1])
+
+    def _goes_on(self, place: Place, tally: Tally, halted: bool, good: int, offset: int) -> bool:
+        """Count good records. One that was halted before goes on with them: nothing of it is dead-lettered."""
+        if not halted:
+            tally.good(good, self._limit, f"{offset}g")
+            if tally.halt is not None:
+                self._halted[place] = tally.halt
+                return False
+        return True
+
+    def _allowed(self, place: Place, tally: Tally, letter: DeadLetter, value: str) -> bool:
+        """Count a broken record; False if it must not be dead-lettered."""
+        kind, offset = letter.error_type, str(letter.record.offset)
+        decided = self._decisions.known()
+        if take(tally, decided.accepted.get(place[1], ()), kind, value):
+            return True
+        if tally.halt is None and not self._elsewhere(place, decided):
+            trial, in_row = tally.copy(), letter.kind is not Class.COLLISION
+            trial.bad(kind, value, self._limit, offset, in_row=in_row)
+            if trial.halt is None and trial.apart.keys() == tally.apart.keys():
+                tally.bad(kind, value, self._limit, offset, in_row=in_row)
+                return True
+        # Before it has consequences: perhaps an operator has accepted it meanwhile.
+        decided = self._decisions.known(fresh=True)
+        if take(tally, decided.accepted.get(place[1], ()), kind, value):
+            return True
+        if elsewhere := self._elsewhere(place, decided):
+            self._halted |= elsewhere
+            return False
+        if tally.halt is None:
+            tally.bad(kind, value, self._limit, offset, in_row=letter.kind is not Class.COLLISION)
+        if tally.halt is not None:
+            self._halted[place] = tally.halt
+        return tally.halt is None
+
+    def _elsewhere(self, place: Place, decided: Decided) -> dict[Place, Halt]:
+        """Other partitions in which the limit was reached, here or at another member, and that nobody has lifted."""
+        here = {other: tally.halt for other, tally in self._tallies.items()}
+        group = {(place[0], partition): halt for partition, halt in decided.halts.items()} | here
+        return {other: halt for other, halt in group.items() if halt is not None and other != place}
+
+    # Telling, with the lock held
+
+    def _refusal(self, place: Place) -> str:
+        halt = self._halted[place]
+        of = f" of {self._limit.by} {halt.value}" if halt.value else ""
+        return (
+            f"{halt.what} in {place[0]} partition {place[1]}, more than dead_letters allows (the last was "
+            f"{halt.error_type}{of}); nothing more of it is dead-lettered, however often this is started, until an "
+            "operator says so: correct the producer or the contract, look with `fleetgauge dlq limit "
+            f"{self._consumer}`, and decide with `fleetgauge dlq accept {self._consumer} --reason {halt.error_type}`"
+        )
+
+    def _show(self) -> None:
+        counts: dict[str, int] = {}
+        for tally in self._tallies.values():
+            for value in tally.apart:
+                counts[value] = counts.get(value, 0) + 1
+        for value in self._shown.keys() | counts.keys():
+            self._tell(value, counts.get(value, 0))
+        self._shown = counts
+
+
+def _within(offsets: Sequence[int], broken: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Position and offset of the broken ones among `offsets`, ascending."""
+    for offset in sorted(offset for offset in broken if offsets[0] <= offset <= offsets[-1]):
+        yield bisect_left(offsets, offset), offset

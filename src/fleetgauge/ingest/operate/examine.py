@@ -1,0 +1,86 @@
+"""What `fleetgauge doctor` says about consumers: topics, dead-letter limits. Looks, and changes nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from fleetgauge.errors import FleetgaugeError
+from fleetgauge.ingest.check.lint_consumers import load_consumers
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.deadletters import topic_settings
+from fleetgauge.ingest.deadletters.acceptance import standings
+from fleetgauge.kafka.kafka_clients import administering, translated
+from fleetgauge.settings import Settings
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One answer."""
+
+    about: str
+    status: Literal["ok", "warn", "fail"]
+    said: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Remark]:
+    """Every consumer that is declared, one question after the other; what cannot be asked is a remark too. Blocks."""
+    consumers, _ = load_consumers(settings.content)  # lint tells of files that declare none
+    for consumer in consumers.values():
+        for about, ask in (
+            (f"topics of {consumer.name}", lambda c=consumer: _topics(settings, c)),
+            (f"dead letters of {consumer.name}", lambda c=consumer: _limit(settings, c)),
+        ):
+            yield from _guarded(about, ask)
+
+
+def _guarded(about: str, ask: Callable[[], Iterator[Remark]]) -> Iterator[Remark]:
+    try:
+        yield from ask()
+    except FleetgaugeError as error:
+        yield Remark(about, "fail", str(error))
+
+
+def _topics(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
+    about = f"topics of {consumer.name}"
+    with (
+        translated(settings.kafka, "topics cannot be looked at", "DESCRIBE them"),
+        administering(settings.kafka, "fleetgauge-doctor", _TIMEOUT_S) as admin,
+    ):
+        topics = admin.list_topics()
+        problems = topic_settings.read(admin, consumer) if consumer.dead_letter_topic in topics else []
+    if consumer.topic not in topics:
+        yield Remark(about, "warn", f"{consumer.topic} does not exist", "create it before its consumer is started")
+    elif consumer.dead_letter_topic not in topics:
+        yield Remark(about, "ok", f"{consumer.dead_letter_topic} does not exist yet; the consumer makes it")
+    for problem in problems:
+        yield Remark(about, "fail", problem)
+    if consumer.dead_letter_topic in topics and not problems:
+        yield Remark(about, "ok", f"{consumer.dead_letter_topic} takes what {consumer.topic} takes")
+
+
+def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
+    about, well = f"dead letters of {consumer.name}", True
+    for one in standings(settings.kafka, consumer):
+        if one.halted:
+            well = False
+            yield Remark(
+                about,
+                "fail",
+                f"the limit was reached in partition {one.partition}: {one.halted}, the last was {one.error_type}",
+                f"correct the producer or the contract, then fleetgauge dlq accept {consumer.name} --reason "
+                f"{one.error_type}",
+            )
+        for value, count in one.apart.items():
+            well = False
+            yield Remark(
+                about,
+                "warn",
+                f"{consumer.dead_letters.by} {value} is set apart in partition {one.partition}: {count} broken records "
+                "went to the dead letters",
+                f"correct its producer, then fleetgauge dlq accept {consumer.name} --value {value}, or dlq replay",
+            )
+    if well:
+        yield Remark(about, "ok", "the limit was not reached")
