@@ -31,6 +31,24 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Facts that cannot be counted, for one reason."""
+
+    window: datetime | None
+    """The minute that they would be in (UTC); None for those whose time is absurd."""
+    column: str
+    """Of source.sql: the one whose value is not finite, too large, or no time of a fleet."""
+    count: int
+    keys: Sequence[str]
+    """What tells some of them, at most five."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words."""
+        return f"{self.column} is " + ("no time of a fleet" if self.window is None else "not finite or too large")
+
+
+@dataclass(frozen=True)
 class Touched:
     """What may differ from what was read before."""
 

@@ -212,7 +212,7 @@ class World:
             " WHERE metric = %s",
             [one.metric],
         )
-        for table in ("blocked", "dimension_value", "placement"):
+        for table in ("blocked", "dimension_value", "placement", "left_out"):
             self.metrics.execute(f"DELETE FROM fleetgauge.{table} WHERE metric = %s", [one.metric])
 
     def stored(self, one: Definition, level: Level | str) -> dict[tuple[Any, ...], tuple[Any, ...]]:

@@ -139,7 +139,7 @@ def _source(file: Path, shown: str, *, documents: bool) -> tuple[str, list[str]]
     except Unreadable as error:
         return "SELECT 1", [f"{shown}:{error.line}: {error}"]
     found = list(_located(shown, source_sql.problems(text)))
-    return ("SELECT 1" if found else text.strip().removesuffix(";")), found
+    return ("SELECT 1" if found else text.rstrip().removesuffix(";")), found
 
 
 def _views(file: Path, shown: str) -> tuple[str | None, list[str]]:

@@ -78,7 +78,8 @@ class Sum:
 
     agg: Literal["sum"]
     of: FieldPath
-    type: Literal["integer", "numeric"] = "integer"
+    type: Literal["integer", "numeric"] | None = None
+    """By default numeric, which holds whole numbers and fractions exactly."""
     where: Where = field(default_factory=dict)
     description: str = ""
 
@@ -89,7 +90,8 @@ class Extreme:
 
     agg: Literal["min", "max"]
     of: FieldPath
-    type: Literal["integer", "numeric", "float"] = "integer"
+    type: Literal["integer", "numeric", "float"] | None = None
+    """By default numeric, which holds whole numbers and fractions exactly."""
     where: Where = field(default_factory=dict)
     description: str = ""
 
@@ -136,7 +138,8 @@ class Last:
 
     agg: Literal["last"]
     of: FieldPath
-    type: Literal["integer", "numeric", "float", "text"] = "integer"
+    type: Literal["integer", "numeric", "float", "text"] | None = None
+    """By default numeric, which holds whole numbers and fractions exactly; a column of texts needs text."""
     where: Where = field(default_factory=dict)
     description: str = ""
 

@@ -4,7 +4,7 @@ All instants are UTC. Runs inside the caller's transaction, under the metric's l
 `store.state_reader`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from fleetgauge.postgres import Connection, Jsonb
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cursor
+from fleetgauge.rollup.values import Cursor, LeftOut
 from fleetgauge.rollup.windows import BEGINNING
 
 
@@ -107,6 +107,33 @@ class LedgerWriter:
             grain=grain,
             kept=kept_from,
         )
+
+    def left_out(self, spans: Sequence[Span], found: Sequence[LeftOut]) -> None:
+        """Replace what is noted about facts of these spans that cannot be counted; none: those of absurd times."""
+        if spans:
+            self._run(
+                "DELETE FROM fleetgauge.left_out AS l USING unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[])"
+                " AS s(b, e) WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.window_start >= s.b"
+                " AND l.window_start < s.e",
+                begins=[span[0] for span in spans],
+                ends=[span[1] for span in spans],
+            )
+        else:
+            self._run(
+                "DELETE FROM fleetgauge.left_out WHERE metric = %(metric)s AND version = %(version)s"
+                " AND window_start = '-infinity'"
+            )
+        for one in found:
+            if one.count:
+                self._run(
+                    "INSERT INTO fleetgauge.left_out (metric, version, window_start, reason, count, keys)"
+                    " VALUES (%(metric)s, %(version)s, coalesce(%(window)s::timestamptz, '-infinity'), %(reason)s,"
+                    " %(count)s, %(keys)s)",
+                    window=one.window,
+                    reason=one.reason,
+                    count=one.count,
+                    keys=list(one.keys),
+                )
 
     def late(self, cells: int) -> None:
         """Count touched cells that cannot be recomputed any more."""

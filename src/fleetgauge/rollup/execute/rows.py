@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from fleetgauge.errors import sure
-from fleetgauge.postgres import Connection
+from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
@@ -21,10 +21,10 @@ from fleetgauge.rollup.execute.tally import Tally
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
-from fleetgauge.rollup.spans import MINUTE, Span
+from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import partitions, placements
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
-from fleetgauge.rollup.values import Cell
+from fleetgauge.rollup.values import Cell, LeftOut
 from fleetgauge.rollup.windows import widened
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,10 @@ class Rows:
         limit = sure(self.plan.computing_watermark, "the computing watermark")
         grain = stage.grain
         tells = self.definition.key is not None and stage.reason not in FORCED
-        rows, placed = self._read(lambda facts: (facts.windows(span), facts.placed(span) if tells else []))
+        rows, placed, left = self._read(
+            lambda facts: (facts.windows(span), facts.placed(span) if tells else [], facts.left_out([span]))
+        )
+        self._leave_out([span], left)
         placements.note(self.connection, self.definition, placed)
         merged = self._stage(rows)
         broken = self._broken()
@@ -74,7 +77,7 @@ class Rows:
         values: dict[str, Any] = {"begin": span[0], "end": span[1], "windows": kept}
         levels = [lowest, *self._following(lowest)]
         spans = widened(span, self.definition.time_zone)
-        partitions.ensure(self.connection, self.definition, levels, spans)
+        partitions.ensure(self.connection, self.definition, levels, {row[0] for row in rows})
         self.connection.execute(self._sql.clear_span(lowest), values)
         if grain == "minute":
             written = self.connection.execute(self._sql.fill(merged)).rowcount
@@ -105,7 +108,9 @@ class Rows:
                 whole.add(cell[0])
         if not fit:
             return whole
-        rows = self._read(lambda facts: facts.cells(fit))
+        minutes = join(sorted({window for window, _ in fit}))
+        rows, left = self._read(lambda facts: (facts.cells(fit), facts.left_out(minutes)))
+        self._leave_out(minutes, left)
         self.ledger.admit(admission.new)
         self._stage(rows)
         with self.connection.cursor().copy(self._sql.copy_touched()) as copy:
@@ -126,8 +131,7 @@ class Rows:
 
     def _write_touched(self, cells: Sequence[Cell]) -> int:
         minute, *above = levels = self.definition.levels
-        span = (min(window for window, _ in cells), max(window for window, _ in cells) + MINUTE)
-        partitions.ensure(self.connection, self.definition, levels, widened(span, self.definition.time_zone))
+        partitions.ensure(self.connection, self.definition, levels, {window for window, _ in cells})
         self.connection.execute(self._sql.clear_cells(minute))
         written = self.connection.execute(self._sql.fill(False)).rowcount
         for level in above:
@@ -144,10 +148,21 @@ class Rows:
         self.connection.execute(_FOR_SPANS)
         spans = widened(span, self.definition.time_zone)
         levels = [level, *self._following(level)]
-        partitions.ensure(self.connection, self.definition, levels, spans)
+        partitions.ensure(self.connection, self.definition, levels, self._with_rows(level, spans[grain]))
         self.tally.rows += self._merge_upwards(levels, spans, "minute")
         self.ledger.settle()
         self.tally.windows += 1
+
+    def _with_rows(self, level: Level, span: Span) -> set[datetime]:
+        """Windows of the level below that have rows in the span."""
+        below = self._levels[level.below or level.grain]
+        found = self.connection.execute(
+            sql.SQL("SELECT DISTINCT window_start FROM {} WHERE window_start >= %s AND window_start < %s").format(
+                self._sql.table(below)
+            ),
+            list(span),
+        )
+        return {row[0] for row in found}
 
     def _following(self, lowest: Level) -> list[Level]:
         """What is made anew when all of `lowest` is: the coarser levels, and the subsets of its own grain."""
@@ -172,6 +187,20 @@ class Rows:
             if level.whole:
                 self.ledger.done_above(level.grain, span)
         return written
+
+    def note_out_of_range(self) -> None:
+        """Count the facts whose time is absurd; they are in no window, so nothing else would tell of them."""
+        found = self._read(lambda facts: facts.out_of_range())
+        if found is not None:
+            self._leave_out([], [found])
+
+    def _leave_out(self, spans: Sequence[Span], found: Sequence[LeftOut]) -> None:
+        self.ledger.left_out(spans, found)
+        for one in found:
+            if one.count:
+                said = f"{one.count} row(s) left out, {one.reason}: {', '.join(one.keys)}"
+                self.tally.warnings.append(said)
+                log.warning(said, metric=self.definition.metric)
 
     # --- parts ----------------------------------------------------------------------------------------------------
 

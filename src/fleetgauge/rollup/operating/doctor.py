@@ -13,6 +13,7 @@ from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.heartbeat import of_snapshot
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.operating import attention
 from fleetgauge.rollup.operating.freshness import waiting
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
@@ -123,6 +124,14 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             (metric, version)
             for metric, version in connection.execute("SELECT metric, version FROM fleetgauge.metric_version")
         }
+        if row_of_left := _one(connection, "SELECT to_regclass('fleetgauge.left_out') IS NOT NULL"):
+            for definition in definitions.values() if row_of_left[0] else ():
+                for omission in attention.omissions(connection, definition):
+                    yield "warn", f"{definition.metric}: {omission}", "correct them in the source; they count then"
+                for filling in attention.fillings(connection, definition):
+                    if filling.matters:
+                        remedy = "raise the limit, or expire values that no row has any more"
+                        yield "warn", f"{definition.metric}: {filling}", remedy
         if lacking := [one.metric for one in definitions.values() if (one.metric, one.version) not in known]:
             yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
         elif migrated:

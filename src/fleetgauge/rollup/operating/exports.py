@@ -21,6 +21,7 @@ from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.operating import attention
 from fleetgauge.rollup.operating.freshness import standing, waiting
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings
@@ -57,6 +58,24 @@ PENDING = Export(
     "gauge",
     "fleetgauge_rollup_pending_minutes",
     "Minutes up to now that are not computed. Rising: passes do not run, or do not keep up.",
+)
+LEFT_OUT = Export(
+    "gauge",
+    "fleetgauge_rollup_left_out_rows",
+    "Rows of the source that are in no number: a value is not finite, too large, or no time of a fleet. Should be 0.",
+    ("metric", "reason"),
+)
+VALUES = Export(
+    "gauge",
+    "fleetgauge_dimension_values",
+    "Values of a dimension that are kept apart.",
+    ("metric", "dimension"),
+)
+LIMIT = Export(
+    "gauge",
+    "fleetgauge_dimension_limit",
+    "How many values may be: alert from 80 % of it on, for further ones are counted together.",
+    ("metric", "dimension"),
 )
 BLOCKED = Export(
     "gauge",
@@ -147,6 +166,9 @@ _GAUGES = (
     LAG,
     OVERDUE,
     PENDING,
+    LEFT_OUT,
+    VALUES,
+    LIMIT,
     BLOCKED,
     LATE,
     FROZEN,
@@ -246,6 +268,11 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
     samples.add(BLOCKED, blocked, definition.metric)
     samples.add(UNDEFINED, 0.0, definition.metric)
     samples.add(WAITING, float(waiting(connection, definition) is not None), definition.metric)
+    for omission in attention.omissions(connection, definition):
+        samples.add(LEFT_OUT, omission.count, definition.metric, omission.reason)
+    for filling in attention.fillings(connection, definition):
+        samples.add(VALUES, filling.values, definition.metric, filling.dimension)
+        samples.add(LIMIT, filling.limit, definition.metric, filling.dimension)
     row = connection.execute(
         _MINUTES,
         {

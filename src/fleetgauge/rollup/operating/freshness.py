@@ -11,6 +11,7 @@ from fleetgauge.rollup.definitions.definition import Definition, Freshness
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.operating import attention
 from fleetgauge.rollup.store.publish import judged, planned, refusal
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
@@ -135,7 +136,8 @@ def waiting(connection: Connection[Any], definition: Definition) -> Waiting | No
 def _behind_its_views(one: Standing, waits: Waiting | None) -> Standing:
     if waits is None:
         return one
-    return replace(one, reason=waits.why, verdict=max(one.verdict, waits.verdict, key=_GRADES.index))
+    why = waits.why if one.reason is None else f"{waits.why}; {one.reason}"
+    return replace(one, reason=why, verdict=max(one.verdict, waits.verdict, key=_GRADES.index))
 
 
 def unread(metric: str, said: str) -> Standing:
@@ -169,4 +171,7 @@ def standing(
     elif overdue > limits.warn:
         verdict = "warn"
     behind = None if closed is None else now - closed
-    return Standing(definition.metric, grain, closed, done, behind, overdue, blocked, verdict)
+    said = "; ".join(attention.told(connection, definition)) or None
+    if said and verdict == "ok":
+        verdict = "warn"
+    return Standing(definition.metric, grain, closed, done, behind, overdue, blocked, verdict, said)

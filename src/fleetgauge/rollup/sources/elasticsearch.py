@@ -39,7 +39,7 @@ from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
 from fleetgauge.rollup.sources.port import Conflict, Row, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
-from fleetgauge.rollup.values import Cell, Cursor, Placed, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
 from fleetgauge.settings import Settings
 
 PAGE = query.PAGE
@@ -187,6 +187,14 @@ class ElasticsearchFacts:
     def placed(self, span: Span) -> list[Placed]:  # noqa: ARG002 (the port's signature)
         """See `Facts`. Documents never move, so no definition asks."""
         raise AssertionError("a definition over documents has no key")
+
+    def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:  # noqa: ARG002 (the port's signature)
+        """See `Facts`. JSON has neither NaN nor infinity, and a contract's numbers are bounded where they come in."""
+        return []
+
+    def out_of_range(self) -> LeftOut | None:
+        """See `Facts`. What is out of the accepted time range is a dead letter."""
+        return None
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`. Reads in the widest windows that no edge cuts."""

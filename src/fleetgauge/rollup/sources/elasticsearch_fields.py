@@ -65,7 +65,7 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
                 found.append(
                     f"{place}: Elasticsearch adds in double precision; numeric would not be exact: write integer"
                 )
-            case Extreme() if measure.type == "float":
+            case Extreme() if measure.type in ("float", None):
                 found += _of(place, measure.of, fields, _NUMBER, "numbers")
             case Sum() | Extreme():
                 found += _of(place, measure.of, fields, _WHOLE, "whole numbers")

@@ -136,7 +136,7 @@ def number(name: str, measure: Count | Sum | Extreme, group: Mapping[str, Any]) 
             return _sum(name, group[name]["v"])
         case Extreme():
             value = group[name]["v"]["value"]
-            if value is None or measure.type == "float":
+            if value is None or measure.type == "float" or (measure.type is None and not float(value).is_integer()):
                 return None if value is None else float(value)
             _within_exact(name, abs(value))
             return int(value)

@@ -14,7 +14,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, Placed, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
 
 Row = tuple[Any, ...]
 
@@ -56,6 +56,14 @@ class Facts(Protocol):
 
     def cells(self, wanted: Sequence[Cell]) -> list[Row]:
         """The rows of these cells; a cell without facts gives none."""
+        ...
+
+    def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
+        """The facts of these spans that cannot be counted: NaN, infinite, absurdly large."""
+        ...
+
+    def out_of_range(self) -> LeftOut | None:
+        """The facts with an absurd event time, of all time; None if that is not known."""
         ...
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:

@@ -10,13 +10,15 @@ from fleetgauge import postgres
 from fleetgauge.postgres import Connection, IsolationLevel, sql
 from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources import postgres_held, postgres_sql
+from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.port import ROLLUP, Row, looking
 from fleetgauge.rollup.spans import Span, join
-from fleetgauge.rollup.values import Cell, Cursor, Placed, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
 from fleetgauge.settings import SourceSettings
 
 LOCK_TIMEOUT_S = 5.0
+_CHEAP = 100_000.0
+"""The planner's cost up to which a question is asked in every run."""
 
 
 @dataclass
@@ -75,6 +77,19 @@ class PostgresFacts:
         spans = join(sorted({window for window, _ in wanted}))
         return [row for span in spans for row in self.windows(span) if (row[0], tuple(row[1:n])) in kept]
 
+    def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
+        """See `Facts`."""
+        query = postgres_sql.left_out(self.definition, spans) if spans else None
+        return [] if query is None else [LeftOut(*row) for row in self._fetch(query)]
+
+    def out_of_range(self) -> LeftOut | None:
+        """See `Facts`. None where it would take a scan of the table."""
+        query = postgres_sql.out_of_range(self.definition)
+        if self.explain(query)["Total Cost"] > _CHEAP:
+            return None
+        count, keys = self._fetch(query)[0]
+        return LeftOut(None, self.definition.event_time, count, keys or [])
+
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`."""
         return self._fetch(postgres_sql.totals(self.definition, edges))
@@ -93,6 +108,8 @@ class PostgresSource:
         self._database = postgres.source(name, settings, itself=itself)
         self._itself = itself  # the metrics database: written and read in one place, so no standby is asked for
         self._connection: Connection[Row] | None = None
+        self._fitting: set[str] = set()
+        """Versions of definitions whose columns were looked at through this connection."""
 
     @contextmanager
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
@@ -104,6 +121,9 @@ class PostgresSource:
                 self._guard(connection)
                 if not self._itself:
                     horizon = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
+                if definition.version not in self._fitting:
+                    postgres_columns.check(connection, definition)
+                    self._fitting.add(definition.version)
                 yield PostgresFacts(connection, definition, horizon)
 
     def close(self) -> None:
@@ -111,6 +131,7 @@ class PostgresSource:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._fitting.clear()
 
     def _connected(self) -> Connection[Row]:
         if self._connection is None or self._connection.closed:

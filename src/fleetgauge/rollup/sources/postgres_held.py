@@ -6,7 +6,17 @@ from fleetgauge.errors import sure
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Duration
-from fleetgauge.rollup.sources.postgres_parts import col, comma, finite, places, predicate, rows, source, value_of
+from fleetgauge.rollup.sources.postgres_parts import (
+    col,
+    comma,
+    everything,
+    finite,
+    places,
+    predicate,
+    rows,
+    source,
+    value_of,
+)
 from fleetgauge.rollup.spans import Span
 
 
@@ -139,7 +149,7 @@ def held_since(definition: Definition, cursor: datetime, watermark: datetime) ->
         end=end,
         longest=_longest(definition),
         watermark=sql.SQL("{}::timestamptz").format(sql.Literal(watermark)),
-        source=source(definition),
+        source=everything(definition),
         change=col(change_time),
         since=sql.Literal(cursor),
         finite=finite(definition),

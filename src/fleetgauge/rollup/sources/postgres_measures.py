@@ -17,7 +17,7 @@ from fleetgauge.rollup.sketches.distinct import COUPONS, EXACT, FINER, RANKS, RE
 from fleetgauge.rollup.sketches.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.postgres_parts import col, predicate
 
-_TYPES = {"integer": "bigint", "numeric": "numeric", "float": "double precision", "text": "text"}
+_TYPES = {None: "numeric", "integer": "bigint", "numeric": "numeric", "float": "double precision", "text": "text"}
 
 
 def aggregates(definition: Definition) -> list[sql.Composable]:

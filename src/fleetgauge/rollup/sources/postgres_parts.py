@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition, Dimension
-from fleetgauge.rollup.definitions.measures import Comparison, Scalar, Where
+from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
+
+EARLIEST, LATEST = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
+"""Rows with an event time outside are left out, so that one absurd row drags no history along."""
+LARGEST = "1e100"
+"""A number of this size or more is taken for garbage, as NaN and infinities are."""
+LARGEST_WHOLE = 10**15
+"""The same for sums of whole numbers: some thousand of them still fit into 64 bits."""
 
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
@@ -41,16 +48,47 @@ def value_of(dimension: Dimension) -> sql.Composable:
 
 
 def finite(definition: Definition) -> sql.Composable:
-    """Keeps out times that neither Python nor a calendar knows, infinities first."""
-    return sql.SQL("{0} >= '0002-01-01' AND {0} < '9998-01-01'").format(col(definition.event_time))
+    """Keeps out times that no row of a fleet has, infinities first; see `EARLIEST`."""
+    return sql.SQL("{0} >= {1} AND {0} < {2}").format(
+        col(definition.event_time), sql.Literal(EARLIEST), sql.Literal(LATEST)
+    )
 
 
 def comma(parts: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
-def source(definition: Definition) -> sql.Composable:
+def everything(definition: Definition) -> sql.Composable:
+    """All rows that source.sql returns."""
     return sql.SQL("{} AS s").format(rows(definition))
+
+
+def source(definition: Definition) -> sql.Composable:
+    """Those that can be counted."""
+    rules = [rule for _, rule in countable(definition)]
+    if not rules:
+        return everything(definition)
+    return sql.SQL("(SELECT s.* FROM {} WHERE {}) AS s").format(everything(definition), sql.SQL(" AND ").join(rules))
+
+
+def countable(definition: Definition) -> list[tuple[str, sql.Composable]]:
+    """Column → what its values must be so that a row can be counted; NULL passes. NaN and infinities never do."""
+    rules: dict[str, sql.Composable] = {}
+    for measure in definition.stored.values():
+        of = getattr(measure, "of", None)
+        if (
+            of is None
+            or isinstance(measure, Distinct | Tally)
+            or (isinstance(measure, Last) and measure.type == "text")
+        ):
+            continue
+        if isinstance(measure, Sum) and measure.type == "integer":
+            rule = "({0} BETWEEN -{1} AND {1}) IS NOT FALSE"
+            rules.setdefault(of, sql.SQL(rule).format(col(of), sql.Literal(LARGEST_WHOLE)))
+        elif getattr(measure, "type", None) != "integer":
+            rule = "(abs({0}::numeric) < {1}::numeric) IS NOT FALSE"
+            rules[of] = sql.SQL(rule).format(col(of), sql.Literal(LARGEST))
+    return list(rules.items())
 
 
 def rows(definition: Definition) -> sql.Composable:

@@ -13,7 +13,19 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive
 from fleetgauge.rollup.sources.postgres_held import held
 from fleetgauge.rollup.sources.postgres_measures import aggregates, finished
-from fleetgauge.rollup.sources.postgres_parts import col, comma, dims_of, finite, places, source, value_of
+from fleetgauge.rollup.sources.postgres_parts import (
+    EARLIEST,
+    LATEST,
+    col,
+    comma,
+    countable,
+    dims_of,
+    everything,
+    finite,
+    places,
+    source,
+    value_of,
+)
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cell
 
@@ -95,6 +107,57 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
     )
 
 
+def left_out(definition: Definition, spans: Sequence[Span]) -> sql.Composed | None:
+    """Rows of the spans that cannot be counted, by minute and column: how many, and some of their keys."""
+    rules = countable(definition)
+    if not rules:
+        return None
+    cases = sql.SQL(" ").join(
+        sql.SQL("WHEN NOT {} THEN {}").format(rule, sql.Literal(column)) for column, rule in rules
+    )
+    inside = sql.SQL(" OR ").join(
+        sql.SQL("({0} >= {1} AND {0} < {2})").format(col(definition.event_time), sql.Literal(b), sql.Literal(e))
+        for b, e in spans
+    )
+    return sql.SQL(
+        "SELECT date_trunc('minute', x._at, 'UTC'), x._column, count(*),"
+        " (array_agg(x._key ORDER BY x._at, x._key))[1:5]"
+        " FROM (SELECT CASE {cases} END AS _column, {event} AS _at, {key} AS _key FROM {source} WHERE {inside}) AS x"
+        " WHERE x._column IS NOT NULL GROUP BY 1, 2"
+    ).format(
+        cases=cases,
+        event=col(definition.event_time),
+        key=_key(definition),
+        source=everything(definition),
+        inside=inside,
+    )
+
+
+def out_of_range(definition: Definition) -> sql.Composed:
+    """Rows whose event time no row of a fleet has: how many, and some of their keys."""
+    return sql.SQL(
+        "SELECT count(*), (array_agg({key} ORDER BY {event}))[1:5] FROM {source}"
+        " WHERE {event} < {earliest} OR {event} >= {latest}"
+    ).format(
+        key=_key(definition),
+        event=col(definition.event_time),
+        source=everything(definition),
+        earliest=sql.Literal(EARLIEST),
+        latest=sql.Literal(LATEST),
+    )
+
+
+def _key(definition: Definition) -> sql.Composable:
+    """What tells a row that was left out: its key where there is one, else its time and dimensions."""
+    if definition.key is not None:
+        return sql.SQL("{}::text").format(col(definition.key))
+    values = [
+        sql.SQL("{}::text").format(col(definition.event_time)),
+        *(value_of(d) for d in definition.dimensions.values()),
+    ]
+    return sql.SQL("concat_ws(' ', {})").format(comma(values))
+
+
 def touched(definition: Definition, cursor: datetime, open_from: datetime | None) -> sql.Composed:
     """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given."""
     change_time = sure(definition.change_time, "change_time")
@@ -106,7 +169,7 @@ def touched(definition: Definition, cursor: datetime, open_from: datetime | None
     return sql.SQL(" UNION ").join(
         part.format(
             key=key,
-            source=source(definition),
+            source=everything(definition),
             time=col(column),
             since=sql.Literal(instant),
             finite=finite(definition),
@@ -119,7 +182,7 @@ def placed(definition: Definition, span: Span) -> sql.Composed:
     """The rows of every minute in the span as `touched` tells them."""
     return sql.SQL("SELECT {place} FROM {source} WHERE {event} >= {begin} AND {event} < {end}").format(
         place=_place(definition),
-        source=source(definition),
+        source=everything(definition),
         event=col(definition.event_time),
         begin=sql.Literal(span[0]),
         end=sql.Literal(span[1]),

@@ -3,13 +3,13 @@
 They begin at local midnights of the metric's time zone, so that no hour or day lies in two of them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import PARTITIONS, Grain, Level
-from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.definitions.levels import PARTITIONS, Level
 from fleetgauge.rollup.store.tables import STORE, WRITER, table
 
 _FORMATS = {"month": "YYYYMM", "year": "YYYY"}
@@ -17,22 +17,24 @@ _FORMATS = {"month": "YYYYMM", "year": "YYYY"}
 _MISSING = """
 SELECT t.level, to_char(d, t.format), fleetgauge.date_start(d::date, %(zone)s),
     fleetgauge.date_start((d + t.length::interval)::date, %(zone)s)
-FROM unnest(%(levels)s::text[], %(tables)s::text[], %(units)s::text[], %(lengths)s::text[], %(formats)s::text[],
-    %(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS t(level, name, unit, length, format, starts, ends)
-CROSS JOIN LATERAL generate_series(date_trunc(t.unit, t.starts AT TIME ZONE %(zone)s),
-    (t.ends - interval '1 microsecond') AT TIME ZONE %(zone)s, t.length::interval) AS d
+FROM unnest(%(levels)s::text[], %(tables)s::text[], %(units)s::text[], %(lengths)s::text[], %(formats)s::text[])
+    AS t(level, name, unit, length, format)
+CROSS JOIN LATERAL (SELECT DISTINCT date_trunc(t.unit, w AT TIME ZONE %(zone)s)
+    FROM unnest(%(windows)s::timestamptz[]) AS w) AS p(d)
 WHERE to_regclass(format('%%I.%%I', %(schema)s::text, t.name || '_' || to_char(d, t.format))) IS NULL
 """
 
 
 def ensure(
-    connection: Connection[Any], definition: Definition, levels: Collection[Level], spans: Mapping[Grain, Span]
+    connection: Connection[Any], definition: Definition, levels: Collection[Level], windows: Collection[datetime]
 ) -> None:
-    """Make what is not there of `levels` in the span of their grain (not empty). Inside the caller's transaction,
-    under the metric's lock.
+    """Make what `levels` lack for rows of these windows, of any grain. Inside the caller's transaction, under the
+    metric's lock.
 
     A table is made first and attached then, which lets readers of the others go on.
     """
+    if not windows:
+        return
     units = [PARTITIONS[level.grain] for level in levels]
     missing = connection.execute(
         _MISSING,
@@ -44,8 +46,7 @@ def ensure(
             "units": units,
             "lengths": [f"1 {unit}" for unit in units],
             "formats": [_FORMATS[unit] for unit in units],
-            "begins": [spans[level.grain][0] for level in levels],
-            "ends": [spans[level.grain][1] for level in levels],
+            "windows": list(windows),
         },
     ).fetchall()
     if not missing:

@@ -20,7 +20,13 @@ VIEWS = "metrics"
 WRITER = "fleetgauge_writer"
 VIEWER = "fleetgauge_viewer"
 
-_TYPES = {"integer": "bigint", "numeric": "numeric", "float": "double precision", "text": 'text COLLATE "C"'}
+_TYPES = {
+    None: "numeric",
+    "integer": "bigint",
+    "numeric": "numeric",
+    "float": "double precision",
+    "text": 'text COLLATE "C"',
+}
 
 
 def column_type(column: Column) -> sql.SQL:
