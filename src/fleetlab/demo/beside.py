@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetgauge.errors import Terminal
 from fleetlab.stack import layout
-from fleetlab.stack.processes import Processes, last_lines
+from fleetlab.stack.processes import Processes
 
 
 class Beside:
@@ -16,18 +15,8 @@ class Beside:
         places = layout.find(home)
         self._logs = places.logs
         self._processes = Processes(places)
-        self._names: list[str] = []
 
-    def start(self, name: str, command: Sequence[str | Path], folder: Path) -> None:
-        """Start `command` in `folder`; its output goes to `<home>/logs/<name>.log`. Raises `Terminal`."""
-        self._processes.spawn(name, command, log=self._log(name), folder=folder)
-        self._names.append(name)
-
-    def check(self) -> None:
-        """Raises `Terminal` with the last lines of its log when one of the processes has ended."""
-        for name in self._names:
-            if self._processes.pid(name) is None:
-                raise Terminal(f"{name} has ended; the last lines of {self._log(name)}:\n{last_lines(self._log(name))}")
-
-    def _log(self, name: str) -> Path:
-        return self._logs / f"{name}.log"
+    def start(self, name: str, command: Sequence[str | Path], folder: Path) -> str:
+        """Start `command` in `folder`, its output in `<home>/logs/<name>.log`; returns `name`. Raises `Terminal`."""
+        self._processes.spawn(name, command, log=self._logs / f"{name}.log", folder=folder)
+        return name

@@ -1,14 +1,19 @@
 """Tells how far the demo is: a spinner on a terminal, a line for each finished step anywhere."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 
 from fleetgauge.errors import Transient
 
 _POLL_S = 0.5
+
+T = TypeVar("T")
 
 
 class Steps:
@@ -25,13 +30,17 @@ class Steps:
         """Run a step; `name` is its key in `seconds`, `title` what a reader sees."""
         begun = time.monotonic()
         if not self.console.is_terminal:
-            self.console.print(f"[{begun - self._started:5.0f} s] {title} …", markup=False, highlight=False)
+            self.tell(f"{title} …")
         with self.console.status(title):
             yield
         self.seconds[name] = took = time.monotonic() - begun
         if self.console.is_terminal:
-            now = time.monotonic() - self._started
-            self.console.print(f"[{now:5.0f} s] {title}: {took:.0f} s", markup=False, highlight=False)
+            self.tell(f"{title}: {took:.0f} s")
+
+    def tell(self, what: str) -> None:
+        """Print a line at once; from any thread."""
+        now = time.monotonic() - self._started
+        self.console.print(f"[{now:5.0f} s] {what}", markup=False, highlight=False)
 
     @property
     def total(self) -> float:
@@ -55,3 +64,20 @@ def wait_for(what: str, ready: Callable[[], bool], *, timeout_s: float, hint: st
         if time.monotonic() > deadline:
             raise Transient(f"{what} did not happen within {timeout_s:.0f} s{last}; {hint}")
         time.sleep(_POLL_S)
+
+
+def in_background(name: str, action: Callable[[], T]) -> Future[T]:
+    """Run `action` in a thread that nobody waits for when the process ends, unlike those of an executor.
+
+    After a failure it may be waiting for a server that is gone.
+    """
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(action())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return outcome

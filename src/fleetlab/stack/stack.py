@@ -359,9 +359,14 @@ class Stack:
     def _locked(self) -> Iterator[None]:
         """One command at a time on a home; released by the system when its holder dies."""
         deadline = time.monotonic() + _LOCK_WAIT_S
-        path = layout.make_run(self.home) / "lock"
         while True:
-            with path.open("a+", encoding="ascii") as lock:
+            # Each time, and even then it may be gone: the holder before us may delete the stack with its lock.
+            path = layout.make_run(self.home) / "lock"
+            try:
+                lock = path.open("a+", encoding="ascii")
+            except FileNotFoundError:
+                continue
+            with lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
@@ -370,7 +375,6 @@ class Stack:
                         lock.flush()
                         yield
                         return
-                    layout.make_run(self.home)  # the holder before us deleted the stack with its lock
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         lock.seek(0)

@@ -1,8 +1,6 @@
-"""The demo as a newcomer runs it, after two runs that were killed half-way."""
+"""The demo as a newcomer runs it, after runs that were interrupted, killed, or lost their servers half-way."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,89 +8,65 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from demo_process import DemoProcess, processes_of, wait_until_gone
 
 STARTING = "while three days are simulated"
 LOADING = "Loading the backlog"
+ROLLING_UP = "rolls up the backlog"
+SMALL = ("--vehicles", "300", "--days", "1")
+"""For tests of the servers, not of the numbers."""
 pytestmark = pytest.mark.timeout(900)
+
+
+def down(home: Path) -> None:
+    subprocess.run([sys.executable, "-m", "fleetlab", "down", "--wipe", "--home", str(home)], check=True)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("demo") / "lab"
     yield folder
-    subprocess.run([sys.executable, "-m", "fleetlab", "down", "--wipe", "--home", str(folder)], check=True)
-
-
-def start(home: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if name != "FLEETGAUGE_CONFIG"}
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "fleetlab", "demo", "--home", str(home), *arguments],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def wait_for_line(demo: subprocess.Popen[bytes], log: Path, words: str, timeout_s: float = 300) -> None:
-    deadline = time.monotonic() + timeout_s
-    while words not in log.read_text():
-        assert demo.poll() is None, f"the demo ended early:\n{log.read_text()}"
-        assert time.monotonic() < deadline, f"no {words!r} within {timeout_s} s:\n{log.read_text()}"
-        time.sleep(0.2)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Everything that was started for this home or works in it, the demo itself excepted."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), process.cwd(), process.environ().get("FLEETLAB_OWNER", "")]
-        except psutil.Error:
-            continue
-        if any(str(home) in word for word in words):
-            found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
-    return found
-
-
-def wait_until_gone(home: Path, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while left := processes_of(home):
-        assert time.monotonic() < deadline, "left over:\n" + "\n".join(left)
-        time.sleep(0.2)
+    down(folder)
 
 
 def test_ctrl_c_while_servers_start_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    demo = start(home, log)
-    wait_for_line(demo, log, STARTING)
-    assert processes_of(home)
-    demo.send_signal(signal.SIGINT)
-    assert demo.wait(timeout=120) == 130
-    assert "Traceback" not in log.read_text()
+    with DemoProcess(home, tmp_path / "log", *SMALL) as demo:
+        demo.wait_for_line(STARTING)
+        assert processes_of(home)
+        demo.interrupt()
+        assert demo.wait(timeout_s=120) == 130
+    assert "Traceback" not in demo.text()
     assert processes_of(home) == []
 
 
 def test_kill_9_while_events_are_loaded_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    demo = start(home, log, "--vehicles", "300", "--days", "1")  # the servers are what is to go
-    wait_for_line(demo, log, LOADING)
-    demo.kill()
-    demo.wait()
+    with DemoProcess(home, tmp_path / "log", *SMALL) as demo:
+        demo.wait_for_line(LOADING)
+        demo.kill()
     wait_until_gone(home)
+
+
+def test_a_demo_whose_servers_are_gone_says_so_and_ends(home: Path, tmp_path: Path) -> None:
+    """Somebody stops them, while the demo asks Airflow how far it is."""
+    with DemoProcess(home, tmp_path / "log", *SMALL) as demo:
+        demo.wait_for_line(ROLLING_UP)
+        down(home)
+        gone = time.monotonic()
+        demo.wait_for_line("has ended: the demo cannot go on", timeout_s=10)
+        assert demo.wait(timeout_s=60) == 78
+        assert time.monotonic() - gone < 60
+    assert "Traceback" not in demo.text()
+    assert processes_of(home) == []
 
 
 @pytest.fixture(scope="module")
 def report(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("report")
-    demo = start(home, folder / "log", "--json", str(folder / "report.json"))
-    code = demo.wait(timeout=800)
-    print((folder / "log").read_text())  # noqa: T201 (shown when a test fails)
-    assert code == 0, (folder / "log").read_text()
+    with DemoProcess(home, folder / "log", "--json", str(folder / "report.json")) as demo:
+        code = demo.wait(timeout_s=800)
+    print(demo.text())  # noqa: T201 (shown when a test fails)
+    assert code == 0, demo.text()
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return found
 
