@@ -1,10 +1,17 @@
 """For all tests: what a command does to logging in this process ends with its test."""
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+
+def pytest_configure() -> None:
+    """A shell that runs pytest in the background lets it ignore Ctrl-C, and what tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -81,10 +81,14 @@ class Schedule:
         return "\n".join([f"seed {self.seed}, {self.events} events", *lines])
 
 
-def schedule(seed: int, events: int = 200_000) -> Schedule:
-    """Every kind of fault at least once, in random order, at random places of a stream of so many events."""
+def schedule(seed: int, events: int = 200_000, *, outages: bool = True) -> Schedule:
+    """Every kind of fault at least once, in random order, at random places of a stream of so many events.
+
+    Without `outages` the servers stay up: their starts take most of a run's time.
+    """
     rng = random.Random(seed)
-    what: list[Fault | Incident] = [*Incident, *FAULTS, *REFUSALS, *rng.choices(FAULTS, k=2)]
+    incidents = [one for one in Incident if outages or one not in OUTAGES]
+    what: list[Fault | Incident] = [*incidents, *FAULTS, *REFUSALS, *rng.choices(FAULTS, k=2)]
     rng.shuffle(what)
     # In one of the outages of Elasticsearch the consumer dies too, the other one it has to sit out.
     long_ones = [Incident.STOP_ELASTICSEARCH, Incident.KILL_SERVERS]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Sequence
@@ -177,6 +178,8 @@ def _configure(context: Context, name: str, folder: Path, port: int, *extra: str
         "log_timezone = 'UTC'",
         "log_line_prefix = '%m [%p] %q%u@%d %a '",
         *extra,
+        # Any setting of postgresql.conf, for servers whose data nobody needs: `fsync=off full_page_writes=off`.
+        *shlex.split(os.environ.get("FLEETLAB_POSTGRES_OPTS", "")),
     )
     settings = folder / _SETTINGS
     settings.write_text("\n".join(lines) + "\n", encoding="utf-8")

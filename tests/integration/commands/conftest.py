@@ -21,11 +21,11 @@ CONTENT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def metrics(postgres: PostgresState) -> Iterator[MetricsSettings]:
+def metrics(postgres: PostgresState, metrics_template: str) -> Iterator[MetricsSettings]:
     """Logins of a fresh metrics database with every table and view of the project."""
     name = f"commands_{uuid4().hex[:12]}"
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {metrics_template} OWNER fleetgauge_owner")
     found = MetricsSettings(
         url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
         owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),

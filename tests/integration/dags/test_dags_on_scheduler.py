@@ -1,4 +1,7 @@
-"""On Airflow's own scheduler: its backfill and a cleared task recompute their intervals, whoever spoilt the rows."""
+"""On Airflow's own scheduler: its backfill and a cleared task recompute their intervals, whoever spoilt the rows.
+
+One Airflow for all, since nothing takes longer to start.
+"""
 
 import shutil
 import tempfile
@@ -15,7 +18,7 @@ import pytest
 
 from fleetgauge import pipeline
 from fleetgauge.settings import load
-from fleetlab.stack import Stack
+from fleetlab.stack import Stack, StackState
 
 ROOT = Path(__file__).parents[3]
 MINUTE = timedelta(minutes=1)
@@ -35,6 +38,19 @@ INSERT INTO facts SELECT t, now() - interval '1 hour', 'a', 7
 FROM generate_series(date_trunc('minute', now()) - interval '4 hours', now(), interval '20 seconds') AS t;
 INSERT INTO fleetgauge_heartbeat VALUES (1, clock_timestamp(), clock_timestamp() - interval '1 second');
 """
+PROBE = """
+import os
+from airflow.sdk import dag, task
+
+@dag(dag_id="probe", schedule=None)
+def probe():
+    @task
+    def tell():
+        return os.environ["FLEETGAUGE_CONFIG"]
+    tell()
+
+probe()
+"""
 BEGIN = datetime.now(UTC).replace(minute=10, second=0, microsecond=0) - timedelta(hours=2)
 
 
@@ -42,6 +58,7 @@ BEGIN = datetime.now(UTC).replace(minute=10, second=0, microsecond=0) - timedelt
 class Lab:
     """A stack with this project's DAG over one metric."""
 
+    state: StackState
     metrics: psycopg.Connection[Any]
     table: str
     api: httpx.Client
@@ -83,9 +100,11 @@ def lab() -> Iterator[Lab]:
     (home / "source.sql").write_text("SELECT happened_at, changed_at, zone, length FROM facts")
     (folder / "dags").mkdir()
     shutil.copy(ROOT / "dags" / "fleetgauge_rollup.py", folder / "dags")
+    (folder / "dags" / "probe.py").write_text(PROBE)
     stack = Stack(folder / "lab", project=folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AIRFLOW_HOME", raising=False)
+        patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", "/nowhere")  # a developer's own Airflow must not interfere
         try:
             state = stack.up({"airflow"}, guard=True, wipe_on_guard=True)
             postgres, airflow = state.need_postgres(), state.need_airflow()
@@ -107,7 +126,7 @@ def lab() -> Iterator[Lab]:
             ):
                 token = api.post("/auth/token", json=login).json()["access_token"]
                 api.headers["Authorization"] = f"Bearer {token}"
-                yield Lab(metrics, definition.table(definition.levels[0]), api)
+                yield Lab(state, metrics, definition.table(definition.levels[0]), api)
         finally:
             stack.down(wipe=True)
             shutil.rmtree(folder, ignore_errors=True)
@@ -141,3 +160,23 @@ def test_airflow_backfill_and_a_cleared_task_recompute_their_interval(lab: Lab) 
 
     until(over)
     assert lab.lengths() == [0, 21, 0]
+
+
+@pytest.mark.timeout(900)
+def test_a_task_runs_with_the_configuration_of_the_stack(lab: Lab) -> None:
+    until(lambda: lab.call("GET", "dags?exclude_stale=true&dag_id_pattern=probe")["dags"])
+    assert lab.call("GET", "dags/probe")["is_paused"] is True
+    lab.call("PATCH", "dags/probe", is_paused=False)
+    run = lab.call("POST", "dags/probe/dagRuns", logical_date=None)["dag_run_id"]
+
+    def state() -> str:
+        return str(lab.call("GET", f"dags/probe/dagRuns/{run}")["state"])
+
+    until(lambda: state() not in ("queued", "running"))
+    assert state() == "success"
+    told = lab.call("GET", f"dags/probe/dagRuns/{run}/taskInstances/tell/xcomEntries/return_value")["value"]
+    assert told == lab.state.config
+    with psycopg.connect(lab.state.need_postgres().airflow_url) as metadata:
+        assert metadata.execute("SELECT count(*) FROM dag_run WHERE dag_id = 'probe'").fetchone() == (1,)
+    memory = {one.service: one.memory_bytes for one in Stack(Path(lab.state.home)).status()}
+    assert memory["airflow"] < 10**9, memory

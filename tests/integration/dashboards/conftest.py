@@ -26,9 +26,9 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 
-@pytest.fixture(scope="module")
-def filled(postgres: PostgresState) -> Iterator[Filled]:
-    """Three days of a small company, rolled up at all grains; databases of this module's own."""
+@pytest.fixture(scope="session")
+def filled(postgres: PostgresState, metrics_template: str) -> Iterator[Filled]:
+    """Three days of a small company, rolled up at all grains; databases of these tests' own."""
     name = f"boards_{uuid4().hex[:12]}"
     now = _last_evening()
     plan = Timeline.ending(Scale(vehicles=40, days=3, rate=25, live_seconds=0), now)
@@ -36,7 +36,7 @@ def filled(postgres: PostgresState) -> Iterator[Filled]:
         with psycopg.connect(postgres.primary_admin_url, autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {name} OWNER scooter_app")
         with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {metrics_template} OWNER fleetgauge_owner")
         with psycopg.connect(postgres.url("primary", "postgres", name), autocommit=True) as admin:
             admin.execute("ALTER SCHEMA public OWNER TO scooter_app")
         app_url = postgres.url("primary", "scooter_app", name)

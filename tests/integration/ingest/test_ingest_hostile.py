@@ -16,7 +16,6 @@ from fleetgauge.ingest.operate.service import Options
 
 TO_THE_END = Options(until_caught_up=True)
 UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"
-MUTATIONS = 100_000
 
 STORED = "stored"
 EXTRA: dict[str, tuple[str, str]] = {
@@ -156,20 +155,21 @@ def test_records_that_were_small_only_while_compressed(world: Any, event: Any) -
 
 
 @pytest.mark.parametrize("world", [UNLIMITED], indirect=True)
-def test_every_mutated_payload_is_stored_or_buried(world: Any, event: Any, id_of: Any) -> None:
+@pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_every_mutated_payload_is_stored_or_buried(world: Any, event: Any, id_of: Any, count: int) -> None:
     seed = int(os.environ.get("FLEETGAUGE_TEST_SEED", random.randrange(2**32)))
     print(f"FLEETGAUGE_TEST_SEED={seed}")  # noqa: T201 (shown when the test fails)
     rng = random.Random(seed)
     futures: list[Any] = []
-    payloads = [mutated(rng, event(number)) for number in range(MUTATIONS)]
+    payloads = [mutated(rng, event(number)) for number in range(count)]
     for number, payload in enumerate(payloads):
         futures.append(world.producer.send(world.consumer.topic, value=payload, partition=number % 4))
     world.producer.flush(60)
     sent = {(future.value.partition, future.value.offset): at for at, future in enumerate(futures)}
-    assert len(sent) == MUTATIONS
+    assert len(sent) == count
 
     summary = consume(world.consumer, world.settings, TO_THE_END)
-    assert summary.drained and sum(summary.committed.values()) == MUTATIONS
+    assert summary.drained and sum(summary.committed.values()) == count
     stored = positions(world)
     letters = world.dead_letters()
     types: Counter[bytes] = Counter()
@@ -186,9 +186,7 @@ def test_every_mutated_payload_is_stored_or_buried(world: Any, event: Any, id_of
     left = sent.keys() - buried - stored.keys()
     assert {id_of(json.loads(payloads[sent[place]])) for place in left} <= ids
     assert summary.events == {"ok": len(stored), "duplicate": len(left), "poison": len(buried)}
-    assert (
-        min(len(stored), len(buried)) > MUTATIONS / 5 and len(types) >= 6
-    )  # the damage is neither too mild nor too heavy
+    assert min(len(stored), len(buried)) > count / 5 and len(types) >= 6  # the damage is neither too mild nor too heavy
 
 
 def positions(world: Any) -> dict[tuple[int, int], str]:

@@ -302,14 +302,14 @@ def first_instant(holds: Callable[[datetime], bool], low: datetime, high: dateti
 
 
 @contextmanager
-def build(postgres: PostgresState, name: str) -> Iterator[World]:
-    """Make the databases; drop them afterwards."""
+def build(postgres: PostgresState, name: str, template: str = "template1") -> Iterator[World]:
+    """Make the databases, the metrics database as a copy of one that may be migrated already; drop them afterwards."""
     admin_url = postgres.url("primary", "postgres", "postgres")
     metrics_admin_url = postgres.url("metrics", "postgres", "postgres")
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
     with psycopg.connect(metrics_admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER fleetgauge_owner")
     settings = Settings(
         metrics=MetricsSettings(
             url=SecretStr(postgres.url("metrics", "fleetgauge", name)),

@@ -248,11 +248,11 @@ def test_freshness_is_an_exit_code(shell: Shell, ride: Definition) -> None:
     assert all(one["verdict"] == "ok" for one in by_grain.values())
     assert by_grain["minute"]["behind_s"] < 300
     shell.world.metrics.execute(
-        "UPDATE fleetgauge.ledger SET closed = closed - tstzmultirange(tstzrange(now() - interval '1 day', NULL))"
-        " WHERE metric = 'ride'"
+        "UPDATE fleetgauge.ledger SET closed = closed - tstzmultirange(tstzrange(%s, NULL)) WHERE metric = 'ride'",
+        [NOW - DAY - timedelta(minutes=10)],
     )
     answer = shell("freshness", "--error", "2h", code=75)
-    assert "ride by minute is 23h 5" in answer.err or "ride by minute is 1d" in answer.err, answer.err
+    assert "ride by minute is 1d" in answer.err
     shell("freshness", "--error", "3d")
 
 
@@ -275,7 +275,7 @@ def test_show_reads_sketches_and_merges_dimensions(shell: Shell, ride: Definitio
     rows = shell("show", "ride", "--grain", "hour", "--last", "5h", "--by", "", "--json").json
     assert rows["view"] == "metrics.ride_by_zone_hour"
     first = rows["rows"][0]
-    assert (first["n"], first["length"], first["kinds"], first["share"]) == (2, 4, 1, 1.0) or first["length"] == 8
+    assert (first["n"], first["length"], first["kinds"], first["share"]) == (2, 4, 1, 1.0)
     assert first["score_p50"] == pytest.approx(first["length"] / 2, rel=0.01)
     whole = shell("show", "ride", "--grain", "hour", "--last", "5h", "--json").json["rows"]
     assert [row["zone"] for row in whole[:2]] == ["a", "b"]

@@ -187,10 +187,10 @@ def _measures(events: list[Event]) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def database(postgres) -> Iterator[tuple[MetricsSettings, psycopg.Connection[Any]]]:
+def database(postgres, metrics_template: str) -> Iterator[tuple[MetricsSettings, psycopg.Connection[Any]]]:
     name = f"documents_{uuid4().hex[:12]}"
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {metrics_template} OWNER fleetgauge_owner")
         found = MetricsSettings(
             url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
             owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),

@@ -18,6 +18,14 @@ def test_every_kind_of_fault_strikes_in_the_midst_of_work(seed: int) -> None:
     assert None in [step.end for step in outages], "one outage has to be sat out"
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_without_outages_everything_else_strikes(seed: int) -> None:
+    plan = schedule(seed, 50_000, outages=False)
+    assert {step.what for step in plan.steps} == {*Incident, *FAULTS, *REFUSALS} - set(OUTAGES)
+    assert plan.events == 50_000
+    assert all(step.after > 500 for step in plan.steps)
+
+
 def test_a_seed_gives_the_same_schedule_again_and_another_seed_another() -> None:
     assert schedule(7) == schedule(7)
     plans = [schedule(seed) for seed in range(20)]

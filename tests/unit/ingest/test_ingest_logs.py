@@ -68,7 +68,7 @@ def test_a_collision_names_the_record_and_shows_neither_document(rig: Any, world
 
 def test_the_way_of_the_oldest_record_is_measured_once_it_is_final(rig: Any, world: Any, batch_of: MakeBatch) -> None:
     def count() -> float:
-        return sum(s.value for s in rig.metrics.of(APPEND_TO_ACK)._samples() if s.name == "_count")
+        return float(rig.metrics.registry.get_sample_value(f"{APPEND_TO_ACK.name}_count", {"consumer": "mine"}) or 0)
 
     cancelled = batch_of(world.tip_over(0))
     cancelled.cancel()
