@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetlab.cli.options import HomeOption, JdkOption, end_on_sigterm
+from fleetlab.cli.options import HomeOption, JdkOption, WithoutOption, end_on_sigterm
 
 
 def demo(
@@ -23,6 +23,7 @@ def demo(
     seed: Annotated[int | None, typer.Option(help="Another seed is another company.", show_default=False)] = None,
     live_seconds: Annotated[int, typer.Option(help="Length of the live stretch.")] = 90,
     jdk: JdkOption = None,
+    unkindness: WithoutOption = None,
     home: HomeOption = None,
 ) -> None:
     """Run the whole pipeline on real servers and compare every number with the truth. Exit code 1 if one differs."""
@@ -31,10 +32,12 @@ def demo(
     from fleetlab.demo.report import draw
     from fleetlab.demo.run import Demo, DemoOptions
     from fleetlab.simulator import Scale
+    from fleetlab.simulator.unkind import without
     from fleetlab.stack.layout import project_root
 
     asked: dict[str, Any] = {"vehicles": vehicles, "days": days, "rate": rate, "seed": seed}
-    scale = replace(Scale(live_seconds=live_seconds), **{k: v for k, v in asked.items() if v is not None})
+    base = Scale(live_seconds=live_seconds, unkind=without(unkindness or []))
+    scale = replace(base, **{k: v for k, v in asked.items() if v is not None})
     if json_file is not None and not os.access(json_file.parent, os.W_OK):
         raise typer.BadParameter(f"{json_file.parent} is not a folder that can be written to", param_hint="--json")
     console = Console(width=None if sys.stdout.isatty() else 160)

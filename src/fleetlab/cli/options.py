@@ -18,6 +18,15 @@ JdkOption = Annotated[
     Path | None,
     typer.Option("--jdk", help="Folder of the JDK to use; by default the best one found.", show_default=False),
 ]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="SWITCH",
+        help="An unkindness that the company is spared, such as wrong_clocks; `all` for a tidy one. Can be repeated.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

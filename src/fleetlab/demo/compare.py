@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.rollup import load_definitions
 from fleetlab.demo import events, verify
+from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check, CommandLine, Report, TopicCount
 from fleetlab.simulator.truth import Truth, nearest_rank
 from fleetlab.stack import StackState
@@ -24,13 +26,24 @@ PIPELINE_LOGINS = ("fleetgauge_reader", "fleetgauge", "fleetgauge_owner", "grafa
 SEOUL = ZoneInfo("Asia/Seoul")
 
 
-def compare(report: Report, state: StackState, truth_path: Path, content: Path, consumers: Sequence[Consumer]) -> None:
-    """Add all comparisons to `report`. Blocks for some 20 seconds; raises `Transient` when a server is away."""
+def compare(
+    report: Report,
+    state: StackState,
+    truth_path: Path,
+    content: Path,
+    consumers: Sequence[Consumer],
+    settled: datetime,
+) -> None:
+    """Add all comparisons to `report`. Blocks for some 20 seconds; raises `Transient` when a server is away.
+
+    `settled`: see `Books`.
+    """
     truth = Truth(truth_path)
     try:
         for consumer in consumers:
             _events(report, state, truth, consumer)
-        _numbers(report, state, truth, content / "sql" / "tariffs")
+        graces = {name: one.grace for name, one in load_definitions(content).items()}
+        _numbers(report, state, truth, content / "sql" / "tariffs", Books(truth, settled, graces))
     finally:
         truth.close()
     _isolation(report, state)
@@ -50,14 +63,15 @@ def _events(report: Report, state: StackState, truth: Truth, consumer: Consumer)
     report.checks.append(verify.same_set(f"{topic}: broken events = dead letters", broken, letters))
 
 
-def _numbers(report: Report, state: StackState, truth: Truth, tariffs: Path) -> None:
+def _numbers(report: Report, state: StackState, truth: Truth, tariffs: Path, books: Books) -> None:
     postgres = state.need_postgres()
     closed = verify.closed_windows(postgres.metrics_writer_url)
     report.closed_until = {
         f"{metric} {grain}": str(windows[-1].upper) for (metric, grain), windows in closed.items() if windows
     }
     with psycopg.connect(postgres.analyst_url) as analyst:
-        aggregates = verify.Aggregates(analyst, closed)
+        aggregates = verify.Aggregates(analyst, books)
+        report.checks += aggregates.finality(closed)
         report.checks += verify.commands(aggregates, truth)
         report.checks += verify.traffic(aggregates, truth, tariffs)
         report.checks += verify.rentals(aggregates, truth)

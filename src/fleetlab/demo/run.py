@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,8 @@ from fleetlab.demo.airflow_api import AirflowApi
 from fleetlab.demo.beside import Beside
 from fleetlab.demo.compare import compare, count_states
 from fleetlab.demo.report import Report
-from fleetlab.demo.steps import Steps, wait_for
+from fleetlab.demo.steps import Steps, in_background, wait_for
+from fleetlab.demo.watch import Watch
 from fleetlab.simulator import Heartbeat, LoadSummary, Scale, Timeline, load_backlog, run_live
 from fleetlab.simulator.truth import TRUTH_FILE
 from fleetlab.stack import ConsoleProgress, Stack, StackState, artifacts
@@ -58,7 +59,6 @@ class Demo:
         self._steps = Steps(console)
         self._stack = Stack(options.home)
         self._root = project_root()
-        self._beside: Beside | None = None
         self.report = Report(scale=asdict(options.scale))
 
     def run(self) -> Report:
@@ -107,30 +107,30 @@ class Demo:
             jdk = look_at(self._options.jdk) if self._options.jdk else find_jdk()
             fetch(jdk, progress)
         with ExitStack() as running:
-            pool = ThreadPoolExecutor(2, "demo")
-            # After a failure nobody waits for the threads here: they end when the servers do.
-            running.callback(pool.shutdown, wait=False, cancel_futures=True)
             stop_live = threading.Event()
             running.callback(stop_live.set)
             with steps.step("first servers", "Starting Postgres (primary, replica, metrics) and Kafka"):
                 first = stack.up({"postgres", "kafka"}, progress=progress, jdk=jdk.home, guard=True)
+            watch = running.enter_context(Watch(stack.home, steps.tell))
+            watch.expect()
             plan = Timeline.ending(self._options.scale, datetime.now(UTC))
-            loading = pool.submit(self._load, plan, first)
+            loading = in_background("load", lambda: self._load(plan, first))
             with steps.step("all servers", "Starting Elasticsearch and Airflow, while three days are simulated"):
                 state = stack.up(progress=progress, guard=True)
                 settings = fleetgauge_settings.load(Path(state.config))
                 pipeline.migrate(settings)
-                self._beside = self._start_consumers(state)
+                watch.expect(self._start_consumers(state))
             with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
                 loaded = _result(loading)
                 running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
-                live = pool.submit(self._live, plan, state, stop_live)
+                live = in_background("live", lambda: self._live(plan, state, stop_live))
                 self._wait_until_stored(settings, 300)
             self.report.scale["records"] = loaded.records
             with _airflow(state) as airflow:
-                self._roll_up(airflow, settings, live)
+                settled = self._roll_up(airflow, settings, live)
             with steps.step("compare", "Comparing with the truth"):
-                compare(self.report, state, self._truth_path, settings.content, self._consumers(settings))
+                consumers = self._consumers(settings)
+                compare(self.report, state, self._truth_path, settings.content, consumers, settled)
             if self._options.keep:
                 self._go_on(state)
 
@@ -158,12 +158,14 @@ class Demo:
     def _truth_path(self) -> Path:
         return self._stack.home / TRUTH_FILE
 
-    def _start_consumers(self, state: StackState) -> Beside:
+    def _start_consumers(self, state: StackState) -> list[str]:
+        """Returns the names of their processes."""
         beside = Beside(self._stack.home)
+        names = []
         for name in CONSUMERS:
             command = [sys.executable, "-m", "fleetgauge", "--config", state.config, "consume", name]
-            beside.start(f"consumer-{name}", command, self._root)
-        return beside
+            names.append(beside.start(f"consumer-{name}", command, self._root))
+        return names
 
     def _go_on(self, state: StackState) -> None:
         """Production's heartbeat and the schedules go on without this process, so the tables stay final up to now."""
@@ -175,8 +177,6 @@ class Demo:
 
     def _wait_until_stored(self, settings: Settings, timeout_s: float) -> None:
         def stored() -> bool:
-            if self._beside:
-                self._beside.check()
             return all(
                 read_progress(settings.kafka, c.topic, c.group, SystemClock()).lag == 0
                 for c in self._consumers(settings)
@@ -187,7 +187,8 @@ class Demo:
     def _consumers(self, settings: Settings) -> list[Consumer]:
         return [load_consumer(settings.content, name) for name in CONSUMERS]
 
-    def _roll_up(self, airflow: AirflowApi, settings: Settings, live: Future[None]) -> None:
+    def _roll_up(self, airflow: AirflowApi, settings: Settings, live: Future[None]) -> datetime:
+        """Returns an instant up to which all has been stored, and which the last runs began after."""
         steps, timeout = self._steps, self._options.rollup_timeout_s
         hint = "see `fleetlab logs airflow` and the runs in Airflow's UI (make demo DEMO=--keep)"
         minute, hour, day = DAGS
@@ -210,6 +211,7 @@ class Demo:
             # Not of the runs: what was only queued when its DAG was paused stays so.
             wait_for("the end of the last tasks", lambda: not airflow.working(), timeout_s=timeout, hint=hint)
         self.report.airflow_runs = {dag: count_states([run.state for run in airflow.runs(dag)]) for dag in DAGS}
+        return caught_up
 
 
 def fetch(jdk: Jdk, progress: ConsoleProgress) -> None:

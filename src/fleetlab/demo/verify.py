@@ -11,6 +11,7 @@ import psycopg.sql
 from psycopg.types.multirange import Multirange
 
 from fleetgauge.rollup.sketches import tally
+from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check
 from fleetlab.simulator.truth import Grain, Truth, nearest_rank
 
@@ -74,31 +75,36 @@ def close(name: str, expected: Mapping[Key, float], actual: Mapping[Key, float |
 
 
 class Aggregates:
-    """The aggregate views as an analyst reads them, final windows only."""
+    """The aggregate views as an analyst reads them: the windows that should be final by the simulator's books."""
 
-    def __init__(self, analyst: psycopg.Connection, closed: Mapping[tuple[str, str], Closed]) -> None:
-        self._analyst, self._closed = analyst, closed
-        self._open: dict[tuple[str, str], set[datetime]] = {}
+    def __init__(self, analyst: psycopg.Connection, books: Books) -> None:
+        self._analyst, self._books = analyst, books
 
-    def is_final(self, metric: str, grain: str) -> Callable[[datetime], bool]:
-        """A function of a window's start: is the window final, and does none of its rows wait for an answer?"""
-        closed, waiting = self._closed[metric, grain], self._waiting(metric, grain)
-        return lambda start: start not in waiting and any(start in one for one in closed)
+    def is_final(self, metric: str, grain: Grain) -> Callable[[datetime], bool]:
+        """A function of a window's start: should the window be final?"""
+        return self._books.should_be_final(metric, grain)
 
-    def rows(self, metric: str, grain: str, sql: LiteralString) -> list[tuple[Any, ...]]:
-        """The rows of a query whose first column is the window's start, final windows only."""
+    def rows(self, metric: str, grain: Grain, sql: LiteralString) -> list[tuple[Any, ...]]:
+        """The rows of a query whose first column is the window's start, windows that should be final only."""
         final = self.is_final(metric, grain)
         return [row for row in self._analyst.execute(sql.replace("$grain", grain)) if final(row[0])]
 
-    def _waiting(self, metric: str, grain: str) -> set[datetime]:
-        if (metric, grain) not in self._open:
-            query = psycopg.sql.SQL("SELECT DISTINCT window_start FROM metrics.{} WHERE provisional").format(
-                psycopg.sql.Identifier(f"{metric}_{grain}")
-            )
-            closed = self._closed[metric, grain]
-            starts = (start for (start,) in self._analyst.execute(query))
-            self._open[metric, grain] = {start for start in starts if any(start in one for one in closed)}
-        return self._open[metric, grain]
+    def finality(self, closed: Mapping[tuple[str, str], Closed]) -> list[Check]:
+        """Windows that should be final are, in the ledger and on each of their rows."""
+        return [self._finality(metric, grain, closed) for metric in self._books.metrics for grain in GRAINS]
+
+    def _finality(self, metric: str, grain: Grain, closed: Mapping[tuple[str, str], Closed]) -> Check:
+        query = psycopg.sql.SQL("SELECT window_start, bool_or(provisional) FROM metrics.{} GROUP BY 1").format(
+            psycopg.sql.Identifier(f"{metric}_{grain}")
+        )
+        final, done = self.is_final(metric, grain), closed.get((metric, grain), Multirange())
+        windows = {start: provisional for start, provisional in self._analyst.execute(query) if final(start)}
+        told = [
+            f"{start:%Y-%m-%dT%H:%MZ} is {'marked provisional' if provisional else 'not closed'}"
+            for start, provisional in sorted(windows.items())
+            if provisional or not any(start in one for one in done)
+        ]
+        return Check(f"{metric} by {grain}: final when it should be", len(windows), tuple(told[:SHOWN]))
 
 
 def _final_only(cells: Mapping[Key, T], final: Callable[[datetime], bool]) -> dict[Key, T]:

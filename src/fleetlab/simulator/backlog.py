@@ -65,7 +65,7 @@ def load_backlog(
     total = 0
     with (
         Ledger.create(truth_path, plan) as ledger,
-        Publisher(kafka_bootstrap, topic_prefix) as publisher,
+        Publisher(kafka_bootstrap, topic_prefix, unkind=plan.scale.unkind, rng=plan.dice.stream("wire")) as publisher,
         _no_collection(),
     ):
         ledger.done(a for a in plan.actions() if a.at_ms <= plan.live_ms)

@@ -5,11 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp
 
-from fleetlab.simulator.records import Attempt
+from fleetlab.simulator.records import Attempt, Described
 from fleetlab.simulator.rhythm import local
 from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice
 from fleetlab.simulator.trips import Rental
-from fleetlab.simulator.world import FIRMWARE_FAILURE, NEWEST, Vehicle, World
+from fleetlab.simulator.unkind import Unkindness
+from fleetlab.simulator.world import (
+    CARRIERS,
+    CURRENT,
+    FIRMWARE_FAILURE,
+    MODELS,
+    NEWEST,
+    OLD,
+    Vehicle,
+    World,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,10 @@ CHUNKS = 12
 """An image is sent in so many commands, each begun when the one before has succeeded."""
 _FAILED, _REJECTED, _TIMED_OUT = 0.30, 0.50, 0.85  # cumulative shares among what fails; the rest expires
 _RETRIED = 0.035  # of those that succeed in the end
-_MARGIN_MS = 500  # no answer comes closer than this to its deadline: late is late on every clock
+_MARGIN_MS = 500
+"""Without `answers_at_deadlines` no answer comes closer than this to its deadline; with it, some do."""
+_AT_DEADLINE = 0.02  # of the answers in time; of those too late, a quarter
+_DISAGREES = 0.12
 
 
 @dataclass(slots=True)
@@ -66,7 +79,9 @@ class Command:
         return last.responded_ms or last.deadline_ms
 
 
-def issue(rng: random.Random, identifier: str, kind: CommandType, vehicle: Vehicle, at_ms: int) -> Command:
+def issue(
+    rng: random.Random, unkind: Unkindness, identifier: str, kind: CommandType, vehicle: Vehicle, at_ms: int
+) -> Command:
     """Request one command at `at_ms` and play it through to its end."""
     firmware = vehicle.firmware_at(at_ms)
     chance = FIRMWARE_FAILURE[firmware] * vehicle.model.failure * kind.failure
@@ -97,16 +112,18 @@ def issue(rng: random.Random, identifier: str, kind: CommandType, vehicle: Vehic
             at_ms,
             requested,
             requested + kind.deadline_s * 1000,
-            bytes_down=rng.choice(kind.down),
+            bytes_down=_size(rng, unkind, kind.down),
             bytes_ack=ACK_BYTES,
-            bytes_up=rng.choice(kind.up),
+            bytes_up=_size(rng, unkind, kind.up),
         )
+        if unkind.disagreeing_producers and rng.random() < _DISAGREES:
+            attempt.gateway = _mistaken(rng, attempt)
         attempts.append(attempt)
         last = number == tries
         if not last or outcome == "timed_out":
-            _time_out(rng, attempt, kind)
+            _time_out(rng, unkind, attempt, kind)
         elif outcome != "expired":
-            _answer(rng, attempt, kind, vehicle, outcome)
+            _answer(rng, unkind, attempt, kind, vehicle, outcome)
         requested = attempt.deadline_ms
     return Command(vehicle, attempts, outcome)
 
@@ -115,7 +132,27 @@ def _send(rng: random.Random, attempt: Attempt) -> None:
     attempt.sent_ms = attempt.requested_ms + rng.randrange(15, 260)
 
 
-def _answer(rng: random.Random, attempt: Attempt, kind: CommandType, vehicle: Vehicle, result: str) -> None:
+def _size(rng: random.Random, unkind: Unkindness, usual: tuple[int, ...]) -> int:
+    """One of the usual sizes, or any up to a sixteenth beyond the largest."""
+    if not unkind.varying_sizes:
+        return rng.choice(usual)
+    return rng.randint(min(usual), max(usual) + max(usual) // 16 + 1)
+
+
+def _mistaken(rng: random.Random, attempt: Attempt) -> Described:
+    """What a gateway may have that did not hear of an update, a new SIM or a repair."""
+    way = rng.random()
+    if way < 0.7:
+        return Described(attempt.model, OLD if attempt.firmware != OLD else CURRENT, attempt.carrier)
+    other = next(c.code for c in CARRIERS if c.code != attempt.carrier)
+    if way < 0.9:
+        return Described(attempt.model, attempt.firmware, other)
+    return Described(next(m.code for m in MODELS if m.code != attempt.model), attempt.firmware, other)
+
+
+def _answer(
+    rng: random.Random, unkind: Unkindness, attempt: Attempt, kind: CommandType, vehicle: Vehicle, result: str
+) -> None:
     """The usual way: sent, acknowledged, answered in time."""
     _send(rng, attempt)
     assert attempt.sent_ms is not None
@@ -123,6 +160,9 @@ def _answer(rng: random.Random, attempt: Attempt, kind: CommandType, vehicle: Ve
     latest = attempt.deadline_ms - _MARGIN_MS - attempt.sent_ms
     total = min(latest, 120 + int(median * exp(rng.gauss(0, 0.45))))
     attempt.responded_ms = attempt.sent_ms + total
+    if unkind.answers_at_deadlines and rng.random() < _AT_DEADLINE:
+        attempt.responded_ms = attempt.deadline_ms - rng.choice((0, 0, 1, rng.randrange(_MARGIN_MS)))
+        total = attempt.responded_ms - attempt.sent_ms
     attempt.result = result
     if result != "succeeded":
         attempt.error_code = rng.choice(kind.errors)
@@ -136,7 +176,7 @@ def _answer(rng: random.Random, attempt: Attempt, kind: CommandType, vehicle: Ve
         attempt.delivered_ms = attempt.sent_ms + max(20, int(total * rng.uniform(0.2, 0.6)))
 
 
-def _time_out(rng: random.Random, attempt: Attempt, kind: CommandType) -> None:
+def _time_out(rng: random.Random, unkind: Unkindness, attempt: Attempt, kind: CommandType) -> None:
     """Lost on the way down, or on the way back, or answered too late."""
     _send(rng, attempt)
     assert attempt.sent_ms is not None
@@ -147,6 +187,8 @@ def _time_out(rng: random.Random, attempt: Attempt, kind: CommandType) -> None:
     if way < 0.75:
         return
     attempt.responded_ms = attempt.deadline_ms + _MARGIN_MS + int(rng.expovariate(1 / 15_000))
+    if unkind.answers_at_deadlines and rng.random() < 0.25:
+        attempt.responded_ms = attempt.deadline_ms + rng.choice((1, 1, 2, rng.randrange(1, _MARGIN_MS)))
     attempt.result = "succeeded" if rng.random() < 0.8 else "failed"
     if attempt.result == "failed":
         attempt.error_code = rng.choice(kind.errors)
@@ -162,7 +204,7 @@ def of_rental(dice: Dice, rental: Rental) -> Iterator[Command]:
     def send(name: str, at_ms: int) -> Command:
         nonlocal count
         count += 1
-        return issue(rng, f"c-{dice.tag}r{rental.number:x}-{count}", TYPES[name], vehicle, at_ms)
+        return issue(rng, dice.unkind, f"c-{dice.tag}r{rental.number:x}-{count}", TYPES[name], vehicle, at_ms)
 
     if rng.random() < 0.55:
         yield send("locate", start - rng.randrange(90_000, 240_000))
@@ -191,7 +233,7 @@ def of_operations(dice: Dice, vehicle: Vehicle, shift: int, from_ms: int) -> Ite
     for count, (name, chance) in enumerate((("read_battery", 0.115), ("locate", 0.025), ("reboot", 0.012))):
         if rng.random() < chance:
             identifier = f"c-{dice.tag}o{vehicle.number:x}-{shift}-{count}"
-            yield issue(rng, identifier, TYPES[name], vehicle, from_ms + rng.randrange(SHIFT_MS))
+            yield issue(rng, dice.unkind, identifier, TYPES[name], vehicle, from_ms + rng.randrange(SHIFT_MS))
 
 
 def update_waves(dice: Dice, world: World, start_ms: int, end_ms: int) -> list[Command]:
@@ -209,7 +251,7 @@ def update_waves(dice: Dice, world: World, start_ms: int, end_ms: int) -> list[C
             requested = begin + rng.randrange(3_600_000)
             for chunk in range(1, CHUNKS + 1):
                 identifier = f"c-{dice.tag}w{night}-{vehicle.number:x}-{chunk}"
-                command = issue(rng, identifier, TYPES["update_firmware"], vehicle, requested)
+                command = issue(rng, dice.unkind, identifier, TYPES["update_firmware"], vehicle, requested)
                 commands.append(command)
                 if command.outcome != "succeeded":
                     break

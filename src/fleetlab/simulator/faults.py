@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from fleetlab.simulator.records import DUPLICATE, Record
+from fleetlab.simulator.records import DUPLICATE, VALID, Record
 
 DUPLICATES = 0.006
 BROKEN = 1 / 1_300
@@ -69,8 +69,16 @@ _EDITS: dict[str, _Edit] = {
 }
 OUT_OF_TIME = ("too_old", "in_the_future")
 """Faults that break the accepted time range (7 days back, 10 minutes ahead of the append time), not the contract."""
+_PAST_MS, _FUTURE_MS = 7 * _DAY, 600_000
 _RAW = ("not_json", "truncated", "not_utf8", "empty", "tombstone")
 FAULTS = (*_EDITS, *_RAW)
+
+
+def out_of_time(event_ms: int, append_ms: int) -> str:
+    """Which of `OUT_OF_TIME` an event of this time is, `VALID` if none."""
+    if event_ms < append_ms - _PAST_MS:
+        return "too_old"
+    return "in_the_future" if event_ms > append_ms + _FUTURE_MS else VALID
 
 
 def damaged(fault: str, record: Record, event_id: str, rng: random.Random) -> bytes | None:
@@ -97,10 +105,14 @@ def spoil(records: list[Record], rng: random.Random) -> list[Record]:
     extra = []
     for index in _some(len(records), DUPLICATES, rng):
         record = records[index]
+        if record.fault != VALID:
+            continue  # it is never stored, so it has no duplicate
         later = record.append_ms + 150 + int(rng.expovariate(1 / 12_000))
         extra.append(record._replace(append_ms=later, copy=1, fault=DUPLICATE))
     for index in _some(len(records), BROKEN, rng):
         record, fault = records[index], rng.choice(FAULTS)
+        if record.fault != VALID:
+            continue
         event_id = f"{record.event_id}.x"
         extra.append(
             record._replace(

@@ -140,6 +140,10 @@ class Ledger:
                 attempt.command_requested_ms, attempt.deadline_ms, None, None, None, None, None,
             ]  # fmt: skip
         row[_CLOCKS[record.action]] = record.event_ms
+        if all(row[column] is None for column in range(_CLOCKS["requested"], _CLOCKS[record.action])):
+            # the earliest step that is known says what the vehicle was
+            known = attempt.described(record.action)
+            row[4:7] = known.model, known.firmware, known.carrier
         if record.action == "responded":
             row[13] = attempt.result
         return key

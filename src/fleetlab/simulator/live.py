@@ -52,7 +52,8 @@ def run_live(
     engine = operations.app_engine(primary_url)
     sent = applied = 0
     try:
-        with Ledger(truth_path) as ledger, Publisher(kafka_bootstrap, topic_prefix) as publisher:
+        publishing = Publisher(kafka_bootstrap, topic_prefix, unkind=plan.scale.unkind, rng=plan.dice.stream("wire", 1))
+        with Ledger(truth_path) as ledger, publishing as publisher:
             while not stop.is_set():
                 now_ms = int(clock.now().timestamp() * 1000)
                 due, sent = _due(records, sent, now_ms)

@@ -101,7 +101,7 @@ def _history(plan: Timeline) -> Iterator[tuple[str, str, Iterable[_Row]]]:
         [(m.code, m.maker, m.max_speed_kmh, begun) for m in world.MODELS],
     )
     yield "zones", "code name lat lng updated_at", [(z.code, z.name, z.lat, z.lng, begun) for z in world.ZONES]
-    yield "carriers", "code name updated_at", [(c.code, c.name, begun) for c in world.CARRIERS]
+    yield "carriers", "code name updated_at", [(c.code, c.name, begun) for c in (*world.CARRIERS, world.ROAMING)]
     last = {v.number: trips.last_state(v, now_ms) for v in vehicles}
     yield (
         "vehicles",

@@ -5,6 +5,7 @@ batches beforehand, so it fills kafka-python's own record batches and sends them
 one answer gives the offsets of two thousand records.
 """
 
+import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,9 +20,14 @@ from kafka.record.memory_records import MemoryRecordsBuilder
 
 from fleetgauge.errors import Stop, Terminal, Transient
 from fleetlab.simulator.records import TOPICS, Record
+from fleetlab.simulator.transactions import Transactions
+from fleetlab.simulator.unkind import KIND, Unkindness
 
-_BATCH_RECORDS = 2_000  # some 850 kB before compression; a broker takes 1 MiB after it
+_BATCH_RECORDS = 1_500  # some 800 kB; a broker takes 1 MiB
 _LZ4 = 3
+_CODECS = (0, 1, 2, _LZ4, 4)  # none, gzip, snappy, lz4, zstd
+_TRANSACTIONS = 0.1
+"""How many of the partitions that one call writes to are written in a transaction."""
 _TIMEOUT_S = 30.0
 _KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
 _ROOMY = {"max.message.bytes": str(32 * 1024 * 1024)}
@@ -52,9 +58,16 @@ def create_topics(bootstrap: str, prefix: str = "") -> None:
 class Publisher:
     """Sends records with the append time as their timestamp, waiting for every acknowledgement. Not thread-safe."""
 
-    def __init__(self, bootstrap: str, prefix: str = "") -> None:
-        """Connects; raises `Transient` when Kafka cannot be reached. `prefix` is put before each topic's name."""
+    def __init__(
+        self, bootstrap: str, prefix: str = "", *, unkind: Unkindness = KIND, rng: random.Random | None = None
+    ) -> None:
+        """Connects; raises `Transient` when Kafka cannot be reached. `prefix` is put before each topic's name.
+
+        `rng` chooses codecs and transactions, as far as `unkind` has them.
+        """
         self._prefix = prefix
+        self._unkind, self._rng = unkind, rng or random.Random(0)
+        self._transactions = Transactions(bootstrap, prefix) if unkind.transactions else None
         self._client = KafkaNetClient(bootstrap_servers=bootstrap, client_id="fleetlab-simulator")
         try:
             self._client.check_version(timeout_ms=_TIMEOUT_S * 1000)
@@ -74,6 +87,8 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        if self._transactions is not None:
+            self._transactions.__exit__(kind, error, trace)
 
     def publish(self, records: Sequence[Record]) -> list[int]:
         """Append records in their order; returns the offset of each. Blocks until all are acknowledged.
@@ -84,16 +99,27 @@ class Publisher:
         for index, record in enumerate(records):
             places[record.topic, record.partition].append(index)
         offsets = [0] * len(records)
+        if self._transactions is not None:
+            for place in sorted(places):
+                if self._rng.random() < _TRANSACTIONS:
+                    indices = places.pop(place)
+                    written = self._transactions.publish([records[i] for i in indices])
+                    for index, offset in zip(indices, written, strict=True):
+                        offsets[index] = offset
         queues = {place: iter(indices) for place, indices in places.items()}
         while queues:
             chunks = {place: list(islice(queue, _BATCH_RECORDS)) for place, queue in queues.items()}
             queues = {place: queue for place, queue in queues.items() if chunks[place]}
             chunks = {place: indices for place, indices in chunks.items() if indices}
-            bases = self._produce({p: encode([records[i] for i in indices]) for p, indices in chunks.items()})
+            batches = {p: encode([records[i] for i in indices], self._codec()) for p, indices in chunks.items()}
+            bases = self._produce(batches)
             for place, indices in chunks.items():
                 for number, index in enumerate(indices):
                     offsets[index] = bases[place] + number
         return offsets
+
+    def _codec(self) -> int:
+        return self._rng.choice(_CODECS) if self._unkind.mixed_codecs else _LZ4
 
     def _produce(self, batches: dict[tuple[str, int], bytes]) -> dict[tuple[str, int], int]:
         bases: dict[tuple[str, int], int] = {}
@@ -137,9 +163,9 @@ class Publisher:
         ]
 
 
-def encode(records: Sequence[Record]) -> bytes:
-    """One record batch (format 2, lz4)."""
-    builder = MemoryRecordsBuilder(magic=2, compression_type=_LZ4, batch_size=1 << 30)
+def encode(records: Sequence[Record], codec: int = _LZ4) -> bytes:
+    """One record batch (format 2), compressed by the codec of this number."""
+    builder = MemoryRecordsBuilder(magic=2, compression_type=codec, batch_size=1 << 30)
     for record in records:
         builder.append(record.append_ms, record.key, record.value)
     builder.close()

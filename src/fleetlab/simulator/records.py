@@ -15,6 +15,19 @@ TOPICS = {EVENTS_TOPIC: PARTITIONS, COMMANDS_TOPIC: PARTITIONS, f"{EVENTS_TOPIC}
 VALID, DUPLICATE = "", "duplicate"
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A vehicle as a producer of events knows it."""
+
+    model: str
+    firmware: str
+    carrier: str
+
+
+GATEWAY_STEPS = ("sent", "delivered", "responded")
+"""Written by the device gateway; the company's backend writes `requested`."""
+
+
 @dataclass(slots=True)
 class Attempt:
     """One try of a command, as it will have been in the end. Times in ms by the server's clock; None = never."""
@@ -37,6 +50,14 @@ class Attempt:
     bytes_down: int = 0
     bytes_ack: int = 0
     bytes_up: int = 0
+    gateway: Described | None = None
+    """What the gateway has instead of `model`, `firmware` and `carrier`; None when it agrees."""
+
+    def described(self, action: str) -> Described:
+        """The vehicle as the producer of this step knows it."""
+        if self.gateway is not None and action in GATEWAY_STEPS:
+            return self.gateway
+        return Described(self.model, self.firmware, self.carrier)
 
 
 class Record(NamedTuple):
@@ -45,7 +66,7 @@ class Record(NamedTuple):
     append_ms: int
     event_id: str
     copy: int
-    """0 = the first time it is appended, 1 = a duplicate."""
+    """0 = the first time it is appended, 1 = a duplicate, 2 = broken, to be replayed."""
     topic: str
     partition: int
     key: bytes

@@ -2,11 +2,12 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from math import exp
 
 from fleetgauge.errors import Terminal
+from fleetlab.simulator.unkind import Unkindness
 
 SHIFT_MS = 6 * 3_600_000
 """Vehicles are looked after in shifts, counted from the timeline's start."""
@@ -29,6 +30,7 @@ class Scale:
     """Length of the stretch after the backlog, in seconds; 0 for none."""
     live_factor: float = 10.0
     """How many times busier than the average the live stretch is: a rush hour at any time of day."""
+    unkind: Unkindness = field(default_factory=Unkindness)
 
     def __post_init__(self) -> None:
         limits = {
@@ -50,12 +52,13 @@ class Dice:
     key: int
     tag: str
     """Eight hexadecimal digits that begin every identifier of this timeline: two timelines never share an id."""
+    unkind: Unkindness
 
     @classmethod
     def cast(cls, scale: Scale, start: datetime) -> "Dice":
         """The dice of one timeline."""
         digest = hashlib.sha256(f"{scale!r}|{start.isoformat()}".encode()).hexdigest()
-        return cls(int(digest[:24], 16), digest[:8])
+        return cls(int(digest[:24], 16), digest[:8], scale.unkind)
 
     def stream(self, subject: str, number: int = 0) -> random.Random:
         """The random stream of one subject (a rental, a vehicle's day, …); the same one on each call."""

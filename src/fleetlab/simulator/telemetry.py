@@ -4,7 +4,7 @@ import random
 from functools import lru_cache
 from math import atan2, degrees, sin
 
-from fleetlab.simulator.faults import spoil
+from fleetlab.simulator.faults import out_of_time, spoil
 from fleetlab.simulator.records import COMMANDS_TOPIC, EVENTS_TOPIC, VALID, Attempt, Record, partition_of
 from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice
 from fleetlab.simulator.trips import Rental, Trips
@@ -22,9 +22,12 @@ def _device(code: str, model: str, firmware: str) -> str:
 
 
 class Reporter:
-    """Collects one vehicle's telemetry. Ids are `<prefix>-<n>`."""
+    """Collects one vehicle's telemetry. Ids are `<prefix>-<n>`; with `varying` no two payloads need be of one size."""
 
-    def __init__(self, vehicle: Vehicle, firmware: str, prefix: str, rng: random.Random, trip: str = "") -> None:
+    def __init__(
+        self, vehicle: Vehicle, firmware: str, prefix: str, rng: random.Random, varying: bool, trip: str = ""
+    ) -> None:
+        self._varying = varying
         self.records: list[Record] = []
         self.rng = rng
         self.held_until: int | None = None
@@ -42,7 +45,7 @@ class Reporter:
         self._count += 1
         event_id = f"{self._prefix}-{self._count:x}"
         stamp = at_ms + self._vehicle.skew_ms
-        nbytes = BYTES[kind]
+        nbytes = BYTES[kind] + (self.rng.randrange(64) if self._varying else 0)
         # battery reports carry no trip in their contract
         end = "}" if kind == "battery" else self._end
         value = (
@@ -55,7 +58,8 @@ class Reporter:
             append = max(self.held_until, at_ms) + 50 + 11 * self._count
         self.records.append(
             Record(
-                append, event_id, 0, EVENTS_TOPIC, self._partition, self._key, value.encode(), VALID,
+                append, event_id, 0, EVENTS_TOPIC, self._partition, self._key, value.encode(),
+                out_of_time(stamp, append),
                 self._vehicle.code, kind, stamp, kind, self._vehicle.carrier.code, "uplink", nbytes, None, "",
             )
         )  # fmt: skip
@@ -103,7 +107,8 @@ def of_rental(dice: Dice, rental: Rental) -> list[Record]:
     """Everything a device reports on one ride, and when it falls over afterwards; with faults."""
     rng = dice.stream("rtel", rental.number)
     vehicle, start, end = rental.vehicle, rental.started_ms, rental.riding_until_ms
-    report = Reporter(vehicle, vehicle.firmware_at(start), f"{dice.tag}r{rental.number:x}", rng, rental.id)
+    varying = dice.unkind.varying_sizes
+    report = Reporter(vehicle, vehicle.firmware_at(start), f"{dice.tag}r{rental.number:x}", rng, varying, rental.id)
     (lat0, lng0), (lat1, lng1) = rental.start, rental.end
     heading = int(degrees(atan2((lng1 - lng0) * 0.79, lat1 - lat0)) % 360)
     cruise = rental.distance_m / (end - start) * 1000
@@ -161,7 +166,8 @@ def _die(report: Reporter, rental: Rental) -> None:
 def of_parked(dice: Dice, trips: Trips, vehicle: Vehicle, shift: int, from_ms: int) -> list[Record]:
     """A parked vehicle's few reports in the shift from `from_ms`, the timeline's `shift`-th; with faults."""
     rng = dice.stream("ptel", vehicle.number * SHIFTS + shift)
-    report = Reporter(vehicle, vehicle.firmware_at(from_ms), f"{dice.tag}p{vehicle.number:x}-{shift}", rng)
+    varying = dice.unkind.varying_sizes
+    report = Reporter(vehicle, vehicle.firmware_at(from_ms), f"{dice.tag}p{vehicle.number:x}-{shift}", rng, varying)
     for at in sorted(from_ms + rng.randrange(SHIFT_MS) for _ in range(1 + (rng.random() < 0.5))):
         state = trips.last_state(vehicle, at)
         if (state is None or state.state != "non_contactable") and trips.riding(vehicle, at) is None:
@@ -173,8 +179,6 @@ def of_parked(dice: Dice, trips: Trips, vehicle: Vehicle, shift: int, from_ms: i
 
 def of_attempt(attempt: Attempt, vehicle: Vehicle, rng: random.Random) -> list[Record]:
     """The steps of one attempt, by the server's clock."""
-    device = _device(attempt.device, attempt.model, attempt.firmware)
-    network = f',"network":{{"carrier":"{attempt.carrier}","sim":"{vehicle.iccid}"}}'
     command = (
         f',"command":{{"id":"{attempt.command_id}","type":"{attempt.type}","attempt":{attempt.number},'
         f'"requested_at":{attempt.command_requested_ms},"deadline_at":{attempt.deadline_ms}}}'
@@ -191,6 +195,9 @@ def of_attempt(attempt: Attempt, vehicle: Vehicle, rng: random.Random) -> list[R
         if at is None:
             continue
         event_id = f"{attempt.command_id[2:]}.{attempt.number}{number}"
+        known = attempt.described(action)
+        device = _device(attempt.device, known.model, known.firmware)
+        network = f',"network":{{"carrier":"{known.carrier}","sim":"{vehicle.iccid}"}}'
         message = f',"message":{{"bytes":{nbytes},"direction":"{direction}"}}' if direction else ""
         kind, outcome, result = "command", "", ""
         if action == "responded":
@@ -208,7 +215,7 @@ def of_attempt(attempt: Attempt, vehicle: Vehicle, rng: random.Random) -> list[R
         records.append(
             Record(
                 at + delay, event_id, 0, COMMANDS_TOPIC, partition, key, value.encode(), VALID,
-                attempt.device, kind, at, attempt.type, attempt.carrier, direction, nbytes, attempt, action,
+                attempt.device, kind, at, attempt.type, known.carrier, direction, nbytes, attempt, action,
             )
         )  # fmt: skip
     return records

@@ -12,6 +12,7 @@ from fleetlab.simulator.faults import spoil
 from fleetlab.simulator.records import Record
 from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice, Scale
 from fleetlab.simulator.trips import Planner, Rental, StateChange, Trips
+from fleetlab.simulator.unkind import replay_some
 from fleetlab.simulator.world import Vehicle, World, build
 
 LONGEST_MS = 10 * 3_600_000
@@ -105,6 +106,8 @@ class Timeline:
             steps: list[Record] = []
             for attempt in command.attempts:
                 steps += telemetry.of_attempt(attempt, command.vehicle, rng)
+            if self.dice.unkind.replayed_requests:
+                steps = replay_some(steps, rng, self.start_ms)
             records += spoil(steps, rng)
         return records
 

@@ -301,25 +301,53 @@ class Truth:
         until: datetime | None = None,
         commands_only: bool = True,
     ) -> dict[Key, Decimal]:
-        """Exact cost in KRW of `traffic`, message by message, by the tariff files in a folder."""
+        """Exact cost in KRW of `traffic`, message by message, by the tariff files; of those with a price."""
+        return {key: krw for key, (krw, _) in self._costs(tariffs, grain, dimensions, until, commands_only).items()}
+
+    def unpriced_messages(
+        self,
+        tariffs: Path,
+        grain: Grain | None = None,
+        dimensions: Sequence[TrafficDimension] = ("subject",),
+        *,
+        until: datetime | None = None,
+        commands_only: bool = True,
+    ) -> dict[Key, int]:
+        """How many messages of `traffic` no tariff has a price for; the same keys as those of `cost_krw`."""
+        return {key: count for key, (_, count) in self._costs(tariffs, grain, dimensions, until, commands_only).items()}
+
+    def _costs(
+        self,
+        tariffs: Path,
+        grain: Grain | None,
+        dimensions: Sequence[TrafficDimension],
+        until: datetime | None,
+        commands_only: bool,
+    ) -> dict[Key, tuple[Decimal, int]]:
         prices, window = _prices(tariffs), self._window(grain)
         columns = ", carrier" + "".join(f", {d}" for d in dimensions)
         # Most messages share price and size: count first, multiply afterwards.
-        counts: dict[tuple[Key, str, datetime, int], int] = defaultdict(int)
+        counts: dict[tuple[Key, _Price | None, int], int] = defaultdict(int)
         for at_ms, nbytes, carrier, *values in self._messages(columns, until, commands_only):
             entry = next((p for p in prices if p.carrier == carrier and p.from_ms <= at_ms), None)
-            if entry is None:
-                raise Terminal(f"no tariff of carrier {carrier} holds at {_instant(at_ms)}; add one to {tariffs}")
-            counts[(*window(at_ms), *values), carrier, entry.valid_from, nbytes] += 1
-        known = {(p.carrier, p.valid_from): p for p in prices}
-        cost: dict[Key, Decimal] = defaultdict(Decimal)
-        for (key, carrier, valid_from, nbytes), count in counts.items():
-            cost[key] += count * known[carrier, valid_from].of(nbytes)
-        return dict(cost)
+            counts[(*window(at_ms), *values), entry, nbytes] += 1
+        costs: dict[Key, tuple[Decimal, int]] = {}
+        for (key, entry, nbytes), count in counts.items():
+            krw, unpriced = costs.get(key, (Decimal(0), 0))
+            costs[key] = (krw, unpriced + count) if entry is None else (krw + count * entry.of(nbytes), unpriced)
+        return costs
 
     def _messages(self, columns: str, until: datetime | None, commands_only: bool) -> sqlite3.Cursor:
         where = "direction <> '' AND event_ms < ?" + (" AND command_id IS NOT NULL" if commands_only else "")
-        return self._db.execute(f"SELECT event_ms, bytes{columns} FROM events WHERE {where}", (_limit(until),))  # noqa: S608
+        # All messages of an attempt are on the carrier that its earliest step names.
+        messages = (
+            "SELECT e.event_ms, e.bytes, e.subject, coalesce(a.carrier, e.carrier) AS carrier, e.direction,"
+            " e.command_id FROM events e LEFT JOIN attempts a USING (command_id, attempt)"
+        )
+        return self._db.execute(
+            f"SELECT event_ms, bytes{columns} FROM ({messages}) WHERE {where}",  # noqa: S608
+            (_limit(until),),
+        )
 
     # Telemetry
 

@@ -72,6 +72,8 @@ CARRIERS = (
     Carrier("kt", "KT", 0.30, 1.05, "898230"),
     Carrier("lguplus", "LG U+", 0.20, 1.25, "898206"),
 )
+ROAMING = Carrier("freetel", "Freetel", 0.03, 1.1, "898299")
+"""Of some vehicles, besides; no tariff knows it."""
 
 OLD, CURRENT, NEWEST = "2.3.0", "2.4.1", "2.5.0"
 FIRMWARE_FAILURE = {OLD: 0.050, CURRENT: 0.045, NEWEST: 0.140}
@@ -141,10 +143,11 @@ def build(scale: Scale, dice: Dice, start_ms: int) -> World:
     """The company at `start_ms`."""
     rng = dice.stream("world")
     vehicles = []
+    carriers = (*CARRIERS, ROAMING) if scale.unkind.carrier_without_tariff else CARRIERS
     for number in range(1, scale.vehicles + 1):
         zone = rng.choices(ZONES, [z.weight for z in ZONES])[0]
         model = rng.choices(MODELS, [m.share for m in MODELS])[0]
-        carrier = rng.choices(CARRIERS, [c.share for c in CARRIERS])[0]
+        carrier = rng.choices(carriers, [c.share for c in carriers])[0]
         age_days = rng.randrange(40, 1100)
         lat, lng = around(rng, zone)
         version = rng.choices(list(_FIRMWARE_SHARE), list(_FIRMWARE_SHARE.values()))[0]
@@ -170,8 +173,18 @@ def build(scale: Scale, dice: Dice, start_ms: int) -> World:
         vehicles.append(vehicle)
     for vehicle in sorted(vehicles, key=lambda v: -v.odometer_m)[: max(3, scale.vehicles // 100)]:
         vehicle.ageing = True  # the most-driven ones
+    if scale.unkind.wrong_clocks:
+        _spoil_clocks(dice.stream("clocks"), vehicles)
     riders = tuple(
         Rider(n, f"rd-{dice.tag}-{n:06d}", start_ms - rng.randrange(1, 900) * _DAY, rng.random() < 0.12)
         for n in range(1, scale.vehicles * 4 + 1)
     )
     return World(tuple(vehicles), riders)
+
+
+def _spoil_clocks(rng: random.Random, vehicles: list[Vehicle]) -> None:
+    """Of every 200 vehicles one is weeks off, either way, and one is days behind."""
+    count = max(1, len(vehicles) // 200)
+    for number, vehicle in enumerate(rng.sample(vehicles, 2 * count)):
+        weeks = rng.choice((-1, 1)) * rng.randrange(8 * _DAY, 40 * _DAY)
+        vehicle.skew_ms = weeks if number < count else -rng.randrange(_DAY, 6 * _DAY)

@@ -85,8 +85,9 @@ def test_broken_records_are_broken(fault: str, small_backlog: list[Record]) -> N
 
 def test_both_topics_have_broken_records_in_small_number(small_backlog: list[Record]) -> None:
     broken = [r for r in small_backlog if r.fault not in (VALID, DUPLICATE)]
-    assert {r.topic for r in broken} == {"device-events", "device-commands"}
-    assert 1 / 3_000 < len(broken) / len(small_backlog) < 1 / 600
+    extra = [r for r in broken if r.event_id.endswith(".x")]  # the others are what unkindness makes
+    assert {r.topic for r in extra} == {"device-events", "device-commands"}
+    assert 1 / 3_000 < len(extra) / len(small_backlog) < 1 / 600
     assert all(r.attempt is None for r in broken)
     for record in broken:
         assert not keeps_contract(record.value) or not in_time(record)

@@ -19,6 +19,7 @@ from fleetlab.simulator import Timeline, Truth
 from fleetlab.simulator.ledger import Ledger
 from fleetlab.simulator.records import DUPLICATE, EVENTS_TOPIC, VALID, Record
 from fleetlab.simulator.truth import nearest_rank, windows
+from fleetlab.simulator.world import ROAMING
 
 TARIFFS = Path(__file__).parents[3] / "sql" / "tariffs"
 
@@ -164,9 +165,16 @@ def test_each_vehicle_is_in_one_state_at_a_time(small: Timeline, small_truth: Tr
         assert {state for _, state, _ in cells} >= {"available", "on_trip"}
 
 
-def test_a_price_that_is_missing_is_named(small_truth: Truth, tmp_path: Path) -> None:
-    with pytest.raises(Terminal, match="no tariff of carrier"):
-        small_truth.cost_krw(tmp_path)
+def test_messages_without_a_price_are_counted_beside_the_cost(small_truth: Truth, tmp_path: Path) -> None:
+    messages = {key: cell.messages for key, cell in small_truth.traffic("hour", ("subject", "carrier")).items()}
+    unpriced = small_truth.unpriced_messages(TARIFFS, "hour", ("subject", "carrier"))
+    assert unpriced == {key: count if key[2] == ROAMING.code else 0 for key, count in messages.items()}
+    assert any(unpriced.values())
+    cost = small_truth.cost_krw(TARIFFS, "hour", ("subject", "carrier"))
+    assert {key for key, krw in cost.items() if not krw} == {key for key, count in unpriced.items() if count}
+    assert set(small_truth.cost_krw(tmp_path).values()) == {Decimal(0)}  # no tariff at all
+    by_subject = small_truth.traffic(None, ("subject",))
+    assert small_truth.unpriced_messages(tmp_path) == {key: cell.messages for key, cell in by_subject.items()}
 
 
 def test_rentals_as_of_an_instant(small: Timeline, small_truth: Truth) -> None:
