@@ -88,11 +88,14 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
 def test_kafka_holds_exactly_what_the_truth_lists(company: Company) -> None:
     truth = company.truth()
     ends = truth.end_offsets()
-    consumer = KafkaConsumer(bootstrap_servers=company.kafka, consumer_timeout_ms=20_000)
+    consumer = KafkaConsumer(
+        bootstrap_servers=company.kafka, consumer_timeout_ms=20_000, isolation_level="read_committed"
+    )
     partitions = {TopicPartition(PREFIX + topic, partition): end for (topic, partition), end in ends.items()}
     consumer.assign(list(partitions))
     consumer.seek_to_beginning()
-    assert consumer.end_offsets(list(partitions)) == partitions, "offsets are Kafka's own"
+    # A transaction's marker, and what was aborted, may follow the last record that counts.
+    assert all(end >= partitions[place] for place, end in consumer.end_offsets(list(partitions)).items())
 
     broken = truth.broken()
     places: dict[str, list[str]] = defaultdict(list)

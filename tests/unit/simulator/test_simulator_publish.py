@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from kafka.record import MemoryRecords
 
 from fleetlab.simulator.operations import statements
@@ -11,10 +12,12 @@ from fleetlab.simulator.records import Record
 SOURCE_SQL = Path(__file__).parents[3] / "sql" / "source"
 
 
-def test_a_batch_keeps_keys_values_timestamps_and_order(small_backlog: list[Record]) -> None:
+@pytest.mark.parametrize("codec", [0, 1, 3], ids=["none", "gzip", "lz4"])
+def test_a_batch_keeps_keys_values_timestamps_and_order(small_backlog: list[Record], codec: int) -> None:
     records = [r for r in small_backlog if r.value is None][:1] + small_backlog[:500]
-    batch = MemoryRecords(encode(records)).next_batch()
+    batch = MemoryRecords(encode(records, codec)).next_batch()
     assert batch is not None and batch.validate_crc()
+    assert batch.compression_type == codec
     read = [(r.offset, r.timestamp, r.key, r.value) for r in batch]
     assert read == [(n, r.append_ms, r.key, r.value) for n, r in enumerate(records)]
     assert read[0][3] is None, "a tombstone stays one"
