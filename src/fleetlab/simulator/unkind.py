@@ -29,9 +29,9 @@ class Unkindness:
     wrong_clocks: bool = True
     """Some devices' clocks are weeks off, so that all they say is outside of the accepted time range; others are days
     behind, within it, and their events belong to days long gone."""
-    mixed_codecs: bool = False  # consumers do not know all codecs yet
+    mixed_codecs: bool = True
     """Each batch is compressed with another codec: none, gzip, snappy, lz4 or zstd."""
-    transactions: bool = False  # consumers read what was aborted
+    transactions: bool = True
     """Some batches are written in a transaction, after one that is aborted; nothing of that may be counted."""
     carrier_without_tariff: bool = False  # a cost without a price is NULL yet, with all that is summed with it
     """Some vehicles roam on a carrier that no tariff knows: their messages have no price, and the others do."""

@@ -12,7 +12,7 @@ from fleetlab.simulator.records import Record
 SOURCE_SQL = Path(__file__).parents[3] / "sql" / "source"
 
 
-@pytest.mark.parametrize("codec", [0, 1, 3], ids=["none", "gzip", "lz4"])
+@pytest.mark.parametrize("codec", range(5), ids=["none", "gzip", "snappy", "lz4", "zstd"])
 def test_a_batch_keeps_keys_values_timestamps_and_order(small_backlog: list[Record], codec: int) -> None:
     records = [r for r in small_backlog if r.value is None][:1] + small_backlog[:500]
     batch = MemoryRecords(encode(records, codec)).next_batch()
