@@ -124,7 +124,7 @@ class Demo:
                 loaded = _result(loading)
                 running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
                 live = in_background("live", lambda: self._live(plan, state, stop_live))
-                self._wait_until_stored(settings, 300)
+                self._wait_until_stored(settings, 600)
             self.report.scale["records"] = loaded.records
             with _airflow(state) as airflow:
                 settled = self._roll_up(airflow, settings, live)

@@ -13,7 +13,7 @@ from psycopg.types.multirange import Multirange
 from fleetgauge.rollup.sketches import tally
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check
-from fleetlab.simulator.truth import Grain, Truth, nearest_rank
+from fleetlab.simulator.truth import Grain, TrafficDimension, Truth, nearest_rank
 
 GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
 QUANTILES = (0.5, 0.95)
@@ -189,13 +189,19 @@ def traffic(aggregates: Aggregates, truth: Truth, tariffs: Path) -> list[Check]:
         )
         actual = {row[:4]: (*row[4:6], tally.counts(row[6])) for row in rows}
         checks.append(equal(f"traffic by {grain}: messages, bytes, sizes", expected, actual))
-        cost = _final_only(truth.cost_krw(tariffs, grain, ("subject", "carrier", "direction")), final)
+        by: tuple[TrafficDimension, ...] = ("subject", "carrier", "direction")
+        cost, unpriced = truth.cost_krw(tariffs, grain, by), truth.unpriced_messages(tariffs, grain, by)
+        bills = _final_only({key: (krw, unpriced[key]) for key, krw in cost.items()}, final)
         rows = aggregates.rows(
             "traffic",
             grain,
-            "SELECT window_start, command_type, carrier, direction, cost_krw FROM metrics.command_cost_$grain",
+            """
+            SELECT window_start, command_type, carrier, direction, cost_krw, unpriced_messages
+            FROM metrics.command_cost_$grain
+            """,
         )
-        checks.append(equal(f"traffic by {grain}: cost in KRW", cost, {row[:4]: row[4] for row in rows}))
+        actual = {row[:4]: row[4:] for row in rows}
+        checks.append(equal(f"traffic by {grain}: cost in KRW, messages without a price", bills, actual))
     return checks
 
 

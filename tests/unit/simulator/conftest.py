@@ -8,7 +8,6 @@ import pytest
 from fleetlab.simulator import Scale, Timeline, Truth
 from fleetlab.simulator.ledger import Ledger
 from fleetlab.simulator.records import Record
-from fleetlab.simulator.unkind import ALL
 
 TUESDAY_EVENING = datetime(2026, 11, 17, 11, 30, tzinfo=UTC)
 
@@ -22,9 +21,7 @@ def tuesday() -> datetime:
 @pytest.fixture(scope="session")
 def small() -> Timeline:
     """A day of a small company, with a live stretch."""
-    return Timeline.ending(
-        Scale(vehicles=150, days=1, rate=3, live_seconds=600, live_factor=20, unkind=ALL), TUESDAY_EVENING
-    )
+    return Timeline.ending(Scale(vehicles=150, days=1, rate=3, live_seconds=600, live_factor=20), TUESDAY_EVENING)
 
 
 @pytest.fixture(scope="session")

@@ -122,7 +122,7 @@ def test_sizes_vary(small_backlog: list[Record], kind: list[Record]) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Unkindness)])
 def test_each_switch_is_its_own(name: str) -> None:
-    assert without([name]) == replace(Unkindness(), **{name: False})
+    assert without([name]) == replace(Unkindness(), **{name: False}) != Unkindness()
 
 
 def test_switches_are_named() -> None:
