@@ -339,15 +339,7 @@ class Truth:
 
     def _messages(self, columns: str, until: datetime | None, commands_only: bool) -> sqlite3.Cursor:
         where = "direction <> '' AND event_ms < ?" + (" AND command_id IS NOT NULL" if commands_only else "")
-        # All messages of an attempt are on the carrier that its earliest step names.
-        messages = (
-            "SELECT e.event_ms, e.bytes, e.subject, coalesce(a.carrier, e.carrier) AS carrier, e.direction,"
-            " e.command_id FROM events e LEFT JOIN attempts a USING (command_id, attempt)"
-        )
-        return self._db.execute(
-            f"SELECT event_ms, bytes{columns} FROM ({messages}) WHERE {where}",  # noqa: S608
-            (_limit(until),),
-        )
+        return self._db.execute(f"SELECT event_ms, bytes{columns} FROM events WHERE {where}", (_limit(until),))  # noqa: S608
 
     # Telemetry
 

@@ -9,7 +9,7 @@ from fleetlab.simulator.records import Record
 
 _REPLAYED = 0.03
 _HOUR_MS = 3_600_000
-_REPLAY_AT_MS = 30_000  # after each full hour of the timeline, so also early in its live stretch
+_REPLAY_AT_MS = 75_000  # after each full hour of the timeline, so also at the end of the demo's live stretch
 _REPLAY_AFTER_MS = 600_000
 _REPLAY_FAULTS = ("truncated", "wrong_type", "unknown_word")
 
