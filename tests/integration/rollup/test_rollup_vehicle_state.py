@@ -9,6 +9,7 @@ from rollup_world import World
 
 from fleetgauge.rollup import load_definitions
 from fleetlab.demo import verify
+from fleetlab.demo.books import Books
 from fleetlab.simulator import Scale, Timeline, Truth, operations
 from fleetlab.simulator.ledger import Ledger
 
@@ -25,6 +26,7 @@ def test_seconds_in_each_state_equal_the_truth(world: World, tmp_path: Path) -> 
     operations.create_schema(operations.app_engine(app_url))
     operations.run_source_sql(world.postgres.url("primary", "postgres", world.name), ROOT / "sql" / "source")
     operations.copy_history(app_url, plan)
+    settled = datetime.now(UTC)
     world.beat()
     world.catch_up()
     world.migrate(one)
@@ -33,7 +35,9 @@ def test_seconds_in_each_state_equal_the_truth(world: World, tmp_path: Path) -> 
     truth = Truth(tmp_path / "truth.sqlite")
     metrics_url = world.settings.metrics.url.get_secret_value()
     with psycopg.connect(metrics_url) as analyst:
-        checks = verify.vehicle_states(verify.Aggregates(analyst, verify.closed_windows(metrics_url)), truth)
+        aggregates = verify.Aggregates(analyst, Books(truth, settled, {"vehicle_state": one.grace}))
+        assert all(check.ok for check in aggregates.finality(verify.closed_windows(metrics_url)))
+        checks = verify.vehicle_states(aggregates, truth)
         assert {check.name.split(" by ")[1].split(":")[0] for check in checks} == {"minute", "hour", "day"}
         for check in checks:
             assert check.compared > (3 if "day" in check.name else 100), check
