@@ -5,7 +5,7 @@ set -euo pipefail
 
 for topic in device-events device-commands; do
     /opt/kafka/bin/kafka-topics.sh --bootstrap-server kafka:19092 --create --if-not-exists \
-        --topic "$topic" --partitions 4 --replication-factor 1
+        --topic "$topic" --partitions 4 --replication-factor 1 --config message.timestamp.type=LogAppendTime
     /opt/kafka/bin/kafka-topics.sh --bootstrap-server kafka:19092 --create --if-not-exists \
         --topic "$topic.dlq" --partitions 1 --replication-factor 1 --config retention.ms=2592000000
     # Also where it was made before this was known; `fleetgauge consume` refuses a smaller one.

@@ -59,6 +59,8 @@ class KafkaSettings(_Section):
     """Who we are, to a broker that knows its clients by certificate (PEM)."""
     key_file: Path | None = None
     """The key of `cert_file`, not encrypted; by default in the same file."""
+    replay_key: SecretStr | None = None
+    """Signs what `fleetgauge dlq replay` says of a record's first try; the same for it and for the consumers."""
 
     @property
     def brokers(self) -> list[str]:

@@ -57,6 +57,10 @@ class Consumer:
     """How much older than its Kafka timestamp an event may be."""
     accept_future: timedelta = timedelta(minutes=10)
     """How much newer than its Kafka timestamp an event may be: clocks differ."""
+    accept_age: timedelta = timedelta(days=35)
+    """How old a record's time may be, by this machine's clock, where only its producer vouches for it."""
+    new_days: int = 45
+    """Daily indices that a process may create within an hour; beyond that it waits."""
     retention: timedelta | None = None
     """How long a day is kept after its end; None keeps it for ever. At least a day longer than `accept_past`."""
     dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)

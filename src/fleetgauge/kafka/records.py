@@ -53,7 +53,7 @@ class Records:
     """By position in the columns, of those records that have any."""
     unreadable: dict[int, Unreadable] = field(default_factory=dict)
     """By position: what stands for one or more records that cannot be read; its value is the whole batch, raw."""
-    by_broker: bool = False
+    by_broker: bool = True
     """The timestamps are append times, by the broker's clock; else they are what a producer said."""
     size: int = 0
     """Bytes, roughly."""

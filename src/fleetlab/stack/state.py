@@ -217,7 +217,7 @@ def write_config(path: Path, state: StackState, content: Path) -> None:
     """Write the TOML file that `fleetgauge.settings.load` reads, with the services that are up."""
     sections: list[tuple[str, dict[str, str]]] = [("", {"content": str(content)})]
     if state.kafka:
-        sections.append(("kafka", {"bootstrap_servers": state.kafka.bootstrap}))
+        sections.append(("kafka", {"bootstrap_servers": state.kafka.bootstrap, "replay_key": "of-the-laboratory"}))
     if state.elasticsearch:
         sections.append(("elasticsearch", {"url": state.elasticsearch.url}))
     if state.postgres:

@@ -15,11 +15,14 @@ from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 from fleetgauge.ingest.operate.launch import contracts_of
+from fleetgauge.ingest.read.record_headers import OWN
+from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.kafka.records import Record, Records
 from fleetgauge.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 NOW = 1_763_700_000_000
+REPLAY_KEY = "k"
 
 
 class FixedClock:
@@ -45,7 +48,9 @@ def record(
     value: Any, offset: int = 0, *, partition: int = 0, timestamp: int = NOW, headers: Sequence[Any] = ()
 ) -> Record:
     payload = json.dumps(value).encode() if isinstance(value, dict) else value
-    return Record("device-events", partition, offset, timestamp, b"sc-1", payload, list(headers))
+    ours = any(name.startswith(OWN) for name, _ in headers)
+    found = signed(list(headers), payload, REPLAY_KEY) if ours else list(headers)  # as a replay does it
+    return Record("device-events", partition, offset, timestamp, b"sc-1", payload, found)
 
 
 class FakeBulk:
@@ -118,7 +123,7 @@ def contracts(consumer: Consumer) -> ContractSet:
 
 @pytest.fixture
 def decoder(consumer: Consumer, contracts: ContractSet) -> Decoder:
-    return Decoder(consumer, contracts, FixedClock())
+    return Decoder(consumer, contracts, FixedClock(), REPLAY_KEY)
 
 
 @pytest.fixture

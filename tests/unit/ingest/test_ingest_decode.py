@@ -9,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetgauge.contracts import ContractSet
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
+from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.read.record_headers import ORIGINAL_TIMESTAMP
+from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.kafka.records import Records
 
 MakeBatch = Callable[..., Batch]
@@ -165,11 +168,52 @@ def test_event_time_is_measured_against_the_kafka_timestamp(
     assert [letter.error_type for letter in batch.poison] == ([] if accepted else ["out_of_time_range"])
 
 
-def test_a_replayed_dead_letter_is_measured_against_its_first_kafka_timestamp(world: Any, batch_of: MakeBatch) -> None:
-    event = world.tip_over(timestamp=world.now - 30 * 86_400_000)
-    assert batch_of(event).poison
-    assert not batch_of(event, headers=[(ORIGINAL_TIMESTAMP, b"%d" % event["timestamp"])]).poison
-    assert batch_of(event, headers=[(ORIGINAL_TIMESTAMP, b"-1e9"), ("other", None)]).poison
+def test_a_replayed_dead_letter_is_measured_against_its_first_kafka_timestamp(
+    world: Any, consumer: Consumer, contracts: ContractSet
+) -> None:
+    value = world.tip_over(timestamp=world.now - 30 * 86_400_000)
+    claimed: Any = [(ORIGINAL_TIMESTAMP, b"%d" % value["timestamp"])]
+    payload = json.dumps(value).encode()
+
+    def poison(headers: Any, key: str | None = "k") -> list[str]:
+        batch = Batch(0.0)
+        decoder = Decoder(consumer, contracts, world.Clock(), key)
+        decoder.add(batch, Records.of([world.record(value)._replace(headers=list(headers))]))
+        return [letter.error_type for letter in batch.poison]
+
+    assert poison([]) == ["out_of_time_range"]
+    assert poison(signed(claimed, payload, "k")) == []
+    for forged in (
+        claimed,
+        signed(claimed, payload, "other"),
+        signed(claimed, b"other", "k"),
+        [*signed(claimed, payload, "k"), ("fleetgauge.tries", b"9")],
+    ):
+        assert poison(forged) == ["out_of_time_range"]
+    assert poison(signed(claimed, payload, "k"), None) == ["out_of_time_range"]
+    assert poison(signed([(ORIGINAL_TIMESTAMP, b"-1e9"), ("other", None)], payload, "k")) == ["out_of_time_range"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "accepted"),
+    [
+        (timedelta(days=-35), True),
+        (timedelta(days=-36), False),
+        (timedelta(days=-9000), False),
+        (timedelta(minutes=59), True),
+        (timedelta(minutes=61), False),
+    ],
+)
+def test_a_producers_word_on_the_record_time_is_bounded_by_the_clock(
+    world: Any, decoder: Decoder, batch_of: MakeBatch, ahead: timedelta, accepted: bool
+) -> None:
+    at = world.now + ahead // timedelta(milliseconds=1)
+    assert not batch_of(world.tip_over(timestamp=at), timestamp=at).poison  # by the broker
+    said = Records.of([world.record(world.tip_over(timestamp=at), timestamp=at)])
+    said.by_broker = False
+    batch = Batch(0.0)
+    decoder.add(batch, said)
+    assert [letter.error_type for letter in batch.poison] == ([] if accepted else ["record_time"])
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

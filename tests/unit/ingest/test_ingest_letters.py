@@ -170,7 +170,7 @@ def test_records_without_an_id_keep_that_of_their_first_try(
     consumer: Consumer, contracts: ContractSet, world: Any
 ) -> None:
     contracts.identified = False  # as a contract without device.id and event.id has it
-    decoder = Decoder(consumer, contracts, world.Clock())
+    decoder = Decoder(consumer, contracts, world.Clock(), "k")
     replay = world.record(world.tip_over(1), 70, headers=[(h.ORIGIN, b"device-events-3-12")])
     batch = Batch(0.0)
     decoder.add(batch, Records.of([world.record(world.tip_over(1), 69), replay]))

@@ -24,10 +24,13 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.indices.event_indices import DAY_MS, END_MS, index_of
 from fleetgauge.ingest.read.partition_offsets import Span
 from fleetgauge.ingest.read.record_headers import first_try, original_timestamp, wants_new_id
+from fleetgauge.ingest.read.replay_signature import authentic
 from fleetgauge.kafka.records import Record, Records
 
 _BRACE, _NEWLINE = b"}\n"
 _DOT_ENDS_NAME = re.compile(rb'\."\s*:')
+AHEAD_MS = 3_600_000
+"""Clocks of machines differ by minutes, and a producer's may be so much ahead of ours."""
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError)
 _ANY = msgspec.json.Decoder(float_hook=float)
 """Reads numbers beyond a double, which a payload may hold in a member that no contract names."""
@@ -38,11 +41,14 @@ LARGEST_DOCUMENT = 32 * 1024 * 1024
 class Decoder:
     """Decodes for one consumer. Belongs to the poll thread; never blocks."""
 
-    def __init__(self, consumer: Consumer, contracts: ContractSet, clock: Clock) -> None:
+    def __init__(self, consumer: Consumer, contracts: ContractSet, clock: Clock, replay_key: str | None = None) -> None:
+        """`replay_key`: what must have signed the headers of a replayed record, or they count for nothing."""
         self._contracts = contracts
         self._prefix = consumer.index
         self._past = consumer.accept_past // timedelta(milliseconds=1)
         self._future = consumer.accept_future // timedelta(milliseconds=1)
+        self._age = consumer.accept_age // timedelta(milliseconds=1)
+        self._replay_key = replay_key
         self._clock = clock
         self._heads: dict[int, tuple[str, str]] = {}
         self._located = {kind: contracts.kinds[kind].surely_located for kind in contracts.located}
@@ -58,6 +64,8 @@ class Decoder:
 
     def add(self, batch: Batch, records: Records) -> Span:
         """Append records to the batch, at least one; never raises for what a payload holds."""
+        for i, found in records.headers.items():
+            records.headers[i] = authentic(found, records.values[i], self._replay_key)
         mark = len(batch.poison), batch.size
         span = Span(
             records.topic,
@@ -107,6 +115,10 @@ class Decoder:
         tail = f',"event.ingested":{ingested},"kafka.partition":{span.partition},"kafka.offset":'
         identified, located = self._contracts.identified, self._located
         past, future, heads = self._past, self._future, self._heads
+        # Only a broker's word is believed alone; a producer's, or a replay's of it, is bounded by the clock here.
+        earliest, latest = believed = ingested - self._age, ingested + AHEAD_MS
+        if records.by_broker:
+            earliest, latest = 0, END_MS
         lines, headers = batch.lines, records.headers
         unchecked = {kind: (check.pick, list[tuple[str, ...]]()) for kind, check in self._checks.items()}
         ids: list[str] = []
@@ -134,10 +146,17 @@ class Decoder:
                 pick, picked = unchecked[kind]
                 picked.append(pick(event))
             at = event.timestamp
-            if headers:
-                appended = original_timestamp(headers.get(i, ()), appended)
+            if headers and (said := original_timestamp(headers.get(i, ()), appended)) != appended:
+                appended = said
+                credible = believed[0] <= said <= believed[1]
+            else:
+                credible = earliest <= appended <= latest
             if not appended - past <= at <= appended + future or not 0 <= at < END_MS:
                 batch.poison.append(_out_of_range(records.record(i), at, appended))
+                size += len(value)
+                continue
+            if not credible:
+                batch.poison.append(_incredible(records.record(i), appended, ingested))
                 size += len(value)
                 continue
             if len(value) > LARGEST_DOCUMENT:
@@ -235,6 +254,14 @@ def _broken(records: Records, i: int, error: Exception) -> DeadLetter:
         case _:
             raise error
     return DeadLetter(record, error_type, str(error))
+
+
+def _incredible(record: Record, said: int, now: int) -> DeadLetter:
+    side, by = ("before", now - said) if said < now else ("after", said - now)
+    reason = (
+        f"the record's time {said} is a producer's word alone (CreateTime), and {by} ms {side} this machine's clock"
+    )
+    return DeadLetter(record, "record_time", reason)
 
 
 def _out_of_range(record: Record, at: int, appended: int) -> DeadLetter:

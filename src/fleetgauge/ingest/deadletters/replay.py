@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
@@ -22,7 +23,9 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
 from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, Filter, Letter, opened
 from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka.batches import Headers
 from fleetgauge.kafka.kafka_clients import TIMEOUT_S
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Record, Records
@@ -58,7 +61,9 @@ class Judge:
         letter, batch = content.letter, Batch(0.0)
         place = letter.topic, letter.partition, letter.offset
         record = Record(*place, content.appended_ms, content.key, content.payload, [])
-        self._decoder.add(batch, Records.of([record]))
+        records = Records.of([record])
+        records.by_broker = letter.error_type != "record_time"  # else it was believed at the first try
+        self._decoder.add(batch, records)
         return batch.poison[0].error_type if batch.poison else None
 
 
@@ -80,6 +85,11 @@ def replay(
     ids of their own; without it they stay, as they would collide again. Raises `Transient` or `Terminal` if Kafka
     cannot be used at all; single refusals are in the result.
     """
+    key = settings.replay_key.get_secret_value() if settings.replay_key is not None else None
+    if key is None:
+        structlog.get_logger("fleetgauge.ingest").warning(
+            "kafka.replay_key is not set, so consumers judge replayed records by the time of the replay, as new ones"
+        )
     with opened(settings, consumer.dead_letter_topic) as topic:
         letters = [letter for letter in topic.box().letters.values() if letter.topic == consumer.topic]
         chosen = which.of(letter for letter in letters if again or letter.replayed_at is None)
@@ -95,7 +105,7 @@ def replay(
                 if producer is None:
                     result.replayed += len(good)
                 else:
-                    _send(producer, consumer, good, result)
+                    _send(producer, consumer, good, result, key)
                 done += len(chunk)
                 tell(done, len(chosen))
         finally:
@@ -128,7 +138,9 @@ def _sorted_out(chunk: Sequence[Content], judge: Judge, result: Result, *, new_i
     return good
 
 
-def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Content], result: Result) -> None:
+def _send(
+    producer: KafkaProducer, consumer: Consumer, contents: Sequence[Content], result: Result, key: str | None = None
+) -> None:
     """Produce, wait until all is acknowledged, and mark what was: a crash in between replays it again, harmlessly."""
     partitions = producer.partitions_for(consumer.topic)
     sent = [
@@ -136,7 +148,7 @@ def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Conten
             consumer.topic,
             key=content.key,
             value=content.payload,
-            headers=[*content.headers, *_headers(content)],
+            headers=[*content.headers, *signed(_headers(content), content.payload, key)],
             partition=content.letter.partition if content.letter.partition in partitions else None,
         )
         for content in contents
@@ -162,7 +174,7 @@ def _send(producer: KafkaProducer, consumer: Consumer, contents: Sequence[Conten
         raise translate(error, what, "WRITE to it") from None
 
 
-def _headers(content: Content) -> list[tuple[str, bytes]]:
+def _headers(content: Content) -> Headers:
     letter = content.letter
     new_id = [(h.NEW_ID, b"1")] if letter.kind == Class.COLLISION else []
     return [

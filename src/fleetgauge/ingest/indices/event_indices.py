@@ -7,6 +7,8 @@ it the same ids. Each index is created explicitly from the contracts before the 
 import hashlib
 import json
 import threading
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,7 +17,7 @@ from fleetgauge.contracts import ContractSet
 from fleetgauge.elasticsearch.admin_requests import ask
 from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
 from fleetgauge.elasticsearch.transport import Bulk
-from fleetgauge.errors import Terminal
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.indices.lifecycle import lifecycle
 
 POSITION = "geo.location"
@@ -27,6 +29,7 @@ SUFFIX: Mapping[str, Mapping[str, Any]] = {
 }
 """What is spliced to every document: field → mapping. A payload may not hold these."""
 DAY_MS = 86_400_000
+_HOUR_S = 3600.0
 END_MS = 253_402_300_800_000
 """The first instant that has no index: the year 10000, milliseconds since the epoch. None before the epoch has one."""
 
@@ -47,8 +50,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC).date().toordinal()
 class Indices:
     """Creates what is missing; called from worker threads, blocks for a request."""
 
-    def __init__(self, bulk: Bulk, prefix: str, contracts: ContractSet, retention: timedelta | None = None) -> None:
-        """`retention`: how long the cluster's own lifecycle management, if it has one, keeps a day after its end."""
+    def __init__(
+        self,
+        bulk: Bulk,
+        prefix: str,
+        contracts: ContractSet,
+        retention: timedelta | None = None,
+        new_days: int = 1_000_000,
+    ) -> None:
+        """`retention`: how long the cluster's own lifecycle management, if it has one, keeps a day after its end.
+
+        `new_days`: how many indices may be created within an hour.
+        """
+        self._new_days = new_days
+        self._created: deque[float] = deque()
         self._bulk = bulk
         self._prefix = prefix
         self._name = f"fleetgauge-{prefix}"
@@ -124,20 +139,34 @@ class Indices:
         return lacking
 
     def ensure(self, names: Iterable[str]) -> None:
-        """Create the named indices unless known to exist. Raises `Transient`, `Stop`."""
+        """Create the named indices unless known to exist. Raises `Transient`, also where too many are new; `Stop`."""
         for name in names:
             if name in self._known:
                 continue
             with self._lock:
-                self._put(f"/{name}", None)
+                now = time.monotonic()
+                while self._created and self._created[0] < now - _HOUR_S:
+                    self._created.popleft()
+                if len(self._created) >= self._new_days and not self._exists(name):
+                    raise Transient(
+                        f"{name} is not created now: {self._new_days} daily indices are new within the last hour "
+                        "(new_days), which a wrong clock would do, or a long replay; it goes on when the hour is over, "
+                        "or raise new_days of the consumer"
+                    )
+                if self._put(f"/{name}", None):
+                    self._created.append(now)
                 self._known.add(name)
+
+    def _exists(self, name: str) -> bool:
+        return bool(self._ask("GET", f"/{name}/_alias", None, fine="index_not_found_exception"))
 
     def forget(self, name: str) -> None:
         """The index has gone: create it again when it is next needed."""
         self._known.discard(name)
 
-    def _put(self, path: str, body: Any) -> None:
-        self._ask("PUT", path, body, fine="resource_already_exists_exception")
+    def _put(self, path: str, body: Any) -> bool:
+        """Whether it was not there."""
+        return bool(self._ask("PUT", path, body, fine="resource_already_exists_exception"))
 
     def _ask(self, method: str, path: str, body: Any, fine: str) -> Any:
         if_forbidden = (

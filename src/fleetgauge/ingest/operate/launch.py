@@ -39,6 +39,7 @@ from fleetgauge.ingest.read import rewind as rewind
 from fleetgauge.ingest.read.source import connect, goal_of
 from fleetgauge.ingest.stopping import StopRequest, on_signals
 from fleetgauge.observability.status_server import Http, StatusServer
+from fleetgauge.progress import topic_times
 from fleetgauge.settings import Settings
 
 _START_LIMIT_S = 30.0
@@ -161,7 +162,7 @@ class _Running:
         consumer, settings, metrics = self.consumer, self._settings, self._metrics
         versions = ",".join(f"{kind}={version}" for kind, version in sorted(self._contracts.versions.items()))
         metrics.of(m.BUILD, importlib.metadata.version("fleetgauge"), versions).set(1)
-        indices = Indices(self._bulk, consumer.index, self._contracts, consumer.retention)
+        indices = Indices(self._bulk, consumer.index, self._contracts, consumer.retention, consumer.new_days)
         if not self._prepare(indices):
             return Summary(consumer.name, {})
         self._bulk.keep_asking()
@@ -173,9 +174,13 @@ class _Running:
             delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, guard, metrics)
             self._delivery = delivery
             self._bulk.on_return = delivery.try_now
-            pipeline = Pipeline(consumer, Decoder(consumer, self._contracts, self._clock), delivery, metrics, guard)
+            key = settings.kafka.replay_key.get_secret_value() if settings.kafka.replay_key is not None else None
+            decoder = Decoder(consumer, self._contracts, self._clock, key)
+            pipeline = Pipeline(consumer, decoder, delivery, metrics, guard)
             self._log.info("connecting to Kafka", servers=settings.kafka.bootstrap_servers)
             ensure_topic(settings.kafka, consumer)
+            if warning := topic_times.warning(settings.kafka, consumer.topic):
+                self._log.warning(warning)
             if self._options.rewind is not None:
                 rewind.apply(settings.kafka, consumer, self._options.rewind)
             goal = goal_of(settings.kafka, consumer, self._clock) if self._options.until_caught_up else None

@@ -216,6 +216,7 @@ def _rights(connection: Connection[Any]) -> Iterator[tuple[Status, str, str]]:
 
 
 def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
+    from fleetgauge.progress import topic_times
     from fleetgauge.progress.offsets import read_progress
 
     progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=10)
@@ -226,6 +227,8 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
     status: Status = "ok" if behind < timedelta(minutes=5) else "warn"
     said = f"{stream.group} is {progress.lag} records behind, {behind.total_seconds():.0f} s"
     yield status, said, "see fleetgauge top"
+    if problem := topic_times.warning(settings.kafka, stream.topic):
+        yield "warn", problem, ""
     for part in progress.partitions:
         if part.unstable:
             said = f"partition {part.partition} of {stream.topic}: a transaction is open at offset {part.end}"
