@@ -1,7 +1,7 @@
 """Once a day delete indices and partitions that are older than they are kept, and versions that nothing shows.
 
 Scheduling only: the work is `fleetgauge.ingest.operate.index_retention.run`, and in `fleetgauge.pipeline`
-`drop_partitions` and `prune_versions`.
+`drop_partitions`, `drop_command_months` and `prune_versions`.
 A cluster with lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in
 the settings needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
 """
@@ -48,6 +48,12 @@ def prune_superseded_versions() -> dict[str, list[str]]:
     return dropped
 
 
+@task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))
+def drop_expired_command_months() -> list[str]:
+    """Months of command events and attempts that were dropped."""
+    return list(pipeline.drop_command_months(settings.load()).months)
+
+
 with DAG(
     dag_id="fleetgauge_retention",
     description="Delete expired daily indices and partitions",
@@ -60,4 +66,5 @@ with DAG(
 ) as dag:
     delete_expired_days()
     drop_expired_partitions()
+    drop_expired_command_months()
     prune_superseded_versions()

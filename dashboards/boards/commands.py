@@ -173,13 +173,16 @@ def _failures() -> list[Builder[Panel]]:
 
     types = table_panel(
         "Failures by command",
-        "One row a command type, the worst first. Click a command to narrow the board to it. Late: answers that came "
-        f"after the deadline; those commands stay timed out. Attempts: sent attempts for each command. {SOURCE}",
+        "One row a command type, the worst first. Click a command to narrow the board to it. Late: a success that came "
+        "after the deadline; those commands stay unsuccessful. Rolled back: a success that the device took back later. "
+        "Conflicting: attempts whose events disagree. Attempts: sent attempts for each command. "
+        f"{SOURCE}",
         f"""
         SELECT command_type AS "Command", sum(requested) AS "Requested",
           sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "Failure rate",
           sum(failed) AS "Failed", sum(rejected) AS "Rejected", sum(timed_out) AS "Timed out",
           sum(expired) AS "Expired", sum(open) AS "Open", sum(late_success) AS "Late",
+          sum(rolled_back) AS "Rolled back", sum(conflicting) AS "Conflicting",
           sum(attempts)::float8 / nullif(sum(requested), 0) AS "Attempts"
         FROM {BY_COMMAND.rows()} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1""",
     )
@@ -227,16 +230,18 @@ def _failures() -> list[Builder[Panel]]:
         lines(
             "Failure rate per $grain",
             "(failed + rejected + timed out + expired) / requested. The dashed end is provisional: commands there may "
-            f"still fail. The limit is 5 %. {SOURCE}",
+            f"still fail. Of attempts: those that came to nothing, retried ones included. The limit is 5 %. {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
                   SELECT window_start, bool_or(provisional) AS provisional,
-                    sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS rate
+                    sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS rate,
+                    sum(attempts_unsuccessful)::float8 / nullif(sum(attempts_known), 0) AS of_attempts
                   FROM {VIEWS.rows()} GROUP BY 1
                 )
                 SELECT window_start AS "time",
                   CASE WHEN NOT provisional THEN rate END AS "failure rate",
+                  of_attempts AS "of attempts",
                   CASE WHEN provisional OR lead(provisional) OVER (ORDER BY window_start) THEN rate END AS "provisional"
                 FROM windows ORDER BY 1""",
                 "time_series",
@@ -245,7 +250,8 @@ def _failures() -> list[Builder[Panel]]:
             limit=FAILURES.warn,
         )
         .override_by_name("failure rate", [colour("red")])
-        .override_by_name("provisional", [colour("red"), *PROVISIONAL_LINE]),
+        .override_by_name("provisional", [colour("red"), *PROVISIONAL_LINE])
+        .override_by_name("of attempts", [colour(GREY)]),
         outcomes,
         types,
         matrix,

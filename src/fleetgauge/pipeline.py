@@ -1,7 +1,7 @@
 """Runs over sources: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ import structlog
 
 from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
+from fleetgauge.commands import health, partitions, rebuild
 from fleetgauge.commands.tariff import load_tariffs
 from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.errors import FleetgaugeError, Terminal
@@ -283,6 +284,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from doctor.examine(settings, definitions, streams)
     for remark in examine_consumers(settings):
         yield Finding(remark.about, remark.status, remark.said, remark.remedy)
+    if any(definition.source == COMMANDS for definition in definitions.values()):
+        yield from _commands(settings)
 
 
 def for_production(settings: Settings) -> str:
@@ -294,6 +297,39 @@ def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Droppe
     """Expire the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
     done = drop_expired(settings, read_definitions(settings.content).valid.values(), dry_run=dry_run)
     return [*done, *(Dropped(name, error=str(one)) for name, one in broken(settings.content).items())]
+
+
+def drop_command_months(settings: Settings, *, dry_run: bool = False) -> partitions.Expired:
+    """Drop the months of command events and attempts that no metric over them needs any more (`source_kept`).
+
+    Waits up to a minute for whoever reads them. Raises `Transient` or `Terminal`.
+    """
+    if unread := broken(settings.content):
+        _log.warning("no month of commands is dropped: who knows what these metrics need", metrics=sorted(unread))
+        return partitions.Expired(None)
+    definitions = read_definitions(settings.content).valid.values()
+    kept = [one.source_kept for one in definitions if one.source == COMMANDS]
+    longest = max((one for one in kept if one is not None), default=None)
+    with postgres.metrics(settings.metrics).session("retention", lock_timeout="60s") as connection:
+        return partitions.drop_before(connection, None if None in kept else longest, dry_run=dry_run)
+
+
+def rebuild_commands(settings: Settings, *, from_empty: bool = False, dry_run: bool = False) -> rebuild.Rebuilt:
+    """Read every stored command event again; goes on with a rebuild that was broken off. Blocks until done.
+
+    Raises `Transient` or `Terminal`; whatever it raises, the next run or rebuild goes on where this one stood.
+    """
+    with postgres.metrics(settings.metrics).session("rebuild", lock_timeout="120s") as connection:
+        sources = tuple(rebuild.standing(connection))
+        before = rebuild.Rebuilt(sources, *rebuild.held(connection))
+        if dry_run:
+            return before
+        if from_empty or not any(one.rescan for one in sources):
+            with connection.transaction():
+                rebuild.request(connection, from_empty=from_empty)
+        _materialise(settings)
+        events, attempts = rebuild.held(connection)
+    return replace(before, events_after=events, attempts_after=attempts)
 
 
 def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]:
@@ -378,6 +414,15 @@ def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
 
 def _of_source(definitions: Mapping[str, Definition], source: str) -> dict[str, Definition]:
     return {name: definition for name, definition in sorted(definitions.items()) if definition.source == source}
+
+
+def _commands(settings: Settings) -> Iterator[Finding]:
+    try:
+        with postgres.metrics(settings.metrics).session("doctor") as connection:
+            for status, said, remedy in health.findings(connection):
+                yield Finding("commands", status, said, remedy)
+    except FleetgaugeError as error:
+        yield Finding("commands", "fail", str(error))
 
 
 def _materialise(settings: Settings) -> datetime:

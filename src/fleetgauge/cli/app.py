@@ -12,6 +12,7 @@ import typer
 
 from fleetgauge.cli import (
     backfill,
+    commands,
     consume,
     contracts,
     dlq,
@@ -75,6 +76,7 @@ app.command("exporter")(exporter.exporter)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(commands.app, name="commands")
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")

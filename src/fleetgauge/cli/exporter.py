@@ -23,13 +23,18 @@ def exporter(
     from prometheus_client import CollectorRegistry, generate_latest
 
     from fleetgauge import pipeline, settings
+    from fleetgauge.commands.health import CommandsCollector
     from fleetgauge.observability.status_server import Http, StatusServer
+    from fleetgauge.rollup import COMMANDS
     from fleetgauge.rollup.operating.exports import RollupCollector
 
     configure_logging()
     loaded = settings.load()
     registry = CollectorRegistry()
-    registry.register(RollupCollector(loaded, pipeline.chosen(loaded.content), pipeline.broken(loaded.content)))
+    definitions = pipeline.chosen(loaded.content)
+    registry.register(RollupCollector(loaded, definitions, pipeline.broken(loaded.content)))
+    if any(one.source == COMMANDS for one in definitions.values()):
+        registry.register(CommandsCollector(loaded))
     if once:
         typer.echo(generate_latest(registry).decode(), nl=False)
         return

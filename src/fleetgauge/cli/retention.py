@@ -32,9 +32,17 @@ def retention(
         raise Terminal("consumers have indices only; leave --only out")
     outcomes = [] if only == "partitions" else run(loaded, names or (), dry_run=dry_run)
     dropped = [] if only == "indices" or names else pipeline.drop_partitions(loaded, dry_run=dry_run)
+    commands = None if only == "indices" or names else pipeline.drop_command_months(loaded, dry_run=dry_run)
     if as_json:
         consumers = [_plain(outcome) for outcome in outcomes]
-        print_json({"dry_run": dry_run, "consumers": consumers, "metrics": [asdict(one) for one in dropped]})
+        print_json(
+            {
+                "dry_run": dry_run,
+                "consumers": consumers,
+                "metrics": [asdict(one) for one in dropped],
+                "commands": commands and list(commands.months),
+            }
+        )
     else:
         verb = "would be deleted" if dry_run else "deleted"
         for outcome in outcomes:
@@ -43,6 +51,8 @@ def retention(
             typer.echo("no consumer declares a retention: no index is ever deleted")
         for one in dropped:
             typer.echo(_dropped(one, verb))
+        if commands is not None:
+            typer.echo(f"command events and attempts: months {verb}: {', '.join(commands.months) or 'none'}")
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

@@ -12,7 +12,7 @@ from fleetgauge.postgres import Connection, only_row
 
 @dataclass(frozen=True)
 class Standing:
-    """One source of command events, and what is materialised altogether."""
+    """One source of command events."""
 
     topic: str
     group: str
@@ -22,6 +22,17 @@ class Standing:
     partition: int | None
     """Where that has come to; None: at the beginning."""
     offset: int | None
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild reads again, and what there was before and after; None: it was not done."""
+
+    sources: tuple[Standing, ...]
+    events: int
+    attempts: int
+    events_after: int | None = None
+    attempts_after: int | None = None
 
 
 def standing(connection: Connection) -> list[Standing]:

@@ -43,7 +43,7 @@ class CommandCounts:
     expired: int = 0
     open: int = 0
     late_success: int = 0
-    """Part of `timed_out`: done, but the answer came after the deadline."""
+    """Part of `unsuccessful`: done at one of its attempts, but the answer came after the deadline."""
     attempts: int = 0
     latencies_ms: list[int] = field(default_factory=list)
     """Request of the command to the answer, of those that succeeded."""
@@ -227,14 +227,16 @@ class Truth:
         now_ms = _ms(as_of or datetime.now(UTC))
         rows = self._db.execute(
             "SELECT command_id, type, device, model, firmware, carrier, command_requested_ms, attempt, deadline_ms,"
-            " sent_ms, delivered_ms, responded_ms, result FROM attempts a WHERE attempt ="
+            " sent_ms, delivered_ms, responded_ms, result,"
+            " EXISTS (SELECT 1 FROM attempts c WHERE c.command_id = a.command_id"
+            " AND c.responded_ms > c.deadline_ms AND c.result = 'succeeded') FROM attempts a WHERE attempt ="
             " (SELECT max(attempt) FROM attempts b WHERE b.command_id = a.command_id)"
             " ORDER BY command_requested_ms, command_id"
         )
         result = []
         for row in rows:
             identifier, kind, device, model, firmware, carrier, requested_ms, attempts = row[:8]
-            deadline_ms, sent_ms, _, responded_ms, answer = row[8:]
+            deadline_ms, sent_ms, _, responded_ms, answer, any_late = row[8:]
             in_time = responded_ms is not None and responded_ms <= deadline_ms
             if in_time:
                 status = answer
@@ -242,7 +244,7 @@ class Truth:
                 status = "open"
             else:
                 status = "expired" if sent_ms is None and responded_ms is None else "timed_out"
-            late = not in_time and answer == "succeeded" and status == "timed_out"
+            late = bool(any_late) and status not in ("open", "succeeded")
             latency = responded_ms - requested_ms if in_time else None
             result.append(
                 CommandTruth(

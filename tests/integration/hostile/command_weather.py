@@ -41,8 +41,10 @@ class Weather:
     """The class of listed documents."""
     come: list[Document] = field(default_factory=list)
 
-    def materialise(self, *batches: Iterable[Document], watermark: datetime | None = None) -> MaterialiseReport:
-        """Append the documents and materialise them."""
+    def materialise(
+        self, *batches: Iterable[Document], watermark: datetime | None = None, documents: Any = None
+    ) -> MaterialiseReport:
+        """Append the documents and materialise all that has come; `documents` stand in for them, to break."""
         for batch in batches:
             self.come += batch
         at = watermark or datetime.now(UTC)
@@ -54,9 +56,8 @@ class Weather:
             (PartitionProgress(0, 0, len(self.come), len(self.come), unfinished_at=None),),
         )
         with open_store(self.settings.metrics, SOURCE) as store:
-            return materialise_documents(
-                store, self.documents({0: self.come}, page=1000), progress, SOURCE, settle=timedelta(0)
-            )
+            listed = documents or self.documents({0: self.come}, page=1000)
+            return materialise_documents(store, listed, progress, SOURCE, settle=timedelta(0))
 
     def run(self, *batches: Iterable[Document], watermark: datetime | None = None) -> MaterialiseReport:
         """The same, then a run of every metric over commands."""

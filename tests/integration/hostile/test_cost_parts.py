@@ -86,7 +86,7 @@ def test_a_carrier_without_a_tariff_is_unpriced_and_counted(priced: Weather) -> 
     number="one more downlink, of unknown size and so unpriced, until its event comes",
     freshness="ok",
     doctor="ok",
-    exporter="fleetgauge_commands_unseen_messages",
+    exporter="fleetgauge_commands_unseen",
     exit_code="0",
 )
 def test_an_ack_without_its_sent_proves_a_message(priced: Weather) -> None:

@@ -60,7 +60,7 @@ def test_a_command_moves_to_another_window(weather: Weather) -> None:
     number="one message, at the earlier time",
     freshness="ok",
     doctor="warns of events whose copies disagree",
-    exporter="fleetgauge_commands_disagreeing_events",
+    exporter="fleetgauge_commands_disagreeing",
     exit_code="0",
 )
 def test_an_earlier_copy_moves_the_message(weather: Weather) -> None:
