@@ -12,6 +12,8 @@ SCHEMA = "commands"
 """Where the partitions lie; their parents lie in `fleetgauge`."""
 TABLES = ("command_event", "command_attempt")
 WRITER = "fleetgauge_writer"
+LOCK = "SELECT {}(hashtextextended('fleetgauge.command_attempt', 0))"
+"""Taken by whoever writes to the tables, with the function of its choice: one at a time."""
 
 _MISSING = """
 SELECT DISTINCT to_char(s.requested_at AT TIME ZONE 'UTC', 'YYYYMM'),

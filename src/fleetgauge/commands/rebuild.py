@@ -6,7 +6,7 @@ stay. It is taken up where it stood when it is broken off.
 
 from dataclasses import dataclass
 
-from fleetgauge.commands.store import LOCK
+from fleetgauge.commands.partitions import LOCK
 from fleetgauge.postgres import Connection, only_row
 
 

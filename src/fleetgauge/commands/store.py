@@ -19,8 +19,6 @@ from fleetgauge.settings import MetricsSettings
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
 """No deadline has been judged yet; the database keeps it as -infinity, which Python's datetime lacks."""
 
-LOCK = "SELECT {}(hashtextextended('fleetgauge.command_attempt', 0))"
-
 _BINARY = {"text": "text", "smallint": "int2", "integer": "int4", "timestamptz": "int8"}
 """How a column travels in a binary COPY: a timestamptz as the int8 it is (see `events.postgres_microseconds`)."""
 
@@ -177,7 +175,7 @@ def open_store(
         session = {"lock_timeout": f"{int(lock_wait_s * 1000)}ms"}
         with closing(database.connect("materialise", session=session)) as connection:
             # The session's, not a transaction's: a run is many transactions. It ends with the connection, in any case.
-            connection.execute(LOCK.format("pg_advisory_lock"))
+            connection.execute(partitions.LOCK.format("pg_advisory_lock"))
             yield AttemptStore(connection, source)
     except errors.LockNotAvailable as error:
         raise Transient(
