@@ -10,6 +10,7 @@ from fault_table import fault
 from rollup_world import World, definition, window_start
 
 from fleetgauge.rollup import Definition
+from fleetgauge.rollup.operating.expire import drop_expired
 from fleetgauge.rollup.store.migrate import migrate
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -170,7 +171,7 @@ def test_a_source_that_was_not_said_to_forget_is_asked_whether_it_has(world: Wor
 @fault(
     "A blocked window is older than what its source keeps",
     number="the rows that it had, provisional, for ever",
-    freshness="names the blocked minute",
+    freshness="counts the blocked minute",
     doctor="ok",
     exporter="fleetgauge_rollup_blocked_windows 1",
     exit_code="78 of run, naming check and window",
@@ -304,3 +305,19 @@ def test_another_zone_begins_with_a_day_of_its_own_and_counts_nothing_twice(worl
     kept = {k: v for k, v in shown(world, "moved", "day", "n, length, version").items() if v[2] != new.version}
     assert {k: v[:2] for k, v in kept.items()}.items() <= before.items()
     assert shown(world, "moved", "minute", "n")
+
+
+def test_retention_holds_for_older_versions_too(world: World) -> None:
+    filled(world, metric("expiring", 32, source_kept=None))
+    whole = {grain: truth(world, grain) for grain in GRAINS}
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [TODAY - KEPT * DAY + timedelta(hours=11)])
+    new = metric("expiring", 33, retention={"minute": "1d", "hour": "3650d"})
+    filled(world, new)
+    (dropped,) = drop_expired(world.settings, [new])
+    old = metric("expiring", 32).version
+    assert dropped.error is None
+    assert any(old in name and "_minute_" in name for name in dropped.partitions)
+    assert not any(old in name and "_minute_" not in name for name in dropped.partitions)
+    for grain in ("hour", "day"):
+        assert shown(world, "expiring", grain) == whole[grain]
+    assert {version for (version,) in shown(world, "expiring", "minute", "version").values()} <= {new.version}

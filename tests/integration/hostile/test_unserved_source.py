@@ -36,7 +36,7 @@ def shell(world: World, tmp_path: Path) -> Shell:
     "A source is loaded in bulk, and has no index that serves the questions of a run",
     number="right, once a run has come through",
     freshness="error until then",
-    doctor="fail: names the index that is missing",
+    doctor="names the index that is missing",
     exporter="fleetgauge_rollup_pending_minutes",
     exit_code="0 of plan, which says that the work is unknown",
 )
