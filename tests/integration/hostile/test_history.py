@@ -321,3 +321,17 @@ def test_retention_holds_for_older_versions_too(world: World) -> None:
     for grain in ("hour", "day"):
         assert shown(world, "expiring", grain) == whole[grain]
     assert {version for (version,) in shown(world, "expiring", "minute", "version").values()} <= {new.version}
+
+
+def test_every_kind_of_measure_stays_as_it_was(world: World) -> None:
+    def whole(limit: int, **more: Any) -> Definition:
+        zones = {"zone": {"column": "zone", "limit": limit}, "kind": {"column": "kind", "limit": 16}}
+        return definition("kinds", dimensions=zones, rollups={"by_zone": ["zone"], "total": []}, **more)
+
+    old = whole(32)
+    filled(world, old)
+    world.assert_right(old)
+    before = {level.name: world.stored(old, level) for level in old.levels}
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [TODAY - KEPT * DAY + timedelta(hours=11)])
+    filled(world, whole(33, source_kept=f"{KEPT}d"))
+    assert {level.name: world.stored(old, level) for level in old.levels} == before

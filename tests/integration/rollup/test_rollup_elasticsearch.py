@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -36,7 +35,6 @@ from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSet
 
 ROOT = Path(__file__).parents[3]
 PARTITIONS = 2
-SEOUL = ZoneInfo("Asia/Seoul")
 
 METRIC = {
     "event_time": "@timestamp",
@@ -434,34 +432,3 @@ def _wait_until_gone(world: World) -> None:
     while world.name in world.admin.list_topics():
         assert time.monotonic() < deadline, "the topic is still there"
         time.sleep(0.1)
-
-
-def test_a_changed_definition_keeps_what_its_documents_have_no_more(world: World) -> None:
-    today = datetime.now(SEOUL).replace(hour=0, minute=0, second=0, microsecond=0)
-    for ago in (43, 42, 41, 40, 39, 38, 1):
-        for hour in (2, 8, 14, 20):  # local; the daily indices change at 9
-            at = (today - timedelta(days=ago) + timedelta(hours=hour)).astimezone(UTC)
-            world.send(*mixed(at, 30, 12), appended=at + timedelta(hours=1))
-    assert world.ingest()["ok"] == len(world.sent)
-    world.run()
-    world.assert_right()
-    old = world.definition.version
-
-    gone = datetime.now(UTC) - timedelta(days=40)
-    with closing(Elasticsearch(world.settings.elasticsearch.url)) as client:
-        for index in client.indices.get(index=f"{world.name}-*"):
-            if datetime.strptime(index[-10:], "%Y.%m.%d").replace(tzinfo=UTC) < gone - timedelta(days=1):
-                client.indices.delete(index=index)
-    kinds = {**METRIC["dimensions"], "kind": {"column": "kind", "limit": 9}}
-    world.define(source_kept="40d", dimensions=kinds)
-    new = world.definition.version
-    world.run()
-    world.assert_right()
-    edge = window_start(gone, "day", "Asia/Seoul") + timedelta(days=1)
-    for grain in ("minute", "hour", "day"):
-        rows = world.metrics.execute(
-            "SELECT version, min(window_start), max(window_start), bool_or(provisional)"
-            f" FROM metrics.{world.name}_{grain} GROUP BY 1 ORDER BY 2"
-        ).fetchall()
-        assert [(row[0], row[3]) for row in rows] == [(old, False), (new, False)]
-        assert rows[0][2] < edge <= rows[1][1]

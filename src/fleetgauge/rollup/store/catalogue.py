@@ -9,8 +9,11 @@ from fleetgauge.rollup.store.hanging import Grant, dependents, grants
 from fleetgauge.rollup.store.tables import VIEWER, VIEWS, WRITER
 from fleetgauge.rollup.store.views import ViewColumn
 
+# Of our own types the schema is always named, whatever the search path of the login finds by itself.
 _COLUMNS = """
-SELECT a.attname, format_type(a.atttypid, a.atttypmod),
+SELECT a.attname,
+    CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN format_type(a.atttypid, a.atttypmod)
+    ELSE t.typnamespace::regnamespace || '.' || t.typname END,
     CASE WHEN a.attcollation <> t.typcollation THEN (SELECT collname FROM pg_collation WHERE oid = a.attcollation) END
 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND a.attnum > 0 AND NOT a.attisdropped

@@ -31,7 +31,7 @@ from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
 
-_FORMAT = 1
+_FORMAT = 2
 """Rises when views are composed in another way, so that all are made again."""
 
 _NOTE = "[NULL "
