@@ -29,7 +29,7 @@ dimensions:
 measures:
   n: {agg: count}
   open: {agg: count, where: {state: open}}
-  length: {agg: sum, of: length}
+  length: {agg: sum, of: length, type: integer}
   score: {agg: percentile, of: score}
   kinds: {agg: distinct, of: length}
   share: {agg: ratio, numerator: open, denominator: n}

@@ -53,7 +53,9 @@ def test_before_and_after_the_first_pass(shell: Shell) -> None:
 
 
 def test_a_changed_definition_is_built_beside(shell: Shell) -> None:
-    shell.write(METRIC.replace("  length: {agg: sum, of: length}\n", "  longest: {agg: max, of: length}\n"))
+    shell.write(
+        METRIC.replace("  length: {agg: sum, of: length, type: integer}\n", "  longest: {agg: max, of: length}\n")
+    )
     answer = shell("plan")
     assert "built beside" in answer.out
     assert "  + longest" in answer.out and "  - length" in answer.out

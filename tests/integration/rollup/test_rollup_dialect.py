@@ -20,7 +20,7 @@ from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Touched
 from fleetgauge.settings import SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -66,6 +66,12 @@ class SqliteFacts:
         n = 1 + len(self.definition.dimensions)
         rows = [row for w in {w for w, _ in wanted} for row in self.windows((w, w + timedelta(minutes=1)))]
         return [row for row in rows if (row[0], row[1:n]) in set(wanted)]
+
+    def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
+        return []
+
+    def out_of_range(self) -> LeftOut | None:
+        return None
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         spans = pairwise(edges)
