@@ -339,7 +339,7 @@ def test_a_renamed_column_fails_its_metric_alone_and_is_named(world: World, one:
     assert 'column "amount" does not exist' in (reports[0].error or "")
     assert reports[1].error is None
     assert sum(r[0] for r in world.stored(other, "minute").values()) == 1
-    with pytest.raises(Terminal, match="metric fact: sql/metrics/fact/source.sql"):
+    with pytest.raises(Terminal, match=r"metric fact: sql/metrics/fact/source\.sql"):
         raise_failures(reports)
 
 
