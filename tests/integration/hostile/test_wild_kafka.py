@@ -50,8 +50,14 @@ def append(world: World, batch: bytes, partition: int = 0) -> int:
             min_version=3,
             max_version=9,
         )
-        answer = client.send_and_receive(client.least_loaded_node(bootstrap_fallback=True), request, timeout_ms=30_000)
-        (found,) = answer.responses[0].partition_responses
+        deadline = time.monotonic() + 30
+        while True:
+            node = client.least_loaded_node(bootstrap_fallback=True)
+            answer = client.send_and_receive(node, request, timeout_ms=30_000)
+            (found,) = answer.responses[0].partition_responses
+            if found.error_code not in (3, 5, 6) or time.monotonic() > deadline:  # a topic that was made just now
+                break
+            time.sleep(0.1)
         assert found.error_code == 0, found
         return int(found.base_offset)
     finally:
