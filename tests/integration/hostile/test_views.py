@@ -20,7 +20,7 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 HOUR_AGO = NOW - timedelta(hours=1)
 MEASURES: dict[str, Any] = {
     "n": {"agg": "count", "description": "Facts."},
-    "length": {"agg": "sum", "of": "length"},
+    "length": {"agg": "sum", "of": "length", "type": "integer"},
     "score": {"agg": "percentile", "of": "score"},
     "share": {"agg": "ratio", "numerator": "length", "denominator": "n"},
 }
@@ -313,6 +313,7 @@ def test_a_deleted_metric_is_let_go_of_when_nothing_hangs_on_it(shell: Shell) ->
 def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     world = shell.world
     text = METRIC.replace("metric: ride", "metric: told")
+    text = text.replace("agg: sum, of: length", "agg: sum, of: length, type: integer")
 
     def ready() -> Any:
         world.beat()
@@ -343,7 +344,7 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     assert world.metrics.execute("SELECT max(share) FROM metrics.told_day").fetchone() == (4.0,)
 
     # A new version that is not filled yet.
-    new = shell.write(text.replace("agg: sum, of: length", "agg: sum, of: length, type: numeric"), name="told")
+    new = shell.write(text.replace("type: integer", "type: numeric"), name="told")
     assert new.version != old.version
     (said,) = shell("plan", "told", "--json", code=None).json["metrics"]
     assert said["views"]["hanging"] == ["view report.told (on metrics.told_day)"]
