@@ -114,6 +114,13 @@ class SourceSettings(_Section):
     """Keep it below the replica's `max_standby_streaming_delay`."""
 
 
+class ClockSettings(_Section):
+    """How far clocks may differ."""
+
+    tolerance_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """A source that claims to be later than the other clocks by more than this, in seconds, is not believed."""
+
+
 class Settings(BaseSettings):
     """All of it; frozen, and safe to print (secrets are masked)."""
 
@@ -122,6 +129,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     metrics: MetricsSettings = MetricsSettings()
+    clocks: ClockSettings = ClockSettings()
     sources: dict[str, SourceSettings] = Field(default_factory=dict)
     content: Path = Path()
     """The folder that holds `schemas/`, `consumers/`, `sql/` and `dashboards/`."""

@@ -41,16 +41,21 @@ def freshness(
     if unread:
         raise Terminal("; ".join(f"metric {name} is not computed: {one}" for name, one in unread.items()))
     late = [
-        f"{one.metric}: {one.reason}"
-        if one.reason is not None
-        else f"{one.metric} by {one.grain} "
-        + ("was never computed" if one.overdue is None else f"is {brief(one.overdue)} overdue")
+        f"{one.metric}: {one.reason}" if one.reason is not None else f"{one.metric} by {one.grain} {_why(one)}"
         for one in found
         if one.verdict == "error"
     ]
     if late:
         late = list(dict.fromkeys(late))
         raise Transient(f"{'; '.join(late)}: see whether its runs succeed and what they say (fleetgauge run METRIC)")
+
+
+def _why(one: "Standing") -> str:
+    if one.overdue is None:
+        return "was never computed"
+    if one.ahead is not None:
+        return f"is called computed or final {brief(one.ahead)} into the future, since a clock was wrong"
+    return f"is {brief(one.overdue)} overdue"
 
 
 def _show(found: "list[Standing]", *, as_json: bool) -> None:

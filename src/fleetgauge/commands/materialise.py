@@ -19,6 +19,7 @@ from fleetgauge.commands.columns import EVENT, RESPONDED
 from fleetgauge.commands.events import Fact, fact
 from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page
 from fleetgauge.commands.store import AttemptStore, CommandSource, Cursor, open_store
+from fleetgauge.progress.clocks import METRICS, Clocks, Earliest
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.settings import Settings
 
@@ -69,14 +70,21 @@ def materialise(
 ) -> MaterialiseReport:
     """Materialise all that ingest has finished; blocks until then. Called by a run before it reads `command_attempt`.
 
-    A topic whose index does not exist yet is no work. Raises `Transient` (a server is away; another run holds the
-    lock) or `Terminal` (no such topic, no right, no schema). Whatever it raises, the next run goes on where this one
-    stood.
+    `clock` is this worker's; deadlines are judged by the earlier of it and the metrics database's, so that neither
+    alone lets one pass. A topic whose index does not exist yet is no work. Raises `Transient` (a server is away;
+    another run holds the lock) or `Terminal` (no such topic, no right, no schema). Whatever it raises, the next run
+    goes on where this one stood.
     """
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings.metrics, source))
+        clocks = Clocks(clock)
+        clocks.note(METRICS, store.now())
+        tolerance = timedelta(seconds=settings.clocks.tolerance_s)
+        healed = store.correct(max(clocks.now().values()) + tolerance, min(clocks.now().values()) - settle)
+        if healed:
+            _log.warning("deadlines were judged by a clock that was ahead; they are judged again", topic=source.topic)
         # After the lock: another run may have moved the cursor beyond offsets that were read before it.
-        progress = read_progress(settings.kafka, source.topic, source.group, clock)
+        progress = read_progress(settings.kafka, source.topic, source.group, Earliest(clocks))
         documents = stack.enter_context(ElasticsearchDocuments(settings.elasticsearch))
         return materialise_documents(store, documents, progress, source, settle=settle)
 

@@ -18,7 +18,7 @@ from fleetgauge.commands.columns import (
 )
 from fleetgauge.postgres import sql
 
-STATEMENTS = ("stage", "drop_expired", "recall", "merge", "close_overdue")
+STATEMENTS = ("stage", "drop_expired", "recall", "merge", "close_overdue", "reopen")
 """What `statement` knows, in the order in which a batch needs them."""
 
 _COLUMNS = tuple(column.name for column in EVENT)

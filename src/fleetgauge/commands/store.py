@@ -94,6 +94,24 @@ class AttemptStore:
             judged_at=judged_at.astimezone(UTC) if judged_at is not None else NEVER,
         )
 
+    def now(self) -> datetime:
+        """What the metrics database's clock says (UTC)."""
+        with self._connection.transaction():
+            found: datetime = only_row(self._connection.execute("SELECT clock_timestamp()"))[0]
+        return found.astimezone(UTC)
+
+    def correct(self, limit: datetime, judged_at: datetime) -> bool:
+        """If deadlines were judged beyond `limit`, which cannot be, judge them anew by `judged_at`; else False."""
+        with self._connection.transaction():
+            wrong = self._connection.execute(
+                "UPDATE fleetgauge.command_cursor SET judged_at = %s, updated_at = now()"
+                " WHERE (topic, consumer_group, index_name) = (%s, %s, %s) AND judged_at > %s",
+                (judged_at, *self._key, limit),
+            ).rowcount
+            if wrong:
+                self._connection.execute(statement("reopen"), {"as_of": judged_at})
+        return bool(wrong)
+
     def save(self, cursor: Cursor) -> None:
         """Set the cursor, without anything else."""
         with self._connection.transaction():

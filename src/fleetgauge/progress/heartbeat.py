@@ -5,13 +5,15 @@ the primary's own job writes, every few seconds, `fleetgauge_heartbeat(beat_at, 
 then the least start of all open transactions, prepared ones included. Whatever a snapshot that shows a beat does not
 show was still running when that beat was taken, or began later: its time, taken from its own transaction or from a
 later clock, is not before `min(beat_at, oldest_xact_start)`.
+
+That holds while the primary's clock goes forward, and is right. Neither is taken for granted: `rollup.plan.clocks`.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fleetgauge.errors import Terminal
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.postgres import Connection, only_row
 
 HEARTBEAT_TABLE = "fleetgauge_heartbeat"
@@ -23,14 +25,17 @@ class Horizon:
 
     at: datetime
     beat_at: datetime
-    """When it was measured; goes backwards only if the snapshots come from different replicas."""
+    """When it was measured; goes backwards if the snapshots come from different replicas, or with the clock."""
+    clock: datetime | None = None
+    """What the server that was asked says the time is; None where that is no clock of its own."""
 
 
 def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s: float | None) -> Horizon | None:
     """The horizon of the transaction that is open on `connection`, by the heartbeat that its snapshot shows.
 
     None while there is no beat to read yet. Without the table, the last replayed commit less the declared age of the
-    oldest transaction stands in for it. Raises `Terminal` when neither is there.
+    oldest transaction stands in for it. Raises `Terminal` when neither is there, `Transient` when the heartbeat is not
+    one instant: two rows, NULL or infinite.
     """
     row = connection.execute(
         "SELECT to_regclass(%(t)s) IS NOT NULL, coalesce(has_table_privilege(to_regclass(%(t)s), 'SELECT'), false)",
@@ -38,10 +43,7 @@ def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s:
     ).fetchone()
     exists, readable = row if row is not None else (False, False)
     if exists and readable:
-        beat = connection.execute(
-            f"SELECT least(beat_at, oldest_xact_start), beat_at FROM {HEARTBEAT_TABLE} WHERE id = 1"  # noqa: S608
-        ).fetchone()
-        return None if beat is None or beat[1] is None else Horizon(*beat)
+        return _heartbeat(connection, source)
     if max_transaction_age_s is None:
         lack = "may not be read by its login" if exists else "does not exist"
         raise Terminal(
@@ -50,7 +52,7 @@ def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s:
         )
     aged = connection.execute(
         """
-        SELECT seen - make_interval(secs => %s), seen
+        SELECT seen - make_interval(secs => %s), seen, clock_timestamp()
         FROM (
             SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE statement_timestamp() END
         ) AS t(seen)
@@ -58,6 +60,35 @@ def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s:
         [max_transaction_age_s],
     ).fetchone()
     return None if aged is None or aged[1] is None else Horizon(*aged)
+
+
+def _heartbeat(connection: Connection[Any], source: str) -> Horizon | None:
+    rows = connection.execute(
+        # Only years that Python and the arithmetic of windows can hold.
+        f"""
+        SELECT CASE WHEN sound THEN least(beat_at, oldest_xact_start) END, CASE WHEN sound THEN beat_at END,
+            clock_timestamp(), beat_at::text, oldest_xact_start::text
+        FROM {HEARTBEAT_TABLE}, LATERAL (
+            SELECT beat_at BETWEEN '0002-01-01Z' AND '9998-01-01Z'
+                AND oldest_xact_start BETWEEN '0002-01-01Z' AND '9998-01-01Z'
+        ) AS _(sound)
+        WHERE id = 1 LIMIT 2
+        """  # noqa: S608
+    ).fetchall()
+    if len(rows) > 1:
+        raise Transient(
+            f"source {source}: table {HEARTBEAT_TABLE} has more than one row with id 1, so that nobody knows which to"
+            " believe; keep the one that production's job writes and give the table its primary key (sql/source/)"
+        )
+    if not rows:
+        return None
+    at, beat_at, clock, beat_text, oldest_text = rows[0]
+    if beat_at is None:
+        raise Transient(
+            f"source {source}: the heartbeat is no instant (beat_at {beat_text or 'NULL'}, oldest_xact_start"
+            f" {oldest_text or 'NULL'}), so nothing is computed by it; let production's job write it anew (sql/source/)"
+        )
+    return Horizon(at, beat_at, clock)
 
 
 def of_sessions(connection: Connection[Any], ignored_prefix: str) -> Horizon:

@@ -158,6 +158,29 @@ def test_the_watermark_is_the_append_time_of_the_first_unfinished_record(world, 
     assert world.materialise().events == 1
 
 
+class Fast:
+    """A worker's clock that is ten minutes ahead."""
+
+    def now(self):
+        return datetime.now(UTC) + timedelta(minutes=10)
+
+
+def test_a_deadline_does_not_pass_by_one_clock_alone(world, attempts, connection):
+    """Nor does what an older version judged by it stay: open commands were timed out, ten minutes early."""
+    world.create_topic()
+    soon = int((datetime.now(UTC) + timedelta(minutes=2)).timestamp() * 1000)
+    world.ingest(0, *lifecycle(), *lifecycle("c-9", deadline_ms=soon)[:2])
+    before = datetime.now(UTC)
+    report = materialise(world.settings, world.source, Fast())
+    assert before <= report.watermark <= datetime.now(UTC)
+    assert dict(attempts("command_id, status")) == {"c-1": "succeeded", "c-9": "sent"}
+    connection.execute("UPDATE fleetgauge.command_cursor SET judged_at = now() + interval '10 minutes'")
+    connection.execute("UPDATE fleetgauge.command_attempt SET status = 'timed_out' WHERE command_id = 'c-9'")
+    world.materialise()
+    assert dict(attempts("command_id, status")) == {"c-1": "succeeded", "c-9": "sent"}
+    assert connection.execute("SELECT max(judged_at) <= now() FROM fleetgauge.command_cursor").fetchone() == (True,)
+
+
 def test_nothing_ingested_yet_is_no_work(world, attempts):
     world.create_topic()
     report = world.materialise()

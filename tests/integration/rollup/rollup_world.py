@@ -25,8 +25,8 @@ from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
 
-QUICK = Options(overlap=timedelta(0), pause_s=0.0, dense=3)
-"""Without the overlap a cursor that is taken too late shows at once, instead of being covered up by it; and few cells
+QUICK = Options(overlap=timedelta(0), pause_s=0.0, dense=3, clock_steps=False)
+"""Without the overlap, and without reading again, a cursor that is taken too late shows at once; and few cells
 make an hour dense."""
 
 SOURCE_SQL = """
@@ -88,6 +88,17 @@ def definition(metric: str = "fact", **changes: Any) -> Definition:
             **changes,
         }
     )
+
+
+class Off:
+    """A worker's clock that is wrong."""
+
+    def __init__(self, by: timedelta) -> None:
+        self.by = by
+
+    def now(self) -> datetime:
+        """See `Clock`."""
+        return datetime.now(UTC) + self.by
 
 
 class Crash(Exception):

@@ -1,7 +1,7 @@
 """The law: after every pass that returns, each grain equals a recomputation from all committed facts."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +9,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
-from rollup_world import QUICK, Crash, Fuse, World, definition
+from rollup_world import QUICK, Crash, Fuse, Off, World, definition
 
-from fleetgauge.rollup import Definition
+from fleetgauge.errors import Transient
+from fleetgauge.rollup import Definition, RunReport
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 
 # Where the calendar is odd: an hour that happens twice, half an hour that is skipped, an offset of half an hour.
@@ -30,6 +31,12 @@ MOVING = {
     zone: definition(f"moving_{zone.rsplit('/')[-1].lower()}", time_zone=zone, provisional_while="open", key="id")
     for zone in ("Asia/Seoul", "Australia/Lord_Howe")
 }
+
+LIE = """
+INSERT INTO fleetgauge_heartbeat
+SELECT 1, at, at FROM (SELECT clock_timestamp() + %s) AS _(at)
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, oldest_xact_start = excluded.oldest_xact_start
+"""
 
 # To shrink a script of real servers takes minutes; the one that failed is short enough to read.
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
@@ -71,12 +78,20 @@ class Beat:
 
 
 @dataclass(frozen=True)
+class Lie:
+    """A heartbeat of a clock that is wrong, until the next one."""
+
+    by: int  # seconds; beyond the tolerance where it is ahead
+
+
+@dataclass(frozen=True)
 class Run:
     grain: str
     crash: int | None
     after: bool
     workers: int
     interval: tuple[int, int] | None
+    clock: int = 0  # seconds by which the worker's is off
 
 
 def steps(*, moving: bool = False) -> st.SearchStrategy[list[Any]]:
@@ -97,6 +112,7 @@ def steps(*, moving: bool = False) -> st.SearchStrategy[list[Any]]:
         st.booleans(),
         st.sampled_from([1, 1, 2]),
         st.one_of(st.none(), st.tuples(st.integers(0, 300), st.integers(1, 120))),
+        st.sampled_from([0, 0, 0, 600, -600]),
     )
     move = st.builds(
         Move,
@@ -114,6 +130,7 @@ def steps(*, moving: bool = False) -> st.SearchStrategy[list[Any]]:
         change,
         st.builds(End, st.integers(1, 2), st.booleans()),
         st.builds(Beat),
+        st.builds(Lie, st.sampled_from([600, 30, -30, -600])),
         run,
         run,
     )
@@ -217,6 +234,8 @@ class Player:
                 self.end(session, commit)
             case Beat():
                 self.world.beat()
+            case Lie(by):
+                self.world.app.execute(LIE, [timedelta(seconds=by)])
             case Run():
                 self.run(step)
 
@@ -242,7 +261,8 @@ class Player:
 
         def work(i: int) -> None:
             try:
-                with self.world.engine_with(self.one, fuses[i]) as engine:
+                options = replace(QUICK, clock=Off(timedelta(seconds=step.clock)))
+                with self.world.engine_with(self.one, fuses[i], options) as engine:
                     outcomes[i] = engine.run(step.grain, interval)
             except Crash as crash:
                 outcomes[i] = crash
@@ -258,11 +278,18 @@ class Player:
         for thread in threads:
             thread.join()
         for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Crash):
+            if isinstance(outcome, Transient) and "ahead of the other clocks" in str(outcome):
+                event("refused")
+            elif isinstance(outcome, BaseException) and not isinstance(outcome, Crash):
                 raise outcome
+        self.nothing_in_the_future()
         event(f"crashed {sum(isinstance(o, Crash) for o in outcomes)} of {len(outcomes)}")
-        if step.grain == "minute" and not isinstance(outcomes[-1], Crash):
+        if step.grain == "minute" and isinstance(outcomes[-1], RunReport) and outcomes[-1].deferred is None:
             self.world.assert_right(self.one)
+
+    def nothing_in_the_future(self) -> None:
+        for done in self.world.ledger(self.one, "minute"):
+            assert all(r.upper <= datetime.now(UTC) for r in done)
 
     def break_contract(self, outside: list[tuple[int, bool]]) -> None:
         """Hard deletes, and changes that leave the change column alone: `reconcile` must find them."""

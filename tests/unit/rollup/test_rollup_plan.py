@@ -1,5 +1,6 @@
 """Laws of planning, against a plain model of what executing a stage does to the ledger. No server."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,12 +25,13 @@ from fleetgauge.rollup.plan.stages import (
     Publish,
     RollUp,
     Stage,
+    TakeBack,
 )
 from fleetgauge.rollup.plan.state import NOTHING, State
 from fleetgauge.rollup.plan.told import lines, summary, to_dict
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, intersect, subtract, union
 from fleetgauge.rollup.values import Cursor, Placed, Touched
-from fleetgauge.rollup.windows import BEGINNING, hours, whole_windows, widened, window_start
+from fleetgauge.rollup.windows import BEGINNING, FOREVER, hours, whole_windows, widened, window_start
 
 BASE = datetime(2026, 11, 1, 3, tzinfo=UTC)  # around it, New York sets its clocks back
 DAY = timedelta(days=1)
@@ -135,6 +137,17 @@ def looks(draw: st.DrawFn, state: State) -> Look:
         touched=Touched(cells, draw(st.lists(SPANS, max_size=2)), rows),
         places=draw(st.lists(CELLS, max_size=2)) if rows else (),
         cursor=Cursor(watermark - timedelta(seconds=5), draw(st.sampled_from([None, {"g": 2}]))),
+        clocks=draw(st.one_of(st.just({}), clocks_around(heartbeat_at))),
+    )
+
+
+def clocks_around(at: datetime) -> st.SearchStrategy[dict[str, datetime]]:
+    """Three clocks, each of which may be wrong; and the heartbeat may be far ahead of them all."""
+    off = st.sampled_from([-5000, -600, 0, 0, 0, 0, 7, 600, 3000]).map(lambda s: timedelta(seconds=s))
+    return st.builds(
+        lambda base, offs: {name: at + base + one for name, one in zip("wmh", offs, strict=False)},
+        off,
+        st.lists(off, min_size=2, max_size=3),
     )
 
 
@@ -194,6 +207,12 @@ def _after(definition: Definition, state: State, planned: Plan, stage: Stage) ->
             return replace(state, admitted=state.admitted | values)
         case RollUp(span=span, grain=grain):
             return _rolled_up(state, span, grain)
+        case TakeBack():
+            done = {g: _before(spans, g, stage.since, zone) for g, spans in state.done.items()}
+            closed = {g: _before(spans, g, stage.since, zone) for g, spans in state.closed.items()}
+            found = ages(definition, state.ages.kept, stage.heartbeat_at, state.unavailable["minute"])
+            taken = replace(state, done=done, closed=closed, cursor=stage.cursor, ages=found)
+            return replace(taken, heartbeat_at=stage.heartbeat_at)
         case Advance():
             cursor = state.cursor
             if cursor is None or stage.cursor.at >= cursor.at:
@@ -209,6 +228,10 @@ def _after(definition: Definition, state: State, planned: Plan, stage: Stage) ->
 
 def _widened(spans: list[Span], zone: str) -> dict[Grain, tuple[Span, ...]]:
     return {grain: tuple(union(widened(span, zone)[grain] for span in spans)) for grain in GRAINS}
+
+
+def _before(spans: Iterable[Span], grain: Grain, since: datetime, zone: str) -> tuple[Span, ...]:
+    return tuple(subtract(spans, [(window_start(since, grain, zone), FOREVER)]))
 
 
 def _rolled_up(state: State, span: Span, lowest: Grain) -> State:

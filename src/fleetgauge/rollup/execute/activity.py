@@ -28,7 +28,12 @@ def record_run(settings: Settings, report: RunReport) -> None:
             "conflicts": report.conflicts,
             "source_seconds": report.source_seconds,
         },
-        {"error": report.error, "deferred": report.deferred, "source_lag_s": report.source_lag_s},
+        {
+            "error": report.error,
+            "deferred": report.deferred,
+            "source_lag_s": report.source_lag_s,
+            "clock_skew_s": report.clock_skew_s,
+        },
     )
 
 

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
+from fleetgauge.errors import Transient
+from fleetgauge.progress.clocks import Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.executor import Executor
@@ -15,6 +17,7 @@ from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.execute.report import Blocked, RunReport
 from fleetgauge.rollup.execute.session import Connect, Session
 from fleetgauge.rollup.execute.tally import Tally, Watch
+from fleetgauge.rollup.plan.clocks import TOLERANCE, agreed
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
@@ -71,11 +74,14 @@ class Engine:
         try:
             planned = self.plan(RunRequest(grain, interval, watermark))
             announce(planned)
+            self._report = replace(self._report, clock_skew_s=self._observer.skew_s)
+            if planned.refused:
+                raise Transient(planned.deferred or "")
             self._report = replace(
                 self._report,
                 deferred=planned.deferred,
                 watermark=planned.closing_watermark,
-                source_lag_s=_lag(planned.source_watermark),
+                source_lag_s=self._lag(planned.source_watermark),
             )
             executor = self.executor(planned)
             tally = executor.tally
@@ -111,7 +117,13 @@ class Engine:
     def plan(self, request: Request) -> Plan:
         """What `request` comes to now. Blocks for one look at each side; raises `FleetgaugeError`."""
         state, look = self.observe(request)
-        return plan(self.definition, state, look, request, dense=self.options.dense)
+        tolerance = self.options.tolerance or TOLERANCE
+        return plan(self.definition, state, look, request, dense=self.options.dense, tolerance=tolerance)
+
+    @property
+    def clocks(self) -> Clocks:
+        """What clocks have said so far."""
+        return self._observer.clocks
 
     def observe(self, request: Request) -> tuple[State, Look | None]:
         """State and look from which `request` is planned; no look where only tables are read."""
@@ -122,8 +134,11 @@ class Engine:
 
     def executor(self, planned: Plan) -> Executor:
         """Who executes it."""
-        return Executor(self.definition, self.source, self.session, self.options, planned, self._watch)
+        return Executor(self.definition, self.source, self.session, self.options, planned, self.clocks, self._watch)
 
-
-def _lag(watermark: datetime | None) -> float | None:
-    return None if watermark is None else round((datetime.now(UTC) - watermark).total_seconds(), 3)
+    def _lag(self, watermark: datetime | None) -> float | None:
+        """Never negative: within the tolerance a source may be ahead."""
+        now = agreed(self.clocks.now())
+        if watermark is None or now is None:
+            return None
+        return max(0.0, round((now - watermark).total_seconds(), 3))

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from fleetgauge.progress.clocks import Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import Options
@@ -32,6 +33,7 @@ from fleetgauge.rollup.plan.stages import (
     Publish,
     RollUp,
     Stage,
+    TakeBack,
 )
 from fleetgauge.rollup.sources.port import Conflict, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
@@ -54,6 +56,7 @@ class Executor:
         session: Session,
         options: Options,
         plan: Plan,
+        clocks: Clocks,
         watch: Watch | None = None,
     ) -> None:
         self.tally = Tally()
@@ -62,6 +65,7 @@ class Executor:
         self._session = session
         self._options = options
         self._plan = plan
+        self._clocks = clocks
         self._watch = watch
         self._spans_pace = self._pace(options.windows)
         self._cells_pace = self._pace(options.cells)
@@ -96,6 +100,9 @@ class Executor:
             case Forgo(spans=spans):
                 with self._transaction() as written:
                     written.ledger.forgo(spans)
+            case TakeBack(since=since, cursor=cursor, heartbeat_at=heartbeat_at):
+                with self._transaction() as written:
+                    written.ledger.take_back(since, cursor, heartbeat_at)
             case NotePlaces(rows=rows):
                 with self._transaction() as written:
                     placements.note(written.connection, self._definition, rows)
@@ -201,7 +208,16 @@ class Executor:
         """Lock order: the metric's lock, then the source's look, then tables from fine to coarse, then the ledger."""
         with self._session.locked() as connection:
             ledger = LedgerWriter(connection, self._definition)
-            yield Rows(self._definition, self._source, connection, ledger, self._plan, self.tally)
+            yield Rows(
+                self._definition,
+                self._source,
+                connection,
+                ledger,
+                self._plan,
+                self._options,
+                self._clocks,
+                self.tally,
+            )
 
     def _broke_off(self, pace: Pace, error: Conflict) -> None:
         """Count it, and wait; raises `error` when it was one too many."""

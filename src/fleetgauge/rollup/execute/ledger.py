@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from fleetgauge import postgres
-from fleetgauge.postgres import Connection, Jsonb
+from fleetgauge.postgres import Connection, Jsonb, only_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
@@ -61,6 +61,20 @@ class LedgerWriter:
                 begin=None if begin == BEGINNING else begin,
                 end=end,
             )
+
+    def take_back(self, since: datetime, cursor: Cursor, beat_at: datetime) -> None:
+        """Nothing from `since` on is done or closed any more, and changes are read from the cursor on again."""
+        self._run(
+            "UPDATE fleetgauge.ledger SET done = done - gone, closed = closed - gone,"
+            " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
+            " beat_at = CASE WHEN grain = 'minute' THEN %(beat)s::timestamptz END, updated_at = clock_timestamp()"
+            " FROM (SELECT grain AS of, tstzmultirange(tstzrange(fleetgauge.window_start(%(since)s, grain, %(zone)s),"
+            " NULL)) AS gone FROM unnest(ARRAY['minute', 'hour', 'day']) AS grain) AS cut"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = of",
+            since=since,
+            cursor=cursor.at,
+            beat=beat_at,
+        )
 
     def covers(self, span: Span) -> bool:
         """Whether all of `span` is done and none of it blocked."""
@@ -170,13 +184,14 @@ class LedgerWriter:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def heartbeat_at(self) -> datetime | None:
-        """The newest heartbeat that rows were computed under."""
-        row = self._run(
-            "SELECT beat_at FROM fleetgauge.ledger"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
-        ).fetchone()
-        return row[0] if row else None
+    def heartbeat_at(self) -> tuple[datetime | None, datetime]:
+        """The newest heartbeat that rows were computed under, and what this server's clock says."""
+        return only_row(
+            self._run(
+                "SELECT (SELECT beat_at FROM fleetgauge.ledger"
+                " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'), clock_timestamp()"
+            )
+        )
 
     def admitted(self) -> list[tuple[str, str]]:
         """Dimension values that have rows of their own: (dimension, value)."""

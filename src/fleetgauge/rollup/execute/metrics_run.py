@@ -45,7 +45,7 @@ def run_metrics(
     `streams`: the sources that are documents in Elasticsearch. `watch` is told of progress. A metric that fails does
     not stop the others: look at `RunReport.error` or call `report.raise_failures`.
     """
-    options = options or Options()
+    options = options or Options.of(settings)
     reports: list[RunReport] = []
     with open_sources(settings, streams) as opened:
         for definition in definitions:

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.progress.clocks import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.execute.evidence import now, read_clocks
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.session import Session
+from fleetgauge.rollup.plan.clocks import TOLERANCE, impossible, possible_step, skew, taken_back
 from fleetgauge.rollup.plan.look import Look
-from fleetgauge.rollup.plan.planner import behind, computing_watermark
+from fleetgauge.rollup.plan.planner import behind, computing_watermark, refusal
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Conflict, Facts, Source
 from fleetgauge.rollup.store import placements
@@ -24,13 +27,22 @@ class Observer:
         self._source = source
         self._session = session
         self._options = options
+        self.clocks = Clocks(options.clock)
         self.conflicts = 0
         """How often the source broke off."""
 
     def state(self) -> State:
         """The ledger, while no other worker writes it. Raises `Terminal` before `fleetgauge migrate`."""
         with self._session.locked() as connection:
+            self.clocks.note(METRICS, now(connection))
             return read_state(connection, self._definition)
+
+    @property
+    def skew_s(self) -> float | None:
+        """How far the clocks differ at most, in seconds; None where they are not compared."""
+        if self._options.tolerance is None:
+            return None
+        return round(skew(self.clocks.now()).total_seconds(), 3)
 
     def look(self, state: State, *, changes: bool = True) -> Look:
         """One look at the source; tries again when it breaks off. `changes`: whether to ask what has changed."""
@@ -38,7 +50,8 @@ class Observer:
         while True:
             try:
                 with self._source.look(self._definition) as facts:
-                    found = look(facts, self._source.name, self._definition, state, self._options, changes=changes)
+                    name, clocks = self._source.name, self.clocks
+                    found = look(facts, name, self._definition, state, self._options, clocks, changes=changes)
                 if state.older is not None and found.watermark is not None:
                     found = as_seen_before(found, self._source, self._before())
                 break
@@ -70,18 +83,41 @@ def as_seen_before(found: Look, source: Source, before: Definition | None) -> Lo
         return found
 
 
-def look(facts: Facts, source: str, definition: Definition, state: State, options: Options, *, changes: bool) -> Look:
-    """The questions of a plan, within an open look. Blocks; raises `Conflict`."""
+def look(
+    facts: Facts,
+    source: str,
+    definition: Definition,
+    state: State,
+    options: Options,
+    clocks: Clocks,
+    *,
+    changes: bool,
+) -> Look:
+    """The questions of a plan, within an open look; `clocks` knows the metrics database's. Blocks; raises `Conflict`.
+
+    Where the plan will be to do nothing, nothing more is asked.
+    """
     horizon = facts.horizon
     if horizon is None:
         return Look(source)
+    readings = read_clocks(clocks, source, horizon, options)
+    tolerance = options.tolerance or TOLERANCE
+    seen = Look(source, horizon.at, horizon.beat_at, clocks=readings)
+    if refusal(state, seen, tolerance) is not None:
+        return seen
+    if impossible(state, readings, tolerance):
+        state, _ = taken_back(definition, state, seen)
     if behind(source, horizon.beat_at, state.heartbeat_at) is not None:
-        return Look(source, horizon.at, horizon.beat_at)
+        return seen
     first_event = None if state.begun else facts.first_event()
     cursor = Cursor(horizon.at - options.overlap, facts.token)
     touched = Touched()
     if changes:
         # Until a first run is through, facts beyond the watermark may be older than any cursor.
         watermark = computing_watermark(definition, horizon.at)
-        touched = facts.touched(state.cursor or cursor, watermark, first=not state.complete)
-    return Look(source, horizon.at, horizon.beat_at, first_event, touched=touched, cursor=cursor)
+        since = state.cursor or cursor
+        newer = state.heartbeat_at is None or horizon.beat_at > state.heartbeat_at
+        if options.clock_steps and newer:  # the same heartbeat again says nothing of the clock since
+            since = replace(since, at=since.at - possible_step(horizon.beat_at, readings, tolerance))
+        touched = facts.touched(since, watermark, first=not state.complete)
+    return replace(seen, first_event=first_event, touched=touched, cursor=cursor)

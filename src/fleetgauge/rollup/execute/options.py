@@ -1,12 +1,16 @@
 """Sizes and patience of a run, and the connection that it writes through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Self
 
 from fleetgauge.addresses import DatabaseUrl
+from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.postgres import Connection, Database
+from fleetgauge.rollup.plan.clocks import TOLERANCE
 from fleetgauge.rollup.plan.planner import DENSE
 from fleetgauge.rollup.sources.port import ROLLUP, Row
+from fleetgauge.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,19 @@ class Options:
     """Before the first new try; doubles with each."""
     lock_timeout_s: float = 60.0
     """How long to wait for another worker on the same metric."""
+
+    tolerance: timedelta | None = TOLERANCE
+    """How far a source may be ahead of the other clocks; None: clocks are not compared, for rehearsals in a time of
+    their own."""
+    clock_steps: bool = True
+    """Whether changes are read again from as far back as the source's clock may have been set back."""
+    clock: Clock = field(default_factory=SystemClock)
+    """This worker's."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As the settings want it."""
+        return cls(tolerance=timedelta(seconds=settings.clocks.tolerance_s))
 
     @property
     def session(self) -> dict[str, str]:

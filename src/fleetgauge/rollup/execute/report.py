@@ -43,7 +43,9 @@ class RunReport:
     source_seconds: float = 0.0
     """Time in transactions on the source."""
     source_lag_s: float | None = None
-    """How far the source watermark was behind this machine's clock."""
+    """How far the source watermark was behind the time that the clocks agree on; never negative."""
+    clock_skew_s: float | None = None
+    """How far the two clocks that differ most were apart: the worker's, the metrics database's, the source's host's."""
     seconds: float = 0.0
     watermark: datetime | None = None
     """Everything older is known; the least of the source watermark and the given one."""

@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 import structlog
 
-from fleetgauge.errors import sure
+from fleetgauge.errors import Transient, sure
 from fleetgauge.postgres import Connection, sql
+from fleetgauge.progress.clocks import METRICS, Clocks
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
+from fleetgauge.rollup.execute.evidence import unbelievable
 from fleetgauge.rollup.execute.ledger import LedgerWriter
+from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.execute.tally import Tally
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan
@@ -49,6 +52,8 @@ class Rows:
     connection: Connection[Row]
     ledger: LedgerWriter
     plan: Plan
+    options: Options
+    clocks: Clocks
     tally: Tally
 
     def __post_init__(self) -> None:
@@ -206,11 +211,16 @@ class Rows:
 
     def _read(self, ask: Callable[[Facts], _T]) -> _T:
         """The answer of a new look, which must not be older than any that rows were computed under."""
-        newest = max(filter(None, (self.ledger.heartbeat_at(), self.plan.heartbeat_at)), default=None)
+        known, now = self.ledger.heartbeat_at()
+        self.clocks.note(METRICS, now)
+        newest = max(filter(None, (known, self.plan.heartbeat_at)), default=None)
         with self.source.look(self.definition) as facts:
             if facts.horizon is None:
                 raise Conflict(f"source {self.source.name} lost its heartbeat row; let production write it again")
             seen = facts.horizon.beat_at
+            refused = unbelievable(self.clocks, self.source.name, facts.horizon, self.options)
+            if refused is not None:
+                raise Transient(refused)
             older = behind(self.source.name, seen, newest)
             if older is not None:
                 raise Behind(older)

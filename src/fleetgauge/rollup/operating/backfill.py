@@ -63,7 +63,7 @@ def outline_backfill(
     options: Options | None = None,
 ) -> list[Outline]:
     """What `backfill_metrics` would do, with the very plans. Changes nothing; asks each side some questions."""
-    options = options or Options()
+    options = options or Options.of(settings)
     found = []
     with open_sources(settings, streams) as opened:
         for definition in definitions:
@@ -95,7 +95,7 @@ def backfill_metrics(
     """
     if not order.reason.strip():
         raise Terminal("a backfill needs a reason, which is kept with it; give --reason")
-    options = options or Options()
+    options = options or Options.of(settings)
     failures: list[tuple[Severity, str]] = []
     with open_sources(settings, streams) as opened:
         for definition in definitions:
@@ -170,7 +170,8 @@ class _Work:
 
     def _execute(self, planned: Plan) -> Tally:
         if planned.deferred is not None:
-            raise Transient(f"{planned.deferred}; let production write it (sql/source)")
+            cure = "" if planned.refused else "; let production write it (sql/source)"
+            raise Transient(f"{planned.deferred}{cure}")
         log.info("plan", metric=planned.metric, **summary(planned))
         executor = self.engine.executor(planned)
         executor.execute()

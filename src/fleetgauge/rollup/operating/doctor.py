@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from fleetgauge import postgres
@@ -39,6 +39,13 @@ FROM pg_roles AS r WHERE r.rolname = current_user
 """
 
 
+_AHEAD = """
+SELECT metric, max(mark) FROM fleetgauge.ledger,
+    unnest(ARRAY[upper(done), upper(closed), beat_at, cursor_at]) AS mark
+WHERE isfinite(mark) AND mark > clock_timestamp() + %s GROUP BY metric ORDER BY metric
+"""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One answer."""
@@ -54,10 +61,11 @@ def examine(
     settings: Settings, definitions: Mapping[str, Definition], streams: Mapping[str, EventStream]
 ) -> Iterator[Finding]:
     """Every check, one after the other; what cannot be reached is a finding too. Blocks, changes nothing."""
+    tolerance = timedelta(seconds=settings.clocks.tolerance_s)
     yield from _guarded("metrics database", lambda: _metrics(settings, definitions))
     for name, source in sorted(settings.sources.items()):
         mine = [one for one in definitions.values() if one.source == name]
-        yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m))  # type: ignore[misc]
+        yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m, tolerance))  # type: ignore[misc]
     for name in sorted({one.source for one in definitions.values()} - {COMMANDS, *settings.sources, *streams}):
         yield Finding(f"source {name}", "fail", "is not configured", f"add [sources.{name}] with its url")
     for name, stream in sorted(streams.items()):
@@ -97,6 +105,8 @@ def _guarded(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -
 def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Iterator[tuple[Status, str, str]]:
     with postgres.metrics(settings.metrics).session("doctor") as connection:
         yield "ok", "answers", ""
+        tolerance = timedelta(seconds=settings.clocks.tolerance_s)
+        yield _skew("its clock", _one(connection, "SELECT clock_timestamp()")[0] - SystemClock().now(), tolerance)
         row = _one(connection, "SELECT to_regclass('fleetgauge.alembic_version') IS NOT NULL")
         if not row[0]:
             yield "fail", "has no schema of ours", "run fleetgauge migrate"
@@ -136,6 +146,10 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
         elif migrated:
             yield from _views(settings, connection, definitions)
+        ahead = connection.execute(_AHEAD, [tolerance]).fetchall()
+        for metric, mark in ahead:
+            said = f"metric {metric} is called computed or final until {mark:%Y-%m-%dT%H:%MZ}, since a clock was wrong"
+            yield "fail", said, "its next run takes that back; run fleetgauge reconcile if it stood for more than a day"
 
 
 def _views(
@@ -151,7 +165,9 @@ def _views(
         yield "warn", said, f"fleetgauge metrics drop {left.name}"
 
 
-def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
+def _replica(
+    name: str, source: SourceSettings, definitions: Iterable[Definition], tolerance: timedelta
+) -> Iterator[tuple[Status, str, str]]:
     with _opened(name, source) as connection:
         if not _standby(connection, source):
             yield "fail", "is a primary, so nothing more is asked of it", f"point sources.{name}.url at a standby"
@@ -160,7 +176,7 @@ def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition
             yield "ok", "is a standby", ""
         else:
             yield "warn", "is a primary, and allow_primary is set", "passes burden production: name a standby"
-        yield from _heartbeat(connection, name, source)
+        yield from _heartbeat(connection, name, source, tolerance)
         yield from _conflicts(connection, source)
         yield from _rights(connection)
         lacking = unserved(connection, _columns(definitions))
@@ -170,18 +186,34 @@ def _replica(name: str, source: SourceSettings, definitions: Iterable[Definition
             yield "ok", "has an index for every time that is looked up", ""
 
 
-def _heartbeat(connection: Connection[Any], name: str, source: SourceSettings) -> Iterator[tuple[Status, str, str]]:
+def _heartbeat(
+    connection: Connection[Any], name: str, source: SourceSettings, tolerance: timedelta
+) -> Iterator[tuple[Status, str, str]]:
     horizon = of_snapshot(connection, name, source.max_transaction_age_s)
     if horizon is None:
         yield "fail", "shows no heartbeat", "let production call fleetgauge_beat() every few seconds (sql/source)"
         return
-    age = datetime.now(UTC) - horizon.beat_at
-    remedy = "see whether production's job runs and the replica keeps up"
-    yield "ok" if age <= STALE else "warn", f"its heartbeat is {age.total_seconds():.0f} s old", remedy
+    now = SystemClock().now()
+    if horizon.clock is not None:
+        yield _skew("its host's clock", horizon.clock - now, tolerance)
+    age = now - horizon.beat_at
+    if age < -tolerance:
+        said = f"its heartbeat lies {-age.total_seconds():.0f} s in the future, so that runs refuse it"
+        yield "fail", said, "set the clock of the primary right (NTP), or this machine's"
+    else:
+        remedy = "see whether production's job runs and the replica keeps up"
+        old = max(0.0, age.total_seconds())
+        yield "ok" if age <= STALE else "warn", f"its heartbeat is {old:.0f} s old", remedy
     held = horizon.beat_at - horizon.at
     if source.max_transaction_age_s is None and held > timedelta(minutes=10):
         said = f"a transaction on the primary is open since {horizon.at:%Y-%m-%dT%H:%MZ}; nothing later can be final"
         yield "warn", said, "look for it in the primary's pg_stat_activity and pg_prepared_xacts"
+
+
+def _skew(whose: str, ahead: timedelta, tolerance: timedelta) -> tuple[Status, str, str]:
+    way = "behind" if ahead < timedelta() else "ahead of"
+    said = f"{whose} is {abs(ahead.total_seconds()):.1f} s {way} this machine's"
+    return "ok" if abs(ahead) <= tolerance else "fail", said, "set the one that is wrong right (NTP)"
 
 
 def _conflicts(connection: Connection[Any], source: SourceSettings) -> Iterator[tuple[Status, str, str]]:
@@ -223,7 +255,7 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
     if not progress.committed:
         yield "warn", f"{stream.group} has never committed, so nothing counts as stored", "start its consumer"
         return
-    behind = datetime.now(UTC) - progress.watermark
+    behind = max(timedelta(), SystemClock().now() - progress.watermark)
     status: Status = "ok" if behind < timedelta(minutes=5) else "warn"
     said = f"{stream.group} is {progress.lag} records behind, {behind.total_seconds():.0f} s"
     yield status, said, "see fleetgauge top"

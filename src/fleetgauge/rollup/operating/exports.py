@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,6 +110,18 @@ SOURCE_LAG = Export(
     "How far the source's horizon was behind at the last pass.",
     column="source_lag_s",
 )
+CLOCK_SKEW = Export(
+    "gauge",
+    "fleetgauge_clock_skew_seconds",
+    "How far the clocks of worker, metrics database and replica were apart at the last run. Over 10: see NTP.",
+    column="clock_skew_s",
+)
+AHEAD = Export(
+    "gauge",
+    "fleetgauge_rollup_ahead_seconds",
+    "How far the future is called computed or final, since a clock was wrong. Should be 0; a run heals it.",
+    ("metric", "grain"),
+)
 FAILING = Export("gauge", "fleetgauge_rollup_failing", "1 when the last pass failed; its task's log says why.")
 DEFERRED = Export("gauge", "fleetgauge_rollup_deferred", "1 when the last pass was put off: its source is behind.")
 WAITING = Export(
@@ -174,6 +187,8 @@ _GAUGES = (
     FROZEN,
     PRIMARY,
     SOURCE_LAG,
+    CLOCK_SKEW,
+    AHEAD,
     FAILING,
     DEFERRED,
     WAITING,
@@ -246,8 +261,9 @@ class RollupCollector(Collector):
 
     def _read(self, samples: _Samples) -> None:
         with postgres.metrics(self._settings.metrics).session("exporter", statement_timeout="10s") as connection:
+            tolerance = timedelta(seconds=self._settings.clocks.tolerance_s)
             for definition in self._definitions:
-                _ledger(connection, definition, samples)
+                _ledger(connection, definition, samples, tolerance)
             known = {definition.metric: definition for definition in self._definitions}
             for one in leftovers(connection, known, folders(self._settings.content)):
                 samples.add(UNDEFINED, 1.0, one.name)
@@ -257,12 +273,13 @@ class RollupCollector(Collector):
                         _activity(row, samples)
 
 
-def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples) -> None:
+def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:
     blocked = 0
     for grain in GRAINS:
-        found = standing(connection, definition, grain)
+        found = standing(connection, definition, grain, tolerance=tolerance)
         blocked = found.blocked
         if found.behind is not None and found.overdue is not None:
+            samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
             samples.add(OVERDUE, found.overdue.total_seconds(), definition.metric, grain)
     samples.add(BLOCKED, blocked, definition.metric)
@@ -291,7 +308,7 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
 
 def _activity(row: Mapping[str, Any], samples: _Samples) -> None:
     metric = row["metric"]
-    for export in (SOURCE_LAG, *COUNTED):
+    for export in (SOURCE_LAG, CLOCK_SKEW, *COUNTED):
         samples.add(export, row[export.column or ""], metric)
     samples.add(FAILING, float(row["error"] is not None), metric)
     samples.add(DEFERRED, float(row["deferred"] is not None), metric)

@@ -12,6 +12,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
 from fleetgauge.rollup.operating import attention
+from fleetgauge.rollup.plan.clocks import TOLERANCE
 from fleetgauge.rollup.store.publish import judged, planned, refusal
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
@@ -20,7 +21,7 @@ from fleetgauge.settings import Settings
 Verdict = Literal["ok", "warn", "error"]
 
 # A blocked window is counted apart: it does not make all that comes after it late. Nor does one that this version
-# cannot compute.
+# cannot compute. What is final and computed ends with the last window that really is, whatever is blocked after it.
 _QUERY = """
 WITH blocked AS (
     SELECT range_agg(tstzrange(fleetgauge.window_start(window_start, %(grain)s, %(zone)s),
@@ -31,14 +32,15 @@ WITH blocked AS (
             AS closed,
         (SELECT upper(r) FROM unnest(l.done + l.unavailable + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1)
             AS done, b.n,
+        upper(l.closed + l.unavailable) AS last_closed, upper(l.done + l.unavailable) AS last_done,
         NOT isempty(l.closed) OR (NOT isempty(l.unavailable) AND NOT isempty(m.closed)) AS any_closed,
         NOT isempty(l.done) OR NOT isempty(l.unavailable) AS any_done
     FROM blocked AS b, fleetgauge.ledger AS l JOIN fleetgauge.ledger AS m USING (metric, version)
     WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s AND m.grain = 'minute'
 )
-SELECT CASE WHEN any_closed THEN closed END, CASE WHEN any_done THEN done END, n,
-    CASE WHEN any_closed THEN fleetgauge.window_end(closed, %(grain)s, %(zone)s) END, clock_timestamp()
-FROM until
+SELECT CASE WHEN any_closed THEN least(closed, last_closed) END, CASE WHEN any_done THEN least(done, last_done) END, n,
+    CASE WHEN any_closed THEN fleetgauge.window_end(closed, %(grain)s, %(zone)s) END, now
+FROM until, clock_timestamp() AS now
 """
 
 
@@ -62,7 +64,7 @@ class Standing:
     metric: str
     grain: Grain
     closed_until: datetime | None
-    """Every earlier window is final."""
+    """Every earlier window is final. Never later than now, whatever the ledger says."""
     done_until: datetime | None
     """Every earlier window is computed."""
     behind: timedelta | None
@@ -74,11 +76,13 @@ class Standing:
     verdict: Verdict
     reason: str | None = None
     """Why what readers see is not this: the views wait to show this version, or no definition makes them any more."""
+    ahead: timedelta | None = None
+    """By how much the ledger calls the future final or computed: a clock was wrong. None: it does not."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601, stretches as seconds."""
         found: dict[str, Any] = plain(asdict(self))
-        for name in ("behind", "overdue"):
+        for name in ("behind", "overdue", "ahead"):
             value = found.pop(name)
             found[f"{name}_s"] = None if value is None else value.total_seconds()
         return found
@@ -95,8 +99,9 @@ def freshness(
     Reads the ledger alone. Raises as every access to the metrics database.
     """
     with postgres.metrics(settings.metrics).session("freshness") as connection:
+        tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         return [
-            _behind_its_views(standing(connection, definition, grain, warn, error), waits)
+            _behind_its_views(standing(connection, definition, grain, warn, error, tolerance), waits)
             for definition in definitions
             for waits in [waiting(connection, definition)]
             for grain in GRAINS
@@ -151,8 +156,9 @@ def standing(
     grain: Grain,
     warn: timedelta | None = None,
     error: timedelta | None = None,
+    tolerance: timedelta = TOLERANCE,
 ) -> Standing:
-    """One metric at one grain."""
+    """One metric at one grain. `tolerance`: how far clocks may differ."""
     row = connection.execute(
         _QUERY,
         {
@@ -166,12 +172,25 @@ def standing(
     overdue = None if next_end is None else max(timedelta(), now - next_end - definition.grace)
     limits = Freshness(warn=warn or definition.freshness.warn, error=error or definition.freshness.error)
     verdict: Verdict = "ok"
-    if overdue is None or overdue > limits.error:
+    marks = [mark for mark in (closed, done) if mark is not None]
+    ahead = max((mark - now for mark in marks), default=timedelta())
+    if overdue is None or overdue > limits.error or ahead > tolerance:
         verdict = "error"
     elif overdue > limits.warn:
         verdict = "warn"
-    behind = None if closed is None else now - closed
     said = "; ".join(attention.told(connection, definition)) or None
     if said and verdict == "ok":
         verdict = "warn"
-    return Standing(definition.metric, grain, closed, done, behind, overdue, blocked, verdict, said)
+    closed, done = (mark if mark is None else min(mark, now) for mark in (closed, done))
+    return Standing(
+        definition.metric,
+        grain,
+        closed,
+        done,
+        behind=None if closed is None else now - closed,
+        overdue=overdue,
+        blocked=blocked,
+        verdict=verdict,
+        reason=said,
+        ahead=ahead if ahead > tolerance else None,
+    )

@@ -13,14 +13,17 @@ from typing import Any, Literal
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection
+from fleetgauge.progress.clocks import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.execute.evidence import now
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.observe import as_seen_before, look
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.operating.estimate import facts_in, scanned
 from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
+from fleetgauge.rollup.plan.clocks import TOLERANCE
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import RunRequest
@@ -115,7 +118,7 @@ def preview_metrics(
             one = replace(one, dashboards=dashboards(settings.content, definition))
             try:
                 source = opened(definition.source) if request.grain == "minute" else None
-                one = _work(connection, definition, source, one, request, options or Options())
+                one = _work(connection, definition, source, one, request, options or Options.of(settings))
             except FleetgaugeError as error:
                 one = replace(one, error=str(error), severity=severity(error))
             found.append(one)
@@ -161,18 +164,21 @@ def _work(
 ) -> MetricPreview:
     with connection.transaction():
         state = read_state_if_any(connection, definition)
+        clocks = Clocks(options.clock)
+        clocks.note(METRICS, now(connection))
     if source is None:
         return replace(one, plan=plan(definition, state, None, request))
     with source.look(definition) as facts:
         warnings = _warnings(facts, definition, floor(datetime.now(UTC)))
-        found = _look(facts, source.name, definition, state, options, warnings)
+        found = _look(facts, source.name, definition, state, options, clocks, warnings)
     if state.older is not None and found.first_event_known:
         found = as_seen_before(found, source, shown_before(connection, definition))
     if found.touched.rows and state.begun:
         with connection.transaction():
             places = placements.known(connection, definition, found.touched.rows)
         found = replace(found, places=tuple(sorted(places)))
-    planned = plan(definition, state, found, request, dense=options.dense)
+    tolerance = options.tolerance or TOLERANCE
+    planned = plan(definition, state, found, request, dense=options.dense, tolerance=tolerance)
     spans = [stage.span for stage in planned.stages if isinstance(stage, ComputeSpan)]
     begins = [stage for stage in planned.stages if isinstance(stage, Begin)]
     return replace(
@@ -206,20 +212,26 @@ def _stretch(span: Span) -> Stretch:
 
 
 def _look(
-    facts: Facts, source: str, definition: Definition, state: State, options: Options, warnings: list[str]
+    facts: Facts,
+    source: str,
+    definition: Definition,
+    state: State,
+    options: Options,
+    clocks: Clocks,
+    warnings: list[str],
 ) -> Look:
     """The look of a run, save for questions that would read a large table from end to end."""
     unknown = []
     if definition.source == COMMANDS:
         unknown.append("command events that were not folded yet; a run folds them first")
     if not warnings:
-        found = look(facts, source, definition, state, options, changes=True)
+        found = look(facts, source, definition, state, options, clocks, changes=True)
         return replace(found, unknown=tuple(unknown))
     unknown.append("what has changed at the source, since no index serves the question")
     if not state.begun:
         unknown.append("how much history there is, since no index serves the question")
     known = replace(state, done=state.done if state.begun else _BEGUN)  # so that no first event is asked for
-    found = look(facts, source, definition, known, options, changes=False)
+    found = look(facts, source, definition, known, options, clocks, changes=False)
     return replace(found, first_event_known=state.begun, unknown=tuple(unknown))
 
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import structlog
 
-from fleetgauge.errors import FleetgaugeError
+from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.postgres import sql
+from fleetgauge.progress.clocks import METRICS
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Additive
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.evidence import now, unbelievable
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import Options, connect_metrics
 from fleetgauge.rollup.execute.report import Severity, plain, severity
@@ -92,7 +94,7 @@ def reconcile_metrics(
 
     Hours that differ are computed anew unless it is a dry run. One metric's failure does not stop the others.
     """
-    options = options or Options()
+    options = options or Options.of(settings)
     url = settings.metrics.url.get_secret_value()
     found: list[Reconciliation] = []
     with open_sources(settings, streams) as opened:
@@ -171,6 +173,10 @@ def _compare(engine: Engine, span: Span) -> _Compared:
         with source.look(definition) as facts:
             if facts.horizon is None:
                 return _Compared(state)
+            engine.clocks.note(METRICS, now(connection))
+            refused = unbelievable(engine.clocks, source.name, facts.horizon, engine.options)
+            if refused is not None:
+                raise Transient(refused)
             look = Look(source.name, facts.horizon.at, facts.horizon.beat_at)
             older = behind(source.name, facts.horizon.beat_at, state.heartbeat_at)
             if older is not None:

@@ -1,6 +1,6 @@
 """What one consistent look at a source found, as a value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,5 +31,7 @@ class Look:
     """Cells in which the rows of `touched` were noted before; of definitions with a `key`."""
     cursor: Cursor | None = None
     """Where the next run goes on, once this one is through."""
+    clocks: Mapping[str, datetime] = field(default_factory=dict)
+    """What each independent clock said at that moment, by its name; empty where clocks are not compared."""
     unknown: Sequence[str] = ()
     """What was not asked, since the answer would cost the source too much. Unknown is not nothing."""

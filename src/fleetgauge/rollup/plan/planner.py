@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleetgauge.errors import sure
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.plan import clocks
 from fleetgauge.rollup.plan.ages import ages, kept_from
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
@@ -54,7 +55,9 @@ class Plan:
     heartbeat_at: datetime | None = None
     """No look that is older than this one may be computed from."""
     deferred: str | None = None
-    """Why nothing can be done now, if that is no fault."""
+    """Why nothing can be done now."""
+    refused: bool = False
+    """Whether that is a fault: a clock says what cannot be. Else the source only has to come further."""
     unknown: tuple[str, ...] = ()
     """What was not looked up, and may add stages."""
 
@@ -64,7 +67,15 @@ class Plan:
         return not self.stages and not self.unknown and self.deferred is None
 
 
-def plan(definition: Definition, state: State, look: Look | None, request: Request, *, dense: int = DENSE) -> Plan:
+def plan(
+    definition: Definition,
+    state: State,
+    look: Look | None,
+    request: Request,
+    *,
+    dense: int = DENSE,
+    tolerance: timedelta = clocks.TOLERANCE,
+) -> Plan:
     """The plan of one request. `look` may be None where the source is not read: hours and days from the grain below.
 
     The same arguments give the same plan; executing it leaves nothing of it to do.
@@ -76,9 +87,14 @@ def plan(definition: Definition, state: State, look: Look | None, request: Reque
         case BackfillRequest(piece=piece, grain=grain) if grain != "minute":
             return replace(empty, stages=tuple(_asked_above(definition, state, grain, piece)))
     look = sure(look, "the look at the source")
-    deferred = _deferral(state, look)
+    refused = refusal(state, look, tolerance)
+    taken: list[Stage] = []
+    if refused is None and clocks.impossible(state, look.clocks, tolerance):
+        state, stage = clocks.taken_back(definition, state, look)
+        taken.append(stage)
+    deferred = refused or _deferral(state, look)
     if deferred is not None:
-        return replace(empty, deferred=deferred, unknown=tuple(look.unknown))
+        return replace(empty, deferred=deferred, refused=refused is not None, unknown=tuple(look.unknown))
     watermark = sure(look.watermark, "the source's watermark")
     given = request.watermark if isinstance(request, RunRequest) else None
     found = replace(
@@ -100,7 +116,7 @@ def plan(definition: Definition, state: State, look: Look | None, request: Reque
             work = _anew(definition, after, found, [piece], "asked for")
         case ReconcileRequest(hours=hours):
             work = _anew(definition, after, found, hours, "differs from source")
-    stages: list[Stage] = [*first, *work]
+    stages: list[Stage] = [*taken, *first, *work]
     if isinstance(request, RunRequest):
         forgone = any(isinstance(stage, Forgo) for stage in stages)
         stages += _end(definition, state, look, found, busy=bool(stages), forgone=forgone)
@@ -120,6 +136,13 @@ def behind(source: str, heartbeat_at: datetime, newest: datetime | None) -> str 
         f"source {source} is behind what was read before ({heartbeat_at:%Y-%m-%dT%H:%M:%SZ}, "
         f"then {newest:%Y-%m-%dT%H:%M:%SZ}); the run waits until this replica has caught up"
     )
+
+
+def refusal(state: State, look: Look, tolerance: timedelta) -> str | None:
+    """What to say when the look's clock cannot be right; None if it can."""
+    if look.heartbeat_at is None:
+        return None
+    return clocks.refusal(look.source, look.heartbeat_at, look.clocks, tolerance, first=not state.begun)
 
 
 def _deferral(state: State, look: Look) -> str | None:

@@ -21,6 +21,7 @@ Reason = Literal[
     "differs from source",
     "watermark moved",
     "source expired",
+    "a clock was wrong",
 ]
 """Why a stage is there."""
 
@@ -51,6 +52,18 @@ class Forgo:
 
     spans: tuple[Span, ...]
     reason: Reason = "source expired"
+
+
+@dataclass(frozen=True)
+class TakeBack:
+    """Forget what an earlier run did by a clock that was ahead: nothing from `since` on is done or closed any more."""
+
+    since: datetime
+    """The minute from which on all is computed anew; hours and days from the one that holds it."""
+    cursor: Cursor
+    """Changes are read from here on again."""
+    heartbeat_at: datetime
+    reason: Reason = "a clock was wrong"
 
 
 @dataclass(frozen=True)
@@ -126,4 +139,4 @@ class Publish:
     reason: Reason = "new version"
 
 
-Stage = Begin | Forgo | NotePlaces | ComputeSpan | ComputeCells | RollUp | KeepFrozen | Advance | Publish
+Stage = Begin | Forgo | TakeBack | NotePlaces | ComputeSpan | ComputeCells | RollUp | KeepFrozen | Advance | Publish

@@ -18,6 +18,7 @@ from fleetgauge.rollup.plan.stages import (
     Publish,
     RollUp,
     Stage,
+    TakeBack,
 )
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.windows import count
@@ -35,14 +36,14 @@ def summary(plan: Plan) -> dict[str, Any]:
     """For a log: what there is to do, in a few words."""
     found: dict[str, Any] = {"stages": [f"{type(s).__name__} ({s.reason}){_size(s)}" for s in plan.stages]}
     if plan.deferred is not None:
-        found["deferred"] = plan.deferred
+        found["refused" if plan.refused else "deferred"] = plan.deferred
     return found
 
 
 def lines(plan: Plan) -> list[str]:
     """For people, a line a stage; instants in UTC, hours and days counted in the metric's own zone."""
     if plan.deferred is not None:
-        return [f"deferred: {plan.deferred}"]
+        return [f"{'refused' if plan.refused else 'deferred'}: {plan.deferred}"]
     found = [f"{_line(stage, plan.zone)}  [{stage.reason}]" for stage in plan.stages]
     found += [f"unknown: {what}" for what in plan.unknown]
     return found or ["nothing to do"]
@@ -57,6 +58,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
             "time_zone": plan.zone,
             "request": {"kind": _kind(plan), **asdict(plan.request)},
             "deferred": plan.deferred,
+            "refused": plan.refused,
             "unknown": plan.unknown,
             "source_watermark": plan.source_watermark,
             "computing_watermark": plan.computing_watermark,
@@ -95,6 +97,8 @@ def _line(stage: Stage, zone: str) -> str:
             return f"{told}; the source is not whole before {_instant(lost[-1][1])}" if lost else told
         case Forgo(spans=spans):
             return f"give up: {', '.join(map(_span, spans))}, never computed, and the source is not whole there"
+        case TakeBack(since=since):
+            return f"take back what is done and final from {_instant(since)} on"
         case NotePlaces(rows=rows):
             return f"note where {len(rows)} moved row(s) are now"
         case ComputeSpan(span=span, grain=grain):

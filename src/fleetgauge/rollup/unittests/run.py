@@ -172,7 +172,7 @@ def _differences(
     create(connection, one)
     publication(connection, one)
     connection.execute("RESET ROLE")
-    _complain(Engine(one, source, connection.again, Options(tries=1)).run("minute"))
+    _complain(Engine(one, source, connection.again, Options(tries=1, tolerance=None)).run("minute"))
     levels = {level.name: level for level in one.levels}
     for name, expected in test.expect.items():
         yield from differences(one, levels[name], expected, _rows(connection, one, name))
