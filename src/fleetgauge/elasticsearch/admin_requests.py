@@ -4,22 +4,37 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+import msgspec
+
 from fleetgauge.elasticsearch.elasticsearch_errors import refusal
 from fleetgauge.elasticsearch.transport import Bulk, error_of
-from fleetgauge.errors import Conflict
+from fleetgauge.errors import Transient
 
 
-def ask(bulk: Bulk, method: str, path: str, body: Any, if_forbidden: str, *, fine: Collection[str] = ()) -> Any:
-    """The parsed answer; empty for a refusal of a type that is `fine`. Blocks. Raises `Transient`, `Stop`, `Terminal`.
+def ask(
+    bulk: Bulk,
+    method: str,
+    path: str,
+    body: Any,
+    if_forbidden: str,
+    *,
+    fine: Collection[str] = (),
+    shape: Any = dict[str, Any],
+) -> Any:
+    """The parsed answer, which has the `shape`; an empty dict for a refusal of a type that is `fine`. Blocks.
 
-    `if_forbidden`: what to do about a login that may not, for the message of `Forbidden`.
+    `if_forbidden`: what to do about a login that may not, for the message of `Forbidden`. Raises `Transient` (also for
+    what Elasticsearch does not say: a page of a proxy, half an answer), `Stop`, `Terminal`.
     """
     answer = bulk.request(method, path, None if body is None else json.dumps(body).encode())
     if answer.status == 200:
         try:
-            return json.loads(answer.body)
-        except ValueError:
-            raise Conflict(f"{method} {path} was answered with what is no JSON; is a proxy in between?") from None
+            return msgspec.json.decode(answer.body, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise Transient(
+                f"{method} {path} was answered 200 with {len(answer.body)} bytes that are not what Elasticsearch says; "
+                "is a proxy in between?"
+            ) from None
     kind, reason = error_of(answer.body)
     if kind in fine:
         return {}

@@ -5,9 +5,10 @@ from base64 import b64decode, b64encode
 from dataclasses import replace
 from typing import Any
 
-from elastic_transport import HttpHeaders, NodeConfig, Urllib3HttpNode
+from elastic_transport import HttpHeaders, NodeConfig
 from elastic_transport.client_utils import url_to_node_config
 
+from fleetgauge.elasticsearch.timely import TimelyNode
 from fleetgauge.errors import Terminal
 from fleetgauge.settings import ElasticsearchSettings
 
@@ -29,7 +30,7 @@ def node(settings: ElasticsearchSettings, connections: int) -> NodeConfig:
         raise Terminal("elasticsearch.url and elasticsearch.ca_file do not go together; correct them") from None
 
 
-class Node(Urllib3HttpNode):
+class Node(TimelyNode):
     """One that keeps to itself what it logs in with: a proxy's page of errors may repeat what it was sent."""
 
     def __init__(self, config: NodeConfig) -> None:

@@ -42,6 +42,12 @@ APART = Definition(
     "dead-lettered as class quarantine. Any: mend its producer or the contract, then fleetgauge dlq accept or replay.",
     ("value",),
 )
+TEMPLATE_NEWER = Definition(
+    "gauge",
+    "fleetgauge_ingest_index_template_newer",
+    "Fields that the installed index template has and this consumer does not know, as of its start: it is of an older "
+    "version. Must be 0: deploy the newer one here too.",
+)
 COLLISIONS = Definition(
     "counter",
     "fleetgauge_ingest_collisions_total",
@@ -112,6 +118,7 @@ CATALOGUE = (
     EVENTS,
     DEAD_LETTERS,
     APART,
+    TEMPLATE_NEWER,
     COLLISIONS,
     MISSED,
     BULK_SECONDS,

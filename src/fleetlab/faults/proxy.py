@@ -287,7 +287,9 @@ class _Connection(BaseHTTPRequestHandler):
                 return
             items = json.loads(text)["items"]
         for i in sorted(refused):  # ascending, so that each finds its place
-            items.insert(i, {"create": {"status": error.status, "error": {"type": error.type, "reason": error.reason}}})
+            cause = {"type": error.type, "reason": error.reason}
+            id_ = json.loads(lines[2 * i])["create"]["_id"]
+            items.insert(i, {"create": {"_id": id_, "status": error.status, "error": cause}})
         self._answer(status, headers, json.dumps({"errors": True, "items": items}, separators=(",", ":")).encode())
 
     def _await_hang_up(self) -> None:

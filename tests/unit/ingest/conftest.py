@@ -68,6 +68,8 @@ class FakeBulk:
         if method == "PUT":
             self.indices.add(path.strip("/"))
             return Answer(200, b"{}")
+        if method == "GET":  # nothing is known of any template or mapping
+            return Answer(200, b"{}")
         assert body is not None
         if path.startswith("/_mget"):
             wanted = json.loads(body)["docs"]
@@ -89,13 +91,13 @@ class FakeBulk:
             refused = self.refuse(*place)
             if refused is not None:
                 status, kind, reason = refused
-                items.append({"create": {"status": status, "error": {"type": kind, "reason": reason}}})
+                items.append({"create": {"_id": place[1], "status": status, "error": {"type": kind, "reason": reason}}})
             elif place in self.documents:
                 error = {"type": "version_conflict_engine_exception", "reason": "exists"}
-                items.append({"create": {"status": 409, "error": error}})
+                items.append({"create": {"_id": place[1], "status": 409, "error": error}})
             else:
                 self.documents[place] = document
-                items.append({"create": {"status": 201}})
+                items.append({"create": {"_id": place[1], "status": 201}})
         text = json.dumps({"errors": any("error" in i["create"] for i in items), "items": items}, separators=(",", ":"))
         return Answer(200, text.encode())
 

@@ -216,6 +216,27 @@ def test_refused_logins_and_strange_answers_stop(rig: Rig, events: Callable[[int
     assert not rig.dead_letters.letters and rig.waits == []
 
 
+def test_an_answer_about_other_events_stops(rig: Rig, events: Callable[[int], Batch]) -> None:
+    def swapped(ids: list[tuple[str, str]]) -> Answer:
+        items = [{"create": {"_id": id_, "status": 201}} for _, id_ in reversed(ids)]
+        items[0]["create"] |= {"status": 400, "error": {"type": "document_parsing_exception", "reason": "?"}}  # type: ignore[dict-item]
+        return Answer(200, json.dumps({"errors": True, "items": items}).encode())
+
+    rig.bulk.script = [swapped]
+    report = rig.deliver(events(3))
+    assert isinstance(report.error, Stop) and "'sc-1:e-2' where 'sc-1:e-0' was sent" in str(report.error)
+    assert not rig.dead_letters.letters and not report.finished
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"items":[{},{},{}]}', b'{"items":[{"a":{"status":201},"b":{"status":201}}]}', b"", b"{"]
+)
+def test_an_answer_of_no_shape_stops(rig: Rig, events: Callable[[int], Batch], body: bytes) -> None:
+    rig.bulk.script = [Answer(200, body)]
+    report = rig.deliver(events(1))
+    assert isinstance(report.error, Stop) and "a bulk answer" in str(report.error)
+
+
 def test_too_large_requests_are_halved_and_a_lone_giant_is_buried(rig: Rig, events: Callable[[int], Batch]) -> None:
     giant = "sc-1:e-5"
 

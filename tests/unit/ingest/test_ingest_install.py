@@ -32,7 +32,7 @@ class Installed:
         if method == "PUT" and self.may_install:
             if path.startswith("/_index_template/"):
                 assert body is not None
-                kept = {"index_templates": [{"index_template": {"_meta": json.loads(body)["_meta"]}}]}
+                kept = {"index_templates": [{"index_template": json.loads(body)}]}
                 self.answers["template"] = Answer(200, json.dumps(kept).encode())
             return Answer(200, b"{}")
         if method == "GET":
@@ -76,3 +76,73 @@ def test_who_may_not_fetch_is_told_once_that_nothing_is_compared(batch_of: Calla
     with capture_logs() as logs:
         assert compare.find(batch_of(world.tip_over()), [0]) == compare.find(batch_of(world.tip_over()), [0]) == []
     assert len(logs) == 1 and "not compared" in logs[0]["event"]
+
+
+class Cluster:
+    """Templates and days as Elasticsearch keeps them."""
+
+    def __init__(self) -> None:
+        self.template: dict[str, Any] | None = None
+        self.days: dict[str, dict[str, Any]] = {}
+
+    def request(self, method: str, path: str, body: bytes | None) -> Answer:
+        sent = json.loads(body) if body else {}
+        if path.startswith("/_index_template/"):
+            if method == "PUT":
+                self.template = sent
+            elif self.template is None:
+                return NO_TEMPLATE
+            else:
+                return Answer(200, json.dumps({"index_templates": [{"index_template": self.template}]}).encode())
+        elif path.endswith("/_mapping"):
+            name = path.split("/")[1]
+            if method == "PUT":
+                self.days[name] |= sent["properties"]
+            found = {day: {"mappings": {"properties": of}} for day, of in self.days.items() if name in (day, "raw")}
+            return Answer(200, json.dumps(found).encode()) if found else NOT_FOUND
+        elif method == "PUT" and path.count("/") == 1 and self.template is not None:
+            self.days.setdefault(path[1:], dict(self.template["template"]["mappings"]["properties"]))
+        return Answer(200, b"{}")
+
+
+def versions(contracts: ContractSet) -> tuple[Callable[[Cluster], Indices], Callable[[Cluster], Indices]]:
+    """An older and a newer version of the same consumer: the newer has one field more."""
+
+    def newer(cluster: Cluster) -> Indices:
+        made = Indices(cluster, "raw", contracts)
+        made._mappings = {**made._mappings, "properties": {**made._mappings["properties"], "shine": {"type": "long"}}}
+        made._fields = {**made._fields, "shine": {"type": "long"}}
+        made._version, made._print = made._version + 1, "newer"
+        return made
+
+    return lambda cluster: Indices(cluster, "raw", contracts), newer
+
+
+def test_an_older_version_never_takes_fields_from_a_newer_one(contracts: ContractSet) -> None:
+    old, new = versions(contracts)
+    cluster = Cluster()
+    assert old(cluster).prepare() == []
+    assert new(cluster).prepare() == []
+    before = cluster.template
+    with capture_logs() as logs:
+        restarted = old(cluster)
+        assert restarted.prepare() == ["shine"]
+    assert cluster.template == before
+    (line,) = logs
+    assert line["log_level"] == "error" and "newer version" in line["event"] and line["newer"] == ["shine"]
+    restarted.ensure(["raw-2026.11.21"])
+    assert "shine" in cluster.days["raw-2026.11.21"]
+    assert new(cluster).installed() and restarted.installed()
+
+
+def test_a_day_made_while_an_older_template_won_a_race_gets_its_fields(contracts: ContractSet) -> None:
+    old, new = versions(contracts)
+    cluster = Cluster()
+    old(cluster).prepare()
+    raced = cluster.template
+    running = new(cluster)
+    running.prepare()
+    cluster.template = raced  # the older one had looked before, and wrote after
+    running.ensure(["raw-2026.11.21"])
+    assert "shine" in cluster.days["raw-2026.11.21"]
+    assert cluster.template is not None and "shine" in cluster.template["template"]["mappings"]["properties"]

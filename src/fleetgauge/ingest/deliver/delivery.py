@@ -23,8 +23,8 @@ from fleetgauge.ingest.deliver.collisions import Collisions
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.kafka.records import Record
 
-PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
-"""Items keep their order, so status and error are all that has to travel back."""
+PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*._id,items.*.error.type,items.*.error.reason"
+"""Items keep their order; the ids say that they are about what was sent."""
 _BASE_S = 0.25
 _CAP_S = 30.0
 _STALLED_S = 5.0
@@ -32,8 +32,9 @@ _STALLED_S = 5.0
 _CREATED = b'"status":201'
 
 
-class _Item(msgspec.Struct):
+class _Item(msgspec.Struct, rename={"id": "_id"}):
     status: int
+    id: str = ""
     error: Cause | None = None
 
 
@@ -227,6 +228,8 @@ class Delivery:
             return
         try:
             items = msgspec.json.decode(body, type=_BulkAnswer).items
+            if not all(len(entry) == 1 for entry in items):
+                raise msgspec.ValidationError("an item is not about one event")
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Stop(f"a bulk answer cannot be read: {error}; is a proxy between us and Elasticsearch?") from None
         if len(items) != len(which):
@@ -234,6 +237,11 @@ class Delivery:
         batch = report.batch
         for i, entry in zip(which, items, strict=True):
             (item,) = entry.values()
+            if item.id != batch.id_of(i)[1]:
+                raise Stop(
+                    f"a bulk answer tells of {item.id!r} where {batch.id_of(i)[1]!r} was sent, so it is not about this "
+                    "request; is a proxy mixing up connections?"
+                )
             if item.status == 201:
                 report.created += 1
                 continue

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
+import structlog
+
 from fleetgauge.contracts import ContractSet
 from fleetgauge.elasticsearch.admin_requests import ask
 from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
@@ -69,42 +72,88 @@ class Indices:
         self._name = f"fleetgauge-{prefix}"
         self._retention = retention
         self._mappings = contracts.mapping(suffix_fields(bool(contracts.located)))
+        self._fields = dict(_leaves("", self._mappings["properties"]))
+        self._version = 1000 * sum(contracts.versions.values()) + len(self._fields)
         made_from = json.dumps([self.template({}), str(retention)], sort_keys=True)
         self._print = hashlib.sha256(made_from.encode()).hexdigest()
         self._known: set[str] = set()
         self._lock = threading.Lock()
+        self._log = structlog.get_logger("fleetgauge.ingest").bind(index=prefix)
 
-    def prepare(self) -> None:
+    def prepare(self) -> list[str]:
         """`install`, or, with a login that may not, see that somebody has. Raises `Transient`, `Stop`, `Terminal`."""
         try:
-            self.install()
+            return self.install()
         except Forbidden:
             if not self.installed():
                 raise
+            return self.newer()
 
-    def install(self) -> None:
-        """Install the template, and add new fields to indices that exist. Raises `Transient`, `Stop`, `Terminal`."""
-        kept = lifecycle(self._bulk, self._prefix, self._retention)
-        template = {**self.template(kept), "priority": 500, "_meta": {"fleetgauge": self._print}}
-        self._put(f"/_index_template/{self._name}", template)
+    def install(self) -> list[str]:
+        """Install the template unless a newer one is there, and add new fields to indices that exist.
+
+        Returns what makes the installed one newer: it is left alone, or added to where ours has fields that it lacks,
+        so that in whatever order consumers of several versions start, no new day lacks a field. Raises `Transient`,
+        `Stop`, `Terminal`.
+        """
+        found = self._template()
+        newer = self._newer_in(found)
+        kept: Mapping[str, Any] = {}
+        if newer:
+            self._log.error(
+                "the index template is of a newer version than this consumer and stays; deploy the newer one here too",
+                newer=newer,
+            )
+        else:
+            kept = lifecycle(self._bulk, self._prefix, self._retention)
+        if not newer or self._fields.keys() - found.fields().keys():
+            self._put(f"/_index_template/{self._name}", self._merged(found, kept))
         days = self._days()
         if days and kept:
             self._put(f"/{self._prefix}/_settings", kept)
         for index, missing in days.items():
-            if missing:
-                self._put(f"/{index}/_mapping", {"properties": missing})  # a dotted name is a path here
+            self._add(index, missing)
+        return newer
 
     def installed(self) -> bool:
         """Whether `install` would change nothing; False too if the login may not look. Raises as `install` does.
 
         The template carries a print of what it was made from, since Elasticsearch gives it back in another spelling.
         """
-        path = f"/_index_template/{self._name}?filter_path=index_templates.index_template._meta,error"
         try:
-            template = self._ask("GET", path, None, fine="resource_not_found_exception")
-            return self._print in str(template) and not any(self._days().values())
+            found = self._template()
+            same = self._print == found.meta.get("fleetgauge") or bool(self._newer_in(found))
+            return same and not self._fields.keys() - found.fields().keys() and not any(self._days().values())
         except Forbidden:
             return False
+
+    def newer(self) -> list[str]:
+        """What the installed template has that this content lacks: fields, or a higher version. Raises as `install`."""
+        return self._newer_in(self._template())
+
+    def lacking(self) -> list[str] | None:
+        """Fields of this content that the installed template lacks; None without a template. Raises as `install`."""
+        found = self._template()
+        return sorted(self._fields.keys() - found.fields().keys()) if found.there else None
+
+    def _newer_in(self, found: "_Template") -> list[str]:
+        fields = sorted(found.fields().keys() - self._fields.keys()) if found.meta else []
+        higher = (found.version or 0) > self._version
+        return fields or ([f"version {found.version}, not {self._version}"] if higher else [])
+
+    def _merged(self, found: "_Template", kept: Mapping[str, Any]) -> dict[str, Any]:
+        """Ours, with what a newer one has besides."""
+        more = {name: field for name, field in found.fields().items() if name not in self._fields} if found.meta else {}
+        made = self.template(kept if not more else {**found.settings(), **kept})
+        if more:
+            made["template"]["mappings"] = {**self._mappings, "properties": _with(self._mappings["properties"], more)}
+        version = max(self._version, found.version or 0) if more else self._version
+        return {**made, "priority": 500, "version": version, "_meta": {"fleetgauge": self._print}}
+
+    def _template(self) -> "_Template":
+        path = f"/_index_template/{self._name}?filter_path=index_templates.index_template,error"
+        answer = self._ask("GET", path, None, fine="resource_not_found_exception", shape=_Templates)
+        return answer.index_templates[0].index_template if answer and answer.index_templates else _Template()
 
     def template(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The composable index template, with `settings` besides its own."""
@@ -125,10 +174,11 @@ class Indices:
 
     def _days(self) -> dict[str, dict[str, Any]]:
         """The days that exist, and the fields that each lacks. What a field is stored as stays: it is for new days."""
-        days = self._ask("GET", f"/{self._prefix}/_mapping", None, fine="index_not_found_exception")
-        wanted, lacking = dict(_leaves("", self._mappings["properties"])), {}
+        path = f"/{self._prefix}/_mapping"
+        days = self._ask("GET", path, None, fine="index_not_found_exception", shape=dict[str, _Index])
+        wanted, lacking = self._fields, {}
         for index, found in days.items():
-            known = dict(_leaves("", found["mappings"].get("properties", {})))
+            known = dict(_leaves("", found.mappings.properties))
             changed = [name for name, field in wanted.items() if known.get(name, field)["type"] != field["type"]]
             if changed:
                 raise Terminal(
@@ -155,10 +205,36 @@ class Indices:
                     )
                 if self._put(f"/{name}", None):
                     self._created.append(now)
+                self._complete(name)
                 self._known.add(name)
 
     def _exists(self, name: str) -> bool:
         return bool(self._ask("GET", f"/{name}/_alias", None, fine="index_not_found_exception"))
+
+    def _complete(self, name: str) -> None:
+        """Whoever made it, and whatever the template was then, it has our fields before our first document."""
+        try:
+            found = self._ask(
+                "GET", f"/{name}/_mapping", None, fine="index_not_found_exception", shape=dict[str, _Index]
+            )
+            if name not in found:
+                return
+            known = dict(_leaves("", found[name].mappings.properties))
+            missing = {field: self._fields[field] for field in sorted(self._fields.keys() - known.keys())}
+            if missing:
+                self._log.error(
+                    "a day was made by an older index template; adding the fields that it lacks, and the template anew",
+                    day=name,
+                    fields=sorted(missing),
+                )
+                self._add(name, missing)
+                self.install()
+        except Forbidden as error:
+            self._log.warning("a day cannot be compared with the contracts", day=name, because=str(error))
+
+    def _add(self, index: str, fields: Mapping[str, Any]) -> None:
+        if fields:
+            self._put(f"/{index}/_mapping", {"properties": fields})  # a dotted name is a path here
 
     def forget(self, name: str) -> None:
         """The index has gone: create it again when it is next needed."""
@@ -168,12 +244,67 @@ class Indices:
         """Whether it was not there."""
         return bool(self._ask("PUT", path, body, fine="resource_already_exists_exception"))
 
-    def _ask(self, method: str, path: str, body: Any, fine: str) -> Any:
+    def _ask(self, method: str, path: str, body: Any, fine: str, shape: Any = dict[str, Any]) -> Any:
         if_forbidden = (
             "run `fleetgauge indices` with a login that may manage index templates, and give this one the rights to "
             f"see that template, and to create and look at {self._prefix}-*"
         )
-        return ask(self._bulk, method, path, body, if_forbidden, fine=(fine,))
+        return ask(self._bulk, method, path, body, if_forbidden, fine=(fine,), shape=shape)
+
+
+class _Mappings(msgspec.Struct):
+    properties: dict[str, Any] = {}
+
+
+class _Index(msgspec.Struct):
+    mappings: _Mappings
+
+
+class _Inner(msgspec.Struct):
+    mappings: _Mappings = msgspec.field(default_factory=_Mappings)
+    settings: dict[str, Any] = {}
+
+
+class _Template(msgspec.Struct, rename={"meta": "_meta"}):
+    """An index template as it is installed; without a template, an empty one."""
+
+    template: _Inner = msgspec.field(default_factory=_Inner)
+    meta: dict[str, Any] = {}
+    version: int | None = None
+    index_patterns: list[str] = []
+
+    @property
+    def there(self) -> bool:
+        return bool(self.index_patterns)
+
+    def fields(self) -> dict[str, Mapping[str, Any]]:
+        """By dotted name."""
+        return dict(_leaves("", self.template.mappings.properties))
+
+    def settings(self) -> dict[str, Any]:
+        """What keeps the days of a newer consumer: ours would be an older retention."""
+        index = self.template.settings.get("index", {})
+        found = index.get("lifecycle") if isinstance(index, dict) else None
+        return {f"index.lifecycle.{name}": value for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+class _Named(msgspec.Struct):
+    index_template: _Template
+
+
+class _Templates(msgspec.Struct):
+    index_templates: list[_Named] = []
+
+
+def _with(properties: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The mapping tree and more leaves, by dotted names."""
+    tree: dict[str, Any] = json.loads(json.dumps(properties))
+    for name, field in more.items():
+        at, parts = tree, name.split(".")
+        for part in parts[:-1]:
+            at = at.setdefault(part, {}).setdefault("properties", {})
+        at.setdefault(parts[-1], dict(field))
+    return tree
 
 
 def _leaves(at: str, properties: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

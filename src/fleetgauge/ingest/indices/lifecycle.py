@@ -4,10 +4,20 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from fleetgauge.elasticsearch.admin_requests import ask
 from fleetgauge.elasticsearch.transport import Bulk
 
 _DAY = timedelta(days=1)
+
+
+class _Node(msgspec.Struct):
+    modules: list[dict[str, Any]] = []
+
+
+class _Cluster(msgspec.Struct):
+    nodes: dict[str, _Node] = {}
 
 
 def lifecycle(bulk: Bulk, prefix: str, retention: timedelta | None) -> Mapping[str, Any]:
@@ -27,6 +37,5 @@ def lifecycle(bulk: Bulk, prefix: str, retention: timedelta | None) -> Mapping[s
 
 def _has_lifecycle(bulk: Bulk) -> bool:
     path = "/_nodes?filter_path=nodes.*.modules.name,error"
-    answer = ask(bulk, "GET", path, None, "give the login the right monitor on the cluster")
-    nodes = answer.get("nodes", {}).values()
-    return bool(nodes) and all({"name": "x-pack-ilm"} in node["modules"] for node in nodes)
+    answer = ask(bulk, "GET", path, None, "give the login the right monitor on the cluster", shape=_Cluster)
+    return bool(answer.nodes) and all({"name": "x-pack-ilm"} in node.modules for node in answer.nodes.values())

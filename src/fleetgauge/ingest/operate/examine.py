@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.ingest.check.lint_consumers import load_consumers
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import topic_settings
 from fleetgauge.ingest.deadletters.acceptance import standings
+from fleetgauge.ingest.indices.event_indices import Indices
+from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.kafka.kafka_clients import administering, translated
 from fleetgauge.settings import Settings
 
@@ -32,6 +35,7 @@ def examine(settings: Settings) -> Iterator[Remark]:
         for about, ask in (
             (f"topics of {consumer.name}", lambda c=consumer: _topics(settings, c)),
             (f"dead letters of {consumer.name}", lambda c=consumer: _limit(settings, c)),
+            (f"index template of {consumer.index}", lambda c=consumer: _template(settings, c)),
         ):
             yield from _guarded(about, ask)
 
@@ -59,6 +63,26 @@ def _topics(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
         yield Remark(about, "fail", problem)
     if consumer.dead_letter_topic in topics and not problems:
         yield Remark(about, "ok", f"{consumer.dead_letter_topic} takes what {consumer.topic} takes")
+
+
+def _template(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
+    about = f"index template of {consumer.index}"
+    bulk = ElasticsearchBulk(settings.elasticsearch, connections=1)
+    try:
+        indices = Indices(bulk, consumer.index, contracts_of(settings, consumer), consumer.retention)
+        newer, lacking = indices.newer(), indices.lacking()
+    finally:
+        bulk.close()
+    if newer:
+        said = f"is of a newer version than this content, which lacks {', '.join(newer)}"
+        yield Remark(about, "warn", said, "deploy the newer content here too")
+    if lacking:
+        said = f"lacks {', '.join(lacking)}: new days will not have them"
+        yield Remark(about, "warn", said, "restart the consumer, or run fleetgauge indices")
+    if lacking is None:
+        yield Remark(about, "ok", "does not exist yet; the consumer installs it")
+    elif not newer and not lacking:
+        yield Remark(about, "ok", "has all fields of the contracts")
 
 
 def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:

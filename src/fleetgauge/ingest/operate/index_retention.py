@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
+import msgspec
+
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.elasticsearch.admin_requests import ask
 from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
@@ -103,11 +105,17 @@ def days(bulk: Bulk, prefix: str) -> list[Day]:
     path = f"/_cat/indices/{prefix}-*?format=json&bytes=b&expand_wildcards=all&h=index,docs.count,store.size"
     found = []
     right = f"give the login the rights view_index_metadata and monitor on {prefix}-*"
-    for row in ask(bulk, "GET", path, None, right):
-        begin = _day(row["index"], prefix)
+    for row in ask(bulk, "GET", path, None, right, shape=list[_Row]):
+        begin = _day(row.index, prefix)
         if begin is not None:
-            found.append(Day(row["index"], begin, int(row["docs.count"] or 0), int(row["store.size"] or 0)))
+            found.append(Day(row.index, begin, int(row.documents or 0), int(row.bytes or 0)))
     return sorted(found, key=lambda day: day.begin)
+
+
+class _Row(msgspec.Struct, rename={"documents": "docs.count", "bytes": "store.size"}):
+    index: str
+    documents: str | None = None
+    bytes: str | None = None
 
 
 def _day(index: str, prefix: str) -> datetime | None:

@@ -224,7 +224,7 @@ class _Running:
                 sleep=sleep_using_event(asked),
                 before_sleep=tell,
                 reraise=True,
-            )(indices.prepare)
+            )(lambda: self._metrics.of(m.TEMPLATE_NEWER).set(len(indices.prepare())))
         except Transient as error:
             if asked.is_set():
                 return False
