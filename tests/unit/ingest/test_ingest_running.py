@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from fleetgauge.clock import SystemClock
+from fleetgauge.elasticsearch.transport import Answer
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import dead_letter_sink, dead_letter_topic
@@ -109,21 +110,35 @@ def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch, said: Callable[..., None]
 ) -> None:
     monkeypatch.setattr(launch, "_START_LIMIT_S", 2.0)
+    warned, looked = threading.Event(), threading.Event()
     seen: dict[str, Any] = {}
 
+    class Patient(launch.ElasticsearchBulk):
+        """From its second request on, it waits until somebody has looked: the process cannot end before."""
+
+        def request(self, method: str, path: str, body: bytes | None) -> Answer:
+            assert not warned.is_set() or looked.wait(60)
+            warned.set()
+            return super().request(method, path, body)
+
+    monkeypatch.setattr(launch, "ElasticsearchBulk", Patient)
+
     def look(logs: list[Any]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not any(line["event"] == "waiting for Elasticsearch" for line in logs):
             time.sleep(0.01)
         port = next(line["port"] for line in logs if line["event"] == "serving metrics")
         for path in ("readyz", "healthz", "metrics"):
-            answer = httpx.get(f"http://127.0.0.1:{port}/{path}")
+            answer = httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=30)
             seen[path] = answer.status_code, answer.text
+        looked.set()
 
     with capture_logs() as logs:
         looking = threading.Thread(target=look, args=(logs,))
         looking.start()
-        with pytest.raises(Transient, match=r"waited 2 s; start Elasticsearch, or correct elasticsearch.url") as raised:
+        with pytest.raises(
+            Transient, match=r"waited \d+ s; start Elasticsearch, or correct elasticsearch.url"
+        ) as raised:
             launch.consume(consumer, secretive(), Options(), Http())
         looking.join()
     assert raised.value.exit_code == 75
