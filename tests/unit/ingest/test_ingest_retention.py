@@ -154,6 +154,7 @@ def test_the_command_prints_lines_or_json(content: Path, monkeypatch: pytest.Mon
             }
         ],
         "metrics": [],
+        "commands": None,
     }
     assert bulk.indices == []
 
