@@ -26,6 +26,7 @@ from fleetgauge.cli import (
     plan,
     reconcile,
     render,
+    restatements,
     retention,
     run,
     show,
@@ -67,6 +68,7 @@ app.command("migrate")(migrate.migrate)
 app.command("run")(run.run)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.command("restatements")(restatements.restatements)
 app.command("freshness")(freshness.freshness)
 app.command("show")(show.show)
 app.command("plan")(plan.plan)

@@ -5,7 +5,7 @@ classes of single errors) stands here.
 """
 
 from psycopg import Connection, Cursor, Error, IsolationLevel, Transaction, errors, sql
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
@@ -21,6 +21,7 @@ __all__ = [
     "Jsonb",
     "TimestamptzMultirange",
     "Transaction",
+    "class_row",
     "dict_row",
     "errors",
     "metrics",

@@ -178,7 +178,7 @@ class Executor:
             zone = self._definition.time_zone
             upto = widen((at, min(end, at + _ROLLED_UP_AT_ONCE)), stage.grain, zone)[1]
             with self._transaction() as written:
-                written.roll_up((at, upto), stage.grain)
+                written.roll_up((at, upto), stage.grain, stage.reason)
             at = upto
 
     def _keep_frozen(self, late: int) -> None:

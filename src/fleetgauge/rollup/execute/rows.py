@@ -20,9 +20,10 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.execute.evidence import unbelievable
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.restatements import RestatementLog, why
 from fleetgauge.rollup.execute.tally import Tally
 from fleetgauge.rollup.plan.planner import Plan, behind
-from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan
+from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, Reason
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import partitions, placements
@@ -59,6 +60,7 @@ class Rows:
     def __post_init__(self) -> None:
         self._sql = Statements(self.definition)
         self._levels = {level.name: level for level in self.definition.levels}
+        self._restatements = RestatementLog(self.connection, self.definition)
 
     # --- from the source ------------------------------------------------------------------------------------------
 
@@ -83,6 +85,8 @@ class Rows:
         levels = [lowest, *self._following(lowest)]
         spans = widened(span, self.definition.time_zone)
         partitions.ensure(self.connection, self.definition, levels, {row[0] for row in rows})
+        self._restatements.begin(spans)
+        self._restatements.keep(lowest, "span", spans[grain])
         self.connection.execute(self._sql.clear_span(lowest), values)
         if grain == "minute":
             written = self.connection.execute(self._sql.fill(merged)).rowcount
@@ -92,6 +96,7 @@ class Rows:
         self.ledger.block(broken)
         self.ledger.minutes_done(span, limit, list(broken))
         written += self._merge_upwards(levels[1:], spans, lowest.grain)
+        self._restatements.write(why(self.plan.request, stage.reason))
         if grain != "minute":  # what is not kept is done too, in what is
             self.ledger.done_above("hour", spans["hour"])
             self.ledger.done_above("day", spans["day"])
@@ -136,25 +141,32 @@ class Rows:
 
     def _write_touched(self, cells: Sequence[Cell]) -> int:
         minute, *above = levels = self.definition.levels
+        span = (min(window for window, _ in cells), max(window for window, _ in cells) + MINUTE)
         partitions.ensure(self.connection, self.definition, levels, {window for window, _ in cells})
+        self._restatements.begin(widened(span, self.definition.time_zone))
+        self._restatements.keep(minute, "cells")
         self.connection.execute(self._sql.clear_cells(minute))
         written = self.connection.execute(self._sql.fill(False)).rowcount
         for level in above:
             self.connection.execute(self._sql.roll_up(level))
+            self._restatements.keep(level, "cells")
             self.connection.execute(self._sql.clear_cells(level))
             written += self.connection.execute(self._sql.merge_cells(level)).rowcount
+        self._restatements.write(why(self.plan.request, "changed"))
         return written
 
     # --- from the level below -------------------------------------------------------------------------------------
 
-    def roll_up(self, span: Span, grain: Grain) -> None:
+    def roll_up(self, span: Span, grain: Grain, reason: Reason) -> None:
         """Make `span` (whole windows of `grain`, hour or day) and what is above anew from the level below."""
         level = self._levels[grain]
         self.connection.execute(_FOR_SPANS)
         spans = widened(span, self.definition.time_zone)
         levels = [level, *self._following(level)]
         partitions.ensure(self.connection, self.definition, levels, self._with_rows(level, spans[grain]))
+        self._restatements.begin(spans)
         self.tally.rows += self._merge_upwards(levels, spans, "minute")
+        self._restatements.write(why(self.plan.request, reason))
         self.ledger.settle()
         self.tally.windows += 1
 
@@ -187,6 +199,7 @@ class Rows:
             if GRAINS.index(below.grain) < GRAINS.index(kept):
                 below = self._levels[level.grain]  # its hours have expired: a subset comes from the whole days
             values = {"begin": span[0], "end": span[1], "windows": []}
+            self._restatements.keep(level, "span", span)
             self.connection.execute(self._sql.clear_span(level), values)
             written += self.connection.execute(self._sql.merge_span(level, self._sql.table(below)), values).rowcount
             if level.whole:

@@ -9,6 +9,7 @@ from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.sources.port import Row
+from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.store_sql import Statements
 
 Connect = Callable[[], Connection[Row]]
@@ -63,4 +64,5 @@ class Session:
             self._connection = self._connect()
             for statement in Statements(self._definition).create_temporary():
                 self._connection.execute(statement)
+            self._connection.execute(RestatementStatements(self._definition).create_temporary())
         return self._connection

@@ -15,6 +15,7 @@ from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating import attention
 from fleetgauge.rollup.operating.freshness import waiting
+from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
@@ -146,6 +147,9 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
         elif migrated:
             yield from _views(settings, connection, definitions)
+            for metric, n in sorted(recent(connection).items()):
+                said = f"{n} value(s) of metric {metric} that were final changed in the last day"
+                yield "ok", said, f"fleetgauge restatements {metric}"
         ahead = connection.execute(_AHEAD, [tolerance]).fetchall()
         for metric, mark in ahead:
             said = f"metric {metric} is called computed or final until {mark:%Y-%m-%dT%H:%MZ}, since a clock was wrong"

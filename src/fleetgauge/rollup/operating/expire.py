@@ -11,6 +11,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.session import lock
+from fleetgauge.rollup.operating import restatements
 from fleetgauge.rollup.plan.ages import kept_from
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.tables import STORE
@@ -59,6 +60,7 @@ def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple
     with postgres.metrics(settings.metrics).session("retention", lock_timeout="60s") as connection:
         with connection.transaction(force_rollback=dry_run):
             lock(connection, definition.metric)
+            restatements.expire(connection)
             now = postgres.only_row(connection.execute("SELECT now()"))[0]
             ledger = LedgerWriter(connection, definition)
             for grain, since in kept_from(definition, now).items():

@@ -24,6 +24,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating import attention
 from fleetgauge.rollup.operating.freshness import standing, waiting
+from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings
 
@@ -136,6 +137,12 @@ UNDEFINED = Export(
     "1 for each metric, and each view, that no definition makes any more: it shows the same for ever; 0 for others. "
     "fleetgauge metrics drop lets it go.",
 )
+RESTATED = Export(
+    "gauge",
+    "fleetgauge_rollup_restatements_last_day",
+    "Values at any grain that changed in the last day though their window was final; fleetgauge restatements lists "
+    "them.",
+)
 COUNTED = (
     Export("counter", "fleetgauge_rollup_passes_total", "Passes.", column="passes"),
     Export("counter", "fleetgauge_rollup_failures_total", "Passes that failed.", column="failures"),
@@ -193,6 +200,7 @@ _GAUGES = (
     DEFERRED,
     WAITING,
     UNDEFINED,
+    RESTATED,
 )
 CATALOGUE = (*_GAUGES, *COUNTED)
 
@@ -267,6 +275,9 @@ class RollupCollector(Collector):
             known = {definition.metric: definition for definition in self._definitions}
             for one in leftovers(connection, known, folders(self._settings.content)):
                 samples.add(UNDEFINED, 1.0, one.name)
+            restated = recent(connection)
+            for metric in known:
+                samples.add(RESTATED, restated.get(metric, 0), metric)
             with connection.cursor(row_factory=dict_row) as cursor:
                 for row in cursor.execute("SELECT * FROM fleetgauge.activity ORDER BY metric"):
                     if row["metric"] in known:

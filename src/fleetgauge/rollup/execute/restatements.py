@@ -1,0 +1,79 @@
+"""Writes down what changes of closed windows, in the transaction that changes it: before, after and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleetgauge.postgres import Connection
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Grain, Level
+from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request
+from fleetgauge.rollup.plan.stages import Reason
+from fleetgauge.rollup.sources.port import Row
+from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.store.restatement_sql import By, RestatementStatements
+
+MOST = 10_000
+"""Changed values of one level and transaction that are written one by one; more are added up by window and measure."""
+
+_CLOSED = """
+SELECT grain, (closed * tstzmultirange(tstzrange(s.b, s.e)))::text FROM fleetgauge.ledger
+JOIN unnest(%(grains)s::text[], %(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS s(grain, b, e) USING (grain)
+WHERE metric = %(metric)s AND version = %(version)s AND closed && tstzrange(s.b, s.e)
+"""
+
+
+def why(request: Request, reason: Reason) -> str:
+    """What is written down as the reason of a change."""
+    match request, reason:
+        case BackfillRequest(), _:
+            return "backfill"
+        case ReconcileRequest(), _:
+            return "reconcile"
+        case _, "asked for":
+            return "run of its interval"
+        case _, "changed" | "overflow":
+            return "late or changed rows"
+        case _, "blocked before":
+            return "a check passes again"
+        case _:
+            return reason
+
+
+@dataclass
+class RestatementLog:
+    """Of one transaction. Costs one small question to the ledger where nothing closed is replaced."""
+
+    connection: Connection[Row]
+    definition: Definition
+    _closed: dict[Grain, str] = field(default_factory=dict, init=False)
+    _kept: list[tuple[Level, By, dict[str, Any]]] = field(default_factory=list, init=False)
+
+    def begin(self, spans: Mapping[Grain, Span]) -> None:
+        """Rows of windows in the span of their grain are about to be replaced."""
+        values = {
+            "metric": self.definition.metric,
+            "version": self.definition.version,
+            "grains": list(spans),
+            "begins": [begin for begin, _ in spans.values()],
+            "ends": [end for _, end in spans.values()],
+        }
+        self._closed = dict(self.connection.execute(_CLOSED, values).fetchall())
+
+    def keep(self, level: Level, by: By, span: Span | None = None) -> None:
+        """Keep what is there, before it is replaced; `span` for all of it, else the cells of `touched`."""
+        closed = self._closed.get(level.grain)
+        if closed is None:
+            return
+        values = {"closed": closed, "begin": span and span[0], "end": span and span[1]}
+        self.connection.execute(RestatementStatements(self.definition).keep(level, by), values)
+        self._kept.append((level, by, values))
+
+    def write(self, reason: str) -> int:
+        """Compare with what is there now, and write down what differs; returns the rows written."""
+        key = {"metric": self.definition.metric, "version": self.definition.version, "reason": reason}
+        statements = RestatementStatements(self.definition)
+        written = 0
+        for level, by, values in self._kept:
+            written += self.connection.execute(statements.compare(level, by, MOST), {**values, **key}).rowcount
+        return written

@@ -1,0 +1,135 @@
+"""The statements that write down what changes of closed windows: old rows are kept aside, and compared with new ones.
+
+A temporary table, `replaced`, holds the rows of closed windows that a transaction is about to replace. Parameters:
+`begin` and `end` (instants, a span of the level's windows), `closed` (multirange, as text, of the level's grain).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fleetgauge.postgres import sql
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Level
+from fleetgauge.rollup.definitions.measures import Additive, Column, Distinct, Percentile, Tally
+from fleetgauge.rollup.store.tables import column_type, keys, table
+
+By = Literal["span", "cells"]
+"""Which rows of a level are replaced: all of a span, or those of `touched`."""
+
+
+@dataclass(frozen=True)
+class RestatementStatements:
+    """Of one definition."""
+
+    definition: Definition
+
+    def create_temporary(self) -> sql.Composed:
+        """Once per connection; rows vanish with each transaction."""
+        parts: list[sql.Composable] = [sql.SQL("level text"), sql.SQL("window_start timestamptz")]
+        parts += [sql.SQL('{} text COLLATE "C"').format(sql.Identifier(n)) for n in self.definition.dimensions]
+        parts += [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
+        return sql.SQL("CREATE TEMP TABLE replaced ({}) ON COMMIT DELETE ROWS").format(_comma(parts))
+
+    def keep(self, level: Level, by: By) -> sql.Composed:
+        """Rows of the level's closed windows, before they are replaced."""
+        names = _comma([*keys(level), *(sql.Identifier(c.name) for c in self.definition.columns)])
+        return sql.SQL("INSERT INTO replaced (level, {names}) SELECT {level}, {names} FROM ({rows}) AS a").format(
+            names=names, level=sql.Literal(level.name), rows=self._closed(level, by)
+        )
+
+    def compare(self, level: Level, by: By, most: int) -> sql.Composed:
+        """Write what differs between kept and new rows; above `most` values by window and measure alone.
+
+        Parameters besides: `metric`, `version`, `reason`. Rows that appear or vanish have NULLs on the other side.
+        """
+        names = keys(level)
+        pairs = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
+        key = sql.SQL("USING ({})").format(_comma(names))
+        return sql.SQL(
+            "WITH changed AS MATERIALIZED (SELECT window_start, jsonb_build_object({pairs}) AS dimensions, v.*"
+            " FROM (SELECT r.*, true AS _there FROM replaced AS r WHERE level = {level}) AS o"
+            " FULL JOIN (SELECT a.*, true AS _there FROM ({rows}) AS a) AS n {key} CROSS JOIN LATERAL"
+            " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs),"
+            " counted AS (SELECT count(*) AS n FROM changed)"
+            " INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
+            " before, after, change, cells, reason)"
+            " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason}"
+            " FROM changed, counted WHERE n <= {most} UNION ALL"
+            " SELECT {fixed}, window_start, NULL, _measure,"
+            " sum(CASE WHEN _adds THEN _before::numeric END)::text,"
+            " sum(CASE WHEN _adds THEN _after::numeric END)::text,"
+            " sum(_change), count(*), {reason} FROM changed, counted WHERE n > {most} GROUP BY window_start, _measure"
+        ).format(
+            pairs=_comma(pairs),
+            level=sql.Literal(level.name),
+            rows=self._closed(level, by),
+            key=key,
+            values=_comma([_change(column) for column in self.definition.columns]),
+            fixed=_comma(
+                [
+                    sql.SQL("%(metric)s::text, %(version)s::text"),
+                    sql.Literal(level.name),
+                    sql.Literal(level.grain),
+                ]
+            ),
+            reason=sql.SQL("%(reason)s::text"),
+            most=sql.Literal(most),
+        )
+
+    def _closed(self, level: Level, by: By) -> sql.Composed:
+        """The level's rows of closed windows among those that are replaced."""
+        if by == "span":
+            return sql.SQL(
+                "SELECT * FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s"
+                " AND window_start <@ %(closed)s::tstzmultirange"
+            ).format(table(self.definition, level))
+        same = sql.SQL(" AND ").join(sql.SQL("b.{0} = t.{0}").format(n) for n in keys(level))
+        return sql.SQL(
+            "SELECT b.* FROM touched AS t JOIN {} AS b ON {} WHERE t.level = {}"
+            " AND t.window_start <@ %(closed)s::tstzmultirange"
+        ).format(table(self.definition, level), same, sql.Literal(level.name))
+
+
+def _change(column: Column) -> sql.Composed:
+    """(measure, whether it adds up, whether it differs, before, after, change) of old row `o` and new row `n`."""
+    old, new = sql.Identifier("o", column.name), sql.Identifier("n", column.name)
+    adds = isinstance(column.measure, Additive) or (isinstance(column.measure, Tally) and column.beside)
+    # A row that is not there is no row of NULLs: its first value, even NULL, is told.
+    differs = sql.SQL("({0} IS DISTINCT FROM {1} OR o._there IS DISTINCT FROM n._there)").format(old, new)
+    before, after = _shown(column, old), _shown(column, new)
+    if isinstance(column.measure, Percentile | Distinct) or (isinstance(column.measure, Tally) and not column.beside):
+        after = sql.SQL("{1} || CASE WHEN {0} = {1} THEN ' (of other values)' ELSE '' END").format(before, after)
+    change = sql.SQL("coalesce({}, 0)::numeric - coalesce({}, 0)").format(new, old) if adds else sql.SQL("NULL")
+    return sql.SQL(
+        "({name}, {adds}, {differs}, CASE WHEN {differs} THEN {before} END, CASE WHEN {differs} THEN {after} END,"
+        " {change}::numeric)"
+    ).format(
+        name=sql.Literal(column.name),
+        adds=sql.Literal(adds),
+        differs=differs,
+        before=before,
+        after=after,
+        change=change,
+    )
+
+
+def _shown(column: Column, value: sql.Identifier) -> sql.Composable:
+    """A value as text: of a sketch what is read from it."""
+    match column.measure:
+        case Percentile():
+            part = "'count ' || fleetgauge.sketch_count({0}) || coalesce(', p50 ' || fleetgauge.quantile({0}, 0.5)"
+            part += " || ', p95 ' || fleetgauge.quantile({0}, 0.95), '')"
+            return sql.SQL(part).format(value)
+        case Distinct():
+            return sql.SQL("fleetgauge.distinct({})::text").format(value)
+        case Tally() if not column.beside:
+            part = "'count ' || fleetgauge.tally_count({0}) || coalesce(', p50 ' || fleetgauge.tally_quantile({0}, 0.5)"
+            part += " || ', p95 ' || fleetgauge.tally_quantile({0}, 0.95), '')"
+            return sql.SQL(part).format(value)
+        case _:
+            return sql.SQL("{}::text").format(value)
+
+
+def _comma(parts: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
