@@ -135,10 +135,13 @@ def test_many_changes_are_added_up_by_window_and_measure(
     ]
 
 
-def test_what_is_not_final_is_not_written_down(world: World, one: Definition) -> None:
-    now = datetime.now(UTC).replace(second=0, microsecond=0)
-    world.insert(now - timedelta(seconds=1), zone="a")
-    run(world, one)
-    world.insert(now - timedelta(hours=0), zone="a")
-    run(world, one)
-    assert said(world, where="grain <> 'minute'") == []
+def test_what_is_not_final_is_not_written_down(world: World) -> None:
+    patient = definition("patient", source_kept="400d", grace="1h")
+    world.migrate(patient)
+    world.forget(patient)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement")
+    at = datetime.now(UTC) - timedelta(minutes=5)
+    for length in (1, 2):
+        world.insert(at, length=length)
+        run(world, patient)
+    assert said(world) == []
