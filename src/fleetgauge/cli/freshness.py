@@ -7,6 +7,7 @@ import typer
 from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
 
 if TYPE_CHECKING:
+    from fleetgauge.rollup.operating.conditions import Told
     from fleetgauge.rollup.operating.freshness import Standing
 
 
@@ -18,13 +19,14 @@ def freshness(
     error: Annotated[str | None, typer.Option(help="Fail from so much on.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Show up to where each metric is final and computed; exits with 75 when one is overdue beyond `error`.
+    """Show up to where each metric is final and computed, and what else is wrong with its numbers.
 
-    A window is overdue once its end and the grace have passed and it is not final. Limits come from the definition
-    (freshness: warn, error), by default 5m and 15m.
+    Exits with 75 when one is overdue beyond `error`, with 78 when a number is withheld, as by a broken check. A window
+    is overdue once its end and the grace have passed and it is not final. Limits come from the definition (freshness:
+    warn, error), by default 5m and 15m.
     """
     from fleetgauge import pipeline, settings
-    from fleetgauge.errors import Terminal, Transient
+    from fleetgauge.rollup.execute.report import Severity, raise_worst
     from fleetgauge.rollup.operating import freshness as engine
 
     loaded = settings.load()
@@ -38,16 +40,27 @@ def freshness(
     unread = {} if metrics else pipeline.broken(loaded.content)
     found += [engine.unread(name, str(one)) for name, one in unread.items()]
     _show(found, as_json=as_json)
-    if unread:
-        raise Terminal("; ".join(f"metric {name} is not computed: {one}" for name, one in unread.items()))
+    said: list[tuple[Severity, str]] = [
+        (told.condition.severity, f"metric {told.metric}: {told.said}")
+        for told in _told(found)
+        if told.condition.verdict == "error"
+    ]
+    said += [("terminal", f"metric {name} is not computed: {one}") for name, one in unread.items()]
     late = [
         f"{one.metric}: {one.reason}" if one.reason is not None else f"{one.metric} by {one.grain} {_why(one)}"
         for one in found
-        if one.verdict == "error"
+        if one.late == "error"
     ]
     if late:
         late = list(dict.fromkeys(late))
-        raise Transient(f"{'; '.join(late)}: see whether its runs succeed and what they say (fleetgauge run METRIC)")
+        told = f"{'; '.join(late)}: see whether its runs succeed and what they say (fleetgauge run METRIC)"
+        said.append(("transient", told))
+    raise_worst(said)
+
+
+def _told(found: "list[Standing]") -> "list[Told]":
+    """What holds for metrics, each once."""
+    return list({(told.metric, told.condition.name): told for one in found for told in one.told}.values())
 
 
 def _why(one: "Standing") -> str:
@@ -81,3 +94,5 @@ def _show(found: "list[Standing]", *, as_json: bool) -> None:
     )
     for said in dict.fromkeys(f"{one.metric}: {one.reason}" for one in found if one.reason is not None):
         typer.echo(said)
+    for told in _told(found):
+        typer.echo(f"{told.condition.verdict}: {told.metric}: {told.said}")

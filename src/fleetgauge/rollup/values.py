@@ -2,13 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fleetgauge.rollup.spans import Span
 
 Cell = tuple[datetime, tuple[str, ...]]
 """A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
+
+
+@dataclass(frozen=True)
+class BlockedCell:
+    """A cell whose new row broke a `fail` check: it keeps the row that it has, and its window is not final."""
+
+    window_start: datetime
+    """Of the minute (UTC)."""
+    dimensions: tuple[tuple[str, str], ...]
+    """Name and value of each dimension; none where an earlier release blocked the whole window."""
+    check: str
+    tries: int = 1
+    """How often it was computed and broke a check."""
+    retry_at: datetime = datetime(1, 1, 1, tzinfo=UTC)
+    """By the source watermark: not computed again before, unless its source rows change."""
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        return self.window_start, tuple(value for _, value in self.dimensions)
+
+    def __str__(self) -> str:
+        where = "".join(f" {name}={value}" for name, value in self.dimensions)
+        return f"{self.window_start:%Y-%m-%dT%H:%MZ}{where}"
 
 
 @dataclass(frozen=True)

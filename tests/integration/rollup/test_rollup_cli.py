@@ -268,7 +268,10 @@ def test_a_blocked_minute_is_not_lateness(shell: Shell, ride: Definition) -> Non
         " WHERE metric = 'ride'",
         [window, window],
     )
-    assert {(one["verdict"], one["blocked"]) for one in shell("freshness", "--json").json} == {("ok", 1)}
+    answer = shell("freshness", "--json", code=78)
+    assert "check 'n > 0' is broken in 1 cell(s)" in answer.err
+    assert {one["late"] for one in answer.json} == {"ok"}
+    assert {(one["verdict"], one["blocked"]) for one in answer.json} == {("error", 1)}
 
 
 def test_show_reads_sketches_and_merges_dimensions(shell: Shell, ride: Definition) -> None:

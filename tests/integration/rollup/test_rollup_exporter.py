@@ -76,6 +76,8 @@ def test_holes_and_blocked_minutes_are_counted(shell: Shell) -> None:
     found = _scrape(shell)
     assert 60 <= found['fleetgauge_rollup_pending_minutes{metric="ride"}'] < 70
     assert found['fleetgauge_rollup_blocked_windows{metric="ride"}'] == 1
+    assert found['fleetgauge_rollup_blocked_cells{metric="ride"}'] == 1
+    assert found['fleetgauge_rollup_condition{condition="blocked",metric="ride"}'] == 1
 
 
 def test_without_the_database_a_scrape_still_answers(shell: Shell) -> None:

@@ -285,8 +285,8 @@ def test_a_broken_check_keeps_the_old_rows_and_blocks_only_its_window(world: Wor
     world.change(good, length=50)
     _ready(world)
     report = world.run(one)
-    assert [(b.window_start, b.check) for b in report.blocked] == [(HOUR_AGO, "length <= 100")]
-    with pytest.raises(Terminal, match=r"checked: check 'length <= 100' is broken in 1 window"):
+    assert [(b.cell, b.check) for b in report.blocked] == [((HOUR_AGO, ("a", "x")), "length <= 100")]
+    with pytest.raises(Terminal, match=r"'length <= 100' is broken in 1 cell\(s\), first .* zone=a kind=x"):
         raise_failures([report])
     after = world.stored(one, "minute")
     assert after[HOUR_AGO, "a", "x"] == before

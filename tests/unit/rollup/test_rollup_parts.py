@@ -13,8 +13,9 @@ from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.checks import parse_check
 from fleetgauge.rollup.definitions.definition import Definition, Dimension
 from fleetgauge.rollup.execute.pace import Pace
-from fleetgauge.rollup.execute.report import Blocked, RunReport, raise_failures
+from fleetgauge.rollup.execute.report import RunReport, raise_failures
 from fleetgauge.rollup.sketches import sketch
+from fleetgauge.rollup.values import BlockedCell
 
 NORMAL = st.floats(min_value=1e-300, max_value=1e300)
 VALUES = st.one_of(NORMAL, NORMAL.map(lambda x: -x), st.just(0.0), st.integers(-1000, 1000).map(float))
@@ -119,10 +120,25 @@ def test_pace_shrinks_waits_and_gives_up() -> None:
 
 def test_a_report_is_json() -> None:
     at = datetime(2026, 11, 21, tzinfo=UTC)
-    report = RunReport("m", "v", "minute", watermark=at, closed_until={"minute": at}, blocked=(Blocked(at, "a < b"),))
+    report = RunReport(
+        "m",
+        "v",
+        "minute",
+        watermark=at,
+        closed_until={"minute": at},
+        blocked=(BlockedCell(at, (("zone", "z"),), "a < b", retry_at=at),),
+    )
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["watermark"] == "2026-11-21T00:00:00+00:00"
-    assert plain["blocked"] == [{"window_start": "2026-11-21T00:00:00+00:00", "check": "a < b"}]
+    assert plain["blocked"] == [
+        {
+            "window_start": "2026-11-21T00:00:00+00:00",
+            "dimensions": {"zone": "z"},
+            "check": "a < b",
+            "tries": 1,
+            "retry_at": "2026-11-21T00:00:00+00:00",
+        }
+    ]
 
 
 def test_failures_are_raised_together_as_the_gravest() -> None:
@@ -130,10 +146,10 @@ def test_failures_are_raised_together_as_the_gravest() -> None:
         return RunReport(metric, "v", "minute", error=f"{metric} broke", severity=severity)  # type: ignore[arg-type]
 
     raise_failures([RunReport("fine", "v", "minute")])
-    blocked = RunReport("b", "v", "minute", blocked=(Blocked(datetime(2026, 1, 1, tzinfo=UTC), "x < y"),))
+    blocked = RunReport("b", "v", "minute", blocked=(BlockedCell(datetime(2026, 1, 1, tzinfo=UTC), (), "x < y"),))
     with pytest.raises(Transient):
         raise_failures([failed("t", "transient")])
-    with pytest.raises(Terminal, match=r"check 'x < y' is broken in 1 window.*metric t"):
+    with pytest.raises(Terminal, match=r"check 'x < y' is broken in 1 cell.*metric t"):
         raise_failures([failed("t", "transient"), blocked])
     with pytest.raises(Stop, match=r"metric s.*metric b.*metric t"):
         raise_failures([failed("t", "transient"), blocked, failed("s", "stop")])

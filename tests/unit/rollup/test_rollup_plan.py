@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from fleetgauge.rollup.definitions.definition import Definition, Dimension, Retention
+from fleetgauge.rollup.definitions.checks import parse_check
+from fleetgauge.rollup.definitions.definition import Checks, Definition, Dimension, Retention
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import ages, kept_from
 from fleetgauge.rollup.plan.look import Look
@@ -30,7 +31,7 @@ from fleetgauge.rollup.plan.stages import (
 from fleetgauge.rollup.plan.state import NOTHING, State
 from fleetgauge.rollup.plan.told import lines, summary, to_dict
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, intersect, subtract, union
-from fleetgauge.rollup.values import Cursor, Placed, Touched
+from fleetgauge.rollup.values import BlockedCell, Cursor, Placed, Touched
 from fleetgauge.rollup.windows import BEGINNING, FOREVER, hours, whole_windows, widened, window_start
 
 BASE = datetime(2026, 11, 1, 3, tzinfo=UTC)  # around it, New York sets its clocks back
@@ -52,7 +53,7 @@ def _definition(**changes: Any) -> Definition:
     return Definition(**found)  # type: ignore[arg-type]
 
 
-PLAIN = _definition()
+PLAIN = _definition(checks=Checks(fail=(parse_check("n > 0"),)))
 
 DEFINITIONS = st.builds(
     lambda zone, change, retention, kept: _definition(
@@ -78,6 +79,7 @@ SPANS = st.builds(
 )
 VALUES = st.tuples(st.sampled_from("pqrst"), st.sampled_from(["x", "y", "z", "other"]))
 CELLS = st.tuples(INSTANTS, VALUES)
+BLOCKED = st.tuples(INSTANTS, VALUES, st.booleans(), st.integers(0, 2))
 
 
 @st.composite
@@ -103,7 +105,10 @@ def states(draw: st.DrawFn, definition: Definition) -> State:
     state = State(
         done=done,
         unavailable=unavailable,
-        blocked=dict.fromkeys(draw(st.lists(INSTANTS, max_size=3)), "n > 0"),
+        blocked=tuple(
+            BlockedCell(at, (("a", a), ("b", b)) if apart else (), "n > 0", 1, at + later * DAY)
+            for at, (a, b), apart, later in draw(st.lists(BLOCKED, max_size=3, unique_by=lambda one: one[0]))
+        ),
         cursor=Cursor(draw(INSTANTS), draw(st.sampled_from([None, {"g": 1}]))),
         heartbeat_at=heartbeat_at,
         ages=ages(definition, kept_from(definition, heartbeat_at), heartbeat_at, unavailable["minute"]),
@@ -198,13 +203,14 @@ def _after(definition: Definition, state: State, planned: Plan, stage: Stage) ->
             assert planned.computing_watermark is not None
             reached = intersect([span], [(BEGINNING, planned.computing_watermark)])
             done = {**state.done, "minute": tuple(union([*state.done["minute"], *reached]))}
-            blocked = {w: why for w, why in state.blocked.items() if not span[0] <= w < span[1]}
+            blocked = tuple(b for b in state.blocked if not span[0] <= b.window_start < span[1])
             state = replace(state, done=done, blocked=blocked)
             return _rolled_up(state, span, "hour")
         case ComputeCells(cells=cells):
             names = tuple(definition.dimensions)
             values = {pair for _, cell in cells for pair in zip(names, cell, strict=True)}
-            return replace(state, admitted=state.admitted | values)
+            blocked = tuple(b for b in state.blocked if b.cell not in cells)
+            return replace(state, admitted=state.admitted | values, blocked=blocked)
         case RollUp(span=span, grain=grain):
             return _rolled_up(state, span, grain)
         case TakeBack():
@@ -347,7 +353,13 @@ def test_a_quiet_minute() -> None:
 
 
 def test_each_reason_is_named() -> None:
-    state = _begun(BASE, blocked={BASE - 9 * MINUTE: "n > 0"}, admitted=frozenset({("b", "x"), ("b", "y")}))
+    blocked = (
+        BlockedCell(BASE - 9 * MINUTE, (), "n > 0"),
+        BlockedCell(BASE - 7 * MINUTE, (("a", "p"), ("b", "x")), "n > 0", 2, BASE),
+        BlockedCell(BASE - 7 * MINUTE, (("a", "p"), ("b", "y")), "n > 0", 2, BASE + HOUR),
+        BlockedCell(BASE - 6 * MINUTE, (("a", "q"), ("b", "y")), "n > 1", 2, BASE + HOUR),
+    )
+    state = _begun(BASE, blocked=blocked, admitted=frozenset({("b", "x"), ("b", "y")}))
     touched = Touched(
         cells=[(BASE - 5 * HOUR, ("p", "x")), (BASE - 6 * HOUR, ("p", "z"))],
         spans=[(BASE - 8 * HOUR, BASE - 8 * HOUR + MINUTE)],
@@ -361,8 +373,11 @@ def test_each_reason_is_named() -> None:
         ("ComputeSpan", "changed"),
         ("ComputeCells", "changed"),
         ("ComputeSpan", "overflow"),
+        ("ComputeCells", "blocked before"),
         ("Advance", "watermark moved"),
     ]
+    due = ((BASE - 7 * MINUTE, ("p", "x")), (BASE - 6 * MINUTE, ("q", "y")))
+    assert planned.stages[-2] == ComputeCells(due, "blocked before")
 
 
 def test_what_lies_before_all_that_is_kept_is_counted_late() -> None:

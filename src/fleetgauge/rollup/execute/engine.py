@@ -14,7 +14,7 @@ from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.executor import Executor
 from fleetgauge.rollup.execute.observe import Observer
 from fleetgauge.rollup.execute.options import Options
-from fleetgauge.rollup.execute.report import Blocked, RunReport
+from fleetgauge.rollup.execute.report import RunReport
 from fleetgauge.rollup.execute.session import Connect, Session
 from fleetgauge.rollup.execute.tally import Tally, Watch
 from fleetgauge.rollup.plan.clocks import TOLERANCE, agreed
@@ -95,7 +95,7 @@ class Engine:
                 self._report = replace(
                     self._report,
                     closed_until=closed_until(connection, self.definition),
-                    blocked=tuple(Blocked(*one) for one in blocked(connection, self.definition)),
+                    blocked=tuple(blocked(connection, self.definition)),
                 )
         finally:
             self._report = replace(

@@ -4,7 +4,7 @@ All instants are UTC. Runs inside the caller's transaction, under the metric's l
 `store.state_reader`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from fleetgauge.postgres import Connection, Jsonb, only_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cursor, LeftOut
+from fleetgauge.rollup.values import BlockedCell, Cell, Cursor, LeftOut
 from fleetgauge.rollup.windows import BEGINNING
 
 
@@ -86,18 +86,15 @@ class LedgerWriter:
         ).fetchone()
         return bool(row and row[0])
 
-    def minutes_done(self, span: Span, watermark: datetime, except_windows: list[datetime]) -> None:
-        """Mark what of `span` lies before the watermark, save newly blocked windows (those done before stay done)."""
+    def minutes_done(self, span: Span, watermark: datetime) -> None:
+        """Mark what of `span` lies before the watermark."""
         self._run(
-            "UPDATE fleetgauge.ledger SET done = done + (tstzmultirange(tstzrange(%(begin)s, greatest(%(begin)s,"
-            " least(%(end)s, %(watermark)s::timestamptz))))"
-            " - (SELECT coalesce(range_agg(tstzrange(w, w + interval '1 minute')), '{}')"
-            " FROM unnest(%(windows)s::timestamptz[]) AS w)), updated_at = clock_timestamp()"
+            "UPDATE fleetgauge.ledger SET done = done + tstzmultirange(tstzrange(%(begin)s, greatest(%(begin)s,"
+            " least(%(end)s, %(watermark)s::timestamptz)))), updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             begin=span[0],
             end=span[1],
             watermark=watermark,
-            windows=except_windows,
         )
 
     def done_above(self, grain: Grain, span: Span) -> None:
@@ -207,24 +204,38 @@ class LedgerWriter:
             [(self._key["metric"], self._key["version"], *v) for v in values],
         )
 
-    def block(self, reasons: Mapping[datetime, str]) -> None:
-        """Note windows that broke a check; they are not closed until they pass."""
-        self._connection.cursor().executemany(
-            "INSERT INTO fleetgauge.blocked (metric, version, window_start, reason) VALUES (%s, %s, %s, %s)"
-            " ON CONFLICT (metric, version, window_start) DO UPDATE SET reason = excluded.reason",
-            [(self._key["metric"], self._key["version"], w, reason) for w, reason in reasons.items()],
-        )
+    def judge(
+        self, computed: Callable[[Cell], bool], broken: Sequence[BlockedCell], source_watermark: datetime | None
+    ) -> bool:
+        """Of the cells that were `computed`, block the broken ones and forget the others; whether anything changed.
 
-    def unblock(self, span: Span, except_windows: list[datetime]) -> None:
-        """Forget the blocked windows of `span` that were computed without a fault."""
-        self._run(
-            "DELETE FROM fleetgauge.blocked WHERE metric = %(metric)s AND version = %(version)s"
-            " AND window_start >= %(begin)s AND window_start < %(end)s"
-            " AND window_start <> ALL (%(windows)s::timestamptz[])",
-            begin=span[0],
-            end=span[1],
-            windows=except_windows,
+        A cell that stays broken is tried again after one, two, four … minutes of the source watermark, six hours at
+        most. Blocked windows of an earlier release are told apart by having no dimensions: they are forgotten with any
+        cell of their minute.
+        """
+        key = [self._key["metric"], self._key["version"]]
+        known = self._run(
+            "SELECT window_start, dimensions FROM fleetgauge.blocked"
+            " WHERE metric = %(metric)s AND version = %(version)s"
+        ).fetchall()
+        still = {(b.window_start, tuple(value for _, value in b.dimensions)) for b in broken}
+        freed = [cell for cell in ((window, tuple(values)) for window, values in known) if computed(cell)]
+        freed = [cell for cell in freed if cell not in still]
+        cursor = self._connection.cursor()
+        cursor.executemany(
+            "DELETE FROM fleetgauge.blocked"
+            " WHERE metric = %s AND version = %s AND window_start = %s AND dimensions = %s",
+            [(*key, window, list(values)) for window, values in freed],
         )
+        cursor.executemany(
+            "INSERT INTO fleetgauge.blocked AS b (metric, version, window_start, dimensions, reason, retry_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s::timestamptz + interval '1 minute')"
+            " ON CONFLICT (metric, version, window_start, dimensions) DO UPDATE SET reason = excluded.reason,"
+            " tries = b.tries + 1, retry_at = excluded.retry_at - interval '1 minute'"
+            " + least(interval '1 minute' * 2 ^ least(b.tries, 20), interval '6 hours')",
+            [(*key, b.window_start, [value for _, value in b.dimensions], b.check, source_watermark) for b in broken],
+        )
+        return bool(freed or broken)
 
     def advance(self, cursor: Cursor, beat_at: datetime, closed_until: datetime) -> None:
         """End of a run: every change before `cursor_at` is applied, windows that end by `closed_until` close."""

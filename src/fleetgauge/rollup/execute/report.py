@@ -8,17 +8,10 @@ from typing import Any, Literal
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
 from fleetgauge.rollup.execute.tally import StageDone
+from fleetgauge.rollup.values import BlockedCell
 
 Severity = Literal["transient", "terminal", "stop"]
 _ERRORS: dict[Severity, type[FleetgaugeError]] = {"transient": Transient, "terminal": Terminal, "stop": Stop}
-
-
-@dataclass(frozen=True)
-class Blocked:
-    """A minute whose new rows broke a `fail` check."""
-
-    window_start: datetime
-    check: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,8 @@ class RunReport:
     """Everything older is known; the least of the source watermark and the given one."""
     closed_until: dict[str, datetime | None] = field(default_factory=dict)
     """By grain, up to where windows are final."""
-    blocked: tuple[Blocked, ...] = ()
+    blocked: tuple[BlockedCell, ...] = ()
+    """Cells that keep their old rows, since the new ones broke a check."""
     warnings: tuple[str, ...] = ()
     stages: tuple[StageDone, ...] = ()
     """The stages of the plan that were executed."""
@@ -62,8 +56,11 @@ class RunReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
-        found = {k: plain(v) for k, v in asdict(replace(self, stages=())).items()}
-        return found | {"stages": [one.to_dict() for one in self.stages]}
+        found = {k: plain(v) for k, v in asdict(replace(self, stages=(), blocked=())).items()}
+        return found | {
+            "blocked": [plain(asdict(one) | {"dimensions": dict(one.dimensions)}) for one in self.blocked],
+            "stages": [one.to_dict() for one in self.stages],
+        }
 
 
 def severity(error: FleetgaugeError) -> Severity:
@@ -81,13 +78,16 @@ def raise_failures(reports: Sequence[RunReport]) -> None:
         if report.error is not None:
             said.append((report.severity or "stop", f"metric {report.metric}: {report.error}"))
         if report.blocked:
-            first = report.blocked[0]
-            told = (
-                f"metric {report.metric}: check {first.check!r} is broken in {len(report.blocked)} window(s), first "
-                f"{first.window_start:%Y-%m-%dT%H:%MZ}; they keep their old rows until source or check is corrected"
-            )
-            said.append(("terminal", told))
+            said.append(("terminal", f"metric {report.metric}: {told_blocked(report.blocked)}"))
     raise_worst(said)
+
+
+def told_blocked(cells: Sequence[BlockedCell]) -> str:
+    """One sentence about blocked cells, with what to do."""
+    return (
+        f"check {cells[0].check!r} is broken in {len(cells)} cell(s), first {cells[0]}; they keep their old rows, and "
+        "their windows are not final, until source or check is corrected"
+    )
 
 
 def raise_worst(said: Sequence[tuple[Severity, str]]) -> None:

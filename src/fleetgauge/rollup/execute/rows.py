@@ -28,8 +28,8 @@ from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import partitions, placements
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
-from fleetgauge.rollup.values import Cell, LeftOut
-from fleetgauge.rollup.windows import widened
+from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut
+from fleetgauge.rollup.windows import widened, window_start
 
 log = structlog.get_logger(__name__)
 
@@ -76,31 +76,30 @@ class Rows:
         placements.note(self.connection, self.definition, placed)
         merged = self._stage(rows)
         broken = self._broken()
-        kept = self._keep_old(broken, grain)
+        self._withhold(broken, grain)
         if stage.restates:
             self.tally.restated += self.ledger.minutes_closed(span)
         self.connection.execute(_FOR_SPANS)
         lowest = self._levels[grain]
-        values: dict[str, Any] = {"begin": span[0], "end": span[1], "windows": kept}
+        values: dict[str, Any] = {"begin": span[0], "end": span[1]}
         levels = [lowest, *self._following(lowest)]
         spans = widened(span, self.definition.time_zone)
         partitions.ensure(self.connection, self.definition, levels, {row[0] for row in rows})
         self._restatements.begin(spans)
         self._restatements.keep(lowest, "span", spans[grain])
-        self.connection.execute(self._sql.clear_span(lowest), values)
+        self.connection.execute(self._sql.clear_span(lowest, withholding=True), values)
         if grain == "minute":
             written = self.connection.execute(self._sql.fill(merged)).rowcount
         else:
             written = self.connection.execute(self._sql.merge_span(lowest, STAGED), values).rowcount
-        self.ledger.unblock(span, list(broken))
-        self.ledger.block(broken)
-        self.ledger.minutes_done(span, limit, list(broken))
+        judged = self.ledger.judge(lambda cell: span[0] <= cell[0] < span[1], broken, self.plan.source_watermark)
+        self.ledger.minutes_done(span, limit)
         written += self._merge_upwards(levels[1:], spans, lowest.grain)
         self._restatements.write(why(self.plan.request, stage.reason))
         if grain != "minute":  # what is not kept is done too, in what is
             self.ledger.done_above("hour", spans["hour"])
             self.ledger.done_above("day", spans["day"])
-        if broken:
+        if judged:
             self.ledger.settle()
         self.tally.windows += int((span[1] - span[0]) / MINUTE)
         self.tally.rows += written
@@ -127,15 +126,15 @@ class Rows:
             for window, values in fit:
                 copy.write_row(("minute", window + MINUTE, window, *values))
         broken = self._broken()
+        self._withhold(broken, "minute")
         if broken:
-            self.connection.execute("DELETE FROM touched WHERE window_start = ANY (%s)", [list(broken)])
-            self.connection.execute("DELETE FROM staged WHERE window_start = ANY (%s)", [list(broken)])
-            self.ledger.block(broken)
+            self.connection.execute(self._sql.withhold_touched())
+        judged = self.ledger.judge(frozenset(fit).__contains__, broken, self.plan.source_watermark)
         self.tally.cells += len(fit)
         self.tally.restated += self.ledger.touched_closed()
         self.connection.execute(_FOR_CELLS)
         self.tally.rows += self._write_touched(fit)
-        if broken:
+        if judged:
             self.ledger.settle()
         return whole
 
@@ -198,7 +197,7 @@ class Rows:
             below = self._levels[level.below or level.grain]
             if GRAINS.index(below.grain) < GRAINS.index(kept):
                 below = self._levels[level.grain]  # its hours have expired: a subset comes from the whole days
-            values = {"begin": span[0], "end": span[1], "windows": []}
+            values = {"begin": span[0], "end": span[1]}
             self._restatements.keep(level, "span", span)
             self.connection.execute(self._sql.clear_span(level), values)
             written += self.connection.execute(self._sql.merge_span(level, self._sql.table(below)), values).rowcount
@@ -251,27 +250,29 @@ class Rows:
         self.ledger.admit(admission.new)
         return admission.overflowed
 
-    def _broken(self) -> dict[datetime, str]:
-        """Minutes of `staged` that break a `fail` check, with the check; a broken `warn` check is only told."""
-        warn = self._sql.broken(fail=False)
-        if warn is not None:
-            found = self.connection.execute(warn).fetchall()
-            if found:
-                said = f"check {found[0][1]!r} is broken in {len(found)} window(s), first {found[0][0]:%Y-%m-%dT%H:%MZ}"
-                self.tally.warnings.append(said)
-                log.warning(said, metric=self.definition.metric)
-        fail = self._sql.broken(fail=True)
-        return dict(self.connection.execute(fail).fetchall()) if fail is not None else {}
+    def _broken(self) -> list[BlockedCell]:
+        """Cells of `staged` that break a `fail` check, with the check; a broken `warn` check is only told."""
+        warned = self._breaking(fail=False)
+        if warned:
+            said = f"check {warned[0].check!r} is broken in {len(warned)} cell(s), first {warned[0]}"
+            self.tally.warnings.append(said)
+            log.warning(said, metric=self.definition.metric)
+        return self._breaking(fail=True)
 
-    def _keep_old(self, broken: dict[datetime, str], grain: Grain) -> list[datetime]:
-        """Take the windows with broken minutes out of `staged`; returns them: they keep the rows that they have."""
-        if not broken:
+    def _breaking(self, *, fail: bool) -> list[BlockedCell]:
+        query = self._sql.broken(fail=fail)
+        if query is None:
             return []
-        found = self.connection.execute(
-            "WITH old AS MATERIALIZED (SELECT DISTINCT fleetgauge.window_start(w, %(grain)s, %(zone)s) AS start"
-            " FROM unnest(%(broken)s::timestamptz[]) AS w), gone AS (DELETE FROM staged"
-            " WHERE fleetgauge.window_start(window_start, %(grain)s, %(zone)s) IN (SELECT start FROM old))"
-            " SELECT start FROM old",
-            {"grain": grain, "zone": self.definition.time_zone, "broken": list(broken)},
-        ).fetchall()
-        return [row[0] for row in found]
+        names = self.definition.dimensions
+        rows = self.connection.execute(query).fetchall()
+        return [BlockedCell(at, tuple(zip(names, values, strict=True)), check) for check, at, *values in rows]
+
+    def _withhold(self, broken: Sequence[BlockedCell], grain: Grain) -> None:
+        """Let these cells keep the rows that they have: at `grain`, the finest whose rows are kept."""
+        if not broken:
+            return
+        cells = {(window_start(b.window_start, grain, self.definition.time_zone), *b.cell[1]) for b in broken}
+        with self.connection.cursor().copy(self._sql.copy_withheld()) as copy:
+            for cell in sorted(cells):
+                copy.write_row(cell)
+        self.connection.execute(self._sql.withhold_staged(grain))

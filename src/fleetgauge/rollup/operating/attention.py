@@ -1,6 +1,6 @@
 """What makes numbers of a metric less than whole though every window is computed: facts left out, dimensions full."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +70,3 @@ def fillings(connection: Connection[Any], definition: Definition) -> list[Fillin
         ).fetchall()
     )
     return [Filling(name, known.get(name, 0), one.limit) for name, one in definition.dimensions.items()]
-
-
-def told(connection: Connection[Any], definition: Definition) -> Iterator[str]:
-    """One sentence for each thing that somebody should look at."""
-    yield from map(str, omissions(connection, definition))
-    yield from (str(one) for one in fillings(connection, definition) if one.matters)

@@ -16,7 +16,7 @@ from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import Options, connect_metrics
-from fleetgauge.rollup.execute.report import Severity, raise_worst, severity
+from fleetgauge.rollup.execute.report import Severity, raise_worst, severity, told_blocked
 from fleetgauge.rollup.execute.tally import Tally
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline, Record, recording
 from fleetgauge.rollup.operating.estimate import facts_in
@@ -144,11 +144,7 @@ class _Work:
             self.engine.close()
         self.record.finished()
         if blocked := self.record.blocked(self.order.span(self.record.definition)):
-            window, check = blocked[0]
-            raise Terminal(
-                f"check {check!r} is broken in {len(blocked)} window(s), first {window:%Y-%m-%dT%H:%MZ}; they keep "
-                "their old rows until source or check is corrected"
-            )
+            raise Terminal(told_blocked(blocked))
 
     def _pieces(self) -> Iterator[Done | Waiting]:
         yield from self._wait()

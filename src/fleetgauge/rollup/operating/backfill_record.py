@@ -20,6 +20,7 @@ from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span, subtract
 from fleetgauge.rollup.store.state_reader import blocked
+from fleetgauge.rollup.values import BlockedCell
 from fleetgauge.rollup.windows import days
 from fleetgauge.settings import Settings
 
@@ -162,10 +163,9 @@ class Record:
         """Nothing is left."""
         self._set("status = 'finished', finished_at = clock_timestamp()")
 
-    def blocked(self, span: Span) -> list[tuple[datetime, str]]:
-        """Minutes of the span that kept their old rows, each with the check that the new ones broke."""
-        found = blocked(self.connection, self.definition)
-        return [(window, check) for window, check in found if span[0] <= window < span[1]]
+    def blocked(self, span: Span) -> list[BlockedCell]:
+        """Cells of the span that kept their old rows."""
+        return [one for one in blocked(self.connection, self.definition) if span[0] <= one.window_start < span[1]]
 
     def _set(self, what: str, **values: object) -> None:
         self.connection.execute(f"UPDATE fleetgauge.backfill SET {what} WHERE id = %(id)s", {"id": self._id, **values})  # noqa: S608

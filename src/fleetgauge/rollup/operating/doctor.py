@@ -13,7 +13,7 @@ from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.heartbeat import of_snapshot
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
-from fleetgauge.rollup.operating import attention
+from fleetgauge.rollup.operating.conditions import conditions
 from fleetgauge.rollup.operating.freshness import waiting
 from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
@@ -21,6 +21,7 @@ from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store import viewers
 from fleetgauge.rollup.store.migrate import head
+from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.tables import WRITER
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings, SourceSettings
@@ -64,6 +65,7 @@ def examine(
     """Every check, one after the other; what cannot be reached is a finding too. Blocks, changes nothing."""
     tolerance = timedelta(seconds=settings.clocks.tolerance_s)
     yield from _guarded("metrics database", lambda: _metrics(settings, definitions))
+    yield from _guarded("numbers", lambda: _numbers(settings, definitions.values()))
     for name, source in sorted(settings.sources.items()):
         mine = [one for one in definitions.values() if one.source == name]
         yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m, tolerance))  # type: ignore[misc]
@@ -135,14 +137,6 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             (metric, version)
             for metric, version in connection.execute("SELECT metric, version FROM fleetgauge.metric_version")
         }
-        if row_of_left := _one(connection, "SELECT to_regclass('fleetgauge.left_out') IS NOT NULL"):
-            for definition in definitions.values() if row_of_left[0] else ():
-                for omission in attention.omissions(connection, definition):
-                    yield "warn", f"{definition.metric}: {omission}", "correct them in the source; they count then"
-                for filling in attention.fillings(connection, definition):
-                    if filling.matters:
-                        remedy = "raise the limit, or expire values that no row has any more"
-                        yield "warn", f"{definition.metric}: {filling}", remedy
         if lacking := [one.metric for one in definitions.values() if (one.metric, one.version) not in known]:
             yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
         elif migrated:
@@ -167,6 +161,19 @@ def _views(
         if left.metric:
             said = f"metric {left.name} is not defined any more, so its views show the same for ever"
         yield "warn", said, f"fleetgauge metrics drop {left.name}"
+
+
+def _numbers(settings: Settings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
+    """What is wrong, late or withheld of the metrics that have tables."""
+    with postgres.metrics(settings.metrics).session("doctor") as connection:
+        if not (exists(connection, "fleetgauge.blocked") and exists(connection, "fleetgauge.left_out")):
+            return
+        told = [one for definition in definitions for one in conditions(connection, definition)]
+    for one in told:
+        status: Status = "fail" if one.condition.verdict == "error" else "warn"
+        yield status, f"metric {one.metric}: {one.said}", one.condition.remedy
+    if not told:
+        yield "ok", "none is withheld, and no run fails", ""
 
 
 def _replica(

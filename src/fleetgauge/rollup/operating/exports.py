@@ -23,8 +23,10 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating import attention
+from fleetgauge.rollup.operating.conditions import CONDITIONS, conditions
 from fleetgauge.rollup.operating.freshness import standing, waiting
 from fleetgauge.rollup.operating.restatements import recent
+from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings
 
@@ -83,6 +85,15 @@ BLOCKED = Export(
     "gauge",
     "fleetgauge_rollup_blocked_windows",
     "Minutes that keep old rows, since the new ones broke a check. Any: correct source or check.",
+)
+BLOCKED_CELLS = Export(
+    "gauge", "fleetgauge_rollup_blocked_cells", "Cells (window and dimension values) that keep old rows so."
+)
+CONDITION = Export(
+    "gauge",
+    "fleetgauge_rollup_condition",
+    "How often what `freshness` tells beside lateness holds: see the conditions below. Should be 0.",
+    ("metric", "condition"),
 )
 LATE = Export(
     "counter",
@@ -190,6 +201,8 @@ _GAUGES = (
     VALUES,
     LIMIT,
     BLOCKED,
+    BLOCKED_CELLS,
+    CONDITION,
     LATE,
     FROZEN,
     PRIMARY,
@@ -285,15 +298,18 @@ class RollupCollector(Collector):
 
 
 def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:
-    blocked = 0
     for grain in GRAINS:
         found = standing(connection, definition, grain, tolerance=tolerance)
-        blocked = found.blocked
         if found.behind is not None and found.overdue is not None:
             samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
             samples.add(OVERDUE, found.overdue.total_seconds(), definition.metric, grain)
-    samples.add(BLOCKED, blocked, definition.metric)
+    cells = blocked(connection, definition)
+    samples.add(BLOCKED, len({one.window_start for one in cells}), definition.metric)
+    samples.add(BLOCKED_CELLS, len(cells), definition.metric)
+    held = {told.condition.name: told.count for told in conditions(connection, definition)}
+    for condition in CONDITIONS:
+        samples.add(CONDITION, held.get(condition.name, 0), definition.metric, condition.name)
     samples.add(UNDEFINED, 0.0, definition.metric)
     samples.add(WAITING, float(waiting(connection, definition) is not None), definition.metric)
     for omission in attention.omissions(connection, definition):
@@ -331,6 +347,8 @@ def catalogue() -> str:
     for export in CATALOGUE:
         labels = ", ".join(f"`{label}`" for label in export.labels)
         rows.append(f"| `{export.name}` | {export.kind} | {labels} | {export.meaning} |")
+    rows += ["", "| condition | `freshness` | meaning | what to do |", "| --- | --- | --- | --- |"]
+    rows += [f"| `{one.name}` | {one.verdict} | {one.meaning} | {one.remedy} |" for one in CONDITIONS]
     return "\n".join(rows)
 
 

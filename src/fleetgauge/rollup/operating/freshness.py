@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection
@@ -11,27 +11,26 @@ from fleetgauge.rollup.definitions.definition import Definition, Freshness
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
-from fleetgauge.rollup.operating import attention
+from fleetgauge.rollup.operating.conditions import Told, Verdict, conditions, worst
 from fleetgauge.rollup.plan.clocks import TOLERANCE
 from fleetgauge.rollup.store.publish import judged, planned, refusal
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
 from fleetgauge.settings import Settings
 
-Verdict = Literal["ok", "warn", "error"]
-
-# A blocked window is counted apart: it does not make all that comes after it late. Nor does one that this version
-# cannot compute. What is final and computed ends with the last window that really is, whatever is blocked after it.
+# A blocked window is told apart: it does not make all that comes after it late. Where it is filled in, the hour or day
+# around it must lie within what is closed else, or it would be called final before it has ended. A window that this
+# version cannot compute makes nothing late either.
 _QUERY = """
 WITH blocked AS (
-    SELECT range_agg(tstzrange(fleetgauge.window_start(window_start, %(grain)s, %(zone)s),
-        fleetgauge.window_end(window_start, %(grain)s, %(zone)s))) AS spans, count(*) AS n
+    SELECT coalesce(range_agg(tstzrange(window_start, window_start + interval '1 minute')), '{}') AS minutes,
+        count(*) AS n
     FROM fleetgauge.blocked WHERE metric = %(metric)s AND version = %(version)s
 ), until AS (
-    SELECT (SELECT upper(r) FROM unnest(l.closed + l.unavailable + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1)
+    SELECT (SELECT upper(r) FROM unnest(l.closed + l.unavailable
+            + l.done * fleetgauge.whole_windows(m.closed + b.minutes, l.grain, %(zone)s)) AS r ORDER BY r LIMIT 1)
             AS closed,
-        (SELECT upper(r) FROM unnest(l.done + l.unavailable + coalesce(b.spans, '{}')) AS r ORDER BY r LIMIT 1)
-            AS done, b.n,
+        (SELECT upper(r) FROM unnest(l.done + l.unavailable) AS r ORDER BY r LIMIT 1) AS done, b.n,
         upper(l.closed + l.unavailable) AS last_closed, upper(l.done + l.unavailable) AS last_done,
         NOT isempty(l.closed) OR (NOT isempty(l.unavailable) AND NOT isempty(m.closed)) AS any_closed,
         NOT isempty(l.done) OR NOT isempty(l.unavailable) AS any_done
@@ -42,9 +41,6 @@ SELECT CASE WHEN any_closed THEN least(closed, last_closed) END, CASE WHEN any_d
     CASE WHEN any_closed THEN fleetgauge.window_end(closed, %(grain)s, %(zone)s) END, now
 FROM until, clock_timestamp() AS now
 """
-
-
-_GRADES: list[Verdict] = ["ok", "warn", "error"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,13 @@ class Standing:
     overdue: timedelta | None
     """Since when the next window could have been final: now less its end and the grace. Never negative."""
     blocked: int
-    """Minutes of the metric that keep old rows, since the new ones broke a check."""
+    """Cells of the metric that keep old rows, since the new ones broke a check."""
+    late: Verdict
+    """By `overdue` alone."""
     verdict: Verdict
+    """The gravest of lateness, of what `told` says and of `reason`."""
+    told: tuple[Told, ...] = ()
+    """What else is wrong, late or withheld."""
     reason: str | None = None
     """Why what readers see is not this: the views wait to show this version, or no definition makes them any more."""
     ahead: timedelta | None = None
@@ -81,7 +82,8 @@ class Standing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601, stretches as seconds."""
-        found: dict[str, Any] = plain(asdict(self))
+        found: dict[str, Any] = plain(asdict(replace(self, told=())))
+        found["told"] = [{"condition": one.condition.name, "count": one.count, "said": one.said} for one in self.told]
         for name in ("behind", "overdue", "ahead"):
             value = found.pop(name)
             found[f"{name}_s"] = None if value is None else value.total_seconds()
@@ -141,13 +143,12 @@ def waiting(connection: Connection[Any], definition: Definition) -> Waiting | No
 def _behind_its_views(one: Standing, waits: Waiting | None) -> Standing:
     if waits is None:
         return one
-    why = waits.why if one.reason is None else f"{waits.why}; {one.reason}"
-    return replace(one, reason=why, verdict=max(one.verdict, waits.verdict, key=_GRADES.index))
+    return replace(one, reason=waits.why, verdict=worst([one.verdict, waits.verdict]))
 
 
 def unread(metric: str, said: str) -> Standing:
     """Of a metric whose definition cannot be read: nothing is computed of it."""
-    return Standing(metric, "minute", None, None, None, None, 0, "error", said)
+    return Standing(metric, "minute", None, None, None, None, 0, "ok", "error", reason=said)
 
 
 def standing(
@@ -171,16 +172,14 @@ def standing(
     closed, done, blocked, next_end, now = row or (None, None, 0, None, None)
     overdue = None if next_end is None else max(timedelta(), now - next_end - definition.grace)
     limits = Freshness(warn=warn or definition.freshness.warn, error=error or definition.freshness.error)
-    verdict: Verdict = "ok"
     marks = [mark for mark in (closed, done) if mark is not None]
     ahead = max((mark - now for mark in marks), default=timedelta())
+    late: Verdict = "ok"
     if overdue is None or overdue > limits.error or ahead > tolerance:
-        verdict = "error"
+        late = "error"
     elif overdue > limits.warn:
-        verdict = "warn"
-    said = "; ".join(attention.told(connection, definition)) or None
-    if said and verdict == "ok":
-        verdict = "warn"
+        late = "warn"
+    told = tuple(conditions(connection, definition))
     closed, done = (mark if mark is None else min(mark, now) for mark in (closed, done))
     return Standing(
         definition.metric,
@@ -190,7 +189,8 @@ def standing(
         behind=None if closed is None else now - closed,
         overdue=overdue,
         blocked=blocked,
-        verdict=verdict,
-        reason=said,
+        late=late,
+        verdict=worst([late, *(one.condition.verdict for one in told)]),
+        told=told,
         ahead=ahead if ahead > tolerance else None,
     )

@@ -205,16 +205,13 @@ def _minute(
     definition: Definition, state: State, look: Look, found: Plan, interval: Span | None, dense: int
 ) -> Iterator[Stage]:
     limit = sure(found.computing_watermark, "the computing watermark")
-    missing = subtract(
-        [(BEGINNING, limit)], [*state.done["minute"], *state.unavailable["minute"], *state.blocked_spans]
-    )
+    missing = subtract([(BEGINNING, limit)], [*state.done["minute"], *state.unavailable["minute"]])
     forgone = []
     if state.complete and state.ages.whole_from is not None:  # a first run takes what the source still has
         forgone = intersect(missing, [(BEGINNING, state.ages.whole_from)])
     missing = subtract(missing, forgone)
-    # A blocked window has old rows, or none: it is not computed from a source that is not whole any more.
-    blocked = [part for part in state.ages.split(state.blocked_spans) if not state.ages.frozen(part[0])]
-    wanted = [*missing, *blocked]
+    due, whole = _due(definition, state, look)
+    wanted = [*missing, *whole]
     asked = [] if interval is None else clip(interval, limit)
     changed = [part for span in look.touched.spans for part in clip(span, limit)]
     touched = {*look.touched.cells, *look.places}
@@ -225,12 +222,29 @@ def _minute(
         yield NotePlaces(tuple(look.touched.rows))
     new = not state.complete and state.shown not in (None, definition.version)
     yield from _compute(definition, state, missing, "new version" if new else "missing")
-    yield from _compute(definition, state, blocked, "blocked before")
+    yield from _compute(definition, state, subtract(whole, missing), "blocked before")
     yield from _compute(definition, state, subtract(asked, wanted), "asked for")
     yield from _compute(
         definition, state, subtract([*changed, *crowded], [*wanted, *asked]), "changed", restates=True, late=True
     )
     yield from _cells(definition, state, cells)
+    computed = covers([*wanted, *asked, *changed, *crowded])
+    retried = {cell for cell in due if not computed(cell[0])} - set(cells)
+    yield from _cells(definition, state, sorted(retried), "blocked before")
+
+
+def _due(definition: Definition, state: State, look: Look) -> tuple[list[Cell], list[Span]]:
+    """The blocked cells that are tried again now, and as spans whole windows that an earlier release has blocked.
+
+    What broke a check that is no more is tried at once. What can't be computed any more stays as it is, and blocked.
+    """
+    watermark = sure(look.watermark, "the source watermark")
+    checks = {check.text for check in definition.checks.fail}
+    kept = [b for b in state.blocked if not state.ages.frozen(b.window_start)]
+    due = [b for b in kept if b.retry_at <= watermark or b.check not in checks]
+    apart = [b for b in due if len(b.dimensions) == len(definition.dimensions)]
+    whole = sorted({b.window_start for b in due if len(b.dimensions) != len(definition.dimensions)})
+    return [b.cell for b in apart], join(whole)
 
 
 def _anew(definition: Definition, state: State, found: Plan, spans: Sequence[Span], reason: Reason) -> Iterator[Stage]:
@@ -276,7 +290,7 @@ def _compute(
         yield ComputeSpan(span, grain, reason, restates)
 
 
-def _cells(definition: Definition, state: State, cells: Sequence[Cell]) -> Iterator[Stage]:
+def _cells(definition: Definition, state: State, cells: Sequence[Cell], reason: Reason = "changed") -> Iterator[Stage]:
     frozen = sorted(cell for cell in cells if state.ages.frozen(cell[0]))
     kept = sorted(cell for cell in cells if not state.ages.frozen(cell[0]))
     coarse = {window for window, _ in kept if state.ages.grain(window) != "minute"}
@@ -292,9 +306,9 @@ def _cells(definition: Definition, state: State, cells: Sequence[Cell]) -> Itera
             overflow.add(cell[0])
     if frozen:
         yield KeepFrozen(cells=tuple(frozen), late=len(frozen))
-    yield from _compute(definition, state, join(sorted(coarse)), "changed")
+    yield from _compute(definition, state, join(sorted(coarse)), reason)
     if fit:
-        yield ComputeCells(tuple(fit))
+        yield ComputeCells(tuple(fit), reason)
     yield from _compute(definition, state, join(sorted(overflow)), "overflow")
 
 

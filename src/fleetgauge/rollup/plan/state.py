@@ -7,8 +7,8 @@ from typing import Literal
 
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import Ages
-from fleetgauge.rollup.spans import MINUTE, Span, floor, intersect, join, subtract, union
-from fleetgauge.rollup.values import Cursor
+from fleetgauge.rollup.spans import MINUTE, Span, floor, intersect, subtract, union
+from fleetgauge.rollup.values import BlockedCell, Cursor
 from fleetgauge.rollup.windows import BEGINNING, whole_windows
 
 Spans = tuple[Span, ...]
@@ -31,8 +31,8 @@ class State:
     """Windows that this version cannot compute, since its source is not whole there; older versions show theirs."""
     older: Span | None = None
     """The oldest window that older versions show a row of; looked up only before a first run. None: none."""
-    blocked: Mapping[datetime, str] = field(default_factory=dict)
-    """Minutes whose new rows broke a check, with the check."""
+    blocked: tuple[BlockedCell, ...] = ()
+    """Cells whose new rows broke a check."""
     cursor: Cursor | None = None
     """Changes before it are in the tables, for windows that are done."""
     heartbeat_at: datetime | None = None
@@ -58,16 +58,13 @@ class State:
         """Whether a run has ever reached its end."""
         return bool(self.closed["minute"])
 
-    @property
-    def blocked_spans(self) -> list[Span]:
-        """The blocked minutes, neighbours joined."""
-        return join(sorted(self.blocked))
-
     def closed_after(self, until: datetime) -> ByGrain:
         """What is closed once minutes that end by `until` close: never beyond what is done, no blocked minute, and of
         hours and days only those that consist of closed minutes."""
         reached = union([*self.closed["minute"], (BEGINNING, floor(until))])
-        minutes = subtract(intersect(reached, self.done["minute"]), [(w, w + MINUTE) for w in self.blocked])
+        minutes = subtract(
+            intersect(reached, self.done["minute"]), [(b.window_start, b.window_start + MINUTE) for b in self.blocked]
+        )
         found: dict[Grain, Spans] = {"minute": tuple(minutes)}
         for grain in GRAINS[1:]:
             whole = whole_windows(minutes, grain, self.zone)

@@ -12,7 +12,7 @@ from fleetgauge.rollup.plan.ages import ages
 from fleetgauge.rollup.plan.state import Spans, State, ViewsState
 from fleetgauge.rollup.store.publish import judged, oldest_window
 from fleetgauge.rollup.store.versions import Version, versions
-from fleetgauge.rollup.values import Cursor
+from fleetgauge.rollup.values import BlockedCell, Cursor
 from fleetgauge.rollup.windows import BEGINNING, FOREVER
 
 _LEDGER = """
@@ -24,7 +24,8 @@ SELECT grain, (SELECT upper(r) FROM unnest(closed) AS r ORDER BY r LIMIT 1) FROM
 WHERE metric = %s AND version = %s
 """
 _BLOCKED = """
-SELECT window_start, reason FROM fleetgauge.blocked WHERE metric = %s AND version = %s ORDER BY window_start
+SELECT window_start, dimensions, reason, tries, retry_at FROM fleetgauge.blocked WHERE metric = %s AND version = %s
+ORDER BY window_start, dimensions
 """
 _ADMITTED = "SELECT dimension, value FROM fleetgauge.dimension_value WHERE metric = %s AND version = %s"
 _VIEWS: Mapping[str, ViewsState] = {"current": "current", "published": "due", "waiting": "waiting"}
@@ -47,7 +48,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
     return State(
         done={grain: _spans(rows[grain][0]) for grain in GRAINS},
         closed={grain: _spans(rows[grain][1]) for grain in GRAINS},
-        blocked=dict(blocked(connection, definition)),
+        blocked=tuple(blocked(connection, definition)),
         cursor=None if at is None else Cursor(at, token),
         heartbeat_at=heartbeat_at,
         ages=ages(definition, kept, heartbeat_at, unavailable["minute"]),
@@ -85,9 +86,11 @@ def closed_until(connection: Connection[Any], definition: Definition) -> dict[st
     return dict(connection.execute(_CLOSED_UNTIL, [definition.metric, definition.version]).fetchall())
 
 
-def blocked(connection: Connection[Any], definition: Definition) -> list[tuple[datetime, str]]:
-    """Blocked minutes with the check that each broke, oldest first."""
-    return connection.execute(_BLOCKED, [definition.metric, definition.version]).fetchall()
+def blocked(connection: Connection[Any], definition: Definition) -> list[BlockedCell]:
+    """Blocked cells, oldest first."""
+    rows = connection.execute(_BLOCKED, [definition.metric, definition.version]).fetchall()
+    names = definition.dimensions
+    return [BlockedCell(window, tuple(zip(names, values, strict=False)), *rest) for window, values, *rest in rows]
 
 
 def shown_before(connection: Connection[Any], definition: Definition) -> Definition | None:

@@ -1,7 +1,8 @@
 """The statements that replace rows of one metric's tables, written out once per definition.
 
-Two temporary tables carry a transaction's work: `staged` has new minute rows, `touched` the cells to replace (with the
-end of their window, for the grain above reads its rows from the grain below by it).
+Three temporary tables carry a transaction's work: `staged` has new minute rows, `touched` the cells to replace (with
+the end of their window, for the grain above reads its rows from the grain below by it), `withheld` the cells that keep
+their old rows since the new ones broke a check.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import Level
+from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import (
     Column,
     Count,
@@ -28,7 +29,7 @@ STAGED = sql.Identifier("staged")
 
 @dataclass(frozen=True)
 class Statements:
-    """SQL of one definition's writing side. Parameters: `begin`, `end` (instants), `windows` (array of instants)."""
+    """SQL of one definition's writing side. Parameters: `begin` and `end` (instants)."""
 
     definition: Definition
 
@@ -44,6 +45,7 @@ class Statements:
             sql.SQL("CREATE TEMP TABLE touched (level text, {}) ON COMMIT DELETE ROWS").format(
                 _comma([start, sql.SQL("window_end timestamptz"), *dimensions])
             ),
+            sql.SQL("CREATE TEMP TABLE withheld ({}) ON COMMIT DELETE ROWS").format(_comma([start, *dimensions])),
         ]
 
     def copy_staged(self) -> sql.Composed:
@@ -55,15 +57,32 @@ class Statements:
         return sql.SQL("COPY touched (level, window_end, {}) FROM STDIN").format(_comma(self._keys))
 
     def broken(self, fail: bool) -> sql.Composed | None:
-        """Windows of `staged` that break a check, with one check that each breaks; None if there are no checks."""
+        """Cells of `staged` that break a check, with one check that each breaks; None if there are no checks."""
         checks = self.definition.checks.fail if fail else self.definition.checks.warn
         if not checks:
             return None
         cases = sql.SQL(" ").join(sql.SQL("WHEN {} THEN {}").format(c.violated(), sql.Literal(c.text)) for c in checks)
         return sql.SQL(
-            "SELECT window_start, min(reason) FROM (SELECT window_start, CASE {} END AS reason FROM staged) AS judged"
-            " WHERE reason IS NOT NULL GROUP BY window_start ORDER BY window_start"
-        ).format(cases)
+            "SELECT min(reason), {keys} FROM (SELECT {keys}, CASE {cases} END AS reason FROM staged) AS judged"
+            " WHERE reason IS NOT NULL GROUP BY {keys} ORDER BY {keys}"
+        ).format(keys=_comma(self._keys), cases=cases)
+
+    def copy_withheld(self) -> sql.Composed:
+        """COPY of cells, of any one grain, whose new rows are not written."""
+        return sql.SQL("COPY withheld ({}) FROM STDIN").format(_comma(self._keys))
+
+    def withhold_staged(self, grain: Grain) -> sql.Composed:
+        """Take out of `staged` what belongs to a cell of `withheld`, whose windows are of `grain`."""
+        start = sql.SQL("fleetgauge.window_start(s.window_start, {}, {})").format(
+            sql.Literal(grain), sql.Literal(self.definition.time_zone)
+        )
+        return sql.SQL("DELETE FROM staged AS s USING withheld AS h WHERE h.window_start = {}{}").format(
+            start, sql.SQL("").join(sql.SQL(" AND h.{0} = s.{0}").format(n) for n in self._keys[1:])
+        )
+
+    def withhold_touched(self) -> sql.Composed:
+        """Take the cells of `withheld` out of `touched`, so that they keep their rows."""
+        return sql.SQL("DELETE FROM touched AS t USING withheld AS h WHERE {}").format(self._same("t", "h", self._keys))
 
     def fill(self, merged: bool) -> sql.Composed:
         """`staged` into the minute table; `merged` when several staged rows fell together in `other`."""
@@ -116,12 +135,16 @@ class Statements:
             level=sql.Literal(level.name),
         )
 
-    def clear_span(self, level: Level) -> sql.Composed:
-        """Rows of `level` in [begin, end), save those of `windows`."""
-        return sql.SQL(
-            "DELETE FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s"
-            " AND window_start <> ALL (%(windows)s::timestamptz[])"
-        ).format(self.table(level))
+    def clear_span(self, level: Level, *, withholding: bool = False) -> sql.Composed:
+        """Rows of `level` in [begin, end); `withholding` all but the cells of `withheld`, which are of its grain."""
+        kept: sql.Composable = sql.SQL("")
+        if withholding:
+            kept = sql.SQL(" AND NOT EXISTS (SELECT FROM withheld AS h WHERE {})").format(
+                self._same("a", "h", keys(level))
+            )
+        return sql.SQL("DELETE FROM {} AS a WHERE a.window_start >= %(begin)s AND a.window_start < %(end)s{}").format(
+            self.table(level), kept
+        )
 
     def merge_span(self, level: Level, below: sql.Identifier) -> sql.Composed:
         """All of `level` in [begin, end), boundaries of its grain, made anew from a finer level's table."""
