@@ -49,7 +49,7 @@ def freshness(
     late = [
         f"{one.metric}: {one.reason}" if one.reason is not None else f"{one.metric} by {one.grain} {_why(one)}"
         for one in found
-        if one.late == "error"
+        if one.late == "error" or (one.reason is not None and one.verdict == "error" and one.metric not in unread)
     ]
     if late:
         late = list(dict.fromkeys(late))
