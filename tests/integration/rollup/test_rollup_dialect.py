@@ -121,7 +121,7 @@ def test_two_named_sources_of_different_kinds_meet_in_one_metrics_database(
     shop = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
     shop.execute("CREATE TABLE sale (at REAL, changed REAL, shelf TEXT, amount INTEGER)")
     shop.execute("CREATE TABLE beat (at REAL)")
-    shop.execute("INSERT INTO beat VALUES (?)", [NOW.timestamp()])
+    shop.execute("INSERT INTO beat VALUES (?)", [NOW.timestamp() - 120])
     for i in range(300):
         at = (NOW - timedelta(minutes=11 * i + 5)).timestamp()
         shop.execute("INSERT INTO sale VALUES (?, ?, ?, ?)", [at, at, "ab"[i % 2] if i % 3 else None, i])
@@ -143,8 +143,8 @@ def test_two_named_sources_of_different_kinds_meet_in_one_metrics_database(
     world.beat()
     world.catch_up()
     assert [r.error for r in run_metrics(settings, [sales, facts], "minute", options=QUICK)] == [None, None]
-    shop.execute("UPDATE sale SET amount = 1000, changed = ? WHERE amount = 100", [NOW.timestamp() + 1])
-    shop.execute("UPDATE beat SET at = ?", [NOW.timestamp() + 60])
+    shop.execute("UPDATE sale SET amount = 1000, changed = ? WHERE amount = 100", [NOW.timestamp() - 60])
+    shop.execute("UPDATE beat SET at = ?", [NOW.timestamp()])
     assert run_metrics(settings, [sales], "minute", options=QUICK)[0].cells == 1
     expected = sum(amount for (amount,) in shop.execute("SELECT amount FROM sale"))
     for view in ("minute", "hour", "day", "total_day"):
