@@ -19,14 +19,15 @@ from elasticsearch import Elasticsearch
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 from pydantic import SecretStr
-from rollup_world import window_start
+from rollup_world import Off, window_start
 
 from fleetgauge import pipeline
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import Options
-from fleetgauge.rollup import Definition, RunReport, load_definitions
+from fleetgauge.rollup import Definition, RunReport, load_definitions, run_metrics
+from fleetgauge.rollup.execute.options import Options as Rollup
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.sketches import distinct, sketch
 from fleetgauge.rollup.sources import elasticsearch as source_module
@@ -35,6 +36,8 @@ from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSet
 
 ROOT = Path(__file__).parents[3]
 PARTITIONS = 2
+
+LEDGER = "SELECT done, closed FROM fleetgauge.ledger WHERE metric = %s ORDER BY version, grain"
 
 METRIC = {
     "event_time": "@timestamp",
@@ -229,6 +232,30 @@ def world(database, kafka, elasticsearch, tmp_path: Path) -> Iterator[World]:
 def start() -> datetime:
     """Three hours ago, a minute's edge."""
     return datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=3)
+
+
+def test_a_worker_whose_clock_is_fast_closes_nothing_early(world: World, start: datetime) -> None:
+    """For documents the watermark of a topic that is read to its end is the worker's own time."""
+    world.send(event(start, 1), event(start, 2))
+    world.ingest()
+    assert world.run().error is None
+    world.send(event(start, 3))
+    world.ingest()
+    before = world.metrics.execute(LEDGER, [world.name]).fetchall()
+    definitions = [world.definition]
+    streams = pipeline.event_streams(world.settings.content, definitions)
+    fast = Rollup(pause_s=0.0, clock=Off(timedelta(minutes=10)))
+    (report,) = run_metrics(world.settings, definitions, "minute", options=fast, streams=streams)
+    assert report.severity == "transient"
+    assert "ahead of the other clocks" in (report.error or "")
+    assert world.metrics.execute(LEDGER, [world.name]).fetchall() == before
+    world.send(event(start, 4), appended=datetime.now(UTC) + timedelta(hours=1))  # a producer's clock, not yet read
+    assert world.run().error is None
+    for done, closed in world.metrics.execute(LEDGER, [world.name]):
+        assert all(r.upper <= datetime.now(UTC) for r in [*done, *closed])
+    world.ingest()
+    assert world.run().error is None
+    world.assert_right()
 
 
 def test_numbers_equal_what_was_sent_and_late_documents_cost_their_own_cells(world: World, start: datetime) -> None:

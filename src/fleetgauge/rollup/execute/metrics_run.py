@@ -8,6 +8,7 @@ from datetime import datetime
 
 import structlog
 
+from fleetgauge.clock import Clock
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
@@ -47,7 +48,7 @@ def run_metrics(
     """
     options = options or Options.of(settings)
     reports: list[RunReport] = []
-    with open_sources(settings, streams) as opened:
+    with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
             report = _one(settings, definition, grain, interval, watermark, options, opened, watch)
             activity.record_run(settings, report)
@@ -56,13 +57,15 @@ def run_metrics(
 
 
 @contextmanager
-def open_sources(settings: Settings, streams: Mapping[str, EventStream] | None) -> Iterator[Callable[[str], Source]]:
+def open_sources(
+    settings: Settings, streams: Mapping[str, EventStream] | None, clock: Clock | None = None
+) -> Iterator[Callable[[str], Source]]:
     """Opens each source once, when it is first asked for. Garbage is collected seldom meanwhile."""
     sources: dict[str, Source] = {}
 
     def opened(name: str) -> Source:
         if name not in sources:
-            sources[name] = open_source(settings, name, streams)
+            sources[name] = open_source(settings, name, streams, clock)
         return sources[name]
 
     thresholds = gc.get_threshold()

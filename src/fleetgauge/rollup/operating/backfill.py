@@ -65,7 +65,7 @@ def outline_backfill(
     """What `backfill_metrics` would do, with the very plans. Changes nothing; asks each side some questions."""
     options = options or Options.of(settings)
     found = []
-    with open_sources(settings, streams) as opened:
+    with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
             source = opened(definition.source)
             engine = _engine(settings, definition, source, options)
@@ -97,7 +97,7 @@ def backfill_metrics(
         raise Terminal("a backfill needs a reason, which is kept with it; give --reason")
     options = options or Options.of(settings)
     failures: list[tuple[Severity, str]] = []
-    with open_sources(settings, streams) as opened:
+    with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
             try:
                 engine = _engine(settings, definition, opened(definition.source), options)

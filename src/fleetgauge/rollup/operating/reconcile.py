@@ -97,7 +97,7 @@ def reconcile_metrics(
     options = options or Options.of(settings)
     url = settings.metrics.url.get_secret_value()
     found: list[Reconciliation] = []
-    with open_sources(settings, streams) as opened:
+    with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
             try:
                 engine = Engine(definition, opened(definition.source), lambda: connect_metrics(url, options), options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from fleetgauge.clock import SystemClock
+from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup.definitions.definition import COMMANDS
 from fleetgauge.rollup.sources.port import Source
@@ -17,15 +17,19 @@ DIALECTS: dict[str, Callable[[str, SourceSettings], Source]] = {
 """The class for each scheme of a source's address; a second dialect is a class and a line here."""
 
 
-def open_source(settings: Settings, name: str, streams: Mapping[str, EventStream] | None = None) -> Source:
+def open_source(
+    settings: Settings, name: str, streams: Mapping[str, EventStream] | None = None, clock: Clock | None = None
+) -> Source:
     """The source that a definition names; `streams` are those that are documents in Elasticsearch, by name.
+
+    `clock` is this worker's, by which a topic that is read to its end is finished.
 
     Raises `Terminal` for one that is not configured; does not connect.
     """
     if streams and name in streams:
         from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource  # its client takes long to import
 
-        return ElasticsearchSource(name, streams[name], settings, SystemClock())
+        return ElasticsearchSource(name, streams[name], settings, clock or SystemClock())
     if name == COMMANDS:
         return PostgresSource(name, SourceSettings(url=settings.metrics.url), itself=True)
     configured = settings.source(name)
