@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from fleetgauge.elasticsearch.elasticsearch_errors import refusal
-from fleetgauge.elasticsearch.transport import Bulk, error_of
+from fleetgauge.elasticsearch.transport import Answer, Bulk, error_of
 from fleetgauge.errors import Transient
 
 
@@ -31,11 +31,17 @@ def ask(
         try:
             return msgspec.json.decode(answer.body, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Transient(
-                f"{method} {path} was answered 200 with {len(answer.body)} bytes that are not what Elasticsearch says; "
-                "is a proxy in between?"
-            ) from None
+            raise _strange(answer, method, path) from None
     kind, reason = error_of(answer.body)
     if kind in fine:
         return {}
+    if answer.status == 404 and kind == "unknown":  # Elasticsearch always says what it did not find
+        raise _strange(answer, method, path)
     raise refusal(answer.status, kind, reason, f"Elasticsearch refused {method} {path} with", if_forbidden)
+
+
+def _strange(answer: Answer, method: str, path: str) -> Transient:
+    return Transient(
+        f"{method} {path} was answered {answer.status} with {len(answer.body)} bytes that are not what Elasticsearch "
+        "says; is a proxy in between?"
+    )

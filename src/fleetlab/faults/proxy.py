@@ -26,7 +26,7 @@ _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length"
 
 
 class Fault(StrEnum):
-    """What may happen to one bulk request."""
+    """What may happen to one bulk request; some are about any request."""
 
     UNAVAILABLE = "http-503"
     OVERLOADED = "http-429"
@@ -41,6 +41,12 @@ class Fault(StrEnum):
     ITEM_FORBIDDEN = "item-403"
     ITEM_UNKNOWN = "item-unknown"
     """An error that no version of the server is known to give."""
+    HTML = "html"
+    """Any request, also one that is no bulk: the page of something in between, and nothing reaches the server."""
+    TRUNCATED = "truncated"
+    """Any request: the server's answer ends half-way, as if that were all."""
+    EMPTY = "empty"
+    """Any request: the server's answer without its body."""
 
 
 class _Error(NamedTuple):
@@ -55,6 +61,7 @@ _WHOLE = {
     Fault.TOO_LARGE: _Error(413, "content_too_long_exception", "entity content is too long"),
     Fault.UNAUTHORIZED: _Error(401, "security_exception", "token expired"),
 }
+_GARBLED = (Fault.HTML, Fault.TRUNCATED, Fault.EMPTY)
 _ITEM = {
     Fault.ITEM_OVERLOADED: _Error(429, "es_rejected_execution_exception", "rejected execution of primary operation"),
     Fault.ITEM_FORBIDDEN: _Error(403, "security_exception", "action [indices:data/write/bulk[s]] is unauthorized"),
@@ -130,6 +137,14 @@ class FaultProxy:
             if fault is not None:
                 self.applied[fault] += 1
             return fault
+
+    def garbled(self) -> Fault | None:
+        """What a request that is no bulk meets while something lasts that is about all of them."""
+        with self._lock:
+            if self._lasting not in _GARBLED:
+                return None
+            self.applied[self._lasting] += 1
+            return self._lasting
 
     def warm_up(self) -> None:
         """Make a server that has just started answer one bad request by itself, before it gets any other.
@@ -214,7 +229,10 @@ class _Connection(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         if not self.path.startswith("/_bulk"):
-            self._pass(body)
+            if (garbled := self.server.proxy.garbled()) is None:
+                self._pass(body)
+            else:
+                self._garble(garbled, body)
             return
         events = body.count(b"\n") // 2
         fault = self.server.proxy.fault_of(events)
@@ -227,6 +245,8 @@ class _Connection(BaseHTTPRequestHandler):
             case Fault.RESET:
                 if (answer := self._forward(body, events)) is not None:
                     self._reset_half_way(*answer)
+            case fault if fault in _GARBLED:
+                self._garble(fault, body, events)
             case fault if fault in _ITEM:
                 self._refuse_items(_ITEM[fault], body)
             case _:
@@ -240,6 +260,13 @@ class _Connection(BaseHTTPRequestHandler):
         answer = self._forward(body, events)
         if answer is not None:
             self._answer(*answer)
+
+    def _garble(self, fault: Fault, body: bytes, events: int = 0) -> None:
+        if fault is Fault.HTML:
+            self._answer(200, [("content-type", "text/html")], b"<html><body>Welcome</body></html>")
+        elif (answer := self._forward(body, events)) is not None:
+            status, headers, text = answer
+            self._answer(status, headers, text[: len(text) // 2] if fault is Fault.TRUNCATED else b"")
 
     def _forward(self, body: bytes, events: int = 0) -> tuple[int, list[tuple[str, str]], bytes] | None:
         """The server's answer; None if there is none, and the client's connection is closed as the server's was."""

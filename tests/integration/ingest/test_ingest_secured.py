@@ -255,7 +255,7 @@ def test_the_reader_follows_and_the_deleter_deletes(installed: Field) -> None:
     try:
         pages = ElasticsearchDocuments(installed.servers.elasticsearch("reader"))
         assert list(pages.pages("device-commands", None)) == []
-        with pytest.raises(Terminal, match="403"):
+        with pytest.raises(Stop, match="403"):
             list(pages.pages("somebody-elses", None))
         (installed.folder / "consumers" / "device_commands.py").write_text(
             "from datetime import timedelta\n\nfrom fleetgauge.ingest import Consumer\n\nconsumer = Consumer(\n"

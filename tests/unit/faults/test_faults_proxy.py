@@ -170,6 +170,25 @@ def test_a_break_down_lasts_until_it_is_healed(proxy: FaultProxy, client: HTTPCo
     assert bulk(client, "a")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "health", "kept"), [(Fault.HTML, b"<html>", 0), (Fault.TRUNCATED, b"/_clust", 1), (Fault.EMPTY, b"", 1)]
+)
+def test_garbled_answers_are_200_and_about_any_request(
+    server: Any, proxy: FaultProxy, client: HTTPConnection, fault: Fault, health: bytes, kept: int
+) -> None:
+    proxy.break_down(fault)
+    with pytest.raises(ValueError):
+        bulk(client, "a")
+    client.request("GET", "/_cluster/health")
+    response = client.getresponse()
+    assert response.status == 200
+    text = response.read()
+    assert text.startswith(health) and len(text) != len("/_cluster/health")
+    assert proxy.applied[fault] == 2 and len(server.stored) == kept
+    proxy.heal()
+    assert bulk(client, "b")[0] == 200
+
+
 def test_a_server_that_is_away_closes_the_connection() -> None:
     with FaultProxy("http://127.0.0.1:1") as proxy:
         client = HTTPConnection("127.0.0.1", urlsplit(proxy.url).port, timeout=5)

@@ -69,11 +69,12 @@ def test_an_answer_of_a_byte_at_a_time_is_timed_out_as_a_whole(dripping: str) ->
 class Saying:
     """Answers everything with one body."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, status: int = 200) -> None:
         self.body = body
+        self.status = status
 
     def request(self, method: str, path: str, body: bytes | None) -> Answer:
-        return Answer(200, self.body)
+        return Answer(self.status, self.body)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,9 @@ def test_what_elasticsearch_does_not_say_is_tried_again_and_told(
 ) -> None:
     with pytest.raises(Transient, match="not what Elasticsearch says"):
         getattr(Indices(Saying(body), "raw", contracts), step)()
+
+
+@pytest.mark.parametrize("body", [b"<html>not here</html>", b'{"error":{"ty', b""])
+def test_a_refusal_that_names_nothing_is_tried_again(contracts: ContractSet, body: bytes) -> None:
+    with pytest.raises(Transient, match=r"answered 404 with .* not what Elasticsearch says"):
+        Indices(Saying(body, 404), "raw", contracts).prepare()
