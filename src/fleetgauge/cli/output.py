@@ -1,6 +1,7 @@
 """What every command needs to speak: machine-readable output and logs."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,22 @@ from fleetgauge.errors import Terminal
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; dates and paths as strings."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    """One JSON document on stdout; dates and paths as strings.
+
+    JSON has no NaN and no infinity, and null would mean that there is no number: they are the strings "NaN", "Infinity"
+    and "-Infinity", as Postgres writes them.
+    """
+    typer.echo(json.dumps(_strict(value), indent=2, default=str, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {_strict(key): _strict(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(one) for one in value]
+    return value
 
 
 def configure_logging(*, verbose: bool = False, quiet: bool = False) -> None:

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from fleetgauge.cli.output import print_json, print_table, utc
-from fleetgauge.cli.selection import AsJson, From, To
+from fleetgauge.cli.selection import AsJson, From, Metric, To
 
 
 def restatements(
-    metric: Annotated[str, typer.Argument(metavar="METRIC", help="The metric.")],
+    metric: Metric,
     begin: From = None,
     end: To = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The latest so many.")] = 1000,

@@ -17,6 +17,7 @@ Metrics = Annotated[
     list[str] | None,
     typer.Argument(metavar="METRIC", help="Metrics; without any and without --source all.", show_default=False),
 ]
+Metric = Annotated[str, typer.Argument(metavar="METRIC", help="The metric.", show_default=False)]
 OfSource = Annotated[
     str | None, typer.Option("--source", help="The metrics that read this source.", show_default=False)
 ]

@@ -284,4 +284,21 @@ def test_show_reads_sketches_and_merges_dimensions(shell: Shell, ride: Definitio
     assert [row["zone"] for row in whole[:2]] == ["a", "b"]
     assert shell("show", "ride", "--last", "5h").out.count("\n") >= 3
     assert "no row of" in shell("show", "ride", "--last", "1m").out
+    assert "longer than 100 years" in shell("show", "ride", "--last", "9999999999999999d", code=78).err
     assert "no dimension colour" in shell("show", "ride", "--by", "colour", code=78).err
+
+
+def test_show_takes_a_span_of_local_time_and_says_times_in_the_metrics_zone(shell: Shell, ride: Definition) -> None:
+    yesterday = ("--from", str(TODAY - DAY), "--to", str(TODAY))
+    days = shell("show", "ride", "--grain", "day", "--by", "", *yesterday, "--json")
+    assert f"span: {TODAY - DAY}T00:00+09:00 to {TODAY}T00:00+09:00" in days.err
+    (day,) = days.json["rows"]
+    assert (day["date"], day["window_start"]) == (str(TODAY - DAY), f"{TODAY - DAY}T00:00:00+09:00")
+    hours = shell("show", "ride", "--grain", "hour", "--by", "", *yesterday, "--json").json["rows"]
+    assert sum(hour["n"] for hour in hours) == day["n"] > 0
+    assert all(hour["window_start"].startswith(str(TODAY - DAY)) for hour in hours)
+    told = shell("show", "ride", "--grain", "day", "--by", "", *yesterday).out.splitlines()
+    assert told[0].split()[0] == "date" and told[1].split()[0] == str(TODAY - DAY)
+    assert f"{TODAY - DAY}T" in shell("show", "ride", "--grain", "hour", *yesterday).out
+    assert "+09:00" in shell("show", "ride", "--grain", "hour", *yesterday).out
+    assert "give one or the other" in shell("show", "ride", "--last", "1d", *yesterday, code=78).err

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fleetgauge import postgres
 from fleetgauge.errors import Terminal
@@ -12,6 +13,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile, Tally
 from fleetgauge.rollup.operating.freshness import waiting
+from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import VIEWS
 from fleetgauge.rollup.store.versions import versions
@@ -22,7 +24,10 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True)
 class Shown:
-    """Rows by rising window; `columns` begin with `window_start` and end with `provisional`."""
+    """Rows by rising window; `columns` begin with `window_start`, of days with `date` besides, end with `provisional`.
+
+    Instants are in the time zone of the metric, `date` is the local day.
+    """
 
     view: str
     columns: tuple[str, ...]
@@ -32,9 +37,16 @@ class Shown:
 
 
 def show(
-    settings: Settings, definition: Definition, grain: Grain, last: timedelta, by: Sequence[str] | None, limit: int
+    settings: Settings,
+    definition: Definition,
+    grain: Grain,
+    within: timedelta | Span,
+    by: Sequence[str] | None,
+    limit: int,
 ) -> Shown:
-    """The latest rows, at most `limit`. `by`: the dimensions to keep apart, None for all.
+    """The latest rows of the windows that begin within a time until now or within a span, at most `limit`; blocks.
+
+    `by`: the dimensions to keep apart, None for all.
 
     Reads the smallest view that has them; while the views wait to show the definition, in the words of the version that
     they do show. Raises `Terminal` for what is no dimension, or before `fleetgauge migrate`.
@@ -44,14 +56,16 @@ def show(
         known = versions(connection, definition.metric)
         if known and known[0].published_at is not None:
             definition = known[0].definition or definition
-        query, view = _query(definition, grain, last, by, limit)
+        query, view = _query(definition, grain, within, by, limit)
         cursor = connection.execute(query)
         names = tuple(column.name for column in cursor.description or ())
-        return Shown(f"{VIEWS}.{view}", names, tuple(cursor.fetchall()), waits.why if waits else None)
+        zone = ZoneInfo(definition.time_zone)
+        rows = tuple((row[0].astimezone(zone), *row[1:]) for row in cursor.fetchall())
+        return Shown(f"{VIEWS}.{view}", names, rows, waits.why if waits else None)
 
 
 def _query(
-    definition: Definition, grain: Grain, last: timedelta, by: Sequence[str] | None, limit: int
+    definition: Definition, grain: Grain, within: timedelta | Span, by: Sequence[str] | None, limit: int
 ) -> tuple[sql.Composed, str]:
     kept = tuple(definition.dimensions) if by is None else tuple(dict.fromkeys(by))
     unknown = [name for name in kept if name not in definition.dimensions]
@@ -59,27 +73,35 @@ def _query(
         known = ", ".join(definition.dimensions) or "none"
         raise Terminal(f"metric {definition.metric} has no dimension {', '.join(unknown)} (it has: {known})")
     level = _smallest(definition, grain, kept)
+    windows = ("window_start", "date") if grain == "day" else ("window_start",)
     columns = [
-        sql.Identifier("v", "window_start"),
+        *(sql.Identifier("v", name) for name in windows),
         *(sql.Identifier("v", name) for name in kept),
         *_measures(definition),
         sql.SQL("bool_or(v.provisional) AS provisional"),
     ]
     view = definition.view(level)
     query = sql.SQL(
-        "SELECT * FROM (SELECT {columns} FROM {view} AS v WHERE v.window_start >= now() - {last}"
+        "SELECT * FROM (SELECT {columns} FROM {view} AS v WHERE {within}"
         " GROUP BY {keys} ORDER BY {newest} LIMIT {limit}) AS latest ORDER BY {keys}"
     ).format(
         columns=sql.SQL(", ").join(columns),
         view=sql.Identifier(VIEWS, view),
-        last=sql.Literal(last),
-        keys=sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(1 + len(kept))),
+        within=_within(within),
+        keys=sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(len(windows) + len(kept))),
         newest=sql.SQL(", ").join(
-            sql.SQL(f"{place + 1} DESC" if place == 0 else str(place + 1)) for place in range(1 + len(kept))
+            sql.SQL(f"{place + 1} DESC" if place == 0 else str(place + 1)) for place in range(len(windows) + len(kept))
         ),
         limit=sql.Literal(limit),
     )
     return query, view
+
+
+def _within(stretch: timedelta | Span) -> sql.Composed:
+    if isinstance(stretch, timedelta):
+        return sql.SQL("v.window_start >= now() - {}").format(sql.Literal(stretch))
+    begin, end = map(sql.Literal, stretch)
+    return sql.SQL("v.window_start >= {} AND v.window_start < {}").format(begin, end)
 
 
 def _smallest(definition: Definition, grain: Grain, kept: Sequence[str]) -> Level:
