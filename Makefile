@@ -74,6 +74,7 @@ check: $(READY) ## ruff (lint and format), mypy strict, content, boards and page
 	@$(BIN)/fleetgauge lint
 	@$(BIN)/fleetgauge contracts docs --check
 	@$(BIN)/fleetgauge metrics docs --check
+	@$(BIN)/python tests/integration/hostile/fault_table.py --check
 
 .PHONY: boards
 boards: $(READY) ## generate the Grafana boards anew
@@ -83,6 +84,7 @@ boards: $(READY) ## generate the Grafana boards anew
 docs: $(READY) ## generate the pages on events and metrics, the schema of metrics and the tables on ingest anew
 	@$(BIN)/fleetgauge contracts docs
 	@$(BIN)/fleetgauge metrics docs
+	@$(BIN)/python tests/integration/hostile/fault_table.py
 	@$(BIN)/python -m fleetgauge.ingest.operate.ingest_tables docs/ingest.md
 
 .PHONY: format
