@@ -24,7 +24,7 @@ def reconcile(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare counts, sums and durations by hour and dimension with the source; compute hours that differ anew.
+    """Compare every measure by hour and dimension with the source; compute hours that differ anew.
 
     Finds what no change column tells of, such as deleted rows. The fleetgauge_reconcile DAG does it every day.
 
@@ -62,7 +62,11 @@ def _told(report: "Reconciliation") -> str:
         line += " and were computed anew" if report.restated else "; nothing was changed (--dry-run)"
     for one in report.differences:
         where = " ".join(f"{name}={value}" for name, value in one.dimensions.items())
-        line += f"\n  {utc(one.window_start)} {where}: {one.measure} is {one.stored}, the source says {one.source}"
+        here, there = ("nothing" if value is None else value for value in (one.stored, one.source))
+        line += f"\n  {utc(one.window_start)} {where}: {one.measure} is {here}, the source says {there}"
+    for reason, n in report.not_compared.items():
+        some = [utc(one.window_start) for one in report.skipped if one.reason == reason][:3]
+        line += f"\n  {n} hours not compared: {reason}" + (f" (first {', '.join(some)})" if some else "")
     if not report.restated:
         line += "".join(f"\n  would {told}" for planned in report.plans for told in lines(planned))
     return line

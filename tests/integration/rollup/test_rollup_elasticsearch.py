@@ -27,6 +27,7 @@ from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import Options
 from fleetgauge.rollup import Definition, RunReport, load_definitions, run_metrics
+from fleetgauge.rollup.definitions.measures import Percentile
 from fleetgauge.rollup.execute.options import Options as Rollup
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.sketches import distinct, sketch
@@ -377,9 +378,15 @@ def test_totals_add_up_between_any_edges(world: World, start: datetime) -> None:
     streams = pipeline.event_streams(world.settings.content, [world.definition])
     source = open_source(world.settings, world.name, streams)
     with closing(source), source.look(world.definition) as facts:
-        found = {row[:5]: list(row[5:]) for row in facts.totals(edges)}
+        rows = facts.totals(edges)
+        hours = facts.totals([start, start + timedelta(minutes=170)])
+        found = {row[:5]: list(row[5:9]) for row in rows}
         assert facts.first_event() == datetime.fromtimestamp(world.sent[0]["timestamp"] / 1000, UTC)
     assert found == expected
+    assert len(hours) == len({row[1:5] for row in hours})  # sketches too are one of all windows between two edges
+    percentile = next(i for i, c in enumerate(world.definition.columns) if isinstance(c.measure, Percentile))
+    sketches = [row[5 + percentile] for row in hours]
+    assert sum(sum(sketch[len(sketch) // 2 :]) for sketch in sketches) > 0
 
 
 def test_hostile_values_are_only_values(world: World, start: datetime) -> None:

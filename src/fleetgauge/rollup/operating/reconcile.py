@@ -1,49 +1,54 @@
-"""Counts, sums and durations of whole hours, source against tables: finds what no change column tells of.
+"""Every measure of whole hours, source against tables: finds what no change column tells of.
 
-A hard delete, a row that was changed without its change column, a fault of ours: an hour that differs is computed anew.
+A hard delete, a row that was changed without its change column, a fault of ours: an hour that differs in any measure
+is computed anew as a whole. The source adds up by hour; sketches are compared by their content.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from fleetgauge.errors import FleetgaugeError, Transient
-from fleetgauge.postgres import sql
+from fleetgauge.postgres import Connection
 from fleetgauge.progress.clocks import METRICS
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Additive
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.evidence import now, unbelievable
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
 from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.plan.told import to_dict
-from fleetgauge.rollup.sources.port import Behind
+from fleetgauge.rollup.sources.port import Behind, Conflict, Row
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import Span, covers, inside
+from fleetgauge.rollup.spans import HOUR, Span, covers, inside
+from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
-from fleetgauge.rollup.store.tables import table
+from fleetgauge.rollup.store.store_sql import Statements
 from fleetgauge.rollup.values import Touched
 from fleetgauge.rollup.windows import hours as hours_of
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-Key = tuple[datetime, tuple[str, ...]]
-"""An hour's start (UTC) and the values of the dimensions as they are stored."""
+_LONGEST = 24
+"""Hours that are compared at once, at most."""
+_SHOWN = 50
 
-_PIECE = timedelta(days=1)
-_SHOWN = 20
+_CHANGED = "changed since the last run, which the next one applies"
+_NOT_COMPUTED = "not computed yet"
+_WITHHELD = "a broken check withholds a cell of it"
+_EXPIRED = "its source or its rows have expired"
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,17 @@ class Difference:
     window_start: datetime
     dimensions: Mapping[str, str]
     measure: str
-    stored: Decimal
-    source: Decimal
+    stored: str | None
+    """None: no value, or no row. Sketches are shown by their count or estimates."""
+    source: str | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One hour that was not compared."""
+
+    window_start: datetime
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,12 @@ class Reconciliation:
     metric: str
     hours: int = 0
     """Hours compared: those that are computed, and whose source and rows are still kept."""
+    not_compared: Mapping[str, int] = field(default_factory=dict)
+    """How many hours were not, by reason; the next run or the next comparison gets to most."""
+    skipped: tuple[Skipped, ...] = ()
+    """The first of them that will be different from what is compared: those that have just changed."""
+    conflicts: int = 0
+    """How often the source broke off; it was asked again, for less at a time."""
     different: int = 0
     """Hours of them that differed."""
     restated: bool = False
@@ -116,17 +136,23 @@ def reconcile(engine: Engine, span: Span, *, dry_run: bool) -> Reconciliation:
     What has changed since the last run is left to the next one. Blocks. What fails is told in the report.
     """
     definition = engine.definition
+    options = engine.options
     found = Reconciliation(definition.metric, restated=not dry_run)
+    pace = Pace(_LONGEST, options.rows_aimed, options.tries, options.pause_s)
+    at, end = span
     try:
-        for piece in _pieces(span):
-            compared = _compare(engine, piece)
+        while at < end:
+            piece = (at, min(end, at + min(pace.size, _LONGEST) * HOUR))
+            try:
+                compared = _compare(engine, piece)
+            except Conflict as error:
+                found = replace(found, conflicts=found.conflicts + 1)
+                pace.failed(error)
+                continue
+            pace.succeeded(compared.rows)
+            found = _and(found, compared)
+            at = piece[1]
             wrong = {difference.window_start for difference in compared.differences}
-            found = replace(
-                found,
-                hours=found.hours + len(compared.hours),
-                different=found.different + len(wrong),
-                differences=(*found.differences, *compared.differences)[:_SHOWN],
-            )
             if not wrong or compared.look is None:
                 continue
             request = ReconcileRequest(tuple(hour for hour in compared.hours if hour[0] in wrong))
@@ -142,11 +168,17 @@ def reconcile(engine: Engine, span: Span, *, dry_run: bool) -> Reconciliation:
     return found
 
 
-def _pieces(span: Span) -> Iterator[Span]:
-    at = span[0]
-    while at < span[1]:
-        yield at, min(span[1], at + _PIECE)
-        at += _PIECE
+def _and(found: Reconciliation, compared: "_Compared") -> Reconciliation:
+    """With what comparing another piece has found."""
+    just = [one for one in compared.skipped if one.reason == _CHANGED]
+    return replace(
+        found,
+        hours=found.hours + len(compared.hours),
+        different=found.different + len({difference.window_start for difference in compared.differences}),
+        differences=(*found.differences, *compared.differences)[:_SHOWN],
+        not_compared=dict(Counter(found.not_compared) + Counter(one.reason for one in compared.skipped)),
+        skipped=(*found.skipped, *just)[:_SHOWN],
+    )
 
 
 @dataclass(frozen=True)
@@ -158,6 +190,9 @@ class _Compared:
     hours: Sequence[Span] = ()
     """Those that can be compared."""
     differences: Sequence[Difference] = ()
+    skipped: Sequence[Skipped] = ()
+    rows: int = 0
+    """What the source gave."""
 
 
 def _compare(engine: Engine, span: Span) -> _Compared:
@@ -166,13 +201,19 @@ def _compare(engine: Engine, span: Span) -> _Compared:
         state = read_state(connection, definition)
         hours = hours_of(span, definition.time_zone)
         computed = covers(state.done["hour"])
-        done = {begin for begin, _ in hours if computed(begin) and not state.ages.frozen(begin)}
+        skipped = [Skipped(begin, _EXPIRED) for begin, _ in hours if state.ages.frozen(begin)]
+        kept = [hour for hour in hours if not state.ages.frozen(hour[0])]
+        skipped += [Skipped(begin, _NOT_COMPUTED) for begin, _ in kept if not computed(begin)]
+        kept = [hour for hour in kept if computed(hour[0])]
+        withheld = {begin for begin, end in kept for b in state.blocked if begin <= b.window_start < end}
+        skipped += [Skipped(begin, _WITHHELD) for begin in sorted(withheld)]
+        done = {begin for begin, _ in kept} - withheld
         if not done or state.cursor is None:
-            return _Compared(state)
+            return _Compared(state, skipped=skipped)
         edges = [hours[0][0], *(end for _, end in hours)]
         with source.look(definition) as facts:
             if facts.horizon is None:
-                return _Compared(state)
+                raise Conflict(f"source {source.name} has shown no heartbeat; let production write it (sql/source)")
             engine.clocks.note(METRICS, now(connection))
             refused = unbelievable(engine.clocks, source.name, facts.horizon, engine.options)
             if refused is not None:
@@ -184,14 +225,27 @@ def _compare(engine: Engine, span: Span) -> _Compared:
             pending = facts.touched(state.cursor, computing_watermark(definition, facts.horizon.at), first=False)
             totals = facts.totals(edges)
         fit = [h for h in hours if h[0] in done and not _concerns(pending, h)]
-        stored = connection.execute(_stored(definition), {"begin": edges[0], "end": edges[-1]}).fetchall()
-        admission = Admission(definition, state.admitted)
+        compared = {begin for begin, _ in fit}
+        skipped += [Skipped(begin, _CHANGED) for begin in sorted(done - compared)]
+        _stage(connection, definition, Admission(definition, state.admitted), edges, totals)
+        query = RestatementStatements(definition).differences()
+        rows = connection.execute(query, {"hours": list(compared)}).fetchall()
+    found = [Difference(at, {n: of[n] for n in definition.dimensions}, *values) for at, of, *values in rows]
+    return _Compared(state, look, fit, found, skipped, len(totals))
+
+
+def _stage(
+    connection: Connection[Row],
+    definition: Definition,
+    admission: Admission,
+    edges: Sequence[datetime],
+    totals: Iterable[Row],
+) -> None:
+    """The source's rows into `staged`, by hour, their dimensions as they are stored."""
     n = len(definition.dimensions)
-    at_source = _added(((edges[row[0]], admission.place(row[1 : n + 1])), row[n + 1 :]) for row in totals)
-    in_tables = _added(((row[0], row[1 : n + 1]), row[n + 1 :]) for row in stored)
-    compared = {begin for begin, _ in fit}
-    found = [d for d in _differences(definition, in_tables, at_source) if d.window_start in compared]
-    return _Compared(state, look, fit, found)
+    with connection.cursor().copy(Statements(definition).copy_staged()) as copy:
+        for stretch, *values in totals:
+            copy.write_row((edges[stretch], *admission.place(tuple(values[:n])), *values[n:]))
 
 
 def _concerns(pending: Touched, hour: Span) -> bool:
@@ -199,35 +253,3 @@ def _concerns(pending: Touched, hour: Span) -> bool:
     return any(begin < hour[1] and hour[0] < end for begin, end in pending.spans) or any(
         inside(cell[0], [hour]) for cell in pending.cells
     )
-
-
-def _stored(definition: Definition) -> sql.Composed:
-    columns = ["window_start", *definition.dimensions, *_names(definition)]
-    return sql.SQL("SELECT {} FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s").format(
-        sql.SQL(", ").join(sql.Identifier(name) for name in columns), table(definition, definition.levels[1])
-    )
-
-
-def _names(definition: Definition) -> list[str]:
-    return [c.name for c in definition.columns if isinstance(c.measure, Additive)]
-
-
-def _added(rows: Iterable[tuple[Key, Sequence[Any]]]) -> dict[Key, list[Decimal]]:
-    """Values by key; several rows of one key, such as those within `other`, are one."""
-    found: dict[Key, list[Decimal]] = {}
-    for key, values in rows:
-        before = found.get(key)
-        found[key] = [Decimal(v) + b for v, b in zip(values, before or [Decimal(0)] * len(values), strict=True)]
-    return found
-
-
-def _differences(
-    definition: Definition, stored: Mapping[Key, list[Decimal]], at_source: Mapping[Key, list[Decimal]]
-) -> Iterator[Difference]:
-    """A key that one side lacks counts as zeros."""
-    names = _names(definition)
-    nothing = [Decimal(0)] * len(names)
-    for key in sorted({*stored, *at_source}):
-        for name, ours, theirs in zip(names, stored.get(key, nothing), at_source.get(key, nothing), strict=True):
-            if ours != theirs:
-                yield Difference(key[0], dict(zip(definition.dimensions, key[1], strict=True)), name, ours, theirs)

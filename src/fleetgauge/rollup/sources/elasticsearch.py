@@ -5,7 +5,7 @@ Committed offsets say what is finished, and the position in each document says w
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Additive, Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
+from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
 from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
@@ -198,36 +198,33 @@ class ElasticsearchFacts:
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`. Reads in the widest windows that no edge cuts."""
-        added = {name: m for name, m in self.definition.stored.items() if isinstance(m, Additive)}
         starts = [query.milliseconds(edge) for edge in edges]
         step = math.gcd(*(start - starts[0] for start in starts[1:]))
-        keys = query.keys(self.definition, step_ms=step, from_ms=starts[0])
-        where = query.matching(self.definition, query.within([(edges[0], edges[-1])]))
-        sums: dict[tuple[int, tuple[str, ...]], list[Any]] = {}
-        for (_, values), group in self._grouped(where, keys, query.numbers(added)):
-            place = bisect_right(starts, group["key"]["w"]) - 1, values
-            _add(sums, place, added, _numbers(added, group))
-        return [(stretch, *values, *row) for (stretch, values), row in sums.items()]
+        asked = self._ask(query.within([(edges[0], edges[-1])]), step_ms=step, from_ms=starts[0])
+        return self._rows(asked, lambda window: bisect_right(starts, query.milliseconds(window)) - 1)
 
-    def _ask(self, *filters: query.Json) -> _Asked:
-        """Ask for the rows of what passes the filters."""
-        measures, keys = self.definition.stored, query.keys(self.definition)
+    def _ask(self, *filters: query.Json, step_ms: int = query.MINUTE_MS, from_ms: int = 0) -> _Asked:
+        """Ask for the rows of what passes the filters, in windows of `step_ms` counted from `from_ms`."""
+        measures = self.definition.stored
+        keys = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms)
         numbers = self._grouped(query.matching(self.definition, *filters), keys, query.numbers(measures))
         sketches = []
         for place, measure in enumerate(measures.values()):
             if isinstance(measure, Percentile | Distinct):
                 where = query.matching(self.definition, *filters, *query.conditions(measure.where))
-                values = query.keys(self.definition, value=measure.of)
+                values = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms, value=measure.of)
                 sketches.append((place, measure, self._grouped(where, values, {})))
         return numbers, sketches
 
-    def _rows(self, asked: _Asked) -> list[Row]:
+    def _rows(self, asked: _Asked, stretch: Callable[[datetime], Any] = lambda window: window) -> list[Row]:
+        """The answers as rows; windows of the same `stretch` become one, which stands in their place."""
         measures, (numbers, sketches) = self.definition.stored, asked
-        found: dict[Cell, list[Any]] = {}
-        for cell, group in numbers:
-            _add(found, cell, measures, _numbers(measures, group))
+        found: dict[Any, list[Any]] = {}
+        for (window, values), group in numbers:
+            _add(found, (stretch(window), values), measures, _numbers(measures, group))
         for place, measure, groups in sketches:
-            for cell, sketch in _sketches(measure, groups):
+            placed = (((stretch(window), values), group) for (window, values), group in groups)
+            for cell, sketch in _sketches(measure, placed):
                 found[cell][place] = sketch
         return [(window, *values, *row) for (window, values), row in found.items()]
 

@@ -67,7 +67,10 @@ class Facts(Protocol):
         ...
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
-        """For each stretch between two edges (its number from 0) and dimensions: the counts and sums, in order."""
+        """For each stretch between two edges (its number from 0) and dimensions: the stored measures.
+
+        There may be several rows of the same, to be merged.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from fleetgauge.errors import sure
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Additive
+from fleetgauge.rollup.definitions.measures import Duration
 from fleetgauge.rollup.sources.postgres_held import held
 from fleetgauge.rollup.sources.postgres_measures import aggregates, finished
 from fleetgauge.rollup.sources.postgres_parts import (
@@ -61,9 +61,10 @@ def windows(definition: Definition, span: Span) -> sql.Composed:
     )
 
 
-def _facts(definition: Definition, span: Span) -> sql.Composed:
-    """Aggregates of the rows whose event time lies in the span."""
-    group = [sql.SQL("date_trunc('minute', {}, 'UTC') AS window_start").format(col(definition.event_time))]
+def _facts(definition: Definition, span: Span, window: sql.Composable | None = None) -> sql.Composed:
+    """Aggregates of the rows whose event time lies in the span, by minute, or by the expression `window`."""
+    minute = sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))
+    group = [sql.SQL("{} AS window_start").format(minute if window is None else window)]
     group += [
         sql.SQL("{} AS {}").format(value_of(d), sql.Identifier(name)) for name, d in definition.dimensions.items()
     ]
@@ -199,19 +200,28 @@ def _place(definition: Definition) -> sql.Composed:
 
 
 def totals(definition: Definition, edges: Sequence[datetime]) -> sql.Composed:
-    """Counts, sums and durations between consecutive edges, by dimension; nothing outside them."""
-    added = [c.name for c in definition.columns if isinstance(c.measure, Additive)]
+    """The stored measures between consecutive edges (their number from 0), by dimension; nothing outside them."""
+    span = (edges[0], edges[-1])
+    facts = _facts(definition, span, _stretch(col(definition.event_time), edges))
+    if definition.interval is None:
+        return sql.SQL("SELECT c.window_start, {} FROM ({}) AS c").format(
+            comma([*dims_of("c", definition), *finished(definition)]), facts
+        )
+    keys = [sql.Identifier("window_start"), *(sql.Identifier(n) for n in definition.dimensions)]
+    durations = [sql.Identifier(n) for n, measure in definition.stored.items() if isinstance(measure, Duration)]
     return sql.SQL(
-        "SELECT width_bucket(w.window_start, {edges}::timestamptz[]) - 1, {sums} FROM ({rows}) AS w({names})"
-        " GROUP BY {places}"
+        "SELECT {keys}, {outer} FROM ({facts}) AS c FULL JOIN (SELECT {stretch} AS window_start, {sums}"
+        " FROM ({held}) AS h GROUP BY {places}) AS d USING ({keys})"
     ).format(
-        edges=sql.Literal(list(edges)),
-        sums=comma([*dims_of("w", definition), *(sql.SQL("sum(w.{})").format(sql.Identifier(n)) for n in added)]),
-        rows=windows(definition, (edges[0], edges[-1])),
-        names=comma([sql.Identifier(n) for n in _row(definition)]),
+        keys=comma(keys),
+        outer=comma(finished(definition)),
+        facts=facts,
+        stretch=_stretch(sql.SQL("h.window_start"), edges),
+        sums=comma([*dims_of("h", definition), *(sql.SQL("sum(h.{0}) AS {0}").format(n) for n in durations)]),
+        held=held(definition, span),
         places=places(1 + len(definition.dimensions)),
     )
 
 
-def _row(definition: Definition) -> list[str]:
-    return ["window_start", *definition.dimensions, *(c.name for c in definition.columns)]
+def _stretch(instant: sql.Composable, edges: Sequence[datetime]) -> sql.Composed:
+    return sql.SQL("(width_bucket({}, {}::timestamptz[]) - 1)").format(instant, sql.Literal(list(edges)))

@@ -12,6 +12,7 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Additive, Column, Distinct, Percentile, Tally
+from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
 By = Literal["span", "cells"]
@@ -75,6 +76,30 @@ class RestatementStatements:
             ),
             reason=sql.SQL("%(reason)s::text"),
             most=sql.Literal(most),
+        )
+
+    def differences(self) -> sql.Composed:
+        """What differs between the hours `hours` (array of instants) and what `staged` holds of them, by hour.
+
+        Rows of (window, dimensions as JSON, measure, here, in `staged`), the latter two as `compare` shows them.
+        """
+        level = next(one for one in self.definition.levels if one.name == "hour")
+        names = keys(level)
+        pairs = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
+        merges = [sql.SQL("{} AS {}").format(merge("b", c), sql.Identifier(c.name)) for c in self.definition.columns]
+        return sql.SQL(
+            "SELECT window_start, jsonb_build_object({pairs}), _measure, _before, _after"
+            " FROM (SELECT a.*, true AS _there FROM {hours} AS a WHERE window_start = ANY (%(hours)s)) AS o"
+            " FULL JOIN (SELECT {keys}, {merges}, true AS _there FROM staged AS b"
+            " WHERE window_start = ANY (%(hours)s) GROUP BY {keys}) AS n USING ({keys}) CROSS JOIN LATERAL"
+            " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs"
+            " ORDER BY {keys}, _measure"
+        ).format(
+            pairs=_comma(pairs),
+            hours=table(self.definition, level),
+            keys=_comma(names),
+            merges=_comma(merges),
+            values=_comma([_change(column) for column in self.definition.columns]),
         )
 
     def _closed(self, level: Level, by: By) -> sql.Composed:

@@ -1,0 +1,158 @@
+"""What changes without its change column is found by comparing, whichever measure it is in, and is written down."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fault_table import fault
+from rollup_world import QUICK, World, definition
+
+from fleetgauge.rollup import Definition
+from fleetgauge.rollup.operating import reconcile as engine
+from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
+from fleetgauge.rollup.sources.port import Conflict
+from fleetgauge.rollup.sources.postgres import PostgresFacts
+
+AT = (datetime.now(UTC) - timedelta(days=3)).replace(hour=4, minute=5, second=0, microsecond=0)
+HOUR = timedelta(hours=1)
+
+
+def ready(world: World) -> None:
+    world.beat()
+    world.catch_up()
+
+
+@pytest.fixture
+def one(world: World) -> Iterator[Definition]:
+    found = definition("weighed", source_kept="400d")
+    world.migrate(found)
+    world.forget(found)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement")
+    for minutes, length in ((0, 3), (10, 5), (20, 7)):
+        world.insert(AT + timedelta(minutes=minutes), state="done", amount=length, length=length, score=float(length))
+    for _ in range(2):
+        ready(world)
+        assert world.run(found).error is None
+    yield found
+
+
+def compare(world: World, one: Definition, **more: Any) -> Reconciliation:
+    ready(world)
+    found = reconcile_metrics(world.settings, [one], (AT - 30 * HOUR, AT + 30 * HOUR), options=QUICK, **more)[0]
+    assert found.error is None
+    return found
+
+
+CHANGES = {
+    "two values swapped within the hour: the sum is the same": (
+        "UPDATE facts SET length = 10 - length, score = 10 - score WHERE length IN (3, 7)",
+        {"latest"},
+    ),
+    "another value in a distinct count, a last, an extreme": ("UPDATE facts SET length = 8 WHERE length = 7", None),
+    "a percentile alone": ("UPDATE facts SET score = 4 WHERE score = 3", {"score"}),
+    "a greatest value": ("UPDATE facts SET score = 70 WHERE score = 7", {"score", "most"}),
+    "a row deleted": ("DELETE FROM facts WHERE length = 7", None),
+    "moved forty minutes, into the next hour": (
+        "UPDATE facts SET happened_at = happened_at + interval '40 minutes' WHERE length = 7",
+        None,
+    ),
+}
+
+
+@fault(
+    "rows change without their change time: two values are swapped within an hour, another rider, a time that moves",
+    number="wrong until `reconcile` has compared the hour, right then; the change is in metrics.restatement",
+    freshness="ok",
+    doctor="ok: how many values changed in the last day",
+    exporter="fleetgauge_reconcile_differed_total, fleetgauge_rollup_restatements_last_day",
+    exit_code="0 (1 with --dry-run)",
+)
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_silent_change_of_any_measure_is_found_restated_and_written_down(
+    world: World, one: Definition, kind: str
+) -> None:
+    assert compare(world, one).different == 0
+    change, only = CHANGES[kind]
+    world.app.execute(change)
+    dry = compare(world, one, dry_run=True)
+    assert dry.different > 0
+    assert dry.plans
+    if only is not None:
+        assert {difference.measure.removesuffix("_at") for difference in dry.differences} == only
+    assert compare(world, one).different == dry.different
+    world.assert_right(one)
+    assert compare(world, one).different == 0
+    told = world.metrics.execute("SELECT DISTINCT level FROM fleetgauge.restatement WHERE reason = 'reconcile'")
+    assert {"minute", "hour"} <= {level for (level,) in told}
+
+
+@fault(
+    "rows change again while they are compared",
+    number="right after the next run",
+    freshness="ok",
+    doctor="ok",
+    exporter="ok",
+    exit_code="0: the hours are named, with the reason",
+)
+def test_hours_that_were_touched_just_now_are_named(world: World, one: Definition) -> None:
+    world.insert(AT, state="done", amount=1)
+    found = compare(world, one)
+    assert found.different == 0
+    assert [skipped.window_start.astimezone(UTC) for skipped in found.skipped] == [AT.replace(minute=0)]
+    assert found.not_compared == {engine._CHANGED: 1}
+    ready(world)
+    assert world.run(one).error is None
+    assert compare(world, one).not_compared == {}
+
+
+@fault(
+    "the replica breaks off while it is compared",
+    number="right",
+    freshness="ok",
+    doctor="ok",
+    exporter="ok",
+    exit_code="0: it is asked again, for less at a time",
+)
+def test_a_comparison_that_breaks_off_is_asked_again_for_less(
+    world: World, one: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.app.execute("UPDATE facts SET score = 4 WHERE score = 3")
+    asked: list[int] = []
+    totals = PostgresFacts.totals
+
+    def broken_off(self: PostgresFacts, edges: Any) -> Any:
+        asked.append(len(edges) - 1)
+        if len(asked) <= 2:
+            raise Conflict("canceling statement due to conflict with recovery")
+        return totals(self, edges)
+
+    monkeypatch.setattr(PostgresFacts, "totals", broken_off)
+    found = compare(world, one)
+    assert (found.conflicts, found.different) == (2, 1)
+    assert asked[0] > asked[1] > asked[2] > 0
+    world.assert_right(one)
+
+
+def test_an_interval_that_ends_later_is_found_in_both_hours(world: World) -> None:
+    busy = definition(
+        "busy",
+        source_kept="400d",
+        measures={"n": {"agg": "count"}, "busy": {"agg": "duration"}, "score": {"agg": "percentile", "of": "score"}},
+        interval={"until": "until", "longest": "4h", "known_within": "30m"},
+        source_sql="SELECT *, happened_at + length * interval '1 second' AS until FROM facts",
+    )
+    world.migrate(busy)
+    world.forget(busy)
+    world.insert(AT, length=1200)
+    world.insert(AT + 5 * HOUR, length=60)
+    ready(world)
+    assert world.run(busy).error is None
+    assert compare(world, busy).different == 0
+    world.app.execute("UPDATE facts SET length = length + 3600 WHERE length = 1200")
+    found = compare(world, busy)
+    assert found.different == 2
+    assert {(d.measure, d.stored, d.source) for d in found.differences if d.stored is not None} >= {
+        ("busy", "1200.000000", "3300.000000")
+    }
+    assert compare(world, busy).different == 0
