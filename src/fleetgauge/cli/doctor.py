@@ -1,11 +1,13 @@
 """`fleetgauge doctor`: whether what the rollup needs is there."""
 
+import logging
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from fleetgauge.cli.output import configure_logging, print_json
+from fleetgauge.cli.selection import AsJson
 
 
 def doctor(
@@ -15,16 +17,24 @@ def doctor(
             "--sql", help="Print what the production DBA has to run: login, heartbeat, the indexes that are missing."
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at the metrics database, each replica, Kafka and Elasticsearch; exits with 78 when something must be mended.
 
     Also says where each setting comes from, never what it is.
+
+    \b
+    Examples:
+      fleetgauge doctor
+      fleetgauge doctor --sql > for-production.sql
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.errors import Terminal
 
     configure_logging(quiet=True)
+    # It tells of each of its many tries; the finding says once what came of them.
+    for name in ("kafka", "kafka.net.selector"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     loaded = settings.load()
     if sql:
         text = pipeline.for_production(loaded)

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
-from fleetgauge.errors import FleetgaugeError
+from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.files.text import Unreadable, read
 from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.heartbeat import of_snapshot
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
@@ -79,10 +81,13 @@ def examine(
 def for_production(settings: Settings, definitions: Mapping[str, Definition]) -> str:
     """SQL for the production DBA: the files of `sql/source` but its indexes, then the indexes that are missing.
 
-    Of a replica that does not answer, all that definitions ask for are listed.
+    Of a replica that does not answer, all that definitions ask for are listed. Content without such files has the
+    indexes alone, and a line that says so. Raises `Terminal` for a file that cannot be read.
     """
     folder = settings.content / "sql" / "source"
-    parts = [path.read_text("utf-8").strip() for path in sorted(folder.glob("*.sql")) if "index" not in path.name]
+    parts = [_read(path) for path in sorted(folder.glob("*.sql")) if "index" not in path.name]
+    if not parts:
+        parts = [f"-- {folder} holds no SQL for the reader's login and the heartbeat: see docs/rollup.md."]
     wanted: list[str] = []
     for name, source in sorted(settings.sources.items()):
         columns = _columns(one for one in definitions.values() if one.source == name)
@@ -90,11 +95,19 @@ def for_production(settings: Settings, definitions: Mapping[str, Definition]) ->
             with _opened(name, source) as connection:
                 columns = unserved(connection, columns) if _standby(connection, source) else columns
         except FleetgaugeError:
-            wanted.append(f"-- source {name} did not answer, so that these may be there already:")
+            if columns:
+                wanted.append(f"-- source {name} did not answer, so that these may be there already:")
         wanted += [one.remedy for one in columns]
     heading = "-- Each on its own, outside a transaction; writers go on meanwhile."
     parts.append("\n".join([heading, *wanted]) if wanted else "-- No index is missing.")
     return "\n\n".join(parts) + "\n"
+
+
+def _read(path: Path) -> str:
+    try:
+        return read(path).strip()
+    except Unreadable as error:
+        raise Terminal(f"{path}:{error.line}: {error}") from None
 
 
 def _guarded(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -> Iterator[Finding]:
