@@ -40,7 +40,6 @@ app = typer.Typer(
     name="fleetgauge",
     help="Fleet telemetry and business data into service metrics.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fleetgauge.cli.output import configure_logging, print_json
+from fleetgauge.cli.selection import AsJson
 
 app = typer.Typer(help="Command events and attempts in the metrics database.", no_args_is_help=True)
 
@@ -24,12 +25,16 @@ def rebuild(
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read again, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read every stored command event again, and make the attempts anew. Blocks until done; runs wait meanwhile.
 
     It merges into what is there, so nothing is missing meanwhile. Broken off, it is taken up where it stood: by the
-    same command, or by the next run. Example: fleetgauge commands rebuild --dry-run
+    same command, or by the next run.
+
+    \b
+    Example:
+      fleetgauge commands rebuild --dry-run
     """
     from fleetgauge import pipeline, settings
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetgauge.cli import completion
 from fleetgauge.cli.output import configure_logging, instant
 
 if TYPE_CHECKING:
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
 
 
 def consume(
-    names: Annotated[list[str], typer.Argument(help="Consumers declared in consumers/, for example device-events.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONSUMER",
+            help="Consumers declared in consumers/, for example device-events.",
+            show_default=False,
+            autocompletion=completion.consumers,
+        ),
+    ],
     until_caught_up: Annotated[
         bool,
         typer.Option("--until-caught-up", help="End once everything that is in the topic now is stored and committed."),
@@ -44,6 +53,12 @@ def consume(
     """Load events from Kafka into Elasticsearch until told to stop (SIGTERM or Ctrl-C: drain, commit, leave).
 
     Several consumers share the process and its /metrics; give one that needs a processor core a process of its own.
+
+    \b
+    Examples:
+      fleetgauge consume device-events
+      fleetgauge consume device-events --until-caught-up --json
+      fleetgauge consume device-events --from-time 2026-11-21T14:00:00+09:00 --dry-run
     """
     import gc
     from json import dumps

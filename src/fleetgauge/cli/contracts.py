@@ -4,13 +4,19 @@ from typing import Annotated
 
 import typer
 
+from fleetgauge.cli.selection import AsJson
+
 app = typer.Typer(no_args_is_help=True, help="Event contracts: list them, release them, document them.")
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("ls")
 def ls(as_json: AsJson = False) -> None:
-    """Every contract with its version and the version that was released last."""
+    """Every contract with its version and the version that was released last.
+
+    \b
+    Example:
+      fleetgauge contracts ls
+    """
     from fleetgauge import contracts, settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.contracts import check, released
@@ -42,7 +48,12 @@ def release(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be recorded, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Record contracts as they are now: from here on `lint` refuses changes that older events would not survive."""
+    """Record contracts as they are now: from here on `lint` refuses changes that older events would not survive.
+
+    \b
+    Example:
+      fleetgauge contracts release --dry-run
+    """
     from fleetgauge import contracts, settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.contracts import released
@@ -67,7 +78,12 @@ def docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page is not up to date.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate docs/events/*.md from the contracts and the consumers that read them."""
+    """Generate docs/events/*.md from the contracts and the consumers that read them.
+
+    \b
+    Example:
+      fleetgauge contracts docs --check
+    """
     from fleetgauge import contracts, settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.contracts import reference

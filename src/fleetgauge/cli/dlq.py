@@ -8,6 +8,8 @@ import typer
 
 from fleetgauge.cli.dlq_limit import accept, limit
 from fleetgauge.cli.output import configure_logging, instant, print_json, print_table
+from fleetgauge.cli.selection import AsJson
+from fleetgauge.cli.selection import Consumer as ConsumerName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +23,6 @@ app = typer.Typer(no_args_is_help=True, help="Dead letters: count them, look at 
 app.command("limit")(limit)
 app.command("accept")(accept)
 
-Name = Annotated[str, typer.Argument(help="A consumer declared in consumers/, for example device-events.")]
 Types = Annotated[
     list[str] | None, typer.Option("--type", help="Only this error type. Repeatable.", show_default=False)
 ]
@@ -30,18 +31,25 @@ Kinds = Annotated[
     typer.Option("--class", help="Only this class: poison, quarantine or collision. Repeatable.", show_default=False),
 ]
 Since = Annotated[
-    str | None, typer.Option(help="Buried at or after this instant (ISO 8601, with its offset).", show_default=False)
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TIME",
+        help="Dead-lettered at or after this instant (ISO 8601, with its offset).",
+        show_default=False,
+    ),
 ]
-Until = Annotated[str | None, typer.Option(help="Buried before this instant.", show_default=False)]
+Until = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="Dead-lettered before this instant.", show_default=False)
+]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many, those first that were buried first.", show_default=False)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("ls")
 def ls(
-    name: Name,
+    name: ConsumerName,
     types: Types = None,
     kinds: Kinds = None,
     since: Since = None,
@@ -49,7 +57,13 @@ def ls(
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count dead letters by class, error type, partition and contract versions. Shows no payload."""
+    """Count dead letters by class, error type, partition and contract versions. Shows no payload.
+
+    \b
+    Examples:
+      fleetgauge dlq ls device-events
+      fleetgauge dlq ls device-events --type contract --from 2026-11-21T00:00:00Z
+    """
     from fleetgauge.ingest.deadletters import dead_letter_topic as letters
 
     settings, consumer = _start(name)
@@ -109,7 +123,7 @@ def ls(
 
 @app.command("show")
 def show(
-    name: Name,
+    name: ConsumerName,
     key: Annotated[
         str | None,
         typer.Argument(help="topic-partition-offset, as `ls` shows it; by default the newest.", show_default=False),
@@ -117,7 +131,13 @@ def show(
     types: Types = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print one letter whole, payload included: it may hold personal data."""
+    """Print one letter whole, payload included: it may hold personal data.
+
+    \b
+    Examples:
+      fleetgauge dlq show device-events
+      fleetgauge dlq show device-events device-events-3-1204
+    """
     from fleetgauge.errors import Terminal
     from fleetgauge.ingest.deadletters import dead_letter_topic as letters
 
@@ -152,7 +172,7 @@ def show(
 
 @app.command("replay")
 def replay(
-    name: Name,
+    name: ConsumerName,
     types: Types = None,
     kinds: Kinds = None,
     since: Since = None,
@@ -169,6 +189,11 @@ def replay(
     """Produce open letters again, each to the topic and partition that it came from.
 
     Letters that the contracts of now would refuse again stay where they are. Safe to repeat and to interrupt.
+
+    \b
+    Examples:
+      fleetgauge dlq replay device-events --type contract --dry-run
+      fleetgauge dlq replay device-events --type contract
     """
     from fleetgauge.clock import SystemClock
     from fleetgauge.errors import Stop
@@ -212,8 +237,8 @@ def _filter(
     return Filter(
         tuple(types or ()),
         tuple(kinds or ()),
-        None if since is None else instant("--since", since),
-        None if until is None else instant("--until", until),
+        None if since is None else instant("--from", since),
+        None if until is None else instant("--to", until),
         limit,
     )
 

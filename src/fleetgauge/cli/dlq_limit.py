@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetgauge.cli.output import configure_logging, instant, print_json, print_table
+from fleetgauge.cli.selection import AsJson
+from fleetgauge.cli.selection import Consumer as ConsumerName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,14 +16,13 @@ if TYPE_CHECKING:
     from fleetgauge.ingest.deadletters.acceptance import Standing
     from fleetgauge.settings import Settings
 
-Name = Annotated[str, typer.Argument(help="A consumer declared in consumers/, for example device-events.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
-
-def limit(name: Name, as_json: AsJson = False) -> None:
+def limit(name: ConsumerName, as_json: AsJson = False) -> None:
     """Show by partition whether the dead-letter limit was reached, what is set apart, and what is accepted.
 
-    Example: fleetgauge dlq limit device-events
+    \b
+    Example:
+      fleetgauge dlq limit device-events
     """
     from fleetgauge.ingest.deadletters.acceptance import standings
 
@@ -34,9 +35,9 @@ def limit(name: Name, as_json: AsJson = False) -> None:
 
 
 def accept(
-    name: Name,
-    reason: Annotated[
-        str, typer.Option(help="Error type of the records, as `dlq limit` shows it, for example contract.")
+    name: ConsumerName,
+    error_type: Annotated[
+        str, typer.Option("--type", help="Error type of the records, as `dlq limit` shows it, for example contract.")
     ],
     count: Annotated[
         int, typer.Option("--for", min=0, help="At most so many records of each partition; 0 only ends the stop.")
@@ -50,14 +51,18 @@ def accept(
             help="Not after this instant (ISO 8601, with its offset); by default 24 h from now, at most 7 days."
         ),
     ] = None,
-    note: Annotated[str, typer.Option(help="Why, for whoever looks later.", show_default=False)] = "",
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks later.", show_default=False)] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be accepted, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a stopped consumer dead-letter again: records of one error type, so many, for so long.
 
-    Ends the stops and settings apart that the reason (and the value) speaks of; what is accepted does not count towards
-    the limit. Then start the consumer again. Example: fleetgauge dlq accept device-events --reason contract --for 5000
+    Ends the stops and settings apart that the type (and the value) speaks of; what is accepted does not count towards
+    the limit. Then start the consumer again.
+
+    \b
+    Example:
+      fleetgauge dlq accept device-events --type contract --for 5000 --reason "firmware 2.4.1"
     """
     from datetime import UTC, datetime, timedelta
 
@@ -66,9 +71,9 @@ def accept(
 
     settings, consumer = _start(name)
     end = datetime.now(UTC) + timedelta(days=1) if until is None else instant("--until", until)
-    wish = Wish(reason, count, end, value, note[:200])
+    wish = Wish(error_type, count, end, value, reason[:200])
     before = grant(settings.kafka, consumer, wish, dry_run=dry_run)
-    ended = [one.partition for one in before if one.error_type == reason and value in ("", one.value)]
+    ended = [one.partition for one in before if one.error_type == error_type and value in ("", one.value)]
     if as_json:
         print_json(
             {
@@ -85,7 +90,7 @@ def accept(
     of = f" of {consumer.dead_letters.by} {value}" if value else ""
     stops = f"ends the stop of partition {', '.join(map(str, ended))}" if ended else "no partition was stopped by that"
     typer.echo(
-        f"{consumer.name}: {verb}: up to {count} records{of} a partition with {reason}, until "
+        f"{consumer.name}: {verb}: up to {count} records{of} a partition with {error_type}, until "
         f"{end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}; {stops}"
     )
 

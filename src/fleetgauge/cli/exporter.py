@@ -8,13 +8,20 @@ from fleetgauge.cli.output import configure_logging
 
 
 def exporter(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of /metrics and /healthz; 0: any free one.")] = 9187,
-    host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
+    http_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of /metrics and /healthz; 0: any free one.")
+    ] = 9187,
+    http_host: Annotated[str, typer.Option(help="Address to serve them on.")] = "127.0.0.1",
     once: Annotated[bool, typer.Option("--once", help="Print what a scrape would give, and end.")] = False,
 ) -> None:
-    """Serve lag, pending and blocked windows, and what passes did, until told to stop (SIGTERM or Ctrl-C).
+    """Serve lag, pending and blocked windows, and what runs did, until told to stop (SIGTERM or Ctrl-C).
 
     Everything is read from the metrics database at each scrape. While that is away, fleetgauge_exporter_up is 0.
+
+    \b
+    Examples:
+      fleetgauge exporter
+      fleetgauge exporter --once
     """
     import signal
     import threading
@@ -41,8 +48,8 @@ def exporter(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = StatusServer(Http(host, port), registry, {"exporter": lambda: None}, {"exporter": lambda: None})
-    structlog.get_logger(__name__).info("serving", host=host, port=server.port)
+    server = StatusServer(Http(http_host, http_port), registry, {"exporter": lambda: None}, {"exporter": lambda: None})
+    structlog.get_logger(__name__).info("serving", host=http_host, port=server.port)
     try:
         stop.wait()
     finally:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
+from fleetgauge.cli.selection import AnyMetrics, AsJson
 
 if TYPE_CHECKING:
     from fleetgauge.rollup.operating.conditions import Told
@@ -12,18 +13,23 @@ if TYPE_CHECKING:
 
 
 def freshness(
-    metrics: Annotated[list[str] | None, typer.Argument(help="Metrics; all by default.")] = None,
+    metrics: AnyMetrics = None,
     warn: Annotated[
         str | None, typer.Option(help="Warn from so much overdue on, whatever the definition says.", show_default=False)
     ] = None,
     error: Annotated[str | None, typer.Option(help="Fail from so much on.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show up to where each metric is final and computed, and what else is wrong with its numbers.
 
     Exits with 75 when one is overdue beyond `error`, with 78 when a number is withheld, as by a broken check. A window
     is overdue once its end and the grace have passed and it is not final. Limits come from the definition (freshness:
     warn, error), by default 5m and 15m.
+
+    \b
+    Examples:
+      fleetgauge freshness
+      fleetgauge freshness rental --error 30m
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.rollup.execute.report import Severity, raise_worst

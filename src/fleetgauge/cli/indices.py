@@ -4,15 +4,21 @@ from typing import Annotated
 
 import typer
 
+from fleetgauge.cli.selection import AsJson, Consumers
+
 
 def indices(
-    names: Annotated[list[str] | None, typer.Argument(help="Consumers; by default all that are declared.")] = None,
+    names: Consumers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be installed, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Install index templates, and add new fields to the days that exist. Safe to repeat.
 
     Consumers do it themselves at every start if their login may; run this first where it may not.
+
+    \b
+    Example:
+      fleetgauge indices --dry-run
     """
     from dataclasses import asdict
 

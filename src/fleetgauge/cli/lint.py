@@ -1,14 +1,19 @@
 """`fleetgauge lint`: check the content without any server."""
 
-from typing import Annotated
-
 import typer
 
+from fleetgauge.cli.selection import AsJson
 
-def lint(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
+
+def lint(as_json: AsJson = False) -> None:
     """Check contracts, consumers, metrics and tariffs; lists all problems at once and exits with 78 if there is one.
 
-    Each begins with file and line. Example: fleetgauge --config fleetgauge.toml lint
+    Each begins with file and line.
+
+    \b
+    Examples:
+      fleetgauge lint
+      fleetgauge --config fleetgauge.toml lint --json
     """
     from fleetgauge import settings
     from fleetgauge.cli.output import print_json

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
+from fleetgauge.cli.selection import AsJson, Metric
+
 app = typer.Typer(no_args_is_help=True, help="Metrics: list them, and what is generated from them.")
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("ls")
 def ls(as_json: AsJson = False) -> None:
-    """Every metric with its source, its version and its views."""
+    """Every metric with its source, its version and its views.
+
+    \b
+    Example:
+      fleetgauge metrics ls
+    """
     from fleetgauge import settings
     from fleetgauge.cli.output import print_json, print_table
     from fleetgauge.rollup import DefinitionError, read_definitions
@@ -52,7 +58,12 @@ def docs(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is not up to date.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate docs/metrics/*.md from the definitions, and schemas/metric.schema.json for editors."""
+    """Generate docs/metrics/*.md from the definitions, and schemas/metric.schema.json for editors.
+
+    \b
+    Example:
+      fleetgauge metrics docs --check
+    """
     from fleetgauge import settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.errors import Terminal
@@ -83,12 +94,14 @@ def docs(
 
 @app.command("describe")
 def describe(
-    metric: Annotated[str, typer.Argument(help="Metric.")],
+    metric: Metric,
     as_json: AsJson = False,
 ) -> None:
     """A metric's views as they are: which version shows which windows, what is NULL when, what others built on them.
 
-    Example: fleetgauge metrics describe rental
+    \b
+    Example:
+      fleetgauge metrics describe rental
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json
@@ -112,7 +125,9 @@ def prune(
 ) -> None:
     """Drop the tables of versions that no view shows a row of. The retention DAG does it every night.
 
-    Example: fleetgauge metrics prune --dry-run
+    \b
+    Example:
+      fleetgauge metrics prune --dry-run
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json
@@ -138,7 +153,9 @@ def drop(
 ) -> None:
     """Let go of a renamed or deleted metric: its views, tables and ledger. Exits with 78 while something hangs on them.
 
-    Example: fleetgauge metrics drop old_rides --dry-run
+    \b
+    Example:
+      fleetgauge metrics drop old_rides --dry-run
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetgauge.cli.output import configure_logging, print_json, utc
+from fleetgauge.cli.selection import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Create or update ledger, functions, roles, metric tables, views and prices. Safe to repeat.
 
     Nothing that others have built on a view is dropped. Exits with 78 when a view cannot be changed therefore, and says
     what to do; all else is done.
+
+    \b
+    Examples:
+      fleetgauge migrate --dry-run
+      fleetgauge migrate
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.rollup.execute.report import plain, raise_worst

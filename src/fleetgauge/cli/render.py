@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 import typer
 
 from fleetgauge.cli.output import print_json
+from fleetgauge.cli.selection import AsJson, Metric
 
 
 def render(
-    metric: Annotated[str, typer.Argument(help="Metric.")],
+    metric: Metric,
     what: Annotated[
         Literal["windows", "cells", "touched", "totals", "tables", "views"],
         typer.Option(
@@ -21,9 +22,15 @@ def render(
         Literal["minute", "hour", "day"],
         typer.Option(help="How long a stretch; windows of hours and days are made from the level below."),
     ] = "minute",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the SQL that would run, or for documents the bodies of the searches. Asks no server."""
+    """Show the SQL that would run, or for documents the bodies of the searches. Asks no server.
+
+    \b
+    Examples:
+      fleetgauge render rental
+      fleetgauge render rental --what touched
+    """
     from fleetgauge import pipeline, settings
     from fleetgauge.rollup.operating.render import render as text_of
 

@@ -5,22 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fleetgauge.cli.selection import AsJson, Consumers
+
 if TYPE_CHECKING:
     from fleetgauge.ingest.operate.index_retention import Day, Outcome
     from fleetgauge.rollup.operating.expire import Dropped
 
 
 def retention(
-    names: Annotated[list[str] | None, typer.Argument(help="Consumers; by default all that declare one.")] = None,
+    names: Consumers = None,
     only: Annotated[
         Literal["indices", "partitions"] | None, typer.Option(help="This kind alone.", show_default=False)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete expired daily indices, each by its exact name, and partitions of metrics. Safe to repeat and to interrupt.
 
     With consumers named: their indices alone.
+
+    \b
+    Examples:
+      fleetgauge retention --dry-run
+      fleetgauge retention device-events
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import print_json

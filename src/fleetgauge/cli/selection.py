@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from fleetgauge.cli import completion
 from fleetgauge.errors import Terminal
 
 if TYPE_CHECKING:
@@ -15,9 +16,49 @@ if TYPE_CHECKING:
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Argument(metavar="METRIC", help="Metrics; without any and without --source all.", show_default=False),
+    typer.Argument(
+        metavar="METRIC",
+        help="Metrics; without any and without --source all.",
+        show_default=False,
+        autocompletion=completion.metrics,
+    ),
 ]
-Metric = Annotated[str, typer.Argument(metavar="METRIC", help="The metric.", show_default=False)]
+AnyMetrics = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="METRIC", help="Metrics; all by default.", show_default=False, autocompletion=completion.metrics
+    ),
+]
+OneMetric = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="METRIC",
+        help="This metric alone; all by default.",
+        show_default=False,
+        autocompletion=completion.metrics,
+    ),
+]
+Metric = Annotated[
+    str, typer.Argument(metavar="METRIC", help="The metric.", show_default=False, autocompletion=completion.metrics)
+]
+Consumer = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONSUMER",
+        help="A consumer declared in consumers/, for example device-events.",
+        show_default=False,
+        autocompletion=completion.consumers,
+    ),
+]
+Consumers = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CONSUMER",
+        help="Consumers declared in consumers/; by default all that this concerns.",
+        show_default=False,
+        autocompletion=completion.consumers,
+    ),
+]
 OfSource = Annotated[
     str | None, typer.Option("--source", help="The metrics that read this source.", show_default=False)
 ]

@@ -1,18 +1,24 @@
 """`fleetgauge test`: the unit tests of metrics, `sql/metrics/<metric>/tests/*.yaml`."""
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
+from fleetgauge.cli.selection import AsJson, OneMetric
+
 
 def test(
-    metric: Annotated[str | None, typer.Argument(help="This metric alone; all by default.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    metric: OneMetric = None,
+    as_json: AsJson = False,
 ) -> None:
     """Feed given rows through the real queries on the metrics database and compare, documents through Elasticsearch.
 
     Keeps nothing; exits with 1 if one fails.
+
+    \b
+    Examples:
+      fleetgauge test
+      fleetgauge test rental
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json, print_table

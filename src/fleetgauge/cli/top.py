@@ -47,7 +47,13 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Look once (twice, an interval apart, for the rates).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Like --once, as one JSON document.")] = False,
 ) -> None:
-    """Show events per second, lag, classes, pauses and retries by consumer and process, until Ctrl-C."""
+    """Show events per second, lag, classes, pauses and retries by consumer and process, until Ctrl-C.
+
+    \b
+    Examples:
+      fleetgauge top
+      fleetgauge top --url http://127.0.0.1:9400/metrics --once
+    """
     from fleetgauge.ingest.operate import scrape as engine
     from fleetgauge.observability.status_server import PORTS
 

@@ -76,13 +76,13 @@ def test_a_limit_that_was_reached_holds_over_every_restart(world: World) -> None
     said = [f for f in doctor["findings"] if f["about"] == f"dead letters of {world.consumer.name}"]
     assert [f["status"] for f in said] == ["fail"] * len(stopped) and "not_json" in said[0]["said"]
 
-    accept = ["dlq", "accept", world.consumer.name, "--reason", "not_json", "--for"]
+    accept = ["dlq", "accept", world.consumer.name, "--type", "not_json", "--for"]
     assert command(world, *accept, "500", "--dry-run", "--json")["dry_run"]
     with pytest.raises(Stop):
         consume(world.consumer, world.settings, TO_THE_END)
     assert kinds(world).total() == before
     command(world, *accept, "5", "--until", "2001-01-01T00:00:00Z", code=78)
-    assert "ends the stop of partition" in command(world, *accept, "30", "--note", "firmware 2.4.1")
+    assert "ends the stop of partition" in command(world, *accept, "30", "--reason", "firmware 2.4.1")
     with pytest.raises(Stop):  # so many, and then the limit again
         consume(world.consumer, world.settings, TO_THE_END)
     some = kinds(world).total()
@@ -107,7 +107,7 @@ def test_a_limit_reached_in_the_very_first_batch_is_not_forgotten(world: World) 
     with pytest.raises(Stop):
         consume(world.consumer, world.settings, TO_THE_END)
     assert kinds(world).total() == 0 and sum(world.committed().values()) == 0
-    shown = command(world, "dlq", "accept", world.consumer.name, "--reason", "not_json", "--for", "100", "--json")
+    shown = command(world, "dlq", "accept", world.consumer.name, "--type", "not_json", "--for", "100", "--json")
     assert shown["ended_in_partitions"]
     done = consume(world.consumer, world.settings, TO_THE_END).events
     assert done["ok"] + done["duplicate"] == 400 == done["poison"] == kinds(world).total()
@@ -147,7 +147,7 @@ def test_one_model_whose_clock_rolled_over_stops_no_other(world: World) -> None:
     said = [f for f in doctor["findings"] if f["about"] == f"dead letters of {world.consumer.name}"]
     assert said and {f["status"] for f in said} == {"warn"} and "max-g30" in said[0]["said"]
     command(
-        world, "dlq", "accept", world.consumer.name, "--reason", "out_of_time_range", "--value", "max-g30", "--for", "0"
+        world, "dlq", "accept", world.consumer.name, "--type", "out_of_time_range", "--value", "max-g30", "--for", "0"
     )
     limit = command(world, "dlq", "limit", world.consumer.name, "--json")
     assert not any(one["apart"] for one in limit["partitions"])

@@ -94,7 +94,7 @@ def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
                 about,
                 "fail",
                 f"the limit was reached in partition {one.partition}: {one.halted}, the last was {one.error_type}",
-                f"correct the producer or the contract, then fleetgauge dlq accept {consumer.name} --reason "
+                f"correct the producer or the contract, then fleetgauge dlq accept {consumer.name} --type "
                 f"{one.error_type}",
             )
         for value, count in one.apart.items():
