@@ -423,6 +423,16 @@ def _commands(settings: Settings) -> Iterator[Finding]:
                 yield Finding("commands", status, said, remedy)
     except FleetgaugeError as error:
         yield Finding("commands", "fail", str(error))
+    about = f"documents of {COMMANDS_CONSUMER}"
+    try:
+        from fleetgauge.ingest.consumer import load_consumer
+
+        for status, said, remedy in doctor.documents(
+            settings, load_consumer(settings.content, COMMANDS_CONSUMER).index
+        ):
+            yield Finding(about, status, said, remedy)
+    except FleetgaugeError as error:
+        yield Finding(about, "fail", str(error))
 
 
 def _materialise(settings: Settings) -> datetime:

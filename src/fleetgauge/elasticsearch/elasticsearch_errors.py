@@ -64,5 +64,6 @@ def kind_of(error: ApiError) -> str:
 def _told(body: object) -> tuple[str, str]:
     found = body.get("error") if isinstance(body, dict) else None
     if isinstance(found, dict):
-        return str(found.get("type", "unknown")), str(found.get("reason") or "")
+        reason, index = str(found.get("reason") or ""), found.get("index")
+        return str(found.get("type", "unknown")), reason if not index or str(index) in reason else f"{reason} [{index}]"
     return "unknown", str(found or "")[:200]

@@ -284,7 +284,7 @@ def test_the_reader_rolls_up_and_the_writer_may_not(installed: Field, event: Any
             return facts.first_event()
 
     assert first_event("reader") is not None
-    with pytest.raises(Stop, match=r"give the login read and maintenance on device-events"):
+    with pytest.raises(Stop, match=r"give the login read, maintenance and view_index_metadata on device-events"):
         first_event("writer")
 
 

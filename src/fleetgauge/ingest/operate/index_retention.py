@@ -7,13 +7,14 @@ from the end of the day that the index *holds*, never from its creation: a repla
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import msgspec
 
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.elasticsearch.admin_requests import ask
+from fleetgauge.elasticsearch.daily_indices import day_of
 from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, sure
 from fleetgauge.ingest.check.lint_consumers import named_or_all
@@ -106,7 +107,7 @@ def days(bulk: Bulk, prefix: str) -> list[Day]:
     found = []
     right = f"give the login the rights view_index_metadata and monitor on {prefix}-*"
     for row in ask(bulk, "GET", path, None, right, shape=list[_Row]):
-        begin = _day(row.index, prefix)
+        begin = day_of(row.index, prefix)
         if begin is not None:
             found.append(Day(row.index, begin, int(row.documents or 0), int(row.bytes or 0)))
     return sorted(found, key=lambda day: day.begin)
@@ -116,14 +117,6 @@ class _Row(msgspec.Struct, rename={"documents": "docs.count", "bytes": "store.si
     index: str
     documents: str | None = None
     bytes: str | None = None
-
-
-def _day(index: str, prefix: str) -> datetime | None:
-    match = re.fullmatch(rf"{re.escape(prefix)}-([0-9]{{4}}\.[0-9]{{2}}\.[0-9]{{2}})", index)
-    try:
-        return datetime.strptime(match[1], "%Y.%m.%d").replace(tzinfo=UTC) if match else None
-    except ValueError:  # looks like a day and is none
-        return None
 
 
 def _delete(bulk: Bulk, index: str) -> None:

@@ -75,7 +75,7 @@ def examine(
         yield Finding(f"source {name}", "fail", "is not configured", f"add [sources.{name}] with its url")
     for name, stream in sorted(streams.items()):
         yield from _guarded(f"consumer group of {name}", lambda s=stream: _group(settings, s))  # type: ignore[misc]
-        yield from _guarded(f"documents of {name}", lambda s=stream: _documents(settings, s))  # type: ignore[misc]
+        yield from _guarded(f"documents of {name}", lambda s=stream: documents(settings, s.index))  # type: ignore[misc]
 
 
 def for_production(settings: Settings, definitions: Mapping[str, Definition]) -> str:
@@ -291,27 +291,33 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
             yield "warn", said, "nothing from its first record on is final; kafka-transactions.sh find-hanging names it"
 
 
-def _documents(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
-    from fleetgauge.elasticsearch.client import NotFoundError, connect
+def documents(settings: Settings, index: str) -> Iterator[tuple[Status, str, str]]:
+    """Whether the documents behind an alias over daily indices can be read: status, what is so, what to do. Blocks."""
+    from fleetgauge.elasticsearch.client import NotFoundError, closed_days, connect
     from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
 
-    what = f"{stream.index} cannot be refreshed and read at {settings.elasticsearch.url}"
+    what = f"{index} cannot be refreshed and read at {settings.elasticsearch.url}"
     with closing(connect(settings.elasticsearch)) as client:
         try:
             with translated(what, "grant the login read, maintenance and view_index_metadata"):
                 try:
-                    client.indices.refresh(index=stream.index)
-                    client.search(index=stream.index, size=0)
+                    closed = closed_days(client, index)
+                    client.indices.refresh(index=index, ignore_unavailable=bool(closed))
+                    client.search(index=index, size=0, ignore_unavailable=bool(closed))
                 except NotFoundError as error:
                     if kind_of(error) != "index_not_found_exception":
                         raise
-                    yield "ok", f"{stream.index} does not exist yet", ""
+                    yield "ok", f"{index} does not exist yet", ""
                     return
         except FleetgaugeError as error:
             said, _, remedy = str(error).rpartition("; ")
             yield "fail", said, remedy
             return
-        yield "ok", f"{stream.index} can be refreshed and read", ""
+        for day in closed:
+            said = f"{day} is closed: what it holds is not read, and windows of its day are not computed"
+            yield "fail", said, f"open it (POST /{day}/_open); the next run computes what is new in it"
+        if not closed:
+            yield "ok", f"{index} can be refreshed and read", ""
 
 
 def _columns(definitions: Iterable[Definition]) -> list[TimeColumn]:

@@ -5,16 +5,16 @@ Committed offsets say what is finished, and the position in each document says w
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from operator import itemgetter
 from typing import Any
 
 import msgspec
+import structlog
 
 from fleetgauge.clock import Clock
 from fleetgauge.elasticsearch.client import (
@@ -23,9 +23,10 @@ from fleetgauge.elasticsearch.client import (
     JsonSerializer,
     NotFoundError,
     TransportError,
+    closed_days,
     connect,
 )
-from fleetgauge.elasticsearch.elasticsearch_errors import translated
+from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import Horizon
@@ -36,75 +37,24 @@ from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
+from fleetgauge.rollup.sources.elasticsearch_search import KEEP_ALIVE, Group, Search
 from fleetgauge.rollup.sources.port import Conflict, Row, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
 from fleetgauge.settings import Settings
 
-PAGE = query.PAGE
 SPANS = 256
 """Separate stretches of time in one search; every cluster's limit on clauses allows so many."""
-_KEEP_ALIVE = "5m"
+_DAY = timedelta(days=1)
+_NO_GROUP = ""
+"""In a cursor's token, what is about no consumer group: the daily indices that were closed."""
 _NO_VALUE: Mapping[type, Any] = {Percentile: [], Distinct: ""}
 """Sketches of nothing."""
 
-Group = Mapping[str, Any]
-
+_log = structlog.get_logger(__name__)
 _Asked = tuple[Iterator[tuple[Cell, Group]], list[tuple[int, Percentile | Distinct, Iterator[tuple[Cell, Group]]]]]
 """Groups with numbers; and for each sketch, by its place, groups with values."""
-
-
-class Search:
-    """Searches over one point in time, by a thread of its own: the server works while the last answer is digested."""
-
-    def __init__(self, client: Elasticsearch, point: str | None) -> None:
-        """Without a point there is no index yet, and nothing is found."""
-        self.point = point
-        self.groups = 0
-        """How many were handed out so far."""
-        self._client = client
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rollup-search")
-
-    def close(self) -> None:
-        """Drop what was not asked yet, and wait for the rest."""
-        self._thread.shutdown(cancel_futures=True)
-
-    def ask(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
-        """The aggregations of what matches; empty without an index. Blocks."""
-        return self._thread.submit(self._search, where, aggregations).result()
-
-    def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
-        """Every group of what matches, however many pages they take. Asks at once; who iterates waits."""
-
-        def page(after: Group | None) -> "Future[Mapping[str, Any]]":
-            return self._thread.submit(self._search, where, query.groups(keys, numbers, PAGE, after))
-
-        def groups(coming: "Future[Mapping[str, Any]]") -> Iterator[Group]:
-            while True:
-                found = coming.result().get("all", {"buckets": []})
-                last = len(found["buckets"]) < PAGE
-                if not last:
-                    coming = page(found["after_key"])
-                self.groups += len(found["buckets"])
-                yield from found["buckets"]
-                if last:
-                    return
-
-        return groups(page(None))
-
-    def _search(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
-        if self.point is None:
-            return {}
-        answer = self._client.search(
-            pit={"id": self.point, "keep_alive": _KEEP_ALIVE},
-            **query.search(where, aggregations),
-            allow_partial_search_results=False,
-            filter_path=["pit_id", "aggregations"],
-        ).body
-        self.point = answer["pit_id"]
-        found: Mapping[str, Any] = answer["aggregations"]
-        return found
 
 
 @dataclass
@@ -116,16 +66,19 @@ class ElasticsearchFacts:
     search: Search
     progress: Mapping[str, GroupProgress]
     token: Mapping[str, Any] | None
-    """A `GroupCursor` for each consumer group."""
+    """A `GroupCursor` for each consumer group, and what was closed: once it is open, its documents may be new."""
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
-        found = self.search.ask(query.matching(self.definition), {"first": {"min": {"field": EVENT_TIME}}})
-        ms = found["first"]["value"] if found else None
-        return None if ms is None else query.instant(ms)
+        answer = self.search.ask(query.matching(self.definition), {"first": {"min": {"field": EVENT_TIME}}})
+        ms = answer["first"]["value"] if answer else None
+        found = [] if ms is None else [query.instant(ms)]
+        return min([*found, *self.search.closed.values()], default=None)
 
-    def about(self, spans: Sequence[Span]) -> int:
+    def about(self, spans: Sequence[Span]) -> int | None:
         """See `Facts`. What the index counts."""
+        if self._closed_in(spans):
+            return None
         where = query.matching(self.definition, query.within(spans))
         found = self.search.ask(where, {"n": {"value_count": {"field": EVENT_TIME}}})
         return int(found["n"]["value"]) if found else 0
@@ -133,6 +86,7 @@ class ElasticsearchFacts:
     def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         """See `Facts`. What lies at new positions; everything, where old positions may have got new documents."""
         known = msgspec.convert(since.token or {}, dict[str, GroupCursor], strict=False)
+        opened = [span for span in self._opened(since) if span[0] < watermark]
         new: list[query.Json] = []
         anew = False
         for group, progress in self.progress.items():
@@ -144,17 +98,19 @@ class ElasticsearchFacts:
         if anew:
             begin = self.first_event()
             spans = [(floor(begin), watermark)] if begin is not None and begin < watermark else []
-            new = []
+            new, opened = [], []
         if anew or first:
             new.append(query.since(watermark))
+        spans += [(begin, min(end, watermark)) for begin, end in opened]
         if not new:
-            return Touched()
+            return Touched([], spans)
         where = query.matching(self.definition, query.any_of(new))
         cells = dict.fromkeys(cell for cell, _ in self._grouped(where, query.keys(self.definition), {}))
         return Touched(list(cells), spans)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`. Reads slice by slice, since each further page of an answer costs as much as the first."""
+        self._refuse_closed([span])
         rows: list[Row] = []
         at, minutes, coming = span[0], 60, list[_Asked]()
         while at < span[1] or coming:
@@ -164,9 +120,9 @@ class ElasticsearchFacts:
                 coming.append(self._ask(query.within([(at, upto)])))
                 at = upto
             rows += self._rows(coming.pop(0))
-            if self.search.groups - before > PAGE:
+            if self.search.groups - before > query.PAGE:
                 minutes = max(1, minutes // 2)
-            elif self.search.groups - before < PAGE // 4:
+            elif self.search.groups - before < query.PAGE // 4:
                 minutes *= 2
         return rows
 
@@ -174,6 +130,7 @@ class ElasticsearchFacts:
         """See `Facts`. Reads what lies in the cells' minutes and has one of their values, and leaves out the rest."""
         kept, n = set(wanted), 1 + len(self.definition.dimensions)
         spans = join(sorted({window for window, _ in wanted}))
+        self._refuse_closed(spans)
         rows: list[Row] = []
         for at in range(0, len(spans), SPANS):
             some = spans[at : at + SPANS]
@@ -198,10 +155,30 @@ class ElasticsearchFacts:
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`. Reads in the widest windows that no edge cuts."""
+        self._refuse_closed([(edges[0], edges[-1])])
         starts = [query.milliseconds(edge) for edge in edges]
         step = math.gcd(*(start - starts[0] for start in starts[1:]))
         asked = self._ask(query.within([(edges[0], edges[-1])]), step_ms=step, from_ms=starts[0])
         return self._rows(asked, lambda window: bisect_right(starts, query.milliseconds(window)) - 1)
+
+    def _opened(self, since: Cursor) -> list[Span]:
+        """The days that were closed at the cursor and can be read again, so that documents in them may be new."""
+        before = (since.token or {}).get(_NO_GROUP, {}).get("closed", {})
+        days = [datetime.fromisoformat(begin) for index, begin in before.items() if index not in self.search.closed]
+        spans = [(begin, begin + _DAY) for begin in days]
+        return [span for span in spans if self.about([span])]  # what was deleted meanwhile changes nothing
+
+    def _closed_in(self, spans: Iterable[Span]) -> list[str]:
+        days = self.search.closed.items()
+        return [index for index, begin in days if any(b < begin + _DAY and begin < e for b, e in spans)]
+
+    def _refuse_closed(self, spans: Sequence[Span]) -> None:
+        """Windows of a closed day would be computed from nothing. Raises `Transient`."""
+        if closed := self._closed_in(spans):
+            raise Transient(
+                f"source {self.definition.source}: {', '.join(closed)} is closed, so that windows of its day cannot be "
+                f"computed; open it (POST /{closed[0]}/_open), or delete it if its documents are not wanted"
+            )
 
     def _ask(self, *filters: query.Json, step_ms: int = query.MINUTE_MS, from_ms: int = 0) -> _Asked:
         """Ask for the rows of what passes the filters, in windows of `step_ms` counted from `from_ms`."""
@@ -255,6 +232,8 @@ class ElasticsearchSource:
             own = progress[self._stream.group]
             with self._translated(), self._search() as search:
                 token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
+                if search.closed:
+                    token[_NO_GROUP] = {"closed": {index: at.isoformat() for index, at in search.closed.items()}}
                 horizon = Horizon(own.watermark, own.observed_at)
                 yield ElasticsearchFacts(definition, horizon, search, progress, token)
 
@@ -276,15 +255,9 @@ class ElasticsearchSource:
     def _search(self) -> Iterator[Search]:
         if self._client is None:
             self._client = connect(self._settings.elasticsearch, _Json())
-        client, index = self._client, self._stream.index
+        client = self._client
         try:
-            shards = client.indices.refresh(index=index)["_shards"]
-            if shards["failed"]:
-                raise Conflict(
-                    f"source {self.name}: {shards['failed']} shard(s) of {index} were not refreshed, so that stored "
-                    "events might be missed; look at the health of the cluster"
-                )
-            search = Search(client, client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"])
+            search = self._whole(client) or self._without_closed(client)
         except NotFoundError as error:
             if error.error != "index_not_found_exception":
                 raise
@@ -296,6 +269,40 @@ class ElasticsearchSource:
             if search.point is not None:
                 self._forget(client, search.point)
 
+    def _whole(self, client: Elasticsearch) -> Search | None:
+        """A search over all; None where a daily index is closed."""
+        try:
+            return Search(client, self._point(client))
+        except ApiError as error:
+            if kind_of(error) != "index_closed_exception":
+                raise
+            return None
+
+    def _without_closed(self, client: Elasticsearch) -> Search:
+        """A search that knows what it leaves out: one closed day does not stop the others."""
+        index = self._stream.index
+        before = closed_days(client, index)
+        point = self._point(client, ignore_unavailable=True)
+        closed = before | closed_days(client, index)  # whatever is closed or opened meanwhile counts as closed
+        _log.warning(
+            "daily indices are closed: what they hold is not read, windows of their days are not computed; open them",
+            source=self.name,
+            closed=sorted(closed),
+        )
+        return Search(client, point, closed)
+
+    def _point(self, client: Elasticsearch, *, ignore_unavailable: bool = False) -> str:
+        """A point in time that shows every acknowledged write."""
+        index = self._stream.index
+        shards = client.indices.refresh(index=index, ignore_unavailable=ignore_unavailable)["_shards"]
+        if shards["failed"]:
+            raise Conflict(
+                f"source {self.name}: {shards['failed']} shard(s) of {index} were not refreshed, so that stored "
+                "events might be missed; look at the health of the cluster"
+            )
+        point = client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE, ignore_unavailable=ignore_unavailable)
+        return str(point["id"])
+
     def _forget(self, client: Elasticsearch, point: str) -> None:
         with suppress(ApiError, TransportError):  # it expires by itself, and what was read is right
             client.options(ignore_status=404, max_retries=0).close_point_in_time(id=point)
@@ -304,7 +311,7 @@ class ElasticsearchSource:
         index, url = self._stream.index, self._settings.elasticsearch.url
         return translated(
             f"source {self.name}: documents of {index} could not be read from {url}",
-            f"give the login read and maintenance on {index} and {index}-* (see deploy/elasticsearch)",
+            f"give the login read, maintenance and view_index_metadata on {index} and {index}-* (deploy/elasticsearch)",
         )
 
 

@@ -1,0 +1,13 @@
+"""Daily indices `<prefix>-YYYY.MM.DD`: one holds the events of a UTC day, by event time."""
+
+import re
+from datetime import UTC, datetime
+
+
+def day_of(index: str, prefix: str) -> datetime | None:
+    """When the day begins that the index holds; None for an index that is no day of this prefix."""
+    match = re.fullmatch(rf"{re.escape(prefix)}-([0-9]{{4}}\.[0-9]{{2}}\.[0-9]{{2}})", index)
+    try:
+        return datetime.strptime(match[1], "%Y.%m.%d").replace(tzinfo=UTC) if match else None
+    except ValueError:  # looks like a day and is none
+        return None

@@ -1,0 +1,68 @@
+"""Searches of one look at documents: aggregations over one point in time, page by page."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+from fleetgauge.elasticsearch.client import Elasticsearch
+from fleetgauge.rollup.sources import elasticsearch_query as query
+
+KEEP_ALIVE = "5m"
+"""How long the server keeps a point in time between two searches."""
+
+Group = Mapping[str, Any]
+
+
+class Search:
+    """Searches over one point in time, by a thread of its own: the server works while the last answer is digested."""
+
+    def __init__(self, client: Elasticsearch, point: str | None, closed: Mapping[str, datetime] | None = None) -> None:
+        """Without a point there is no index yet, and nothing is found."""
+        self.point = point
+        self.closed = closed or {}
+        """Daily indices that the point leaves out, and when their days begin."""
+        self.groups = 0
+        """How many were handed out so far."""
+        self._client = client
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rollup-search")
+
+    def close(self) -> None:
+        """Drop what was not asked yet, and wait for the rest."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def ask(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
+        """The aggregations of what matches; empty without an index. Blocks."""
+        return self._thread.submit(self._search, where, aggregations).result()
+
+    def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
+        """Every group of what matches, however many pages they take. Asks at once; who iterates waits."""
+
+        def page(after: Group | None) -> "Future[Mapping[str, Any]]":
+            return self._thread.submit(self._search, where, query.groups(keys, numbers, query.PAGE, after))
+
+        def groups(coming: "Future[Mapping[str, Any]]") -> Iterator[Group]:
+            while True:
+                found = coming.result().get("all", {"buckets": []})
+                last = len(found["buckets"]) < query.PAGE
+                if not last:
+                    coming = page(found["after_key"])
+                self.groups += len(found["buckets"])
+                yield from found["buckets"]
+                if last:
+                    return
+
+        return groups(page(None))
+
+    def _search(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
+        if self.point is None:
+            return {}
+        answer = self._client.search(
+            pit={"id": self.point, "keep_alive": KEEP_ALIVE},
+            **query.search(where, aggregations),
+            allow_partial_search_results=False,
+            filter_path=["pit_id", "aggregations"],
+        ).body
+        self.point = answer["pit_id"]
+        found: Mapping[str, Any] = answer.get("aggregations", {})  # none, where every index is closed
+        return found
