@@ -17,6 +17,7 @@ from fleetgauge.cli import (
     contracts,
     dlq,
     doctor,
+    explain,
     exporter,
     freshness,
     indices,
@@ -67,6 +68,7 @@ app.command("migrate")(migrate.migrate)
 app.command("run")(run.run)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.command("explain")(explain.explain)
 app.command("restatements")(restatements.restatements)
 app.command("freshness")(freshness.freshness)
 app.command("show")(show.show)

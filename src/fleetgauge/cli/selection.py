@@ -88,7 +88,7 @@ def span(begin: str | None, end: str | None, definitions: "Collection[Definition
         return None
     if begin is None or end is None:
         raise Terminal("a span has two ends: give both --from and --to")
-    found = _instant("--from", begin, definitions), _instant("--to", end, definitions)
+    found = instant("--from", begin, definitions), instant("--to", end, definitions)
     if found[0] == found[1]:
         raise Terminal(f"the span is empty: --from and --to are both {_shown(found[0])}, and --to is exclusive")
     if found[0] > found[1]:
@@ -99,7 +99,8 @@ def span(begin: str | None, end: str | None, definitions: "Collection[Definition
     return found[0].astimezone(UTC), found[1].astimezone(UTC)
 
 
-def _instant(option: str, text: str, definitions: "Collection[Definition]") -> datetime:
+def instant(option: str, text: str, definitions: "Collection[Definition]") -> datetime:
+    """The time that was written for `option`, aware; raises `Terminal` for what is none."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

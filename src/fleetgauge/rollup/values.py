@@ -55,6 +55,15 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class SourceRows:
+    """What lies behind a number at the source."""
+
+    count: int
+    query: str
+    """Shows them: SQL, or the JSON body of a search. Reads only."""
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Facts that cannot be counted, for one reason."""
 

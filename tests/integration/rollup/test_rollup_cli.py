@@ -240,6 +240,12 @@ def test_reconcile_names_what_differs_and_mends_it(shell: Shell, ride: Definitio
     assert "zone=a kind=x: n is 1, the source says nothing" in dry.out
     assert "computed anew" in shell("reconcile", "ride", "--days", "6").out
     shell("reconcile", "ride", "--days", "6", "--dry-run")
+    assert "reconcile" in shell("restatements", "ride").out
+    assert any(one["reason"] == "reconcile" for one in shell("restatements", "ride", "--json").json)
+    told = shell("explain", "ride", str(TODAY - DAY), "--grain", "day").out
+    assert "rows of source operations; this shows them:" in told
+    assert shell("explain", "ride", str(TODAY - DAY), "zone=a", "--json").json["where"] == {"zone": "a"}
+    shell("explain", "ride", str(TODAY - DAY), "zone", code=78)
 
 
 def test_freshness_is_an_exit_code(shell: Shell, ride: Definition) -> None:

@@ -3,6 +3,7 @@
 Committed offsets say what is finished, and the position in each document says what is new; time says neither.
 """
 
+import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ from fleetgauge.rollup.sources.elasticsearch_search import KEEP_ALIVE, Group, Se
 from fleetgauge.rollup.sources.port import Conflict, Row, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 from fleetgauge.settings import Settings
 
 SPANS = 256
@@ -152,6 +153,16 @@ class ElasticsearchFacts:
     def out_of_range(self) -> LeftOut | None:
         """See `Facts`. What is out of the accepted time range is a dead letter."""
         return None
+
+    def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
+        """See `Facts`."""
+        found = [query.within([span])]
+        for name, value in where.items():
+            field = self.definition.dimensions[name].column
+            found.append(query.one_of(field, [value]) or {"bool": {"must_not": {"exists": {"field": field}}}})
+        matching = query.matching(self.definition, *found)
+        counted = self.search.ask(matching, {"n": {"value_count": {"field": EVENT_TIME}}})
+        return SourceRows(int(counted["n"]["value"]) if counted else 0, json.dumps({"query": matching}, default=str))
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`. Reads in the widest windows that no edge cuts."""

@@ -14,7 +14,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.progress.heartbeat import Horizon
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 
 Row = tuple[Any, ...]
 
@@ -64,6 +64,10 @@ class Facts(Protocol):
 
     def out_of_range(self) -> LeftOut | None:
         """The facts with an absurd event time, of all time; None if that is not known."""
+        ...
+
+    def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
+        """The facts that count in the span and have these dimension values, as far as they are given."""
         ...
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:

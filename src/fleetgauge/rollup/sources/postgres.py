@@ -13,7 +13,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.port import ROLLUP, Row, looking
 from fleetgauge.rollup.spans import Span, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
 LOCK_TIMEOUT_S = 5.0
@@ -89,6 +89,12 @@ class PostgresFacts:
             return None
         count, keys = self._fetch(query)[0]
         return LeftOut(None, self.definition.event_time, count, keys or [])
+
+    def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
+        """See `Facts`."""
+        query = postgres_sql.source_rows(self.definition, span, where)
+        (count,) = self._fetch(sql.SQL("SELECT count(*) FROM ({}) AS counted").format(query))[0]
+        return SourceRows(count, query.as_string(self.connection))
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`."""

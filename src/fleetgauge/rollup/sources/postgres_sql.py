@@ -4,7 +4,7 @@ Constants go in as literals escaped by psycopg, identifiers are quoted and come 
 is the team's own text and stands in parentheses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from fleetgauge.errors import sure
@@ -197,6 +197,27 @@ def _place(definition: Definition) -> sql.Composed:
     if definition.key is not None and definition.change_time is not None:
         parts += [sql.SQL("{}::text").format(col(definition.key)), col(definition.change_time)]
     return comma(parts)
+
+
+def source_rows(definition: Definition, span: Span, where: Mapping[str, str]) -> sql.Composed:
+    """The facts that count in the span, or whose interval may overlap it, with these values of dimensions."""
+    begin = sql.SQL("{}::timestamptz").format(sql.Literal(span[0]))
+    event = col(definition.event_time)
+    conditions: list[sql.Composable] = [sql.SQL("{} < {}::timestamptz").format(event, sql.Literal(span[1]))]
+    interval = definition.interval
+    if interval is None:
+        conditions.append(sql.SQL("{} >= {}").format(event, begin))
+    else:
+        conditions.append(sql.SQL("{} > {} - {}::interval").format(event, begin, sql.Literal(interval.longest)))
+        if interval.until is not None:
+            conditions.append(
+                sql.SQL("({0} IS NULL OR {0} > {1} OR {2} >= {1})").format(col(interval.until), begin, event)
+            )
+    for name, value in where.items():
+        conditions.append(sql.SQL("{} = {}").format(value_of(definition.dimensions[name]), sql.Literal(value)))
+    return sql.SQL("SELECT s.* FROM {} WHERE {} ORDER BY {}").format(
+        source(definition), sql.SQL(" AND ").join(conditions), event
+    )
 
 
 def totals(definition: Definition, edges: Sequence[datetime]) -> sql.Composed:

@@ -78,6 +78,22 @@ class RestatementStatements:
             most=sql.Literal(most),
         )
 
+    def values(self, level: Level) -> sql.Composed:
+        """Values of the cells of one window as text: (dimensions as JSON, measure, value).
+
+        Parameters: `window` (an instant), `where` (JSON: values of dimensions), `limit`.
+        """
+        pairs = [sql.SQL("{}, n.{}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
+        shown = [
+            sql.SQL("({}, {})").format(sql.Literal(c.name), _shown(c, sql.Identifier("n", c.name)))
+            for c in self.definition.columns
+        ]
+        return sql.SQL(
+            "SELECT d.dimensions, v.* FROM {table} AS n CROSS JOIN LATERAL (VALUES (jsonb_build_object({pairs})))"
+            " AS d(dimensions) CROSS JOIN LATERAL (VALUES {shown}) AS v(_measure, _value)"
+            " WHERE n.window_start = %(window)s AND d.dimensions @> %(where)s ORDER BY 1, 2 LIMIT %(limit)s"
+        ).format(table=table(self.definition, level), pairs=_comma(pairs), shown=_comma(shown))
+
     def differences(self) -> sql.Composed:
         """What differs between the hours `hours` (array of instants) and what `staged` holds of them, by hour.
 

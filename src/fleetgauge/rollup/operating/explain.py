@@ -1,0 +1,126 @@
+"""How a number came about: its value, the source rows behind it, what it was before, and whether it is final."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from fleetgauge import postgres
+from fleetgauge.errors import Terminal
+from fleetgauge.postgres import Jsonb
+from fleetgauge.rollup.definitions.definition import OTHER, Definition
+from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.execute.metrics_run import open_sources
+from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.operating.restatements import Restated, restated
+from fleetgauge.rollup.plan.state import State
+from fleetgauge.rollup.sources.stream import EventStream
+from fleetgauge.rollup.spans import Span, covers
+from fleetgauge.rollup.store.restatement_sql import RestatementStatements
+from fleetgauge.rollup.store.state_reader import read_state
+from fleetgauge.rollup.values import SourceRows
+from fleetgauge.rollup.windows import window_end, window_start
+from fleetgauge.settings import Settings
+
+_MOST = 1000
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measure of one cell, as it is stored; a sketch is shown by its count or estimates."""
+
+    dimensions: Mapping[str, str]
+    measure: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One window of one metric; instants are aware."""
+
+    metric: str
+    version: str
+    """That runs compute, and that the values are of."""
+    shown: str | None
+    """The version that the views show; None: none yet."""
+    grain: Grain
+    begin: datetime
+    end: datetime
+    where: Mapping[str, str]
+    final: bool
+    waits_for: str | None
+    """Why it is not final."""
+    values: tuple[Value, ...]
+    """At most 1,000, by dimensions and measure."""
+    source: str
+    source_rows: SourceRows
+    restatements: tuple[Restated, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; instants as ISO 8601."""
+        return dict(plain(asdict(self)))
+
+
+def explain(
+    settings: Settings,
+    definition: Definition,
+    at: datetime,
+    grain: Grain,
+    where: Mapping[str, str],
+    streams: Mapping[str, EventStream] | None = None,
+) -> Explanation:
+    """The window of `grain` that holds `at` (aware), of the cells with these dimension values. Reads only; blocks.
+
+    Raises `Terminal` for a dimension that the metric has not.
+    """
+    unknown = sorted(set(where) - set(definition.dimensions))
+    if unknown:
+        known = ", ".join(definition.dimensions) or "none"
+        raise Terminal(f"metric {definition.metric} has no dimension {unknown[0]!r}; it has {known}")
+    zone = definition.time_zone
+    begin = window_start(at, grain, zone)
+    window = (begin, window_end(begin, grain, zone))
+    level = next(one for one in definition.levels if one.name == grain)
+    with postgres.metrics(settings.metrics).session("explain") as connection:
+        state = read_state(connection, definition)
+        values = connection.execute(
+            RestatementStatements(definition).values(level),
+            {"window": begin, "where": Jsonb(dict(where)), "limit": _MOST},
+        ).fetchall()
+    named = {name: value for name, value in where.items() if value != OTHER}  # what fell together has no one value
+    with open_sources(settings, streams) as opened, opened(definition.source).look(definition) as facts:
+        rows = facts.source_rows(window, named)
+    waits_for = not_final(definition, state, grain, window)
+    changes = (one for one in restated(settings, definition.metric, zone, window) if one.level == grain)
+    return Explanation(
+        definition.metric,
+        definition.version,
+        state.shown,
+        grain,
+        *window,
+        where,
+        waits_for is None,
+        waits_for,
+        tuple(Value(*row) for row in values),
+        definition.source,
+        rows,
+        tuple(one for one in changes if one.dimensions is None or where.items() <= one.dimensions.items()),
+    )
+
+
+def not_final(definition: Definition, state: State, grain: Grain, window: Span) -> str | None:
+    """Why the window is not final; None if it is."""
+    begin, end = window
+    if covers(state.closed[grain])(begin):
+        return None
+    if covers(state.unavailable[grain])(begin):
+        return "nothing: this version cannot compute it, since its source was not whole there"
+    broken = [cell for cell in state.blocked if begin <= cell.window_start < end]
+    if broken:
+        return (
+            f"check {broken[0].check!r}, which withholds {len(broken)} cell(s) of it until source or check is corrected"
+        )
+    if not covers(state.done[grain])(begin):
+        return "a run that computes it"
+    until = (end + definition.grace).astimezone(begin.tzinfo)
+    return f"the watermark of source {definition.source} to pass {until.isoformat()}, its end and the grace"
