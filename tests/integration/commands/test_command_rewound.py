@@ -83,7 +83,8 @@ def world(metrics, kafka, elasticsearch, empty) -> Iterator[World]:
         content=ROOT,
     )
     limit = DeadLetterLimit(ratio=1.0, consecutive=1_000)
-    consumer = Consumer(name, name, ("command", "command_response"), name, dead_letters=limit)
+    kinds = ("command", "command_response")
+    consumer = Consumer(name, name, kinds, name, dead_letters=limit, accept_age=datetime.now(UTC) - LONG_AGO)
     with closing(KafkaAdminClient(bootstrap_servers=kafka.bootstrap)) as admin:
         admin.create_topics([NewTopic(name, 2, 1)])
         made = World(settings, consumer, admin, [])

@@ -86,7 +86,7 @@ def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
         ({"dimensions": {"d": {"column": "event.id", "limit": 5}}}, "event.id is kept, but no search can use it"),
         ({"measures": {"s": {"agg": "sum", "of": "speed"}}}, "speed is of type double, but this needs whole numbers"),
         ({"measures": {"s": {"agg": "sum", "of": "message.bytes", "type": "numeric"}}}, "numeric would not be exact"),
-        ({"measures": {"s": {"agg": "max", "of": "speed"}}}, "needs whole numbers"),
+        ({"measures": {"s": {"agg": "max", "of": "speed", "type": "integer"}}}, "needs whole numbers"),
         ({"measures": {"s": {"agg": "percentile", "of": "device.id"}}}, "needs numbers"),
         ({"measures": {"s": {"agg": "distinct", "of": "speed"}}}, "needs texts"),
         ({"measures": {"s": {"agg": "last", "of": "battery_percent"}}}, "agg last is not offered"),
