@@ -1,6 +1,7 @@
 """Imports go one way, as docs/architecture.md draws it; a cycle between the parts would show here first."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,7 @@ def test_the_simulator_does_not_use_what_it_is_to_judge() -> None:
 CLIENTS = {
     "postgres": {"psycopg"},
     "elasticsearch": {"elasticsearch", "elastic_transport"},
+    "kafka": {"kafka", "aiokafka"},
 }
 """The only part that imports the client of a server, from which the others take what they need of it."""
 
@@ -145,6 +147,25 @@ def test_a_client_is_imported_in_its_servers_room_alone(room: str, client: str) 
         if client in {name.split(".")[0] for name in imported(path)}
     }
     assert users == {room}
+
+
+def test_private_parts_of_kafkas_clients_are_touched_in_one_file_alone() -> None:
+    """`internals` names them, and a test of its own fails when a new version has moved them."""
+    public, private = {"kafka", "kafka.admin", "kafka.errors"}, {"kafka", "aiokafka"}
+    for path in sorted({*ENGINE.rglob("*.py")} - {ENGINE / "kafka" / "internals.py"}):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+        modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        assert {name for name in modules if name.split(".")[0] in private} <= public, path.relative_to(ROOT)
+        if any(name.startswith("fleetgauge.kafka") for name in modules):
+            of_others = [
+                ast.unparse(node)
+                for node in nodes
+                if isinstance(node, ast.Attribute)
+                and re.match(r"_[^_]", node.attr)
+                and ast.unparse(node.value) != "self"
+            ]
+            assert of_others == [], path.relative_to(ROOT)
 
 
 def test_nothing_that_is_decided_at_run_time_rests_on_an_assertion() -> None:

@@ -6,13 +6,10 @@ read piece by piece and record by record: what can be read is handed out, what c
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Any, NamedTuple
-
-from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import DefaultRecordBatch as PlainBatch
+from typing import NamedTuple
 
 from fleetgauge.kafka.decompress import Undecodable, pieces
+from fleetgauge.kafka.internals import Batch, CorruptRecordException, parsed, raw
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -26,7 +23,6 @@ _MANY = 20_000
 """A record takes seven bytes at least, and much more as an object."""
 _ROWS = 1_000
 _HEADERS = 10_000
-_COLUMNS = attrgetter("offset", "timestamp", "key", "value", "headers")
 _CODEC = 22
 """The byte of a batch's header whose low bits name its compression."""
 _CODEC_MASK = 0x07
@@ -61,54 +57,54 @@ class Columns:
     """Decompressed bytes, roughly."""
 
 
-def columns(batch: Any) -> Iterator[Columns]:
+def columns(batch: Batch) -> Iterator[Columns]:
     """All that is in `batch`, one of kafka-python whose checksum is right, in its order and once.
 
     Empty if compaction has left nothing but the place. Never raises: an unreadable record, or what is left of the batch
     after something that cannot be read, stands in the columns as `unreadable`.
     """
-    raw = bytes(batch._buffer)
+    data = raw(batch)
     try:
-        found = _at_once(batch, raw)
+        found = _at_once(batch, data)
     except (CorruptRecordException, Undecodable, ValueError, IndexError, OverflowError):
         found = None  # a rare thing: the other way finds what is good about it
     if found is not None:
         if found.offsets:
             yield found
         return
-    yield from _by_and_by(batch, raw)
+    yield from _by_and_by(batch, data)
 
 
-def damaged(offset: int, raw: bytes, reason: str) -> Columns:
+def damaged(offset: int, data: bytes, reason: str) -> Columns:
     """What stands for a whole batch that is not what the broker once took."""
-    return _unreadable(offset, -1, raw, Unreadable(CORRUPT, reason))
+    return _unreadable(offset, -1, data, Unreadable(CORRUPT, reason))
 
 
-def _unreadable(offset: int, timestamp: int, raw: bytes, why: Unreadable) -> Columns:
-    return Columns([offset], [timestamp], [None], [raw], [[]], {0: why}, len(raw))
+def _unreadable(offset: int, timestamp: int, data: bytes, why: Unreadable) -> Columns:
+    return Columns([offset], [timestamp], [None], [data], [[]], {0: why}, len(data))
 
 
-def _at_once(batch: Any, raw: bytes) -> Columns | None:
+def _at_once(batch: Batch, data: bytes) -> Columns | None:
     """None: it is too large for that. Raises `Undecodable`, and what the parser raises."""
     if batch.records_count > _MANY:
         return None
-    header = bytearray(raw[: batch.HEADER_STRUCT.size])
+    header = bytearray(data[: batch.HEADER_STRUCT.size])
     codec = header[_CODEC] & _CODEC_MASK
     parts, size = [], 0
-    for piece in pieces(codec, raw[len(header) :]):
+    for piece in pieces(codec, data[len(header) :]):
         parts.append(piece)
         size += len(piece)
         if size > AT_ONCE:
             return None
     header[_CODEC] &= ~_CODEC_MASK  # unpacked now; the checksum has been checked
-    rows = list(map(_COLUMNS, PlainBatch(b"".join((header, *parts)))))
+    rows = parsed(b"".join((header, *parts)))
     return _columns(rows, size) if rows else Columns([], [], [], [], [])
 
 
-def _by_and_by(batch: Any, raw: bytes) -> Iterator[Columns]:
+def _by_and_by(batch: Batch, data: bytes) -> Iterator[Columns]:
     rows: list[_Row] = []
     size = 0
-    for row, why in _one_by_one(batch, raw):
+    for row, why in _one_by_one(batch, data):
         if why is None:
             rows.append(row)
             size += len(row[2] or b"") + len(row[3] or b"")
@@ -116,7 +112,7 @@ def _by_and_by(batch: Any, raw: bytes) -> Iterator[Columns]:
             yield _columns(rows, size)
             rows, size = [], 0
         if why is not None:
-            yield _unreadable(row[0], row[1], raw, why)
+            yield _unreadable(row[0], row[1], data, why)
     if rows:
         yield _columns(rows, size)
 
@@ -126,9 +122,9 @@ def _columns(rows: Sequence[_Row], size: int) -> Columns:
     return Columns(offsets, timestamps, keys, values, headers, size=size)
 
 
-def _one_by_one(batch: Any, raw: bytes) -> Iterator[tuple[_Row, Unreadable | None]]:
+def _one_by_one(batch: Batch, data: bytes) -> Iterator[tuple[_Row, Unreadable | None]]:
     """The records; the last one may stand for all that are left."""
-    stream = _Stream(pieces(raw[_CODEC] & _CODEC_MASK, raw[batch.HEADER_STRUCT.size :]))
+    stream = _Stream(pieces(data[_CODEC] & _CODEC_MASK, data[batch.HEADER_STRUCT.size :]))
     following = batch.base_offset
     for number in range(batch.records_count):
         left = f"{batch.records_count - number} of {batch.records_count} records"
@@ -214,7 +210,7 @@ _HEAD = 32
 """Bytes of a record that hold its attributes, time and offset."""
 
 
-def _position(batch: Any, data: bytes) -> tuple[int, int]:
+def _position(batch: Batch, data: bytes) -> tuple[int, int]:
     """Offset and timestamp at the beginning of a record."""
     delta, at = _varint(data, 1)
     offset, _ = _varint(data, at)
@@ -222,7 +218,7 @@ def _position(batch: Any, data: bytes) -> tuple[int, int]:
     return batch.base_offset + offset, batch.max_timestamp if by_broker else batch.first_timestamp + delta
 
 
-def _record(batch: Any, data: bytes) -> _Row:
+def _record(batch: Batch, data: bytes) -> _Row:
     """A record without its length. Raises `ValueError` or `IndexError`. A header's name need not be UTF-8."""
     offset, timestamp = _position(batch, data[:_HEAD])
     _, at = _varint(data, 1)

@@ -5,12 +5,10 @@ import ssl
 from contextlib import nullcontext
 from typing import Any
 
-from kafka.errors import KafkaError, NoError, SaslAuthenticationFailedError, for_code
-from kafka.net.sasl import get_sasl_mechanism
-from kafka.protocol.parser import KafkaProtocol
-from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
+from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
+from fleetgauge.kafka.internals import log_in
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.settings import KafkaSettings
 
@@ -73,7 +71,7 @@ def _refusal(options: dict[str, Any], address: str) -> FleetgaugeError | None:
             context.wrap_socket(plain, server_hostname=host) if context else nullcontext(plain) as connection,
         ):
             if "sasl_mechanism" in options:
-                _log_in(connection, host, options)
+                log_in(connection, host, options["sasl_mechanism"], options)
             else:  # a broker that misses our certificate says so only after the handshake
                 connection.settimeout(_ALERT_S)
                 connection.recv(1)
@@ -94,26 +92,3 @@ def _refusal(options: dict[str, Any], address: str) -> FleetgaugeError | None:
     except (OSError, ValueError, KafkaError):
         return None
     return None
-
-
-def _log_in(connection: socket.socket, host: str, options: dict[str, Any]) -> None:
-    protocol = KafkaProtocol(client_id="fleetgauge-login")
-
-    def ask(request: Any) -> Any:
-        protocol.send_request(request)
-        connection.sendall(protocol.send_bytes())
-        while data := connection.recv(4096):
-            for _, response in protocol.receive_bytes(data):
-                return response
-        raise ConnectionError
-
-    name = options["sasl_mechanism"]
-    offered = ask(SaslHandshakeRequest[1](mechanism=name))
-    if name not in offered.mechanisms:
-        raise SaslAuthenticationFailedError(f"it knows {', '.join(offered.mechanisms)}, not {name}")
-    mechanism = get_sasl_mechanism(name)(host=host, **options)
-    while not mechanism.is_done():
-        answer = ask(SaslAuthenticateRequest[1](auth_bytes=mechanism.auth_bytes()))
-        if for_code(answer.error_code) is not NoError:
-            raise SaslAuthenticationFailedError(answer.error_message)
-        mechanism.receive(answer.auth_bytes)

@@ -5,7 +5,6 @@ that ingest does with it. Here batches become columns (`kafka.batches`). Fetchin
 control batches and aborted transactions stay kafka-python's. A property test compares both parsers.
 """
 
-import struct
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +13,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, RetriableError
 
 from fleetgauge.kafka import batches
 from fleetgauge.kafka.batches import Columns, Headers, Unreadable
+from fleetgauge.kafka.internals import Batch, Batches, PartitionFetch, hand_out, next_begin, raw
 
 CHUNK = 1_000
 """Records of one `Records` at most."""
@@ -122,24 +121,21 @@ def in_columns(kafka: KafkaConsumer) -> None:
 
     It may also raise `DamagedError`: poll again.
     """
-    kafka._fetcher.PartitionRecords = partial(_PartitionRecords, tries=Counter())
+    hand_out(kafka, partial(_PartitionRecords, tries=Counter()))
 
 
-class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka-python is untyped
+class _PartitionRecords(PartitionFetch):
     """The records of one partition of one fetch, handed out in chunks."""
 
     def __init__(self, *args: Any, tries: Counter[tuple[TopicPartition, int]] | None = None, **more: Any) -> None:
         """`tries`: how often each damaged batch was seen, over all fetches of a consumer."""
         super().__init__(*args, **more)
-        self.next_fetch_offset: int
         self._tries = Counter() if tries is None else tries
 
-    def _maybe_skip_record(self, _chunk: Records) -> bool:
-        return False  # a chunk never holds records below the fetch offset
-
-    def _unpack_records(self, tp: Any, records: Any, _key: Any, _value: Any) -> Iterator[Records]:
-        chunk = Records(tp.topic, tp.partition)
-        for batch, found in self._batches(records):
+    def unpacked(self, place: TopicPartition, fetched: Batches) -> Iterator[Records]:
+        """See `PartitionFetch.unpacked`."""
+        chunk = Records(place.topic, place.partition)
+        for batch, found in self._batches(fetched):
             if isinstance(found, CorruptRecordError):
                 if len(chunk):
                     yield self._handed_out(chunk)
@@ -150,7 +146,7 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka
             for columns in found:
                 if len(chunk) and (chunk.by_broker != by_broker or chunk.size + columns.size > batches.AT_ONCE):
                     yield self._handed_out(chunk)
-                    chunk = Records(tp.topic, tp.partition)
+                    chunk = Records(place.topic, place.partition)
                 chunk.by_broker = by_broker
                 chunk.append(columns, self.fetch_offset)
                 while len(chunk) >= CHUNK:
@@ -170,27 +166,22 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka
         self.next_fetch_offset = chunk.offsets[-1] + 1
         return chunk
 
-    def _batches(self, records: Any) -> Iterator[tuple[Any, Iterable[Columns] | CorruptRecordError]]:
+    def _batches(self, fetched: Batches) -> Iterator[tuple[Batch, Iterable[Columns] | CorruptRecordError]]:
         """The batches that hold data, as the library goes through them; or why there is nothing more to read."""
         self._end = self.fetch_offset
-        while (batch := records.next_batch()) is not None:
+        while (batch := fetched.next_batch()) is not None:
             if batch.magic in (0, 1):
                 reason = "has the format of Kafka 0.10; let the brokers write it anew"
                 where = f"the record batch of {self.topic_partition} at offset {batch.base_offset}"
                 yield batch, CorruptRecordError(f"{where} {reason}")
             if batch.magic != 2 or (self.check_crcs and not batch.validate_crc()):
-                yield batch, self._damaged(batch, records)
+                yield batch, self._damaged(batch, fetched)
                 continue
             self._end = batch.next_offset
-            self.leader_epoch = batch.leader_epoch
-            if batch.has_producer_id():
-                self._consume_aborted_transactions_up_to(batch.last_offset)
-                if self._contains_abort_marker(batch):
-                    self.aborted_producer_ids.discard(batch.producer_id)
-            if not batch.is_control_batch and not self._is_batch_aborted(batch):
+            if self.holds_records(batch):
                 yield batch, batches.columns(batch)
 
-    def _damaged(self, batch: Any, records: Any) -> Iterable[Columns] | DamagedError:
+    def _damaged(self, batch: Batch, fetched: Batches) -> Iterable[Columns] | DamagedError:
         """Little that such a batch says is believed: the next one says where it ends, or two numbers that agree."""
         begin = max(self._end, self.fetch_offset)
         place, where = (self.topic_partition, begin), f"the record batch of {self.topic_partition} at offset {begin}"
@@ -198,9 +189,9 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka
         if self._tries[place] < _TRIES:
             return DamagedError(f"{where} failed its checksum")
         self._end = begin + 1
-        if records._next_slice is not None:
-            self._end = max(self._end, *struct.unpack_from(">q", records._next_slice))
+        if (following := next_begin(fetched)) is not None:
+            self._end = max(self._end, following)
         elif batch.magic == 2 and batch.records_count == batch.last_offset_delta + 1:
             self._end = max(self._end, batch.next_offset)
         reason = f"{where} failed its checksum {_TRIES} times; {batches.KEPT}"
-        return [batches.damaged(begin, bytes(batch._buffer), reason)]
+        return [batches.damaged(begin, raw(batch), reason)]

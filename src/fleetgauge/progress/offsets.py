@@ -13,13 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
-from kafka.admin import OffsetSpec
-from kafka.errors import for_code
-from kafka.protocol.consumer import IsolationLevel
-
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Terminal, Transient
+from fleetgauge.kafka import IsolationLevel, KafkaAdminClient, OffsetAndMetadata, OffsetSpec, TopicPartition, for_code
 from fleetgauge.kafka.kafka_clients import administering, looking_into, translated
 from fleetgauge.kafka.records import DamagedError, in_columns
 from fleetgauge.progress.reading import CommitNote

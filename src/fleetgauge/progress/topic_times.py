@@ -1,9 +1,6 @@
 """Whose word the times of a topic's records are: the broker's, or any producer's."""
 
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
-
+from fleetgauge.kafka import ConfigResource, ConfigResourceType, KafkaAdminClient, KafkaError
 from fleetgauge.kafka.kafka_clients import client_options
 from fleetgauge.settings import KafkaSettings
 

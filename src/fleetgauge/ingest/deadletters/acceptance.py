@@ -16,12 +16,11 @@ from uuid import uuid4
 
 import msgspec
 import structlog
-from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
-from kafka.errors import NoError
 
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters.tally import Halt, Tally
+from fleetgauge.kafka import KafkaAdminClient, NoError, OffsetAndMetadata, TopicPartition
 from fleetgauge.kafka.kafka_clients import administering, translated
 from fleetgauge.progress.reading import CommitNote
 from fleetgauge.settings import KafkaSettings

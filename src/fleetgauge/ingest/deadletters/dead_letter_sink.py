@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import NewTopic
-from kafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-    TopicAlreadyExistsError,
-)
-
 from fleetgauge.errors import Stop, Terminal
 from fleetgauge.ingest.check.batch import DeadLetter
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import topic_settings
 from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.kafka import (
+    KafkaAdminClient,
+    KafkaError,
+    KafkaProducer,
+    MessageSizeTooLargeError,
+    NewTopic,
+    TopicAlreadyExistsError,
+)
 from fleetgauge.kafka.kafka_clients import TIMEOUT_S, client_options, translated
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Record

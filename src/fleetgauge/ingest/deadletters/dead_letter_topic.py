@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.read import record_headers as h
+from fleetgauge.kafka import KafkaConsumer, TopicPartition
 from fleetgauge.kafka.kafka_clients import TIMEOUT_S, looking_into, translated
 from fleetgauge.settings import KafkaSettings
 

@@ -11,8 +11,6 @@ from itertools import islice
 from typing import Any
 
 import structlog
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
 
 from fleetgauge.clock import Clock
 from fleetgauge.contracts import ContractSet
@@ -25,6 +23,7 @@ from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, F
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka import KafkaError, KafkaProducer
 from fleetgauge.kafka.batches import Headers
 from fleetgauge.kafka.kafka_clients import TIMEOUT_S
 from fleetgauge.kafka.kafka_errors import translate

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 
 import structlog
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
 
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.kafka import ConfigResource, ConfigResourceType, KafkaAdminClient, KafkaError
 
 ROOM = 64 * 1024
 """Bytes that the headers of a dead letter may add to its record."""

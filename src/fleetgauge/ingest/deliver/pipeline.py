@@ -9,8 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from kafka import TopicPartition
-
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.check.batch import Batch
@@ -20,6 +18,7 @@ from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.delivery import Delivery, Report
 from fleetgauge.ingest.read.partition_offsets import PartitionOffsets
+from fleetgauge.kafka import TopicPartition
 from fleetgauge.kafka.records import Records
 
 _TICK_S = 0.05

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from kafka import AsyncConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, RetriableError
-from kafka.future import Future
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
@@ -20,6 +17,16 @@ from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deliver.pipeline import Pipeline
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
+from fleetgauge.kafka import (
+    AsyncConsumerRebalanceListener,
+    Future,
+    KafkaConsumer,
+    KafkaError,
+    OffsetAndMetadata,
+    RetriableError,
+    TopicPartition,
+)
+from fleetgauge.kafka.internals import forget_positions, on_io_thread, rejoin
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Records
 from fleetgauge.progress.reading import CommitNote, new_reading
@@ -340,9 +347,7 @@ class Service:
     def hand_over(self) -> Future:
         """Drain and commit in a thread of its own; the future is done when the partitions may go."""
         done = Future()
-        # kafka-python 3.0.12 forgets a rejoin that changed metadata set off if poll() times out meanwhile, and then
-        # never reads again (in Java this was KAFKA-9815). A requested rejoin is not forgotten.
-        self._kafka._coordinator.request_rejoin()
+        rejoin(self._kafka)
 
         def work() -> None:
             try:
@@ -359,8 +364,7 @@ class Service:
                     answered.wait(_COMMIT_LIMIT_S)
             except Exception as error:
                 self._log.warning("hand-over failed; the work comes again", error=str(error))
-            # On the IO thread, and waking it: completed from here, the waiting rebalance would sleep until a heartbeat.
-            self._kafka._manager.call_soon(done.success, None)
+            on_io_thread(self._kafka, done.success, None)
 
         threading.Thread(target=work, name="hand-over", daemon=True).start()
         return done
@@ -374,9 +378,7 @@ class Service:
             for of in ("append", "event"):
                 self._metrics.drop(m.LAG_SECONDS, place.topic, place.partition, of)
             self._metrics.drop(m.LAG_RECORDS, place.topic, place.partition)
-        # kafka-python keeps the position of a partition that comes back to the same member, and that is beyond what is
-        # dropped here. Without an assignment it asks for the committed offset, as after a loss of membership.
-        self._kafka._subscription.assign_from_subscribed([])
+        forget_positions(self._kafka)
         self._pipeline.drop()
         self._committed.clear()
         self._next.clear()

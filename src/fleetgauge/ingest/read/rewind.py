@@ -11,13 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
-from kafka.admin import OffsetSpec
-from kafka.errors import NoError
-from kafka.protocol.consumer import IsolationLevel
 
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.kafka import IsolationLevel, KafkaAdminClient, NoError, OffsetAndMetadata, OffsetSpec, TopicPartition
 from fleetgauge.kafka.kafka_clients import administering, translated
 from fleetgauge.progress.reading import CommitNote, new_reading
 from fleetgauge.settings import KafkaSettings

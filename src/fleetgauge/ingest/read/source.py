@@ -1,11 +1,11 @@
 """Kafka as ingest reads it: the client, and where a topic ends."""
 
-from kafka import KafkaConsumer, TopicPartition
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.kafka import KafkaConsumer, TopicPartition
 from fleetgauge.kafka.kafka_clients import client_options, translated
 from fleetgauge.kafka.records import in_columns
 from fleetgauge.progress.offsets import read_progress
