@@ -205,10 +205,9 @@ class World:
     @contextmanager
     def engine_with(self, one: Definition, fuse: Fuse, options: Options = QUICK) -> Iterator[Engine]:
         """An engine whose connections break where the fuse says."""
-        url = self.settings.metrics.url.get_secret_value()
         source = FusedSource("operations", self.settings.source("operations"), fuse)
         try:
-            yield Engine(one, source, lambda: connect_metrics(url, options, fused(fuse)), options)
+            yield Engine(one, source, lambda: connect_metrics(self.settings.metrics, options, fused(fuse)), options)
         finally:
             source.close()
 

@@ -81,8 +81,7 @@ class Interrupted(PostgresSource):
 def _pass(world: World, one: Definition, act: Callable[[int, Any], None], interval: Any = None) -> RunReport:
     source = Interrupted("operations", world.settings.source("operations"))
     source.act = act
-    url = world.settings.metrics.url.get_secret_value()
-    single = Engine(one, source, lambda: connect_metrics(url, QUICK), QUICK)
+    single = Engine(one, source, lambda: connect_metrics(world.settings.metrics, QUICK), QUICK)
     try:
         return single.run("minute", interval)
     finally:

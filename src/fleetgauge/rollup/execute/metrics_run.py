@@ -96,8 +96,7 @@ def _one(
     engine: Engine | None = None
     try:
         source = opened(definition.source)
-        url = settings.metrics.url.get_secret_value()
-        engine = Engine(definition, source, lambda: connect_metrics(url, options), options, watch)
+        engine = Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options, watch)
         return engine.run(grain, interval, watermark, _announce)
     except FleetgaugeError as error:
         said, kind = str(error), severity(error)

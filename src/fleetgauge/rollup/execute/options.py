@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-from fleetgauge.addresses import DatabaseUrl
 from fleetgauge.clock import Clock, SystemClock
-from fleetgauge.postgres import Connection, Database
+from fleetgauge.postgres import Connection, metrics
 from fleetgauge.rollup.plan.clocks import TOLERANCE
 from fleetgauge.rollup.plan.planner import DENSE
 from fleetgauge.rollup.sources.port import ROLLUP, Row
-from fleetgauge.settings import Settings
+from fleetgauge.settings import MetricsSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Options:
         return {"lock_timeout": f"{self.lock_timeout_s * 1000:.0f}ms", "jit": "off"}
 
 
-def connect_metrics(url: str, options: Options, kind: type[Connection[Row]] | None = None) -> Connection[Row]:
+def connect_metrics(
+    settings: MetricsSettings, options: Options, kind: type[Connection[Row]] | None = None
+) -> Connection[Row]:
     """The writing connection."""
-    database = Database("the metrics database", "metrics.url", DatabaseUrl(url), "run fleetgauge migrate")
-    return database.connect_as(kind or Connection[Row], f"{ROLLUP}-writer", session=options.session)
+    return metrics(settings).connect_as(kind or Connection[Row], f"{ROLLUP}-writer", session=options.session)

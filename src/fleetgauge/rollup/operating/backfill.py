@@ -109,8 +109,7 @@ def backfill_metrics(
 
 
 def _engine(settings: Settings, definition: Definition, source: Source, options: Options) -> Engine:
-    url = settings.metrics.url.get_secret_value()
-    return Engine(definition, source, lambda: connect_metrics(url, options), options)
+    return Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options)
 
 
 def _outline(engine: Engine, record: Record, order: BackfillOrder) -> Outline:

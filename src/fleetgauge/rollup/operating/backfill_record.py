@@ -180,7 +180,7 @@ class Record:
 def recording(settings: Settings, definition: Definition, options: Options) -> Iterator[Record]:
     """Opens the metric's record; a database's errors become ours. Nothing is written before `Record.begin`."""
     with (
-        closing(connect_metrics(settings.metrics.url.get_secret_value(), options)) as connection,
+        closing(connect_metrics(settings.metrics, options)) as connection,
         postgres.metrics(settings.metrics).translated(),
     ):
         yield Record(connection, definition)

@@ -115,12 +115,13 @@ def reconcile_metrics(
     Hours that differ are computed anew unless it is a dry run. One metric's failure does not stop the others.
     """
     options = options or Options.of(settings)
-    url = settings.metrics.url.get_secret_value()
     found: list[Reconciliation] = []
     with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
             try:
-                engine = Engine(definition, opened(definition.source), lambda: connect_metrics(url, options), options)
+                engine = Engine(
+                    definition, opened(definition.source), lambda: connect_metrics(settings.metrics, options), options
+                )
                 report = reconcile(engine, span, dry_run=dry_run)
             except FleetgaugeError as error:
                 report = Reconciliation(definition.metric, error=str(error), severity=severity(error))
