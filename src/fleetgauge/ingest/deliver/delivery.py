@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from fleetgauge.elasticsearch.answers import TOO_LARGE, Class, classify
+from fleetgauge.elasticsearch.elasticsearch_errors import refusal
 from fleetgauge.elasticsearch.transport import Bulk, Cause, error_of
 from fleetgauge.errors import FleetgaugeError, Stop, Transient
 from fleetgauge.ingest import consumer_metrics as m
@@ -30,6 +31,7 @@ _CAP_S = 30.0
 _STALLED_S = 5.0
 """What is tried again for longer holds up the partition: readiness says so."""
 _CREATED = b'"status":201'
+_RIGHTS = "check elasticsearch.api_key or username and password, and that the role may create_doc on the index"
 
 
 class _Item(msgspec.Struct, rename={"id": "_id"}):
@@ -218,7 +220,7 @@ class Delivery:
             error_type, reason = error_of(answer.body)
             rule = classify(answer.status, error_type, reason)
             if rule.outcome is not Class.RETRY:
-                raise _stop(f"a bulk request got HTTP {answer.status} {error_type}", reason, answer.status)
+                raise _stop(answer.status, error_type, reason, "a bulk request got HTTP")
             outcome.add(which, error_type, f"{rule.because} ({reason})")
         return outcome
 
@@ -262,7 +264,7 @@ class Delivery:
                 case Class.STOP:
                     record = batch.record(i)
                     where = f"{record.topic} partition {record.partition} offset {record.offset}"
-                    raise _stop(f"the event at {where} got {item.status} {cause.type}", reason, item.status)
+                    raise _stop(item.status, cause.type, reason, f"the event at {where} got")
 
     def _collided(self, batch: Batch, duplicates: list[int]) -> list[int] | None:
         """Duplicates under whose id another document is stored; None if the batch was cancelled meanwhile."""
@@ -311,10 +313,10 @@ class Delivery:
         return not batch.poison
 
 
-def _stop(what: str, reason: str, status: int) -> Stop:
-    fix = (
-        "check elasticsearch.api_key or username and password, and that the role may create_doc on the index"
-        if status in (401, 403)
-        else "this answer is not in the table of docs/ingest.md, so nothing was committed; see Elasticsearch's log"
+def _stop(status: int, kind: str, reason: str, what: str) -> FleetgaugeError:
+    if status in (401, 403):
+        return refusal(status, kind, reason, what, _RIGHTS)
+    return Stop(
+        f"{what} {status} {kind}: {reason}; this answer is not in the table of docs/ingest.md, so nothing was "
+        "committed; see Elasticsearch's log"
     )
-    return Stop(f"{what}: {reason}; {fix}")
