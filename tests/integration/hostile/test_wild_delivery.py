@@ -14,9 +14,12 @@ from fault_table import fault
 from ingest_world import ROOT, TO_THE_END, World, wait_until
 from kafka import KafkaAdminClient
 
+from fleetgauge.commands.pages import ElasticsearchDocuments
+from fleetgauge.errors import Transient
 from fleetgauge.ingest.deadletters.dead_letter_sink import ensure_topic
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.ingest.operate.launch import consume, contracts_of
+from fleetgauge.rollup.operating.doctor import documents as documents_of
 from fleetlab.faults import Fault, FaultProxy
 
 world, event = ingest_world.world, ingest_world.event_
@@ -187,3 +190,28 @@ def test_a_dead_letter_topic_that_is_away_is_told_by_readyz(world: World, event:
     assert process.wait(30) == 0, world.stderr(process)
     assert [letter.value for letter in world.dead_letters()] == [b"broken"]
     assert len(world.stored()) == 3
+
+
+@fault(
+    "Somebody closes a daily index of the command events",
+    number="as before: nothing is read past it, and nothing judged",
+    freshness="late, then error",
+    doctor="fail: the index, and how to open it",
+    exporter="overdue",
+    exit_code="run 75, with the index; goes on by itself once it is open",
+)
+def test_a_closed_day_of_commands_is_named(world: World, event: Any) -> None:
+    world.send([event(number) for number in range(30)])
+    consume(world.consumer, world.settings, TO_THE_END)
+    closed = sorted(world.ask("GET", f"/{world.consumer.index}/_alias"))[0]
+    world.ask("POST", f"/{closed}/_close")
+    with ElasticsearchDocuments(world.settings.elasticsearch) as documents:
+        with pytest.raises(Transient, match=rf"index_closed_exception: closed \[{closed}\]") as raised:
+            list(documents.pages(world.consumer.index, None))
+        assert raised.value.exit_code == 75
+        told = list(documents_of(world.settings, world.consumer.index))
+        assert [status for status, _, _ in told] == ["fail"]
+        assert closed in told[0][1] and f"POST /{closed}/_open" in told[0][2]
+        world.ask("POST", f"/{closed}/_open?wait_for_active_shards=1")
+        assert sum(len(page.sources) for page in documents.pages(world.consumer.index, None)) == 30
+        assert [status for status, _, _ in documents_of(world.settings, world.consumer.index)] == ["ok"]
