@@ -33,6 +33,7 @@ from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.operating import backfill as backfills
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
+from fleetgauge.rollup.operating.dimensions import DimensionValues, Expiry, expire_values, list_values
 from fleetgauge.rollup.operating.doctor import Finding
 from fleetgauge.rollup.operating.expire import Dropped, drop_expired
 from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
@@ -223,6 +224,26 @@ def outline_backfill(
     """What `backfill` would do."""
     definitions = chosen(settings.content, metrics, source).values()
     return backfills.outline_backfill(settings, definitions, order, event_streams(settings.content, definitions))
+
+
+def dimension_values(settings: Settings, metric: str | None = None) -> list[DimensionValues]:
+    """Values of each dimension of one metric, or of all."""
+    return list_values(settings, chosen(settings.content, [metric] if metric else ()).values())
+
+
+def expire_dimension_values(
+    settings: Settings,
+    metric: str,
+    dimension: str,
+    values: Collection[str],
+    unused_for: timedelta | None,
+    *,
+    dry_run: bool = False,
+) -> Expiry:
+    """Let values go, and compute the overflow anew; see `expire_values`. Blocks."""
+    (definition,) = chosen(settings.content, [metric]).values()
+    streams = event_streams(settings.content, [definition])
+    return expire_values(settings, definition, dimension, values, unused_for, streams, dry_run=dry_run)
 
 
 def preview(

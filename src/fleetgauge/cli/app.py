@@ -15,6 +15,7 @@ from fleetgauge.cli import (
     commands,
     consume,
     contracts,
+    dimensions,
     dlq,
     doctor,
     explain,
@@ -79,6 +80,7 @@ app.command("exporter")(exporter.exporter)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)
 app.add_typer(metrics.app, name="metrics")
+app.add_typer(dimensions.app, name="dimensions")
 app.add_typer(commands.app, name="commands")
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")

@@ -7,7 +7,7 @@ from typing import Any
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
-from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request
+from fleetgauge.rollup.plan.request import BackfillRequest, OverflowRequest, ReconcileRequest, Request
 from fleetgauge.rollup.plan.stages import Reason
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
@@ -30,6 +30,8 @@ def why(request: Request, reason: Reason) -> str:
             return "backfill"
         case ReconcileRequest(), _:
             return "reconcile"
+        case OverflowRequest(), _:
+            return "dimension values expired"
         case _, "asked for":
             return "run of its interval"
         case _, "changed" | "overflow":

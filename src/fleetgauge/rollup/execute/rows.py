@@ -110,8 +110,9 @@ class Rows:
         admission = Admission(self.definition, self.ledger.admitted())
         fit: list[Cell] = []
         whole: set[datetime] = set()
+        together = self._counted_together(cells)
         for cell in cells:
-            if admission.fits(cell[1]):
+            if cell not in together and admission.fits(cell[1]):
                 fit.append(cell)
             else:
                 whole.add(cell[0])
@@ -137,6 +138,18 @@ class Rows:
         if judged:
             self.ledger.settle()
         return whole
+
+    def _counted_together(self, cells: Sequence[Cell]) -> set[Cell]:
+        """Cells whose facts may be in a row of `other`: their minute has one, and none of theirs.
+
+        A value may have been admitted since, after others had expired; a row of its own beside it would count twice.
+        """
+        found = self.connection.execute(
+            self._sql.beside_other(self._levels["minute"]), {"windows": sorted({window for window, _ in cells})}
+        ).fetchall()
+        rows = {(window, tuple(values)) for window, *values in found}
+        windows = {window for window, _ in rows}
+        return {cell for cell in cells if cell[0] in windows and cell not in rows}
 
     def _write_touched(self, cells: Sequence[Cell]) -> int:
         minute, *above = levels = self.definition.levels

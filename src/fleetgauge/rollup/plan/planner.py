@@ -12,7 +12,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan import clocks
 from fleetgauge.rollup.plan.ages import ages, kept_from
 from fleetgauge.rollup.plan.look import Look
-from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
+from fleetgauge.rollup.plan.request import BackfillRequest, OverflowRequest, ReconcileRequest, Request, RunRequest
 from fleetgauge.rollup.plan.stages import (
     FORCED,
     Advance,
@@ -116,6 +116,8 @@ def plan(
             work = _anew(definition, after, found, [piece], "asked for")
         case ReconcileRequest(hours=hours):
             work = _anew(definition, after, found, hours, "differs from source")
+        case OverflowRequest(windows=windows):
+            work = _anew(definition, after, found, windows, "overflow")
     stages: list[Stage] = [*taken, *first, *work]
     if isinstance(request, RunRequest):
         forgone = any(isinstance(stage, Forgo) for stage in stages)

@@ -1,4 +1,4 @@
-"""What is asked of a metric: to bring it up to date, to compute a stretch anew, or to restate hours that differ."""
+"""What is asked of a metric: to bring it up to date, or to compute anew a stretch, or what differs or overflowed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,4 +34,11 @@ class ReconcileRequest:
     hours: tuple[Span, ...]
 
 
-Request = RunRequest | BackfillRequest | ReconcileRequest
+@dataclass(frozen=True)
+class OverflowRequest:
+    """Compute windows anew in which values were counted together for want of room, since there is room now."""
+
+    windows: tuple[Span, ...]
+
+
+Request = RunRequest | BackfillRequest | ReconcileRequest | OverflowRequest

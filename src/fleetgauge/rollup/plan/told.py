@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleetgauge.rollup.plan.planner import Plan
-from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, RunRequest
+from fleetgauge.rollup.plan.request import BackfillRequest, OverflowRequest, ReconcileRequest, RunRequest
 from fleetgauge.rollup.plan.stages import (
     Advance,
     Begin,
@@ -75,6 +75,8 @@ def _kind(plan: Plan) -> str:
             return "run"
         case BackfillRequest():
             return "backfill"
+        case OverflowRequest():
+            return "overflow"
         case ReconcileRequest():
             return "reconcile"
 

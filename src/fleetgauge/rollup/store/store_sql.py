@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleetgauge.postgres import sql
-from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.definition import OTHER, Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import (
     Column,
@@ -182,6 +182,19 @@ class Statements:
 
     def _below(self, level: Level) -> Level:
         return next(one for one in self.definition.levels if one.name == level.below)
+
+    def beside_other(self, level: Level) -> sql.Composed:
+        """Window and dimensions of all rows of those of the `windows` that have a row of `other`."""
+        start, *dimensions = keys(level)
+        return sql.SQL(
+            "SELECT {columns} FROM {table} WHERE window_start IN (SELECT window_start FROM {table}"
+            " WHERE window_start = ANY(%(windows)s::timestamptz[]) AND {other} = ANY(ARRAY[{dimensions}]::text[]))"
+        ).format(
+            columns=sql.SQL(", ").join([start, *dimensions]),
+            table=self.table(level),
+            other=sql.Literal(OTHER),
+            dimensions=sql.SQL(", ").join(dimensions),
+        )
 
     def table(self, level: Level) -> sql.Identifier:
         """The qualified table of a level."""
