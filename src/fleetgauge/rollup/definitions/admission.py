@@ -1,7 +1,8 @@
 """Which dimension values are kept apart. A value is admitted when it is first seen, while there is room; the rest is
 `other`.
 
-The list only grows, and only until its limit, so a value's fate never changes within a version of a definition.
+The list grows until its limit. What has a place keeps it until `fleetgauge dimensions expire` takes it; from then on, a
+value may have rows of its own in some windows and be part of `other` in others, never both in one.
 """
 
 from collections.abc import Iterable
