@@ -67,7 +67,8 @@ def told(shell: Shell, one: Definition) -> tuple[str, str, dict[str, float]]:
     """What freshness and doctor say of the limit, and the exporter's samples of it."""
     world = shell.world
     said = shell("freshness", one.metric, code=None).out
-    found = " ".join(f"{f.said} {f.remedy}" for f in examine(world.settings, {one.metric: one}, {}) if "dimension" in f.said)
+    findings = [f for f in examine(world.settings, {one.metric: one}, {}) if "dimension" in f.said]
+    found = " ".join(f"{f.said} {f.remedy}" for f in findings)
     samples = {
         sample.name: sample.value
         for family in RollupCollector(world.settings, {one.metric: one}).collect()
