@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetgauge.cli.output import configure_logging, duration, print_json, print_table, utc
-from fleetgauge.cli.selection import AsJson, DryRun
+from fleetgauge.cli.selection import AsJson, DryRun, Metric, OneMetric
 
 if TYPE_CHECKING:
     from fleetgauge.rollup.operating.dimensions import Expiry
@@ -17,9 +17,7 @@ _INTERRUPTED = 130
 
 @app.command("ls")
 def ls(
-    metric: Annotated[
-        str | None, typer.Argument(metavar="METRIC", help="The metric; without one all.", show_default=False)
-    ] = None,
+    metric: OneMetric = None,
     as_json: AsJson = False,
 ) -> None:
     """List each dimension's values with its limit, and the latest window that has a row of each.
@@ -53,7 +51,7 @@ def ls(
 
 @app.command("expire")
 def expire(
-    metric: Annotated[str, typer.Argument(metavar="METRIC", help="The metric.")],
+    metric: Metric,
     dimension: Annotated[str, typer.Argument(metavar="DIMENSION", help="The dimension.")],
     values: Annotated[
         list[str] | None, typer.Argument(metavar="VALUE", help="Only these values.", show_default=False)

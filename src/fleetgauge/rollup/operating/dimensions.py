@@ -164,8 +164,7 @@ def expire_values(
 
 @contextmanager
 def _engine(settings: Settings, definition: Definition, opened: Any, options: Options) -> Iterator[Engine]:
-    url = settings.metrics.url.get_secret_value()
-    engine = Engine(definition, opened(definition.source), lambda: connect_metrics(url, options), options)
+    engine = Engine(definition, opened(definition.source), lambda: connect_metrics(settings.metrics, options), options)
     try:
         yield engine
     finally:
