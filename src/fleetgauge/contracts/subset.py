@@ -226,7 +226,7 @@ def _constraint(keyword: str, value: Any, where: str, kind: str) -> Any:
         number = abs(value) < _LARGEST and (kind == "number" or isinstance(value, int))
     if not number:
         raise ContractError(
-            [f"{where}: {keyword} is {shown(value)}; it must be a finite number, of integers and lengths a whole one"]
+            [f"{where}: {keyword} is {shown(value)}; it must be a number: finite, and whole of integers and lengths"]
         )
     return value
 
