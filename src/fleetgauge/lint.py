@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetgauge import pipeline
 from fleetgauge.commands.tariff import TariffError, load_tariffs
+from fleetgauge.document_sources import document_problems
 from fleetgauge.rollup import DefinitionError, read_definitions
 from fleetgauge.rollup.definitions import current_state, moving
 from fleetgauge.rollup.unittests import load_tests
@@ -38,7 +38,7 @@ def check(content: Path) -> Checked:
     definitions = loaded.valid.values()
     problems += current_state.problems(content, definitions)
     problems += moving.problems(content, definitions)
-    problems += pipeline.document_problems(content, definitions)
+    problems += document_problems(content, definitions)
     try:
         load_tests(content, definitions)
     except DefinitionError as error:

@@ -13,6 +13,7 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.commands import health, partitions, rebuild
 from fleetgauge.commands.tariff import load_tariffs
 from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
+from fleetgauge.document_sources import event_streams, replaying_groups
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
 from fleetgauge.rollup import (
@@ -27,7 +28,7 @@ from fleetgauge.rollup import (
     run_metrics,
 )
 from fleetgauge.rollup.definitions.definition import RECONCILED
-from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, Broken, folders, placed
+from fleetgauge.rollup.definitions.loader import Broken, folders
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.operating import backfill as backfills
@@ -50,7 +51,7 @@ from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, pr
 from fleetgauge.settings import Settings
 
 if TYPE_CHECKING:
-    from fleetgauge.ingest.consumer import Consumer
+    pass
 
 _log = structlog.get_logger(__name__)
 
@@ -398,41 +399,6 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
         return Migrated(**vars(migration), tariffs=tuple(restate_tariffs(owner, settings.content)))
 
 
-def event_streams(content: Path, definitions: Iterable[Definition]) -> dict[str, EventStream]:
-    """The sources of these metrics that are documents of a consumer. Reads files only; raises `Terminal`."""
-    sources = sorted({definition.source for definition in definitions if definition.documents is not None})
-    return {source: _stream(content, source) for source in sources}
-
-
-def document_problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
-    """One line for each thing that a metric asks of documents which they cannot give. Reads files only."""
-    return [
-        problem
-        for definition in definitions
-        if definition.documents is not None
-        for problem in placed(
-            content / METRICS_FOLDER / definition.metric, list(_unanswered(content, definition)), shown_from=content
-        )
-    ]
-
-
-def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
-    """What the documents of the metric's consumer cannot give; each begins with the path of a key."""
-    from fleetgauge.rollup.sources.elasticsearch_fields import problems
-
-    try:
-        stream = _stream(content, definition.source)
-    except Terminal as error:
-        yield f"source: {error}"
-        return
-    yield from problems(definition, stream.fields)
-    if definition.source_kept != stream.kept:
-        yield (
-            f"source_kept: the consumer keeps its documents {_days(stream.kept)}; say the same "
-            "here, so that windows which have lost theirs are left alone"
-        )
-
-
 def _of_source(definitions: Mapping[str, Definition], source: str) -> dict[str, Definition]:
     return {name: definition for name, definition in sorted(definitions.items()) if definition.source == source}
 
@@ -463,45 +429,7 @@ def _materialise(settings: Settings) -> datetime:
 
     consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
     # Its own last: it alone decides what has passed.
-    for group in (*_replays(settings.content, consumer), consumer.group):
+    for group in (*replaying_groups(settings.content, consumer), consumer.group):
         report = materialise(settings, CommandSource(consumer.topic, group, consumer.index), SystemClock())
         _log.info("materialised", group=group, **asdict(report))
     return report.watermark
-
-
-def _stream(content: Path, source: str) -> EventStream:
-    """What the consumer of that name stores. Raises `Terminal` when it, or one of its contracts, cannot be read."""
-    from fleetgauge.contracts import ContractSet
-    from fleetgauge.contracts import load as load_contracts
-    from fleetgauge.ingest.check.lint_consumers import RESERVED
-    from fleetgauge.ingest.consumer import load_consumer
-    from fleetgauge.ingest.indices.event_indices import suffix_fields
-    from fleetgauge.rollup.sources.elasticsearch_fields import searchable
-
-    consumer = load_consumer(content, source)
-    known = load_contracts(content / "schemas" / "events")
-    if missing := sorted(set(consumer.contracts) - known.keys()):
-        raise Terminal(
-            f"consumer {consumer.name} names contract {', '.join(missing)}, which schemas/events lacks; add it"
-        )
-    contracts = ContractSet((known[kind] for kind in consumer.contracts), RESERVED)
-    fields = searchable(contracts, suffix_fields(bool(contracts.located)))
-    return EventStream(
-        consumer.topic, consumer.group, consumer.index, _replays(content, consumer), consumer.retention, fields
-    )
-
-
-def _days(kept: timedelta | None) -> str:
-    return "for ever" if kept is None else f"{kept / timedelta(days=1):g} d"
-
-
-def _replays(content: Path, consumer: "Consumer") -> tuple[str, ...]:
-    """Groups that read the same topic into the same index, so that what they store lies anywhere in the topic."""
-    from fleetgauge.ingest.check.lint_consumers import load_consumers
-
-    same = [
-        other.group
-        for other in load_consumers(content)[0].values()
-        if (other.topic, other.index) == (consumer.topic, consumer.index) and other.group != consumer.group
-    ]
-    return tuple(sorted(same))

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "rollup": {"contracts", "progress", "elasticsearch", "postgres"},
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"}
-    | {"lint"},
+    | {"lint", "document_sources"},
 }
 
 INGEST = {

@@ -28,6 +28,7 @@ def explain(
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.selection import instant
+    from fleetgauge.document_sources import event_streams
     from fleetgauge.errors import Terminal
     from fleetgauge.rollup.operating.explain import explain as read
 
@@ -40,7 +41,7 @@ def explain(
             raise Terminal(f"{one!r} names no value of a dimension; write it like zone=seongsu")
         values[name] = value
     at = instant("WINDOW", window, [definition])
-    found = read(loaded, definition, at, grain, values, pipeline.event_streams(loaded.content, [definition]))
+    found = read(loaded, definition, at, grain, values, event_streams(loaded.content, [definition]))
     if as_json:
         print_json(found.to_dict())
         return

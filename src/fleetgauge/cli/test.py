@@ -22,6 +22,7 @@ def test(
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import configure_logging, print_json, print_table
+    from fleetgauge.document_sources import event_streams
     from fleetgauge.rollup import DefinitionError
     from fleetgauge.rollup.unittests import load_tests, run_tests
 
@@ -31,7 +32,7 @@ def test(
     unread = {} if metric is not None else pipeline.broken(loaded.content)
     tests = load_tests(loaded.content, chosen)
     outcomes = []
-    streams = pipeline.event_streams(loaded.content, chosen)
+    streams = event_streams(loaded.content, chosen)
     for outcome in run_tests(loaded, [(one, test) for one in chosen for test in tests[one.metric]], streams):
         outcomes.append(outcome)
         if not as_json:

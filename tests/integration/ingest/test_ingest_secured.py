@@ -25,12 +25,12 @@ from secured_servers import Authority, Grant, Secured, secured
 
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.pages import ElasticsearchDocuments
+from fleetgauge.document_sources import event_streams
 from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.errors import Stop, Terminal
 from fleetgauge.ingest.deadletters.dead_letter_topic import opened
 from fleetgauge.ingest.operate import index_retention as retention
 from fleetgauge.kafka.kafka_clients import client_options
-from fleetgauge.pipeline import event_streams
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource

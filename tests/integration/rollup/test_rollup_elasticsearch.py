@@ -23,6 +23,7 @@ from rollup_world import Off, window_start
 from structlog.testing import capture_logs
 
 from fleetgauge import pipeline
+from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
@@ -245,7 +246,7 @@ def test_a_worker_whose_clock_is_fast_closes_nothing_early(world: World, start: 
     world.ingest()
     before = world.metrics.execute(LEDGER, [world.name]).fetchall()
     definitions = [world.definition]
-    streams = pipeline.event_streams(world.settings.content, definitions)
+    streams = event_streams(world.settings.content, definitions)
     fast = Rollup(pause_s=0.0, clock=Off(timedelta(minutes=10)))
     (report,) = run_metrics(world.settings, definitions, "minute", options=fast, streams=streams)
     assert report.severity == "transient"
@@ -376,7 +377,7 @@ def test_totals_add_up_between_any_edges(world: World, start: datetime) -> None:
             sums = expected[stretch, *dimensions]
             for i, value in enumerate((events, fast, size, full)):
                 sums[i] += value
-    streams = pipeline.event_streams(world.settings.content, [world.definition])
+    streams = event_streams(world.settings.content, [world.definition])
     source = open_source(world.settings, world.name, streams)
     with closing(source), source.look(world.definition) as facts:
         rows = facts.totals(edges)
@@ -471,7 +472,7 @@ def test_doctor_says_what_is_missing(world: World, start: datetime) -> None:
 
 
 def _examined(world: World, **elsewhere: Any) -> dict[str, doctor.Finding]:
-    streams = pipeline.event_streams(world.settings.content, [world.definition])
+    streams = event_streams(world.settings.content, [world.definition])
     settings = world.settings.model_copy(update=elsewhere)
     found: dict[str, doctor.Finding] = {}
     for one in doctor.examine(settings, {world.name: world.definition}, streams):

@@ -14,7 +14,7 @@ from rollup_world import World
 from typer.testing import CliRunner, Result
 
 from fleetgauge.cli.app import app
-from fleetgauge.pipeline import event_streams
+from fleetgauge.document_sources import event_streams
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.unittests import Outcome, load_tests, run_tests
 from fleetgauge.rollup.unittests.documents import PREFIX

@@ -16,10 +16,10 @@ from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts import load as load_contracts
 from fleetgauge.contracts.load import contract_of
 from fleetgauge.contracts.subset import Documents, tree
+from fleetgauge.document_sources import document_problems, event_streams
 from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
 from fleetgauge.ingest.indices.event_indices import SUFFIX
-from fleetgauge.pipeline import document_problems, event_streams
 from fleetgauge.progress.offsets import GroupProgress
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.definitions.loader import DefinitionError, load_definition
