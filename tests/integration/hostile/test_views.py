@@ -313,7 +313,6 @@ def test_a_deleted_metric_is_let_go_of_when_nothing_hangs_on_it(shell: Shell) ->
 def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     world = shell.world
     text = METRIC.replace("metric: ride", "metric: told")
-    text = text.replace("agg: sum, of: length", "agg: sum, of: length, type: integer")
 
     def ready() -> Any:
         world.beat()

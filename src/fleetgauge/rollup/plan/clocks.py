@@ -77,13 +77,15 @@ def possible_step(heartbeat_at: datetime, clocks: Mapping[str, datetime], tolera
 
 
 def impossible(state: State, clocks: Mapping[str, datetime], tolerance: timedelta) -> bool:
-    """Whether the ledger claims what no clock allows, since an earlier run believed a clock that was wrong."""
-    if not clocks:
+    """Whether the ledger claims what no clock allows, since an earlier run believed a clock that was wrong.
+
+    Before a first run it claims nothing: where history begins is laid down by that run.
+    """
+    if not clocks or not state.begun or state.cursor is None:
         return False
     limit = max(clocks.values()) + tolerance
     marks = [spans[-1][1] for by in (state.done, state.closed) for spans in by.values() if spans]
-    marks += [] if state.heartbeat_at is None else [state.heartbeat_at]
-    marks += [] if state.cursor is None else [state.cursor.at]
+    marks += [state.cursor.at, *([] if state.heartbeat_at is None else [state.heartbeat_at])]
     return any(at > limit for at in marks)
 
 
