@@ -33,6 +33,7 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.ingest.operate import index_retention, launch
 from fleetgauge.kafka import kafka_clients, login
 from fleetgauge.progress import offsets
+from fleetgauge.rollup.execute.pace import Pace
 from fleetlab.stack import PostgresState
 
 ROOT = Path(__file__).parents[3]
@@ -139,6 +140,7 @@ def field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Field:
     monkeypatch.setattr(launch, "_START_LIMIT_S", 0.1)
     patient = offsets.read_progress
     monkeypatch.setattr(offsets, "read_progress", lambda *a, **_: patient(*a, timeout_s=0.6))
+    monkeypatch.setattr(Pace, "failed", _give_up)  # patience is not what is tried here
     content = tmp_path / "content"
     (content / "sql" / "metrics").mkdir(parents=True)
     for name in ("schemas", "consumers", "sql/source", "sql/tariffs"):
@@ -246,6 +248,10 @@ def echo(authorization: str) -> bytes:
     return f'{{"error": {{"type": "security_exception", "reason": "{authorization} = {plain}"}}}}'.encode()
 
 
+def _give_up(_: Pace, error: Exception) -> None:
+    raise error
+
+
 # --- Postgres ---------------------------------------------------------------------------------------------------------
 
 UNREADABLE = {
@@ -268,6 +274,15 @@ UNREACHABLE = {
 }
 
 
+def test_an_address_that_cannot_be_read_writes_no_word_of_the_secret(field: Field) -> None:
+    for way, url in UNREADABLE.items():
+        _plant_postgres(field, url)
+        before = field.failed
+        for line in ("run --source operations", "freshness", "migrate", "exporter --once"):
+            field.command(line)
+        assert field.failed > before, f"nothing failed with {way}"
+
+
 @fault(
     "An address of Postgres is mistyped, its server is away, refuses the login, is not trusted, silent or no Postgres.",
     number="stays as it was",
@@ -276,6 +291,8 @@ UNREACHABLE = {
     exporter="fleetgauge_exporter_up 0",
     exit_code="78, 75 or 70 by what went wrong",
 )
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_postgres_fails_without_a_word_of_the_secret(field: Field, postgres: PostgresState) -> None:
     for way, url in UNREADABLE.items():
         _plant_postgres(field, url)
