@@ -298,8 +298,9 @@ class RollupCollector(Collector):
 
 
 def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:
+    told = tuple(conditions(connection, definition))
     for grain in GRAINS:
-        found = standing(connection, definition, grain, tolerance=tolerance)
+        found = standing(connection, definition, grain, told, tolerance=tolerance)
         if found.behind is not None and found.overdue is not None:
             samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
@@ -307,7 +308,7 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
     cells = blocked(connection, definition)
     samples.add(BLOCKED, len({one.window_start for one in cells}), definition.metric)
     samples.add(BLOCKED_CELLS, len(cells), definition.metric)
-    held = {told.condition.name: told.count for told in conditions(connection, definition)}
+    held = {one.condition.name: one.count for one in told}
     for condition in CONDITIONS:
         samples.add(CONDITION, held.get(condition.name, 0), definition.metric, condition.name)
     samples.add(UNDEFINED, 0.0, definition.metric)

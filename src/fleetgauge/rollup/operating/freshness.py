@@ -103,9 +103,9 @@ def freshness(
     with postgres.metrics(settings.metrics).session("freshness") as connection:
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         return [
-            _behind_its_views(standing(connection, definition, grain, warn, error, tolerance), waits)
+            _behind_its_views(standing(connection, definition, grain, told, warn, error, tolerance), waits)
             for definition in definitions
-            for waits in [waiting(connection, definition)]
+            for waits, told in [(waiting(connection, definition), tuple(conditions(connection, definition)))]
             for grain in GRAINS
         ]
 
@@ -120,7 +120,10 @@ def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[St
                 continue
             said = "it is not defined any more, so its views show the same for ever; "
             said += f"fleetgauge metrics drop {one.name} lets it go"
-            found += [replace(standing(connection, last, grain), verdict="error", reason=said) for grain in GRAINS]
+            told = tuple(conditions(connection, last))
+            found += [
+                replace(standing(connection, last, grain, told), verdict="error", reason=said) for grain in GRAINS
+            ]
     return found
 
 
@@ -155,11 +158,12 @@ def standing(
     connection: Connection[Any],
     definition: Definition,
     grain: Grain,
+    told: tuple[Told, ...],
     warn: timedelta | None = None,
     error: timedelta | None = None,
     tolerance: timedelta = TOLERANCE,
 ) -> Standing:
-    """One metric at one grain. `tolerance`: how far clocks may differ."""
+    """One metric at one grain. `told`: its conditions, whatever the grain; `tolerance`: how far clocks may differ."""
     row = connection.execute(
         _QUERY,
         {
@@ -179,7 +183,6 @@ def standing(
         late = "error"
     elif overdue > limits.warn:
         late = "warn"
-    told = tuple(conditions(connection, definition))
     closed, done = (mark if mark is None else min(mark, now) for mark in (closed, done))
     return Standing(
         definition.metric,
