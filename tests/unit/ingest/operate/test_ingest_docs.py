@@ -6,7 +6,7 @@ from pathlib import Path
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.operate.ingest_tables import catalogue, classes, renewed
 
-PAGE = (Path(__file__).parents[3] / "docs" / "ingest.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "ingest.md").read_text("utf-8")
 
 
 def test_tables_are_those_of_the_code() -> None:

@@ -21,7 +21,7 @@ from fleetgauge.rollup.unittests.documents import PREFIX
 from fleetgauge.settings import ElasticsearchSettings
 from fleetlab.stack import ElasticsearchState
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 Cli = Callable[..., Result]
 
 BAKERY: dict[str, Any] = {

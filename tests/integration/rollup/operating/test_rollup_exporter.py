@@ -16,7 +16,7 @@ from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.operating.exports import CATALOGUE, RollupCollector, renewed
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
-PAGE = Path(__file__).parents[3] / "docs" / "operating-rollups.md"
+PAGE = Path(__file__).parents[4] / "docs" / "operating-rollups.md"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from fleetgauge.settings import Settings, SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 HOUR_AGO = NOW - timedelta(hours=1)
-CONTENT = Path(__file__).parents[3]
+CONTENT = Path(__file__).parents[4]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import yaml
 from fleetgauge.rollup import DefinitionError, load_definitions
 from fleetgauge.rollup.definitions.loader import load_definition
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 GOOD: dict[str, Any] = {
     "metric": "ride",

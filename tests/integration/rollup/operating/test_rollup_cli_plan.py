@@ -135,7 +135,7 @@ def test_rendered_ddl_and_merges_run(shell: Shell, grain: str) -> None:
 
 
 def test_documents_are_asked_by_searches(shell: Shell) -> None:
-    real = Shell(shell.world, Path(__file__).parents[3])
+    real = Shell(shell.world, Path(__file__).parents[4])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Shell, "config", shell.config)
         patch.setenv("FLEETGAUGE_CONTENT", str(real.folder))

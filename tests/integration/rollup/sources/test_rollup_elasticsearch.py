@@ -37,7 +37,7 @@ from fleetgauge.rollup.sources import elasticsearch as source_module
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PARTITIONS = 2
 
 LEDGER = "SELECT done, closed FROM fleetgauge.ledger WHERE metric = %s ORDER BY version, grain"

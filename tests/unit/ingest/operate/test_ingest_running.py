@@ -32,7 +32,7 @@ from fleetgauge.observability.status_server import Http
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings, load
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NOWHERE = "127.0.0.1:1"
 SECRETS = ("sasl-Passw0rd", "es-Passw0rd", "Api-K3y", "metrics-Passw0rd", "replica-Passw0rd")
 

@@ -7,7 +7,7 @@ import pytest
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.definitions.current_state import FILE, problems
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 METRIC = """\
 metric: ride

@@ -10,7 +10,7 @@ from fleetgauge.cli.app import app
 from fleetgauge.contracts import load
 from fleetgauge.ingest.check.lint_consumers import check
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CONTRACTS = load(ROOT / "schemas" / "events")
 
 

@@ -18,7 +18,7 @@ from fleetgauge.rollup.definitions.loader import load_definition
 from fleetgauge.rollup.definitions.schema import metric_schema
 from fleetgauge.rollup.operating.reference import pages
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 METRICS = sorted((ROOT / "sql" / "metrics").glob("*/metric.yaml"))
 SCHEMA = jsonschema.Draft202012Validator(metric_schema())
 SQL = "SELECT 1"

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from fleetgauge.rollup import load_definitions
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_the_list_of_grants_is_what_the_definitions_read() -> None:

@@ -9,7 +9,7 @@ from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.moving import problems, unproven
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def definition(**changes: Any) -> Definition:

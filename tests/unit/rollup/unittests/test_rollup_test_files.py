@@ -8,7 +8,7 @@ from fleetgauge.rollup import DefinitionError, load_definitions
 from fleetgauge.rollup.unittests import load_tests
 from fleetgauge.rollup.unittests.given import rewritten
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 METRIC = """\
 metric: ride

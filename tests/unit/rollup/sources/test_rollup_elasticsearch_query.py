@@ -31,7 +31,7 @@ from fleetgauge.rollup.sources.elasticsearch_fields import problems, searchable
 from fleetgauge.rollup.sources.port import Conflict
 from fleetgauge.settings import ElasticsearchSettings, Settings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FIELDS = {
     **searchable(ContractSet(load_contracts(ROOT / "schemas" / "events").values()), SUFFIX),
     "total": "long",

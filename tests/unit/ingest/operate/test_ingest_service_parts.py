@@ -15,7 +15,7 @@ from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.observability.status_server import Check, Http, StatusServer
 from fleetgauge.settings import Settings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_status_server_tells_health_readiness_and_metrics_of_each_consumer() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.unittests import load_tests
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SEOUL = ZoneInfo("Asia/Seoul")
 
 

@@ -29,7 +29,7 @@ from fleetgauge.ingest.read import rewind as back
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TO_THE_END = Options(until_caught_up=True)
 
 
