@@ -101,14 +101,12 @@ def materialise_documents(
     started = time.monotonic()
     cursor = store.cursor()
     if cursor.began_anew(progress):
-        # From here on its offsets are those that the new reading starts from.
-        cursor = Cursor(
-            progress.topic_id, progress.committed, progress.readings, rescan=True, judged_at=cursor.judged_at
-        )
+        # From here on its offsets are those that the new epoch starts from.
+        cursor = Cursor(progress.topic_id, progress.committed, progress.epochs, rescan=True, judged_at=cursor.judged_at)
         store.save(cursor)
         _log.warning("ingest began anew, reading every stored command event again", topic=source.topic)
     restarted = cursor.rescan
-    cursor = replace(cursor, readings={**cursor.readings, **progress.readings})
+    cursor = replace(cursor, epochs={**cursor.epochs, **progress.epochs})
     counts = _Counts()
     if cursor.rescan:
         for page in _ahead(documents.pages(source.index, None, after=cursor.rescanned)):

@@ -171,7 +171,7 @@ class AttemptStore:
                 cursor.rescan,
                 list(cursor.rescanned) if cursor.rescanned is not None else None,
                 _as_of(cursor),
-                _by_partition(cursor.readings),
+                _by_partition(cursor.epochs),
                 unusable,
                 reused_ids,
                 expired,

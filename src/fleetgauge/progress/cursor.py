@@ -25,13 +25,13 @@ class GroupCursor:
     topic_id: str | None = None
     offsets: Mapping[int, int] = field(default_factory=dict)
     """Next offset to read, by partition."""
-    readings: Mapping[int, str] = field(default_factory=dict)
-    """The reading (see `progress.reading`) that `offsets` belongs to, by partition."""
+    epochs: Mapping[int, str] = field(default_factory=dict)
+    """The epoch (see `progress.commit_note`) that `offsets` belongs to, by partition."""
 
     @classmethod
     def at(cls, progress: GroupProgress) -> Self:
         """The cursor of who has read all that is finished."""
-        return cls(topic_id=progress.topic_id, offsets=progress.committed, readings=progress.readings)
+        return cls(topic_id=progress.topic_id, offsets=progress.committed, epochs=progress.epochs)
 
     def began_anew(self, progress: GroupProgress) -> bool:
         """Whether documents below the cursor may be new: the topic was made anew, or the group was rewound."""
@@ -40,8 +40,8 @@ class GroupCursor:
         if went_backwards(self.offsets, progress.committed):
             return True
         return any(  # it went back, and has caught up since
-            self.offsets.get(partition, 0) > 0 and reading != self.readings.get(partition)
-            for partition, reading in progress.readings.items()
+            self.offsets.get(partition, 0) > 0 and epoch != self.epochs.get(partition)
+            for partition, epoch in progress.epochs.items()
         )
 
     def new(self, progress: GroupProgress) -> dict[int, Offsets]:

@@ -20,18 +20,20 @@ HEARTBEAT_TABLE = "fleetgauge_heartbeat"
 
 
 @dataclass(frozen=True)
-class Horizon:
+class SourceWatermark:
     """Every change that its snapshot does not show has a change time at or after `at`; times in UTC."""
 
     at: datetime
-    beat_at: datetime
+    heartbeat_at: datetime
     """When it was measured; goes backwards if the snapshots come from different replicas, or with the clock."""
     clock: datetime | None = None
     """What the server that was asked says the time is; None where that is no clock of its own."""
 
 
-def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s: float | None) -> Horizon | None:
-    """The horizon of the transaction that is open on `connection`, by the heartbeat that its snapshot shows.
+def of_snapshot(
+    connection: Connection[Any], source: str, max_transaction_age_s: float | None
+) -> SourceWatermark | None:
+    """The source watermark of the transaction that is open on `connection`, by the heartbeat that its snapshot shows.
 
     None while there is no beat to read yet. Without the table, the last replayed commit less the declared age of the
     oldest transaction stands in for it. Raises `Terminal` when neither is there, `Transient` when the heartbeat is not
@@ -59,10 +61,10 @@ def of_snapshot(connection: Connection[Any], source: str, max_transaction_age_s:
         """,
         [max_transaction_age_s],
     ).fetchone()
-    return None if aged is None or aged[1] is None else Horizon(*aged)
+    return None if aged is None or aged[1] is None else SourceWatermark(*aged)
 
 
-def _heartbeat(connection: Connection[Any], source: str) -> Horizon | None:
+def _heartbeat(connection: Connection[Any], source: str) -> SourceWatermark | None:
     rows = connection.execute(
         # Only years that Python and the arithmetic of windows can hold.
         f"""
@@ -88,11 +90,11 @@ def _heartbeat(connection: Connection[Any], source: str) -> Horizon | None:
             f"source {source}: the heartbeat is no instant (beat_at {beat_text or 'NULL'}, oldest_xact_start"
             f" {oldest_text or 'NULL'}), so nothing is computed by it; let production's job write it anew (sql/source/)"
         )
-    return Horizon(at, beat_at, clock)
+    return SourceWatermark(at, beat_at, clock)
 
 
-def of_sessions(connection: Connection[Any], ignored_prefix: str) -> Horizon:
-    """The horizon of a snapshot that is taken on this server *after* the call, measured directly.
+def of_sessions(connection: Connection[Any], ignored_prefix: str) -> SourceWatermark:
+    """The source watermark of a snapshot that is taken on this server *after* the call, measured directly.
 
     For a server that is written and read in one place. `connection` must be in autocommit: the sessions have to be
     looked at before the snapshot, or a transaction that commits between the two would be missed. Sessions whose
@@ -114,4 +116,4 @@ def of_sessions(connection: Connection[Any], ignored_prefix: str) -> Horizon:
         """,
         [ignored_prefix],
     )
-    return Horizon(*only_row(found))
+    return SourceWatermark(*only_row(found))

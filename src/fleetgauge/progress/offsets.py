@@ -18,7 +18,7 @@ from fleetgauge.errors import Terminal, Transient
 from fleetgauge.kafka import IsolationLevel, KafkaAdminClient, OffsetAndMetadata, OffsetSpec, TopicPartition, for_code
 from fleetgauge.kafka.kafka_clients import administering, looking_into, translated
 from fleetgauge.kafka.records import DamagedError, in_columns
-from fleetgauge.progress.reading import CommitNote
+from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,8 +40,8 @@ class PartitionProgress:
     """None: the group has never committed here, so nothing counts as finished."""
     unfinished_at: datetime | None
     """Append time (UTC) of the first record that is not finished or not yet committed; None when there is none."""
-    reading: str = ""
-    """The reading that `committed` belongs to (see `progress.reading`); empty if that is not known."""
+    epoch: str = ""
+    """The epoch that `committed` belongs to (see `progress.commit_note`); empty if that is not known."""
     unstable: int = 0
     """Offsets from `end` on that the broker holds back: a transaction is open there, and nobody knows its end."""
 
@@ -79,9 +79,9 @@ class GroupProgress:
         return {p.partition: p.committed for p in self.partitions if p.committed is not None}
 
     @property
-    def readings(self) -> dict[int, str]:
-        """The reading by partition, where it is known."""
-        return {p.partition: p.reading for p in self.partitions if p.reading}
+    def epochs(self) -> dict[int, str]:
+        """The epoch by partition, where it is known."""
+        return {p.partition: p.epoch for p in self.partitions if p.epoch}
 
     @property
     def lag(self) -> int:
@@ -93,7 +93,7 @@ def went_backwards(before: Mapping[int, int], now: Mapping[int, int]) -> frozens
     """The partitions whose committed offset is below an earlier one: the topic was made anew, or the group was rewound.
 
     Either way documents below the old cursor may be new, so a cursor that stands higher would miss them. A group that
-    has caught up since is not seen here; its `readings` have changed.
+    has caught up since is not seen here; its `epochs` have changed.
     """
     return frozenset(partition for partition, offset in now.items() if offset < before.get(partition, 0))
 
@@ -136,7 +136,7 @@ def read_progress(
                 end[p],
                 committed[p].offset if p in committed else None,
                 min(unfinished[p], observed_at) if p in unfinished else None,  # a producer's clock may be ahead
-                CommitNote.parse(committed[p].metadata).reading if p in committed else "",
+                CommitNote.parse(committed[p].metadata).epoch if p in committed else "",
                 high[p] - end[p],
             )
             for p in partitions

@@ -118,7 +118,7 @@ def test_what_an_index_lost_is_materialised_after_a_rewind_that_has_caught_up(wo
     assert (report.restarted, report.events) == (True, 8)
     check(world, attempts, report)
 
-    # Ordinary commits go on as the same reading: only what is new is read.
+    # Ordinary commits go on as the same epoch: only what is new is read.
     world.send("c-3")
     assert world.ingest()["ok"] == 4
     report = world.materialise()

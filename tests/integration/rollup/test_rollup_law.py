@@ -310,7 +310,7 @@ class Player:
         self.world.assert_right(self.one)
 
     def assert_closed(self) -> None:
-        """All that lies before the horizon is done and closed, hours and days by their last minute."""
+        """All that lies before the source watermark is done and closed, hours and days by their last minute."""
         row = self.world.app.execute("SELECT least(beat_at, oldest_xact_start) FROM fleetgauge_heartbeat").fetchone()
         for grain in ("minute", "hour", "day"):
             done, closed = self.world.ledger(self.one, grain)

@@ -22,7 +22,7 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters.tally import Halt, Tally
 from fleetgauge.kafka import KafkaAdminClient, NoError, OffsetAndMetadata, TopicPartition
 from fleetgauge.kafka.kafka_clients import administering, translated
-from fleetgauge.progress.reading import CommitNote
+from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
 
 LONGEST = timedelta(days=7)

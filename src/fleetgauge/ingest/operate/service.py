@@ -29,7 +29,7 @@ from fleetgauge.kafka import (
 from fleetgauge.kafka.internals import forget_positions, on_io_thread, rejoin
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Records
-from fleetgauge.progress.reading import CommitNote, new_reading
+from fleetgauge.progress.commit_note import CommitNote, new_epoch
 
 _COMMIT_EVERY_S = 0.5
 _COMMIT_LIMIT_S = 10.0
@@ -102,7 +102,7 @@ class Service:
         self._committed: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._started: dict[TopicPartition, int] = {}
-        self._readings: dict[TopicPartition, str] = {}
+        self._epochs: dict[TopicPartition, str] = {}
         self._due_since: float | None = None
         self._beat = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
@@ -200,11 +200,11 @@ class Service:
             at = self._noted(place)
             expected = None if at is None else at.offset
             note = CommitNote.parse(None if at is None else at.metadata)
-            self._readings[place] = note.reading
+            self._epochs[place] = note.epoch
             self._started[place] = offset if expected is None else expected
             self._pipeline.guard.restore(place.topic, place.partition, note.dead_letters)
-        if expected is None or offset < expected or not self._readings[place]:
-            self._readings[place] = new_reading()
+        if expected is None or offset < expected or not self._epochs[place]:
+            self._epochs[place] = new_epoch()
         if expected is not None and offset > expected:
             self._look_for_missed(place, expected)
 
@@ -288,7 +288,7 @@ class Service:
     def _note(self, place: TopicPartition) -> str:
         read = self._pipeline.partitions().get(place)
         tally = self._pipeline.guard.note(place.topic, place.partition, None if read is None else read.last)
-        return str(CommitNote(self._readings[place], self._mark, tally))
+        return str(CommitNote(self._epochs[place], self._mark, tally))
 
     def _halted(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """A dead-letter limit that was reached is noted even where no offset moves: no restart may forget it."""

@@ -16,7 +16,7 @@ from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.kafka import IsolationLevel, KafkaAdminClient, NoError, OffsetAndMetadata, OffsetSpec, TopicPartition
 from fleetgauge.kafka.kafka_clients import administering, translated
-from fleetgauge.progress.reading import CommitNote, new_reading
+from fleetgauge.progress.commit_note import CommitNote, new_epoch
 from fleetgauge.settings import KafkaSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,12 +91,12 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
         if found.members:
             raise Terminal(_refusal(consumer, found.members))
         try:
-            reading, before = new_reading(), _committed(admin, consumer)
+            epoch, before = new_epoch(), _committed(admin, consumer)
             _commit(
                 admin,
                 consumer,
                 {
-                    part.partition: (part.start, CommitNote(reading, rewind.mark, _tally(before.get(part.partition))))
+                    part.partition: (part.start, CommitNote(epoch, rewind.mark, _tally(before.get(part.partition))))
                     for part in found.partitions
                 },
             )
@@ -124,7 +124,7 @@ def finish(settings: KafkaSettings, consumer: Consumer) -> None:
         with _admin(settings, consumer) as admin:
             committed = _committed(admin, consumer)
             notes = {
-                place: CommitNote(CommitNote.parse(at.metadata).reading, dead_letters=_tally(at))
+                place: CommitNote(CommitNote.parse(at.metadata).epoch, dead_letters=_tally(at))
                 for place, at in committed.items()
             }
             _commit(admin, consumer, {place: (at.offset, notes[place]) for place, at in committed.items()})

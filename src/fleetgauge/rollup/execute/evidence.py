@@ -6,7 +6,7 @@ from typing import Any
 
 from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.clocks import Clocks
-from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.plan.clocks import TOLERANCE, refusal
 
@@ -17,16 +17,18 @@ def now(connection: Connection[Any]) -> datetime:
     return found
 
 
-def read_clocks(clocks: Clocks, source: str, horizon: Horizon, options: Options) -> Mapping[str, datetime]:
+def read_clocks(
+    clocks: Clocks, source: str, source_watermark: SourceWatermark, options: Options
+) -> Mapping[str, datetime]:
     """All clocks at the moment of a look; none where they are not compared."""
     if options.tolerance is None:
         return {}
-    if horizon.clock is not None:
-        clocks.note(f"the host of {source}", horizon.clock)
+    if source_watermark.clock is not None:
+        clocks.note(f"the host of {source}", source_watermark.clock)
     return clocks.now()
 
 
-def unbelievable(clocks: Clocks, source: str, horizon: Horizon, options: Options) -> str | None:
+def unbelievable(clocks: Clocks, source: str, source_watermark: SourceWatermark, options: Options) -> str | None:
     """What to say when a look's clock cannot be right, as its plan would; None if it can."""
-    readings = read_clocks(clocks, source, horizon, options)
-    return refusal(source, horizon.beat_at, readings, options.tolerance or TOLERANCE)
+    readings = read_clocks(clocks, source, source_watermark, options)
+    return refusal(source, source_watermark.heartbeat_at, readings, options.tolerance or TOLERANCE)

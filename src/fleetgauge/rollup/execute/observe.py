@@ -97,27 +97,27 @@ def look(
 
     Where the plan will be to do nothing, nothing more is asked.
     """
-    horizon = facts.horizon
-    if horizon is None:
+    source_watermark = facts.source_watermark
+    if source_watermark is None:
         return Look(source)
-    readings = read_clocks(clocks, source, horizon, options)
+    readings = read_clocks(clocks, source, source_watermark, options)
     tolerance = options.tolerance or TOLERANCE
-    seen = Look(source, horizon.at, horizon.beat_at, clocks=readings)
+    seen = Look(source, source_watermark.at, source_watermark.heartbeat_at, clocks=readings)
     if refusal(state, seen, tolerance) is not None:
         return seen
     if impossible(state, readings, tolerance):
         state, _ = taken_back(definition, state, seen)
-    if behind(source, horizon.beat_at, state.heartbeat_at) is not None:
+    if behind(source, source_watermark.heartbeat_at, state.heartbeat_at) is not None:
         return seen
     first_event = None if state.begun else facts.first_event()
-    cursor = Cursor(horizon.at - options.overlap, facts.token)
+    cursor = Cursor(source_watermark.at - options.overlap, facts.token)
     touched = Touched()
     if changes:
         # Until a first run is through, facts beyond the watermark may be older than any cursor.
-        watermark = computing_watermark(definition, horizon.at)
+        watermark = computing_watermark(definition, source_watermark.at)
         since = state.cursor or cursor
-        newer = state.heartbeat_at is None or horizon.beat_at > state.heartbeat_at
+        newer = state.heartbeat_at is None or source_watermark.heartbeat_at > state.heartbeat_at
         if options.clock_steps and newer:  # the same heartbeat again says nothing of the clock since
-            since = replace(since, at=since.at - possible_step(horizon.beat_at, readings, tolerance))
+            since = replace(since, at=since.at - possible_step(source_watermark.heartbeat_at, readings, tolerance))
         touched = facts.touched(since, watermark, first=not state.complete)
     return replace(seen, first_event=first_event, touched=touched, cursor=cursor)

@@ -240,10 +240,10 @@ class Rows:
         self.clocks.note(METRICS, now)
         newest = max(filter(None, (known, self.plan.heartbeat_at)), default=None)
         with self.source.look(self.definition) as facts:
-            if facts.horizon is None:
+            if facts.source_watermark is None:
                 raise Conflict(f"source {self.source.name} lost its heartbeat row; let production write it again")
-            seen = facts.horizon.beat_at
-            refused = unbelievable(self.clocks, self.source.name, facts.horizon, self.options)
+            seen = facts.source_watermark.heartbeat_at
+            refused = unbelievable(self.clocks, self.source.name, facts.source_watermark, self.options)
             if refused is not None:
                 raise Transient(refused)
             older = behind(self.source.name, seen, newest)

@@ -176,8 +176,8 @@ class _Work:
         limit = self.order.max_lag
         while limit is not None and self.order.grain == "minute":
             with self.engine.source.look(self.record.definition) as facts:
-                horizon = facts.horizon
-            lag = timedelta() if horizon is None else datetime.now(UTC) - horizon.beat_at
+                source_watermark = facts.source_watermark
+            lag = timedelta() if source_watermark is None else datetime.now(UTC) - source_watermark.heartbeat_at
             if lag <= limit:
                 return
             yield Waiting(self.record.definition.metric, lag)

@@ -213,14 +213,14 @@ def _replica(
 def _heartbeat(
     connection: Connection[Any], name: str, source: SourceSettings, tolerance: timedelta
 ) -> Iterator[tuple[Status, str, str]]:
-    horizon = of_snapshot(connection, name, source.max_transaction_age_s)
-    if horizon is None:
+    source_watermark = of_snapshot(connection, name, source.max_transaction_age_s)
+    if source_watermark is None:
         yield "fail", "shows no heartbeat", "let production call fleetgauge_beat() every few seconds (sql/source)"
         return
     now = SystemClock().now()
-    if horizon.clock is not None:
-        yield _skew("its host's clock", horizon.clock - now, tolerance)
-    age = now - horizon.beat_at
+    if source_watermark.clock is not None:
+        yield _skew("its host's clock", source_watermark.clock - now, tolerance)
+    age = now - source_watermark.heartbeat_at
     if age < -tolerance:
         said = f"its heartbeat lies {-age.total_seconds():.0f} s in the future, so that runs refuse it"
         yield "fail", said, "set the clock of the primary right (NTP), or this machine's"
@@ -228,9 +228,10 @@ def _heartbeat(
         remedy = "see whether production's job runs and the replica keeps up"
         old = max(0.0, age.total_seconds())
         yield "ok" if age <= STALE else "warn", f"its heartbeat is {old:.0f} s old", remedy
-    held = horizon.beat_at - horizon.at
+    held = source_watermark.heartbeat_at - source_watermark.at
     if source.max_transaction_age_s is None and held > timedelta(minutes=10):
-        said = f"a transaction on the primary is open since {horizon.at:%Y-%m-%dT%H:%MZ}; nothing later can be final"
+        since = f"{source_watermark.at:%Y-%m-%dT%H:%MZ}"
+        said = f"a transaction on the primary is open since {since}; nothing later can be final"
         yield "warn", said, "look for it in the primary's pg_stat_activity and pg_prepared_xacts"
 
 

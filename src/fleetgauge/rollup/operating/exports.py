@@ -119,7 +119,7 @@ PRIMARY = Export(
 SOURCE_LAG = Export(
     "gauge",
     "fleetgauge_source_lag_seconds",
-    "How far the source's horizon was behind at the last pass.",
+    "How far the source watermark was behind at the last pass.",
     column="source_lag_s",
 )
 CLOCK_SKEW = Export(

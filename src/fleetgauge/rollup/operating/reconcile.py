@@ -213,17 +213,19 @@ def _compare(engine: Engine, span: Span) -> _Compared:
             return _Compared(state, skipped=skipped)
         edges = [hours[0][0], *(end for _, end in hours)]
         with source.look(definition) as facts:
-            if facts.horizon is None:
+            if facts.source_watermark is None:
                 raise Conflict(f"source {source.name} has shown no heartbeat; let production write it (sql/source)")
             engine.clocks.note(METRICS, now(connection))
-            refused = unbelievable(engine.clocks, source.name, facts.horizon, engine.options)
+            refused = unbelievable(engine.clocks, source.name, facts.source_watermark, engine.options)
             if refused is not None:
                 raise Transient(refused)
-            look = Look(source.name, facts.horizon.at, facts.horizon.beat_at)
-            older = behind(source.name, facts.horizon.beat_at, state.heartbeat_at)
+            look = Look(source.name, facts.source_watermark.at, facts.source_watermark.heartbeat_at)
+            older = behind(source.name, facts.source_watermark.heartbeat_at, state.heartbeat_at)
             if older is not None:
                 raise Behind(older)
-            pending = facts.touched(state.cursor, computing_watermark(definition, facts.horizon.at), first=False)
+            pending = facts.touched(
+                state.cursor, computing_watermark(definition, facts.source_watermark.at), first=False
+            )
             totals = facts.totals(edges)
         fit = [h for h in hours if h[0] in done and not _concerns(pending, h)]
         compared = {begin for begin, _ in fit}

@@ -30,7 +30,7 @@ from fleetgauge.elasticsearch.client import (
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.progress.cursor import GroupCursor
-from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
@@ -63,7 +63,7 @@ class ElasticsearchFacts:
     """See `Facts`: one point in time, opened after the offsets were read, so that it shows all that they cover."""
 
     definition: Definition
-    horizon: Horizon | None
+    source_watermark: SourceWatermark | None
     search: Search
     progress: Mapping[str, GroupProgress]
     token: Mapping[str, Any] | None
@@ -245,8 +245,8 @@ class ElasticsearchSource:
                 token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
                 if search.closed:
                     token[_NO_GROUP] = {"closed": {index: at.isoformat() for index, at in search.closed.items()}}
-                horizon = Horizon(own.watermark, own.observed_at)
-                yield ElasticsearchFacts(definition, horizon, search, progress, token)
+                source_watermark = SourceWatermark(own.watermark, own.observed_at)
+                yield ElasticsearchFacts(definition, source_watermark, search, progress, token)
 
     def close(self) -> None:
         """See `Source`."""

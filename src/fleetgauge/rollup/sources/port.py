@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from fleetgauge.errors import Conflict as Conflict
 from fleetgauge.errors import Transient
-from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
@@ -29,7 +29,7 @@ class Behind(Transient):
 class Facts(Protocol):
     """One metric's facts in one consistent look. Each question blocks; rows are window, dimensions, stored measures."""
 
-    horizon: Horizon | None
+    source_watermark: SourceWatermark | None
     """How far the look can be trusted; None while the source cannot say."""
     token: Mapping[str, Any] | None
     """What the next cursor must hold besides an instant."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection, IsolationLevel, sql
-from fleetgauge.progress.heartbeat import Horizon, of_sessions, of_snapshot
+from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.port import ROLLUP, Row, looking
@@ -23,11 +23,11 @@ _CHEAP = 100_000.0
 
 @dataclass
 class PostgresFacts:
-    """See `Facts`: one read-only transaction. `horizon` is None while the source has no heartbeat row yet."""
+    """See `Facts`: one read-only transaction. `source_watermark` is None while the source has no heartbeat row yet."""
 
     connection: Connection[Row]
     definition: Definition
-    horizon: Horizon | None
+    source_watermark: SourceWatermark | None
     token: Mapping[str, Any] | None = None
 
     def first_event(self) -> datetime | None:
@@ -122,15 +122,15 @@ class PostgresSource:
         """See `Source`."""
         with looking(self), self._database.translated():
             connection = self._connected()
-            horizon = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}") if self._itself else None
+            source_watermark = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}") if self._itself else None
             with connection.transaction():
                 self._guard(connection)
                 if not self._itself:
-                    horizon = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
+                    source_watermark = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
                 if definition.version not in self._fitting:
                     postgres_columns.check(connection, definition)
                     self._fitting.add(definition.version)
-                yield PostgresFacts(connection, definition, horizon)
+                yield PostgresFacts(connection, definition, source_watermark)
 
     def close(self) -> None:
         """See `Source`."""

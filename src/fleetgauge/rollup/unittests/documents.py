@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, TransportError, connect, helpers
 from fleetgauge.errors import Terminal
-from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources.elasticsearch import ElasticsearchFacts
 from fleetgauge.rollup.sources.elasticsearch_search import Search
@@ -50,7 +50,7 @@ class GivenDocuments:
                 self._store(self._client)
             point = self._client.open_point_in_time(index=self._index, keep_alive="5m")["id"]
             with closing(Search(self._client, point)) as search:
-                yield ElasticsearchFacts(definition, Horizon(self._now, self._now), search, {}, {})
+                yield ElasticsearchFacts(definition, SourceWatermark(self._now, self._now), search, {}, {})
         except (ApiError, TransportError, helpers.BulkIndexError) as error:
             said = str(error.errors[0]) if isinstance(error, helpers.BulkIndexError) else str(error)
             raise Terminal(

@@ -11,7 +11,7 @@ from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.postgres import Connection, Error, Transaction, sql
 from fleetgauge.postgres.postgres_errors import translate
-from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition, Retention
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import Options
@@ -95,7 +95,7 @@ class GivenSource:
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
         """See `Source`."""
         try:
-            yield PostgresFacts(self._connection, definition, Horizon(self._now, self._now))
+            yield PostgresFacts(self._connection, definition, SourceWatermark(self._now, self._now))
         except Error as error:
             raise translate(error, "source.sql on the given rows", "metrics.url", "correct one of the two") from error
 

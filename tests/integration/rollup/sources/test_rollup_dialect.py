@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from rollup_world import QUICK, World, definition
 
-from fleetgauge.progress.heartbeat import Horizon
+from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.definitions.measures import Count
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
@@ -33,7 +33,7 @@ class SqliteFacts:
 
     connection: sqlite3.Connection
     definition: Definition
-    horizon: Horizon | None
+    source_watermark: SourceWatermark | None
     token: Mapping[str, Any] | None = None
 
     def first_event(self) -> datetime | None:
@@ -106,7 +106,7 @@ class SqliteSource:
         connection = sqlite3.connect(self._path)
         try:
             ((beat,),) = connection.execute("SELECT at FROM beat")
-            yield SqliteFacts(connection, definition, Horizon(_instant(beat), _instant(beat)))
+            yield SqliteFacts(connection, definition, SourceWatermark(_instant(beat), _instant(beat)))
         finally:
             connection.close()
 

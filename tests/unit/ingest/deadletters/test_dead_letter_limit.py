@@ -21,7 +21,7 @@ from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deadletters.payload_value import reader
 from fleetgauge.ingest.deadletters.tally import UNREADABLE, VALUES, Halt, Tally
 from fleetgauge.kafka.records import Records
-from fleetgauge.progress.reading import CommitNote
+from fleetgauge.progress.commit_note import CommitNote
 
 TOPIC = "device-events"
 SOON_MS = int(time.time() * 1000) + 3_600_000

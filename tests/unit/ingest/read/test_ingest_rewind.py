@@ -16,7 +16,7 @@ from fleetgauge.cli.output import instant
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.read.rewind import Plan, Rewind, _commit, _plan, apply, finish
-from fleetgauge.progress.reading import CommitNote
+from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
 
 SINCE = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -137,7 +137,7 @@ def test_a_commit_that_the_broker_refuses_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("start", [2, 3])
-def test_going_back_is_another_reading_which_stays_when_the_instant_goes(
+def test_going_back_is_another_epoch_which_stays_when_the_instant_goes(
     monkeypatch: pytest.MonkeyPatch, start: int
 ) -> None:
     broker = Broker(hours(-2, -1, 0, 1), committed=start)
@@ -145,11 +145,11 @@ def test_going_back_is_another_reading_which_stays_when_the_instant_goes(
     apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
     assert broker.committed is not None and broker.committed.offset == 2
     begun = CommitNote.parse(broker.committed.metadata)
-    assert begun.reading not in ("", "first") and begun.rewound_to == "2026-11-21T12:00:00+00:00"
+    assert begun.epoch not in ("", "first") and begun.rewound_to == "2026-11-21T12:00:00+00:00"
     finish(KafkaSettings(), CONSUMER)
-    assert CommitNote.parse(broker.committed.metadata) == CommitNote(begun.reading)
-    apply(KafkaSettings(), CONSUMER, Rewind(SINCE))  # the same command goes back again, and is another reading again
-    assert CommitNote.parse(broker.committed.metadata).reading not in ("", begun.reading)
+    assert CommitNote.parse(broker.committed.metadata) == CommitNote(begun.epoch)
+    apply(KafkaSettings(), CONSUMER, Rewind(SINCE))  # the same command goes back again, and is another epoch again
+    assert CommitNote.parse(broker.committed.metadata).epoch not in ("", begun.epoch)
 
 
 @pytest.fixture

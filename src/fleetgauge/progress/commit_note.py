@@ -1,7 +1,7 @@
 """What ingest notes in the metadata of its commits, so that going back is seen even after the group has caught up.
 
-A *reading* is one way forward through a partition, without a step back, whoever walked it. A document that is stored
-for the first time has an offset at or beyond all earlier ones of its reading; a new reading may store any offset.
+An *epoch* is one way forward through a partition, without a step back, whoever walked it. A document that is stored
+for the first time has an offset at or beyond all earlier ones of its epoch; a new epoch may store any offset.
 """
 
 from typing import Any, Self
@@ -10,11 +10,11 @@ from uuid import uuid4
 import msgspec
 
 
-class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Kafka's commit metadata, as JSON."""
+class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True, rename={"epoch": "reading"}):
+    """Kafka's commit metadata, as JSON; there an epoch is a `reading`, as version 0.1 wrote it."""
 
-    reading: str = ""
-    """Id of the reading; empty: the offset was not committed by ingest."""
+    epoch: str = ""
+    """Id of the epoch; empty: the offset was not committed by ingest."""
     rewound_to: str = ""
     """The instant (ISO 8601, UTC) that a run with `--from-time` went back to, until that run is through."""
     dead_letters: dict[str, Any] = {}
@@ -32,6 +32,6 @@ class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def new_reading() -> str:
-    """An id for a reading that begins now."""
+def new_epoch() -> str:
+    """An id for a epoch that begins now."""
     return uuid4().hex

@@ -1,4 +1,4 @@
-"""Which reading a commit belongs to: it goes on over restarts and rebalances, and ends with any step back."""
+"""Which epoch a commit belongs to: it goes on over restarts and rebalances, and ends with any step back."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from fleetgauge.ingest.operate.service import Options, Service
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.kafka.records import Records
-from fleetgauge.progress.reading import CommitNote
+from fleetgauge.progress.commit_note import CommitNote
 
 PLACE = TopicPartition("t", 0)
 SINCE = datetime(2026, 11, 21, tzinfo=UTC)
@@ -101,12 +101,12 @@ def committed(offset: int, note: CommitNote) -> OffsetAndMetadata:
     return OffsetAndMetadata(offset, str(note), -1)
 
 
-def test_a_reading_goes_on_over_commits_restarts_and_rebalances() -> None:
+def test_an_epoch_goes_on_over_commits_restarts_and_rebalances() -> None:
     broker = Broker(None)
     first = service(broker)
     first._take(records(0, 1))
     begun = commit(broker, first)
-    assert begun.reading and not begun.rewound_to
+    assert begun.epoch and not begun.rewound_to
     first._take(records(2))
     assert commit(broker, first) == begun
     assert broker.asked == 1  # not once a batch
@@ -118,7 +118,7 @@ def test_a_reading_goes_on_over_commits_restarts_and_rebalances() -> None:
     assert commit(broker, second) == begun
 
 
-def test_a_run_that_was_rewound_names_the_instant_and_keeps_the_reading() -> None:
+def test_a_run_that_was_rewound_names_the_instant_and_keeps_the_epoch() -> None:
     rewind = Rewind(SINCE)
     broker = Broker(committed(5, CommitNote("back", rewind.mark)))
     running = service(broker, rewind)
@@ -144,21 +144,21 @@ def reset_by_the_broker(broker: Broker) -> int:
 
 
 @pytest.mark.parametrize("event", [expired, set_back_from_outside, reset_by_the_broker])
-def test_any_doubt_begins_another_reading(event: Callable[[Broker], int]) -> None:
+def test_any_doubt_begins_another_epoch(event: Callable[[Broker], int]) -> None:
     broker = Broker(committed(5, CommitNote("first")))
     offset = event(broker)
     running = service(broker)
     running._take(records(offset))
-    assert commit(broker, running).reading not in ("", "first")
+    assert commit(broker, running).epoch not in ("", "first")
 
 
-def test_a_step_back_under_way_begins_another_reading() -> None:
+def test_a_step_back_under_way_begins_another_epoch() -> None:
     broker = Broker(committed(5, CommitNote("first")))
     running = service(broker)
     running._take(records(5, 6))
-    assert commit(broker, running).reading == "first"
+    assert commit(broker, running).epoch == "first"
     running._take(records(1))
-    assert commit(broker, running).reading not in ("", "first")
+    assert commit(broker, running).epoch not in ("", "first")
 
 
 def test_nothing_is_taken_over_while_the_last_note_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
