@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from costs import Costs
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """A shell that runs pytest in the background lets it ignore Ctrl-C, and what tests start would inherit that."""
+    config.pluginmanager.register(Costs(), "costs")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -22,6 +22,8 @@ from fleetlab.stack.users import ServerUser
 
 OWNER_VARIABLE = "FLEETLAB_OWNER"
 """In the environment of every server: the home of its stack."""
+JOURNAL_VARIABLE = "FLEETLAB_JOURNAL"
+"""Names a file that gets the name of each process that is started, one a line: so tests count their servers."""
 _SHELL = 'echo $$ >&0; exec "$@" </dev/null'  # the pid file is stdin: opened by the parent, so any account can write it
 _PIDS = "pids"
 _CLOCK_SLACK_S = 2.0
@@ -78,6 +80,7 @@ class Processes:
             except OSError as error:
                 raise Terminal(f"{name} cannot be started ({error}); see {log}") from error
             self._children[name] = child
+        _note(name)
         return child.pid
 
     def run(
@@ -237,6 +240,13 @@ class Processes:
             return process.cwd().startswith(f"{self._data}{os.sep}")
         except (psutil.Error, OSError):
             return False
+
+
+def _note(name: str) -> None:
+    journal = os.environ.get(JOURNAL_VARIABLE)
+    if journal:
+        with contextlib.suppress(OSError), Path(journal).open("a", encoding="utf-8") as lines:
+            lines.write(f"{name}\n")
 
 
 def last_lines(log: Path, count: int = LAST_LINES) -> str:

@@ -1,0 +1,142 @@
+"""What a test run cost: the slowest files and tests, their processor time, and how many servers were started for each.
+
+Processor time is that of the test process and of everything below it, servers included; on a busy machine it says more
+than the clock. Registered by `conftest.py`; works with and without pytest-xdist.
+"""
+
+import json
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fleetlab.stack.processes import JOURNAL_VARIABLE
+
+SHOWN = 10
+SERVERS = {
+    "postgres-metrics": "postgres",  # one of the three clusters that start together
+    "kafka": "kafka",
+    "elasticsearch": "elasticsearch",
+    "airflow-scheduler": "airflow",
+}
+_OUTPUT = "costs"
+
+
+@dataclass
+class FileCost:
+    """Of one test file. Seconds; `started`: servers by kind."""
+
+    tests: int = 0
+    wall: float = 0.0
+    cpu: float = 0.0
+    started: Counter[str] = field(default_factory=Counter)
+
+
+class Costs:
+    """A pytest plugin; in a worker it measures, in the controller it tells."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, FileCost] = {}
+        self.tests: Counter[str] = Counter()  # seconds
+        self._journal: Path | None = None
+        self._cpu = 0.0
+
+    def pytest_sessionstart(self) -> None:
+        self._journal = Path(tempfile.mkdtemp(prefix="fleetgauge-costs-")) / "started"
+        self._cpu = processor_seconds()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        assert self._journal is not None
+        os.environ[JOURNAL_VARIABLE] = str(self._journal)
+        began = time.monotonic()
+        try:
+            return (yield)
+        finally:
+            took = time.monotonic() - began
+            file = item.nodeid.partition("::")[0]
+            cost = self.files.setdefault(file, FileCost())
+            cost.tests += 1
+            cost.wall += took
+            self.tests[item.nodeid] += took
+            cost.started += started(self._journal)
+            self._journal.unlink(missing_ok=True)
+            if nextitem is None or nextitem.path != item.path:
+                before, self._cpu = self._cpu, processor_seconds()
+                cost.cpu += self._cpu - before
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        os.environ.pop(JOURNAL_VARIABLE, None)
+        if self._journal is not None:
+            shutil.rmtree(self._journal.parent, ignore_errors=True)
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            files = {name: [c.tests, c.wall, c.cpu, dict(c.started)] for name, c in self.files.items()}
+            output[_OUTPUT] = json.dumps({"files": files, "tests": dict(self.tests.most_common(SHOWN))})
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker of pytest-xdist has ended."""
+        found = json.loads(getattr(node, "workeroutput", {}).get(_OUTPUT, "{}"))
+        self.tests.update(found.get("tests", {}))
+        for name, (tests, wall, cpu, begun) in found.get("files", {}).items():
+            cost = self.files.setdefault(name, FileCost())
+            cost.tests += tests
+            cost.wall += wall
+            cost.cpu += cpu
+            cost.started.update(begun)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.files:
+            return
+        terminalreporter.section("costs", sep="-")
+        terminalreporter.line(" wall s   cpu s  tests  slowest files and the servers that they started")
+        every = terminalreporter.verbosity > 0
+        slowest = sorted(self.files.items(), key=lambda one: -one[1].wall)
+        for name, cost in slowest if every else slowest[:SHOWN]:
+            terminalreporter.line(f"{cost.wall:7.1f} {cost.cpu:7.1f} {cost.tests:6}  {name}{_told(cost.started)}")
+        terminalreporter.line(" wall s  slowest tests, with their fixtures")
+        for name, seconds in self.tests.most_common(SHOWN):
+            terminalreporter.line(f"{seconds:7.1f}  {name}")
+        total: Counter[str] = Counter()
+        for cost in self.files.values():
+            total.update(cost.started)
+        cpu = sum(cost.cpu for cost in self.files.values())
+        terminalreporter.line(f"In all {cpu:.0f} s of processor time; started:{_told(total) or ' no server'}")
+
+
+def processor_seconds() -> float:
+    """User and system time of this process, of what it has waited for, and of all that lives below it."""
+    total = sum(
+        used.ru_utime + used.ru_stime
+        for used in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:4])
+    return total
+
+
+def started(journal: Path) -> Counter[str]:
+    """How many servers of each kind a journal of the laboratory names."""
+    try:
+        names = journal.read_text("utf-8").split()
+    except OSError:
+        return Counter()
+    return Counter(SERVERS[name] for name in names if name in SERVERS)
+
+
+def _told(begun: Counter[str]) -> str:
+    return " " + " ".join(f"{kind} {number}" for kind, number in sorted(begun.items())) if begun else ""
