@@ -14,6 +14,7 @@ from fleetlab.cli.down import down
 from fleetlab.cli.logs import logs
 from fleetlab.cli.simulate import simulate
 from fleetlab.cli.status import status
+from fleetlab.cli.truth import app as truth
 from fleetlab.cli.up import up
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command()(logs)
 app.command()(doctor)
 app.command()(demo)
 app.command()(simulate)
+app.add_typer(truth, name="truth")
 
 
 def main() -> None:

@@ -27,6 +27,14 @@ WithoutOption = Annotated[
         show_default=False,
     ),
 ]
+AgeingOption = Annotated[
+    float | None,
+    typer.Option(help="Share of vehicles that stop while riding (docs/sudden-stops.md).", show_default=False),
+]
+DecoysOption = Annotated[
+    float | None,
+    typer.Option(help="Factor on how often something else looks like a sudden stop; 1.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

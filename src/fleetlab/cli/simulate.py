@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from fleetgauge.errors import Terminal
-from fleetlab.cli.options import HomeOption, JsonOption, WithoutOption
+from fleetlab.cli.options import AgeingOption, DecoysOption, HomeOption, JsonOption, WithoutOption
 from fleetlab.stack import Stack
 
 
@@ -29,6 +29,8 @@ def simulate(
         datetime | None, typer.Option(help="Where the history ends and the live stretch begins (UTC); by default now.")
     ] = None,
     unkindness: WithoutOption = None,
+    ageing: AgeingOption = None,
+    decoys: DecoysOption = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -38,12 +40,15 @@ def simulate(
     """
     # Here and not above: every other command would pay for kafka and SQLAlchemy.
     from fleetlab.simulator import Heartbeat, Scale, Timeline, Truth, load_backlog, run_live
+    from fleetlab.simulator.stops import Stops
     from fleetlab.simulator.truth import TRUTH_FILE
     from fleetlab.simulator.unkind import without
 
     asked: dict[str, Any] = {"vehicles": vehicles, "days": days, "rate": rate, "live_factor": live_factor}
+    wanted = {k: v for k, v in {"ageing": ageing, "decoys": decoys}.items() if v is not None}
+    stops = Stops(**wanted) if wanted else None
     scale = replace(
-        Scale(seed=seed, live_seconds=live_seconds, unkind=without(unkindness or [])),
+        Scale(seed=seed, live_seconds=live_seconds, unkind=without(unkindness or []), stops=stops),
         **{k: v for k, v in asked.items() if v is not None},
     )
     state = Stack(home).state()

@@ -7,6 +7,7 @@ from datetime import datetime
 from math import exp
 
 from fleetgauge.errors import Terminal
+from fleetlab.simulator.stops import Stops
 from fleetlab.simulator.unkind import Unkindness
 
 SHIFT_MS = 6 * 3_600_000
@@ -31,6 +32,9 @@ class Scale:
     live_factor: float = 10.0
     """How many times busier than the average the live stretch is: a rush hour at any time of day."""
     unkind: Unkindness = field(default_factory=Unkindness)
+    stops: Stops | None = field(default=None, repr=False)
+    """Vehicles that stop while riding, and what looks like it, by the model of docs/sudden-stops.md. None: one vehicle
+    in a hundred stops on four of ten rides, always plainly, and little looks like it."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -53,12 +57,14 @@ class Dice:
     tag: str
     """Eight hexadecimal digits that begin every identifier of this timeline: two timelines never share an id."""
     unkind: Unkindness
+    stops: Stops | None = None
 
     @classmethod
     def cast(cls, scale: Scale, start: datetime) -> "Dice":
         """The dice of one timeline."""
-        digest = hashlib.sha256(f"{scale!r}|{start.isoformat()}".encode()).hexdigest()
-        return cls(int(digest[:24], 16), digest[:8], scale.unkind)
+        more = f"|{scale.stops!r}" if scale.stops is not None else ""
+        digest = hashlib.sha256(f"{scale!r}|{start.isoformat()}{more}".encode()).hexdigest()
+        return cls(int(digest[:24], 16), digest[:8], scale.unkind, scale.stops)
 
     def stream(self, subject: str, number: int = 0) -> random.Random:
         """The random stream of one subject (a rental, a vehicle's day, …); the same one on each call."""

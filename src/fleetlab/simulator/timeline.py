@@ -8,6 +8,7 @@ from random import Random
 
 from fleetlab.simulator import commands, telemetry
 from fleetlab.simulator.commands import Command
+from fleetlab.simulator.courses import of_course
 from fleetlab.simulator.faults import spoil
 from fleetlab.simulator.records import Record
 from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice, Scale
@@ -95,11 +96,27 @@ class Timeline:
         """Every command that is requested before `end`, as it will have ended."""
         return [c for c, _ in self._commands(0, self.end_ms) if c.attempts[0].requested_ms <= self.end_ms]
 
+    def telemetry(self) -> Iterator[tuple[Vehicle, list[Record]]]:
+        """Each vehicle's telemetry alone, unsorted, appended by the timeline's end; no commands: for many vehicles."""
+        shifts = list(enumerate(range(self.start_ms, self.end_ms, SHIFT_MS)))
+        for vehicle in self.world.vehicles:
+            records: list[Record] = []
+            for rental in self.trips.by_vehicle.get(vehicle.number, ()):
+                records += self._of_rental(rental)
+            for shift, begin in shifts:
+                records += telemetry.of_parked(self.dice, self.trips, vehicle, shift, begin)
+            yield vehicle, [r for r in records if r.append_ms <= self.end_ms]
+
+    def _of_rental(self, rental: Rental) -> list[Record]:
+        if rental.course is not None:
+            return of_course(self.dice, rental, rental.course)
+        return telemetry.of_rental(self.dice, rental)
+
     def _begun(self, from_ms: int, until_ms: int) -> list[Record]:
         """Records of the subjects (rides, updates, vehicles' shifts) that begin in [from, until), unsorted."""
         records: list[Record] = []
         for rental in self._rentals(from_ms, until_ms):
-            records += telemetry.of_rental(self.dice, rental)
+            records += self._of_rental(rental)
         for vehicle, shift, begin in self._shifts(from_ms, until_ms):
             records += telemetry.of_parked(self.dice, self.trips, vehicle, shift, begin)
         for command, rng in self._commands(from_ms, until_ms):

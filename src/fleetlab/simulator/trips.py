@@ -9,6 +9,7 @@ from uuid import UUID
 
 from fleetlab.simulator.rhythm import demand, pull
 from fleetlab.simulator.scale import Dice, Scale, poisson
+from fleetlab.simulator.stops import Course, Traits, plan_course, traits
 from fleetlab.simulator.world import ZONES, Rider, Vehicle, World, Zone, around, nearest
 
 UNLOCK_FEE_KRW = 1_000
@@ -39,6 +40,8 @@ class Rental:
     refunded_ms: int | None = None
     stopped_ms: int | None = None
     """When the vehicle died under its rider, long before the rental could be ended."""
+    course: Course | None = None
+    """How the ride goes, where the scale has a model of stops."""
 
     @property
     def riding_until_ms(self) -> int:
@@ -121,6 +124,9 @@ class Planner:
             self._pools[vehicle.zone.code].append(vehicle)
         self._busy: list[tuple[int, int]] = []  # (free again at, vehicle number)
         self._trips = Trips()
+        self._traits: list[Traits] = []
+        if scale.stops is not None:
+            self._traits = [traits(dice.stream("traits", v.number), scale.stops, v.ageing) for v in world.vehicles]
 
     def plan(self) -> Trips:
         """All trips that start before the timeline's end."""
@@ -191,12 +197,20 @@ class Planner:
         if now >= self._live:  # short hops, so that the live stretch sees rides end
             seconds = min(seconds, rng.randrange(45, max(90, self._scale.live_seconds)))
         speed = rng.uniform(2.5, 4.3)
-        stopped = None
-        if vehicle.ageing and rng.random() < 0.4:
+        stopped, course, battery, refunded = None, self._course(vehicle, now, seconds), spot.battery, 1.0
+        if course is not None:
+            seconds, ended, refunded = course.ridden_ms // 1000, course.ended_ms, 0.7
+            if course.end_kind == "stop":
+                stopped = course.halts[-1].from_ms
+            elif course.end_kind == "empty":
+                battery = spot.battery = rng.uniform(0.5, 3.0) + seconds * speed / 400  # nobody had charged it
+        elif vehicle.ageing and rng.random() < 0.4:
             seconds = max(60, int(seconds * rng.uniform(0.2, 0.8)))
             stopped = now + seconds * 1000
+            ended = stopped + rng.randrange(20 * 60, 60 * 60) * 1000
+        else:
+            ended = now + seconds * 1000
         distance = int(seconds * speed)
-        ended = now + seconds * 1000 if stopped is None else stopped + rng.randrange(20 * 60, 60 * 60) * 1000
         rider = rng.choice(self._world.riders)
         fare = (0 if rider.city_pass else UNLOCK_FEE_KRW) + ceil(seconds / 60) * MINUTE_FEE_KRW
         destination = rng.choices(ZONES, [z.weight * pull(z.kind, now + 6 * 3_600_000) for z in ZONES])[0]
@@ -212,16 +226,24 @@ class Planner:
             _towards(rng, spot, destination, distance),
             distance,
             fare,
-            spot.battery,
+            battery,
             spot.odometer_m,
             stopped_ms=stopped,
+            course=course,
         )
-        if stopped is not None or rng.random() < 0.025:  # those who were stranded always get their money back
+        # those who were stranded get their money back
+        if (stopped is not None and (refunded == 1 or rng.random() < refunded)) or rng.random() < 0.025:
             rental.refunded_ms = ended + int(rng.lognormvariate(8.8, 1.0)) * 1000
         self._trips.rentals.append(rental)
         self._trips.by_vehicle.setdefault(vehicle.number, []).append(rental)
         self._log(now, vehicle, "on_trip", ("trip_start",), rental)
         heappush(self._busy, (self._finish(rng, rental, spot), vehicle.number))
+
+    def _course(self, vehicle: Vehicle, now: int, seconds: int) -> Course | None:
+        if self._scale.stops is None:
+            return None
+        rng, day = self._dice.stream("course", len(self._trips.rentals) + 1), (now - self._start) // 86_400_000
+        return plan_course(rng, self._scale.stops, self._traits[vehicle.number - 1], day, now, seconds)
 
     def _finish(self, rng: random.Random, rental: Rental, spot: _Spot) -> int:
         """Log the end of a ride and what follows; returns when the vehicle can be rented again."""
@@ -230,7 +252,9 @@ class Planner:
         spot.zone = nearest(*rental.end)
         spot.battery -= rental.distance_m / 400
         spot.odometer_m += rental.distance_m
-        if rental.stopped_ms is not None:
+        if rental.course is not None:
+            free = self._finish_course(rng, rental, rental.course, spot)
+        elif rental.stopped_ms is not None:
             self._log(rental.stopped_ms + 2 * _MINUTE, vehicle, "non_contactable", ("comms_lost",), rental)
             self._log(rental.ended_ms, vehicle, "non_operational", ("comms_restored", "trip_end"), rental)
             free = rental.ended_ms + rng.randrange(4 * 60, 10 * 60) * _MINUTE
@@ -244,6 +268,26 @@ class Planner:
         else:
             self._log(rental.ended_ms, vehicle, "available", ("trip_end",), rental)
         spot.free_since = free
+        return free
+
+    def _finish_course(self, rng: random.Random, rental: Rental, course: Course, spot: _Spot) -> int:
+        """What the log of states says of a planned course. Where a gap is long, the vehicle is not to be contacted."""
+        vehicle, free = rental.vehicle, rental.ended_ms + 3 * _MINUTE
+        for gap in course.gaps:
+            if gap.until_ms - gap.from_ms >= 5 * _MINUTE:
+                self._log(gap.from_ms + 2 * _MINUTE, vehicle, "non_contactable", ("comms_lost",), rental)
+                if gap.until_ms < rental.ended_ms:
+                    self._log(gap.until_ms, vehicle, "on_trip", ("comms_restored",), rental)
+        self._log(rental.ended_ms, vehicle, "available", ("trip_end",), rental)
+        if course.end_kind == "empty" or spot.battery < 22:
+            self._log(rental.ended_ms + _MINUTE, vehicle, "non_operational", ("battery_low",), None)
+            free = rental.ended_ms + rng.randrange(90, 300) * _MINUTE
+            spot.battery = rng.uniform(93, 100)
+            self._log(free, vehicle, "available", ("battery_charged",), None)
+        elif course.repaired:
+            self._log(rental.ended_ms + _MINUTE, vehicle, "non_operational", ("maintenance",), None)
+            free = rental.ended_ms + rng.randrange(4 * 60, 10 * 60) * _MINUTE
+            self._log(free, vehicle, "available", ("maintenance_end",), None)
         return free
 
     def _refund_old_rentals(self) -> None:

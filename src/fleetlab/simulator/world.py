@@ -171,8 +171,8 @@ def build(scale: Scale, dice: Dice, start_ms: int) -> World:
         vehicle.firmware_since.append(vehicle.commissioned_ms + rng.randrange(1, 39) * _DAY)
         vehicle.firmware.append(version)
         vehicles.append(vehicle)
-    for vehicle in sorted(vehicles, key=lambda v: -v.odometer_m)[: max(3, scale.vehicles // 100)]:
-        vehicle.ageing = True  # the most-driven ones
+    for vehicle in _ageing(scale, dice, vehicles):
+        vehicle.ageing = True
     if scale.unkind.wrong_clocks:
         _spoil_clocks(dice.stream("clocks"), vehicles)
     riders = tuple(
@@ -180,6 +180,16 @@ def build(scale: Scale, dice: Dice, start_ms: int) -> World:
         for n in range(1, scale.vehicles * 4 + 1)
     )
     return World(tuple(vehicles), riders)
+
+
+def _ageing(scale: Scale, dice: Dice, vehicles: list[Vehicle]) -> list[Vehicle]:
+    """The most-driven ones; or, by the model of stops, some of those that were driven much."""
+    if scale.stops is None:
+        return sorted(vehicles, key=lambda v: -v.odometer_m)[: max(3, scale.vehicles // 100)]
+    rng = dice.stream("aged")
+    # the largest of keys u ** (1 / weight): a sample without replacement
+    ranked = sorted(vehicles, key=lambda v: -(rng.random() ** (1 / v.odometer_m)))
+    return ranked[: round(scale.vehicles * scale.stops.ageing)]
 
 
 def _spoil_clocks(rng: random.Random, vehicles: list[Vehicle]) -> None:
