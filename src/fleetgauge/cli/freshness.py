@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from fleetgauge.rollup.operating.conditions import Told
     from fleetgauge.rollup.operating.freshness import Standing
 
+_RUN = "fleetgauge run METRIC"
+
 
 def freshness(
     metrics: AnyMetrics = None,
@@ -51,16 +53,9 @@ def freshness(
         for told in _told(found)
         if told.condition.verdict == "error"
     ]
-    said += [("terminal", f"metric {name} is not computed: {one}") for name, one in unread.items()]
-    late = [
-        f"{one.metric}: {one.reason}" if one.reason is not None else f"{one.metric} by {one.grain} {_why(one)}"
-        for one in found
-        if one.late == "error" or (one.reason is not None and one.verdict == "error" and one.metric not in unread)
-    ]
+    late = [f"{one.metric} by {one.grain} {_why(one)}" for one in found if one.late == "error"]
     if late:
-        late = list(dict.fromkeys(late))
-        told = f"{'; '.join(late)}: see whether its runs succeed and what they say (fleetgauge run METRIC)"
-        said.append(("transient", told))
+        said.append(("transient", f"{'; '.join(late)}: see whether its runs succeed and what they say ({_RUN})"))
     raise_worst(said)
 
 
@@ -98,7 +93,5 @@ def _show(found: "list[Standing]", *, as_json: bool) -> None:
             for one in found
         ],
     )
-    for said in dict.fromkeys(f"{one.metric}: {one.reason}" for one in found if one.reason is not None):
-        typer.echo(said)
     for told in _told(found):
         typer.echo(f"{told.condition.verdict}: {told.metric}: {told.said}")

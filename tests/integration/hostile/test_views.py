@@ -140,7 +140,7 @@ def test_an_added_measure_is_shown_by_the_run_that_fills_it_and_takes_nothing_aw
     number="the older version's, until the view may be made again; nothing is dropped",
     freshness="error: the new version waits, and why",
     doctor="fail: the same",
-    exporter="fleetgauge_rollup_waiting 1",
+    exporter='fleetgauge_rollup_waiting 1, `fleetgauge_rollup_condition{condition="not_shown"}` 1',
     exit_code="78 of migrate, naming what hangs on the view and what to do",
 )
 def test_a_measure_that_changes_its_type_is_refused_while_something_hangs_on_the_view(world: World) -> None:
@@ -321,11 +321,22 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
 
     def verdicts(code: int = 0) -> dict[str, tuple[str, str | None]]:
         answer = shell("freshness", "told", "--json", code=code)
-        return {one["grain"]: (one["verdict"], one["reason"]) for one in answer.json}
+        return {
+            one["grain"]: (one["verdict"], "; ".join(held["said"] for held in one["told"]) or None)
+            for one in answer.json
+        }
+
+    def samples(name: str) -> dict[str, str]:
+        lines = shell("exporter", "--once").out.splitlines()
+        found = (line.rpartition(" ") for line in lines if line.startswith(name) and 'metric="told"' in line)
+        return {line: value for line, _, value in found}
 
     def gauge() -> str:
-        lines = shell("exporter", "--once").out.splitlines()
-        return next(line.split()[-1] for line in lines if line.startswith('fleetgauge_rollup_waiting{metric="told"}'))
+        return samples("fleetgauge_rollup_waiting")['fleetgauge_rollup_waiting{metric="told"}']
+
+    def held() -> set[str]:
+        found = samples("fleetgauge_rollup_condition")
+        return {line.partition('condition="')[2].partition('"')[0] for line, value in found.items() if value == "1.0"}
 
     old = shell.write(text, name="told")
     shell("migrate")
@@ -338,6 +349,7 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     # Another ratio needs no new version: the views are made anew by the next run.
     shell.write(text.replace("numerator: open", "numerator: length"), name="told")
     assert "the next run makes them anew" in str(verdicts()["day"])
+    assert held() == {"waiting"}
     ready()
     assert verdicts()["day"] == ("ok", None)
     assert world.metrics.execute("SELECT max(share) FROM metrics.told_day").fetchone() == (4.0,)
@@ -361,7 +373,8 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
         assert verdict == "error"
         assert f"version {new.version} is filled, but not shown" in str(reason)
     assert gauge() == "1.0"
-    assert "fail metrics database: metric told: " in shell("doctor", code=78).out
+    assert held() == {"not_shown"}
+    assert "fail numbers: metric told: " in shell("doctor", code=78).out
     shown = shell("show", "told", "--last", "2h", "--json").json
     assert "is filled, but not shown" in shown["waiting"]
     assert {row["length"] for row in shown["rows"]} == {3, 4}
@@ -376,8 +389,8 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     "A metric is renamed or deleted; its views are still there, and nothing computes them",
     number="the last ones, as they were",
     freshness="error: the metric is not defined any more, and what to do",
-    doctor="warn: the same",
-    exporter="fleetgauge_rollup_undefined 1",
+    doctor="fail: the same",
+    exporter='fleetgauge_rollup_undefined 1, `fleetgauge_rollup_condition{condition="undefined"}` 1',
     exit_code="75 of freshness",
 )
 def test_a_renamed_metric_is_told_everywhere(shell: Shell) -> None:
@@ -393,9 +406,11 @@ def test_a_renamed_metric_is_told_everywhere(shell: Shell) -> None:
     shell("run", "--source", "operations")
     told = {one["metric"]: one for one in shell("freshness", "--json", code=75).json}
     assert (told["after"]["verdict"], told["before"]["verdict"]) == ("ok", "error")
-    assert "fleetgauge metrics drop before" in told["before"]["reason"]
+    assert [one["condition"] for one in told["before"]["told"]] == ["undefined"]
+    assert "fleetgauge metrics drop before" in told["before"]["told"][0]["said"]
     assert 'fleetgauge_rollup_undefined{metric="before"} 1.0' in shell("exporter", "--once").out
-    assert "metric before is not defined any more" in shell("doctor", code=None).out
+    assert 'fleetgauge_rollup_condition{condition="undefined",metric="before"} 1.0' in shell("exporter", "--once").out
+    assert "fail numbers: metric before: it is not defined any more" in shell("doctor", code=None).out
     (left,) = (one for one in shell("plan", "--json").json["leftovers"] if one["name"] == "before")
     assert "before is not defined any more" in shell("plan").out
     assert set(shell("metrics", "drop", "before", "--json").json["views"]) == set(left["views"])

@@ -1,11 +1,16 @@
-"""What makes numbers of a metric less than whole though every window is computed: facts left out, dimensions full."""
+"""What the metrics database says of one metric beside its clocks, asked once for all that tell it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.store.publish import judged, planned, refusal
+from fleetgauge.rollup.store.state_reader import blocked
+from fleetgauge.rollup.store.unused import leftovers
+from fleetgauge.rollup.store.versions import versions
+from fleetgauge.rollup.values import BlockedCell
 
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""
@@ -47,6 +52,97 @@ class Filling:
     def __str__(self) -> str:
         what = "further values are counted together" if self.full else "beyond it, values are counted together"
         return f"dimension {self.dimension} has {self.values} of {self.limit} values; {what}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The views do not show what is computed."""
+
+    why: str
+    """And what to do about it."""
+    by_itself: bool
+    """Whether a run ends it."""
+
+
+@dataclass(frozen=True)
+class MetricStatus:
+    """All of it, for one metric."""
+
+    metric: str
+    blocked: Sequence[BlockedCell] = ()
+    omissions: Sequence[Omission] = ()
+    fillings: Sequence[Filling] = ()
+    waiting: Waiting | None = None
+    closed: Sequence[str] = ()
+    """Daily indices that were closed when its source was last read."""
+    error: str | None = None
+    """Why the last run failed."""
+    deferred: str | None = None
+    """Why the last run was put off."""
+    undefined: bool = False
+    """Whether no definition makes its views any more."""
+    unread: str | None = None
+    """Why its definition cannot be read."""
+
+
+def status_of(connection: Connection[Any], definition: Definition, *, undefined: bool = False) -> MetricStatus:
+    """Blocks for some short questions; reads the catalogue where it must. `undefined`: `definition` is the last one."""
+    row = connection.execute(
+        "SELECT error, deferred FROM fleetgauge.activity WHERE metric = %s", [definition.metric]
+    ).fetchone()
+    error, deferred = row or (None, None)
+    return MetricStatus(
+        definition.metric,
+        tuple(blocked(connection, definition)),
+        omissions(connection, definition),
+        fillings(connection, definition),
+        None if undefined else waiting(connection, definition),
+        () if undefined else closed(connection, definition),
+        error,
+        deferred,
+        undefined,
+    )
+
+
+def forgotten(
+    connection: Connection[Any], definitions: Mapping[str, Definition], defined: Collection[str]
+) -> Iterator[tuple[Definition | None, MetricStatus]]:
+    """The metrics that no definition makes any more and whose views are still there, with the last definition kept."""
+    for one in leftovers(connection, definitions, defined):
+        if not one.metric or not one.views:
+            continue
+        last = next((v.definition for v in versions(connection, one.name) if v.definition is not None), None)
+        yield (
+            last,
+            (MetricStatus(one.name, undefined=True) if last is None else status_of(connection, last, undefined=True)),
+        )
+
+
+def waiting(connection: Connection[Any], definition: Definition) -> Waiting | None:
+    """Why the views do not show this version as it is, if they do not. Reads the catalogue where it must."""
+    known = versions(connection, definition.metric)
+    now = judged(definition, known)
+    if now.state == "current":
+        return None
+    shown = known[0].version if known and known[0].published_at is not None else None
+    before = "" if shown in (None, definition.version) else f"the views show version {shown}; "
+    if now.state == "waiting":
+        return Waiting(f"{before}{now.why or 'a run has to fill this one first'}", by_itself=True)
+    why = refusal(connection, planned(connection, definition, known), None)
+    if why is not None:
+        said = f"{before}version {definition.version} is filled, but not shown: {why}"
+        return Waiting(said, by_itself=False)
+    return Waiting(f"{before}the next run makes them anew", by_itself=True)
+
+
+def closed(connection: Connection[Any], definition: Definition) -> list[str]:
+    """The daily indices that were closed when the metric's source was last read, oldest first."""
+    rows = connection.execute(
+        "SELECT jsonb_object_keys(cursor_token -> '' -> 'closed') FROM fleetgauge.ledger"
+        " WHERE metric = %s AND version = %s AND grain = 'minute' ORDER BY 1",
+        [definition.metric, definition.version],
+    ).fetchall()
+    return [index for (index,) in rows]
 
 
 def omissions(connection: Connection[Any], definition: Definition) -> list[Omission]:

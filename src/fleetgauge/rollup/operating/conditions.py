@@ -1,19 +1,16 @@
 """What can be wrong, late or withheld about a metric's numbers beside lateness: one list, for all that tell it.
 
 `freshness` takes its verdict from here, `doctor` its lines, the exporter its gauge `fleetgauge_rollup_condition`; so
-nothing is told in one place and missing in another. To add one: a function that asks the metrics database, and an entry
-in `CONDITIONS`.
+nothing is told in one place and missing in another. To add one: what it needs in `attention.MetricStatus`, a function
+that judges it, and an entry in `CONDITIONS`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from fleetgauge.postgres import Connection
-from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.report import Severity, told_blocked
-from fleetgauge.rollup.operating.attention import fillings, omissions
-from fleetgauge.rollup.store.state_reader import blocked
+from fleetgauge.rollup.operating.attention import MetricStatus
 
 Verdict = Literal["ok", "warn", "error"]
 _ORDER: tuple[Verdict, ...] = ("ok", "warn", "error")
@@ -34,7 +31,7 @@ class Condition:
     """How `freshness` ends where that is `error`: as a run ends that meets it."""
     meaning: str
     remedy: str
-    find: Callable[[Connection[Any], Definition], Found]
+    find: Callable[[MetricStatus], Found]
 
 
 @dataclass(frozen=True)
@@ -47,32 +44,51 @@ class Told:
     said: str
 
 
-def _blocked(connection: Connection[Any], definition: Definition) -> Found:
-    cells = blocked(connection, definition)
-    return (len(cells), told_blocked(cells)) if cells else None
+def _blocked(status: MetricStatus) -> Found:
+    return (len(status.blocked), told_blocked(status.blocked)) if status.blocked else None
 
 
-def _failing(connection: Connection[Any], definition: Definition) -> Found:
-    row = connection.execute(
-        "SELECT error FROM fleetgauge.activity WHERE metric = %s AND error IS NOT NULL", [definition.metric]
-    ).fetchone()
-    return None if row is None else (1, f"its last run failed: {row[0]}")
+def _failing(status: MetricStatus) -> Found:
+    return None if status.error is None else (1, f"its last run failed: {status.error}")
 
 
-def _deferred(connection: Connection[Any], definition: Definition) -> Found:
-    row = connection.execute(
-        "SELECT deferred FROM fleetgauge.activity WHERE metric = %s AND deferred IS NOT NULL", [definition.metric]
-    ).fetchone()
-    return None if row is None else (1, f"its last run was put off: {row[0]}")
+def _deferred(status: MetricStatus) -> Found:
+    return None if status.deferred is None else (1, f"its last run was put off: {status.deferred}")
 
 
-def _left_out(connection: Connection[Any], definition: Definition) -> Found:
-    found = omissions(connection, definition)
+def _closed(status: MetricStatus) -> Found:
+    if not status.closed:
+        return None
+    said = f"{', '.join(status.closed)} is closed: what it holds is in no number that was computed since"
+    return len(status.closed), f"{said}; open it (POST /{status.closed[0]}/_open), and the next run goes on with it"
+
+
+def _waiting(status: MetricStatus) -> Found:
+    return (1, status.waiting.why) if status.waiting is not None and status.waiting.by_itself else None
+
+
+def _not_shown(status: MetricStatus) -> Found:
+    return (1, status.waiting.why) if status.waiting is not None and not status.waiting.by_itself else None
+
+
+def _undefined(status: MetricStatus) -> Found:
+    if not status.undefined:
+        return None
+    said = "it is not defined any more, so its views show the same for ever"
+    return 1, f"{said}; fleetgauge metrics drop {status.metric} drops them"
+
+
+def _unread(status: MetricStatus) -> Found:
+    return None if status.unread is None else (1, f"it is not computed: {status.unread}")
+
+
+def _left_out(status: MetricStatus) -> Found:
+    found = status.omissions
     return (sum(one.count for one in found), "; ".join(map(str, found))) if found else None
 
 
-def _nearly_full(connection: Connection[Any], definition: Definition) -> Found:
-    found = [one for one in fillings(connection, definition) if one.matters]
+def _nearly_full(status: MetricStatus) -> Found:
+    found = [one for one in status.fillings if one.matters]
     return (len(found), "; ".join(map(str, found))) if found else None
 
 
@@ -92,6 +108,46 @@ CONDITIONS: tuple[Condition, ...] = (
         "The last run failed; the numbers are those of an earlier one.",
         "see the message, and the task's log",
         _failing,
+    ),
+    Condition(
+        "unread",
+        "error",
+        "terminal",
+        "The metric's definition cannot be read, so that nothing of it is computed.",
+        "correct it (fleetgauge lint)",
+        _unread,
+    ),
+    Condition(
+        "undefined",
+        "error",
+        "transient",
+        "No definition makes the metric's views any more: they show the same for ever.",
+        "drop them (fleetgauge metrics drop), or define the metric again",
+        _undefined,
+    ),
+    Condition(
+        "not_shown",
+        "error",
+        "transient",
+        "A new version is filled, but the views cannot be made to show it.",
+        "do what the message says, then fleetgauge migrate",
+        _not_shown,
+    ),
+    Condition(
+        "waiting",
+        "warn",
+        "transient",
+        "The views show an older version, or an older form of this one, until a run has filled the new one.",
+        "nothing, while runs fill it; see fleetgauge plan",
+        _waiting,
+    ),
+    Condition(
+        "closed_index",
+        "error",
+        "transient",
+        "A daily index is closed: its documents are read by nothing, and windows of its day are not computed.",
+        "open the index, or delete it if its documents are not wanted",
+        _closed,
     ),
     Condition(
         "deferred",
@@ -121,12 +177,10 @@ CONDITIONS: tuple[Condition, ...] = (
 """In the order in which they are told."""
 
 
-def conditions(connection: Connection[Any], definition: Definition) -> Iterator[Told]:
-    """Those that hold for a metric. Blocks for a short question each."""
-    for condition in CONDITIONS:
-        found = condition.find(connection, definition)
-        if found is not None:
-            yield Told(condition, definition.metric, *found)
+def conditions(status: MetricStatus) -> tuple[Told, ...]:
+    """Those that hold for a metric, in the order of the list."""
+    found = ((condition, condition.find(status)) for condition in CONDITIONS)
+    return tuple(Told(condition, status.metric, *held) for condition, held in found if held is not None)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

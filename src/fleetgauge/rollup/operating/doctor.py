@@ -15,8 +15,8 @@ from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.heartbeat import of_snapshot
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.operating.attention import forgotten, status_of
 from fleetgauge.rollup.operating.conditions import conditions
-from fleetgauge.rollup.operating.freshness import waiting
 from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
@@ -67,7 +67,7 @@ def examine(
     """Every check, one after the other; what cannot be reached is a finding too. Blocks, changes nothing."""
     tolerance = timedelta(seconds=settings.clocks.tolerance_s)
     yield from _guarded("metrics database", lambda: _metrics(settings, definitions))
-    yield from _guarded("numbers", lambda: _numbers(settings, definitions.values()))
+    yield from _guarded("numbers", lambda: _numbers(settings, definitions))
     for name, source in sorted(settings.sources.items()):
         mine = [one for one in definitions.values() if one.source == name]
         yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m, tolerance))  # type: ignore[misc]
@@ -166,25 +166,26 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
 def _views(
     settings: Settings, connection: Connection[Any], definitions: Mapping[str, Definition]
 ) -> Iterator[tuple[Status, str, str]]:
-    for one in definitions.values():
-        if (waits := waiting(connection, one)) is not None:
-            yield ("fail" if waits.verdict == "error" else "warn"), f"metric {one.metric}: {waits.why}", ""
     for left in leftovers(connection, definitions, folders(settings.content)):
-        said = f"no definition makes view {left.name}"
-        if left.metric:
-            said = f"metric {left.name} is not defined any more, so its views show the same for ever"
-        yield "warn", said, f"fleetgauge metrics drop {left.name}"
+        if not left.metric:
+            yield "warn", f"no definition makes view {left.name}", f"fleetgauge metrics drop {left.name}"
+        elif not left.views:
+            yield "warn", f"metric {left.name} left its tables behind", f"fleetgauge metrics drop {left.name}"
 
 
-def _numbers(settings: Settings, definitions: Iterable[Definition]) -> Iterator[tuple[Status, str, str]]:
-    """What is wrong, late or withheld of the metrics that have tables."""
+def _numbers(settings: Settings, definitions: Mapping[str, Definition]) -> Iterator[tuple[Status, str, str]]:
+    """What is wrong, late, withheld or not shown of the metrics that have tables."""
     with postgres.metrics(settings.metrics).session("doctor") as connection:
-        if not (exists(connection, "fleetgauge.blocked") and exists(connection, "fleetgauge.left_out")):
+        if not exists(connection, "fleetgauge.alembic_version"):
             return
-        told = [one for definition in definitions for one in conditions(connection, definition)]
+        if _one(connection, "SELECT version_num FROM fleetgauge.alembic_version")[0] != head():
+            return
+        found = [status_of(connection, definition) for definition in definitions.values()]
+        found += [status for _, status in forgotten(connection, definitions, folders(settings.content))]
+    told = [one for status in found for one in conditions(status)]
     for one in told:
-        status: Status = "fail" if one.condition.verdict == "error" else "warn"
-        yield status, f"metric {one.metric}: {one.said}", one.condition.remedy
+        kind: Status = "fail" if one.condition.verdict == "error" else "warn"
+        yield kind, f"metric {one.metric}: {one.said}", one.condition.remedy
     if not told:
         yield "ok", "none is withheld, and no run fails", ""
 

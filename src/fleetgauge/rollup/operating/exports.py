@@ -22,11 +22,10 @@ from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.definitions.loader import folders
-from fleetgauge.rollup.operating import attention
-from fleetgauge.rollup.operating.conditions import CONDITIONS, conditions
-from fleetgauge.rollup.operating.freshness import standing, waiting
+from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
+from fleetgauge.rollup.operating.conditions import CONDITIONS, Told, conditions
+from fleetgauge.rollup.operating.freshness import standing
 from fleetgauge.rollup.operating.restatements import recent
-from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings
 
@@ -146,7 +145,7 @@ UNDEFINED = Export(
     "gauge",
     "fleetgauge_rollup_undefined",
     "1 for each metric, and each view, that no definition makes any more: it shows the same for ever; 0 for others. "
-    "fleetgauge metrics drop lets it go.",
+    "fleetgauge metrics drop drops it.",
 )
 RESTATED = Export(
     "gauge",
@@ -288,6 +287,10 @@ class RollupCollector(Collector):
             known = {definition.metric: definition for definition in self._definitions}
             for one in leftovers(connection, known, folders(self._settings.content)):
                 samples.add(UNDEFINED, 1.0, one.name)
+            for _, status in forgotten(connection, known, folders(self._settings.content)):
+                _conditions(status.metric, conditions(status), samples)
+            for metric in self._unread:
+                _conditions(metric, conditions(MetricStatus(metric, unread="see fleetgauge lint")), samples)
             restated = recent(connection)
             for metric in known:
                 samples.add(RESTATED, restated.get(metric, 0), metric)
@@ -298,24 +301,22 @@ class RollupCollector(Collector):
 
 
 def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:
-    told = tuple(conditions(connection, definition))
+    status = status_of(connection, definition)
+    told = conditions(status)
     for grain in GRAINS:
         found = standing(connection, definition, grain, told, tolerance=tolerance)
         if found.behind is not None and found.overdue is not None:
             samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
             samples.add(OVERDUE, found.overdue.total_seconds(), definition.metric, grain)
-    cells = blocked(connection, definition)
-    samples.add(BLOCKED, len({one.window_start for one in cells}), definition.metric)
-    samples.add(BLOCKED_CELLS, len(cells), definition.metric)
-    held = {one.condition.name: one.count for one in told}
-    for condition in CONDITIONS:
-        samples.add(CONDITION, held.get(condition.name, 0), definition.metric, condition.name)
+    samples.add(BLOCKED, len({one.window_start for one in status.blocked}), definition.metric)
+    samples.add(BLOCKED_CELLS, len(status.blocked), definition.metric)
+    _conditions(definition.metric, told, samples)
     samples.add(UNDEFINED, 0.0, definition.metric)
-    samples.add(WAITING, float(waiting(connection, definition) is not None), definition.metric)
-    for omission in attention.omissions(connection, definition):
+    samples.add(WAITING, float(status.waiting is not None), definition.metric)
+    for omission in status.omissions:
         samples.add(LEFT_OUT, omission.count, definition.metric, omission.reason)
-    for filling in attention.fillings(connection, definition):
+    for filling in status.fillings:
         samples.add(VALUES, filling.values, definition.metric, filling.dimension)
         samples.add(LIMIT, filling.limit, definition.metric, filling.dimension)
     row = connection.execute(
@@ -332,6 +333,12 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
         samples.add(LATE, late, definition.metric)
         samples.add(PENDING, pending, definition.metric)
         samples.add(FROZEN, frozen, definition.metric)
+
+
+def _conditions(metric: str, told: Iterable[Told], samples: _Samples) -> None:
+    held = {one.condition.name: one.count for one in told}
+    for condition in CONDITIONS:
+        samples.add(CONDITION, held.get(condition.name, 0), metric, condition.name)
 
 
 def _activity(row: Mapping[str, Any], samples: _Samples) -> None:

@@ -11,11 +11,9 @@ from fleetgauge.rollup.definitions.definition import Definition, Freshness
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
 from fleetgauge.rollup.operating.conditions import Told, Verdict, conditions, worst
 from fleetgauge.rollup.plan.clocks import TOLERANCE
-from fleetgauge.rollup.store.publish import judged, planned, refusal
-from fleetgauge.rollup.store.unused import leftovers
-from fleetgauge.rollup.store.versions import versions
 from fleetgauge.settings import Settings
 
 # A blocked window is told apart: it does not make all that comes after it late. Where it is filled in, the hour or day
@@ -44,16 +42,6 @@ FROM until, clock_timestamp() AS now
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """The views do not show what is computed."""
-
-    why: str
-    """And what to do about it."""
-    verdict: Verdict
-    """`error` when it does not end by itself."""
-
-
-@dataclass(frozen=True)
 class Standing:
     """One metric at one grain; instants are UTC, None before the first pass."""
 
@@ -72,11 +60,9 @@ class Standing:
     late: Verdict
     """By `overdue` alone."""
     verdict: Verdict
-    """The gravest of lateness, of what `told` says and of `reason`."""
+    """The gravest of lateness and of what `told` says."""
     told: tuple[Told, ...] = ()
-    """What else is wrong, late or withheld."""
-    reason: str | None = None
-    """Why what readers see is not this: the views wait to show this version, or no definition makes them any more."""
+    """What else is wrong, late, withheld or not shown."""
     ahead: timedelta | None = None
     """By how much the ledger calls the future final or computed: a clock was wrong. None: it does not."""
 
@@ -103,9 +89,9 @@ def freshness(
     with postgres.metrics(settings.metrics).session("freshness") as connection:
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         return [
-            _behind_its_views(standing(connection, definition, grain, told, warn, error, tolerance), waits)
+            standing(connection, definition, grain, told, warn, error, tolerance)
             for definition in definitions
-            for waits, told in [(waiting(connection, definition), tuple(conditions(connection, definition)))]
+            for told in [conditions(status_of(connection, definition))]
             for grain in GRAINS
         ]
 
@@ -114,44 +100,23 @@ def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[St
     """The metrics that are not defined any more: their views are there, and show the same for ever."""
     found = []
     with postgres.metrics(settings.metrics).session("freshness") as connection:
-        for one in leftovers(connection, definitions, folders(settings.content)):
-            last = next((v.definition for v in versions(connection, one.name) if v.definition is not None), None)
-            if not one.metric or last is None or not one.views:
-                continue
-            said = "it is not defined any more, so its views show the same for ever; "
-            said += f"fleetgauge metrics drop {one.name} lets it go"
-            told = tuple(conditions(connection, last))
-            found += [
-                replace(standing(connection, last, grain, told), verdict="error", reason=said) for grain in GRAINS
-            ]
-    return found
-
-
-def waiting(connection: Connection[Any], definition: Definition) -> Waiting | None:
-    """Why the views do not show this version as it is, if they do not. Reads the catalogue where it must."""
-    known = versions(connection, definition.metric)
-    now = judged(definition, known)
-    if now.state == "current":
-        return None
-    shown = known[0].version if known and known[0].published_at is not None else None
-    before = "" if shown in (None, definition.version) else f"the views show version {shown}; "
-    if now.state == "waiting":
-        return Waiting(f"{before}{now.why or 'a run has to fill this one first'}", "warn")
-    why = refusal(connection, planned(connection, definition, known), None)
-    if why is not None:
-        return Waiting(f"{before}version {definition.version} is filled, but not shown: {why}", "error")
-    return Waiting(f"{before}the next run makes them anew", "warn")
-
-
-def _behind_its_views(one: Standing, waits: Waiting | None) -> Standing:
-    if waits is None:
-        return one
-    return replace(one, reason=waits.why, verdict=worst([one.verdict, waits.verdict]))
+        for last, status in forgotten(connection, definitions, folders(settings.content)):
+            told = conditions(status)
+            if last is None:
+                found.append(_unmeasured(status.metric, told))
+            else:
+                found += [standing(connection, last, grain, told) for grain in GRAINS]
+    # Nothing computes them, so lateness is no news.
+    return [replace(one, late="ok", verdict="error") for one in found]
 
 
 def unread(metric: str, said: str) -> Standing:
     """Of a metric whose definition cannot be read: nothing is computed of it."""
-    return Standing(metric, "minute", None, None, None, None, 0, "ok", "error", reason=said)
+    return _unmeasured(metric, conditions(MetricStatus(metric, unread=said)))
+
+
+def _unmeasured(metric: str, told: tuple[Told, ...]) -> Standing:
+    return Standing(metric, "minute", None, None, None, None, 0, "ok", "error", told=told)
 
 
 def standing(

@@ -12,7 +12,7 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile, Tally
-from fleetgauge.rollup.operating.freshness import waiting
+from fleetgauge.rollup.operating.attention import waiting
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import VIEWS
