@@ -29,6 +29,7 @@ from fleetgauge.rollup import (
 )
 from fleetgauge.rollup.definitions.definition import RECONCILED
 from fleetgauge.rollup.definitions.loader import Broken, folders
+from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.tally import Watch
 from fleetgauge.rollup.operating import backfill as backfills
@@ -360,7 +361,11 @@ def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]
     with postgres.metrics(settings.metrics).session("prune", lock_timeout="60s") as connection:
         for definition in read_definitions(settings.content).valid.values():
             with connection.transaction(force_rollback=dry_run):
-                found += prune(connection, definition)
+                gone = prune(connection, definition)
+            found += gone
+            for one in gone:
+                if one.kept is None and not dry_run:
+                    activity.record_dropped(settings, "metrics prune", one.metric, one.tables, one.version)
     return found
 
 
@@ -380,6 +385,9 @@ def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Le
             )
         with connection.transaction(force_rollback=dry_run):
             drop(connection, known[name])
+    if not dry_run:
+        gone = (*known[name].views, *known[name].tables)
+        activity.record_dropped(settings, "metrics drop", name, gone)
     return known[name]
 
 

@@ -27,6 +27,8 @@ from fleetgauge.files.text import Unreadable
 
 CONFIG_VARIABLE = "FLEETGAUGE_CONFIG"
 DEFAULT_CONFIG = "fleetgauge.toml"
+AIRFLOW = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID")
+"""What Airflow tells a task about itself."""
 SECRETS_VARIABLE = "FLEETGAUGE_SECRETS_DIR"
 """A folder, as Docker and Kubernetes mount it, with a file for each secret, named like its variable."""
 
@@ -215,6 +217,12 @@ def _section(owner: type[BaseModel], name: str) -> type[BaseModel] | None:
     """The type of a section; None for what holds sections by name."""
     found = owner.model_fields[name].annotation if name in owner.model_fields else None
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def airflow_run() -> str | None:
+    """DAG and run by which Airflow has started this process; None outside of a task."""
+    found = [os.environ[name] for name in AIRFLOW if os.environ.get(name)]
+    return " ".join(found) or None
 
 
 def origins() -> dict[str, str]:

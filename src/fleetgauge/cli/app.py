@@ -31,6 +31,7 @@ from fleetgauge.cli import (
     restatements,
     retention,
     run,
+    runs,
     show,
     test,
     top,
@@ -69,6 +70,7 @@ app.command("migrate")(migrate.migrate)
 app.command("run")(run.run)
 app.command("backfill")(backfill.backfill)
 app.command("reconcile")(reconcile.reconcile)
+app.command("runs")(runs.runs)
 app.command("explain")(explain.explain)
 app.command("restatements")(restatements.restatements)
 app.command("freshness")(freshness.freshness)

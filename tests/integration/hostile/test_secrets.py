@@ -351,7 +351,7 @@ def test_what_a_failed_run_leaves_in_the_metrics_database_holds_no_secret(
             _try(field, url, commands)
         for line in ("freshness", "exporter --once", "backfill --list --json", "run --source operations --dry-run"):
             field.command(line)
-    for table in ("activity", "backfill"):
+    for table in ("activity", "backfill", "run"):
         rows = world.metrics.execute(f"SELECT * FROM fleetgauge.{table}").fetchall()
         assert any("source operations" in str(row) for row in rows), f"{table} has nothing to tell"
         field.search(table, str(rows))

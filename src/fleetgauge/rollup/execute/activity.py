@@ -1,54 +1,259 @@
-"""What runs have done so far, added up by metric: short-lived tasks leave here what an exporter shows."""
+"""What runs do: a row for each in the run log, and counts by metric for an exporter, since tasks are short-lived.
 
-from collections.abc import Mapping
+A run that cannot be written down goes on: its numbers are what matters. The row is there before anything is written,
+so that what changes can name its run; and the process holds a lock as long as it runs, so that a run whose process was
+killed is told from one that is at work.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import structlog
 
 from fleetgauge import postgres
-from fleetgauge.errors import FleetgaugeError
-from fleetgauge.postgres import sql
+from fleetgauge.errors import FleetgaugeError, Transient
+from fleetgauge.postgres import Connection, Jsonb, only_row, sql
 from fleetgauge.rollup.execute.report import RunReport
-from fleetgauge.settings import Settings
+from fleetgauge.rollup.execute.tally import Tally
+from fleetgauge.rollup.plan.planner import Plan
+from fleetgauge.rollup.plan.told import totals
+from fleetgauge.rollup.spans import Span, union
+from fleetgauge.rollup.windows import widen
+from fleetgauge.settings import Settings, airflow_run
 
 log = structlog.get_logger(__name__)
 
+Command = Literal["run", "backfill", "reconcile", "dimensions expire", "retention", "metrics prune", "metrics drop"]
+"""As it is typed."""
+Outcome = Literal["running", "ok", "deferred", "blocked", "failed", "interrupted"]
 
-def record_run(settings: Settings, report: RunReport) -> None:
-    """Add a run. Never raises: the numbers are written already, and a count of them is not worth a failed task."""
-    _add(
-        settings,
-        report.metric,
-        {
-            "passes": 1,
-            "failures": int(report.error is not None),
-            "deferrals": int(report.deferred is not None),
-            "windows": report.windows,
-            "cells": report.cells,
-            "restated": report.restated,
-            "conflicts": report.conflicts,
-            "source_seconds": report.source_seconds,
-        },
-        {
-            "error": report.error,
-            "deferred": report.deferred,
-            "source_lag_s": report.source_lag_s,
-            "clock_skew_s": report.clock_skew_s,
-        },
-    )
+MOST = 500
+"""Stretches that one run tells one by one; of more, the whole hours or days around them."""
+
+_LOCK = "hashtext('fleetgauge run'), mod({id}, 2147483647)::integer"
+_LOST = f"""
+UPDATE fleetgauge.run SET outcome = 'interrupted'
+WHERE outcome = 'running' AND pg_try_advisory_xact_lock({_LOCK.format(id="id")})
+"""  # noqa: S608
+_BEGIN = """
+INSERT INTO fleetgauge.run (metric, version, command, grain, started_at, outcome, stages, host, pid, airflow_run)
+VALUES (%(metric)s, %(version)s, %(command)s, %(grain)s, clock_timestamp() - make_interval(secs => %(elapsed)s),
+    'running', %(stages)s, %(host)s, %(pid)s, %(airflow_run)s) RETURNING id
+"""
+_END = """
+UPDATE fleetgauge.run SET ended_at = clock_timestamp(), outcome = %(outcome)s, error_type = %(error_type)s,
+    reason = %(reason)s, stages = %(stages)s, windows = %(windows)s, cells = %(cells)s, rows = %(rows)s,
+    restated = %(restated)s, late_unapplied = %(late_unapplied)s, conflicts = %(conflicts)s,
+    written = (SELECT coalesce(range_agg(tstzrange(b, e)), '{}')
+        FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS _(b, e))
+WHERE id = %(id)s
+"""
+
+
+@dataclass
+class Run:
+    """One run of one metric, or what else changes its tables; `logged` makes it, and writes it down at the end."""
+
+    settings: Settings
+    command: Command
+    metric: str
+    version: str | None = None
+    grain: str | None = None
+    id: int | None = None
+    """Its number, once it was begun; None where it could not be written down."""
+    outcome: Outcome = "ok"
+    error_type: str | None = None
+    reason: str | None = None
+    done: Tally = field(default_factory=Tally)
+    """What it wrote, of all its plans."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """To be added to the metric's, for the exporter."""
+    states: dict[str, str | float | None] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    """What it does that is not in a plan."""
+    _plans: list[Plan] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+    _connection: Connection[Any] | None = None
+
+    def begin(self, plans: Sequence[Plan] = ()) -> int | None:
+        """It is about to execute these plans, and perhaps more; returns its number. Never raises."""
+        self._plans += plans
+        if self.id is not None:
+            return self.id
+        try:
+            with postgres.metrics(self.settings.metrics).translated():
+                connection = self._connect()
+                connection.execute(_LOST)
+                with connection.transaction():
+                    self.id = only_row(connection.execute(_BEGIN, self._values()))[0]
+                    connection.execute(f"SELECT pg_advisory_lock({_LOCK.format(id='%s::bigint')})", [self.id])
+        except FleetgaugeError as error:
+            self._unwritten(error)
+        return self.id
+
+    def failed(self, error: BaseException) -> None:
+        """It ends with this error."""
+        self.outcome = self.outcome if self.outcome == "blocked" else "failed"
+        self.error_type, self.reason = type(error).__name__, str(error)
+
+    def add(self, tally: Tally) -> None:
+        """A plan was executed, or a part of it."""
+        done = self.done
+        done.windows += tally.windows
+        done.cells += tally.cells
+        done.rows += tally.rows
+        done.restated += tally.restated
+        done.late_unapplied += tally.late_unapplied
+        done.conflicts += tally.conflicts
+        done.written += tally.written
+
+    def end(self) -> None:
+        """Write down how it ended. Never raises."""
+        if self.begin() is None:
+            return
+        try:
+            try:
+                self._write()
+            except Transient:  # its connection was idle for as long as the run took, and may have been cut
+                self._close()
+                self._write()
+        except FleetgaugeError as error:
+            self._unwritten(error)
+        finally:
+            self._close()
+
+    def _write(self) -> None:
+        values = self._values()
+        connection = self._connect()
+        with postgres.metrics(self.settings.metrics).translated(), connection.transaction():
+            connection.execute(_END, values)
+            if self.counts or self.states:
+                _count(connection, self.metric, self.counts, self.states)
+
+    def _values(self) -> dict[str, Any]:
+        spans = told_spans(self.done.written)
+        return {
+            "id": self.id,
+            "metric": self.metric,
+            "version": self.version,
+            "command": self.command,
+            "grain": self.grain,
+            "elapsed": time.monotonic() - self._began,
+            "stages": Jsonb([*totals(self._plans), *self.stages]),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "airflow_run": airflow_run(),
+            "outcome": self.outcome,
+            "error_type": self.error_type,
+            "reason": self.reason,
+            "windows": self.done.windows,
+            "cells": self.done.cells,
+            "rows": self.done.rows,
+            "restated": self.done.restated,
+            "late_unapplied": self.done.late_unapplied,
+            "conflicts": self.done.conflicts,
+            "begins": [begin for begin, _ in spans],
+            "ends": [end for _, end in spans],
+        }
+
+    def _connect(self) -> Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = postgres.metrics(self.settings.metrics).connect("activity", session={})
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _unwritten(self, error: FleetgaugeError) -> None:
+        self._close()
+        log.warning("a run was not written down", metric=self.metric, error=str(error))
+
+
+@contextmanager
+def logged(
+    settings: Settings, command: Command, metric: str, version: str | None = None, grain: str | None = None
+) -> Iterator[Run]:
+    """A row in the run log for what happens inside, however that ends; what is raised inside goes on."""
+    run = Run(settings, command, metric, version, grain)
+    try:
+        yield run
+    except Exception as error:
+        run.failed(error)
+        raise
+    except BaseException:
+        run.outcome = "interrupted"
+        raise
+    finally:
+        run.end()
+
+
+def take_report(run: Run, report: RunReport) -> None:
+    """What a run's report says, for its row and for the counts."""
+    if report.error is not None:
+        run.outcome, run.reason = "failed", report.error
+        run.error_type = run.error_type or report.severity
+    elif report.deferred is not None:
+        run.outcome, run.reason = "deferred", report.deferred
+    elif report.blocked:
+        run.outcome, run.reason = "blocked", f"check {report.blocked[0].check!r}: {len(report.blocked)} cell(s)"
+    run.done.windows, run.done.cells, run.done.rows = report.windows, report.cells, report.rows
+    run.done.restated, run.done.late_unapplied = report.restated, report.late_unapplied
+    run.done.conflicts = report.conflicts
+    run.counts = {
+        "passes": 1,
+        "failures": int(report.error is not None),
+        "deferrals": int(report.deferred is not None),
+        "windows": report.windows,
+        "cells": report.cells,
+        "restated": report.restated,
+        "conflicts": report.conflicts,
+        "source_seconds": report.source_seconds,
+    }
+    run.states = {
+        "error": report.error,
+        "deferred": report.deferred,
+        "source_lag_s": report.source_lag_s,
+        "clock_skew_s": report.clock_skew_s,
+    }
 
 
 def record_backfill(settings: Settings, metric: str, windows: int, conflicts: int, source_seconds: float) -> None:
-    """Add a piece of a backfill. What it restates was asked for and is not counted. Never raises."""
-    _add(settings, metric, {"windows": windows, "conflicts": conflicts, "source_seconds": source_seconds}, {})
+    """Count a piece of a backfill. What it restates was asked for and is not counted. Never raises."""
+    try:
+        with closing(postgres.metrics(settings.metrics).connect("activity", session={})) as connection:
+            counts = {"windows": windows, "conflicts": conflicts, "source_seconds": source_seconds}
+            with postgres.metrics(settings.metrics).translated():
+                _count(connection, metric, counts, {})
+    except FleetgaugeError as error:
+        log.warning("what a run did was not counted", metric=metric, error=str(error))
 
 
-def record_reconciliation(settings: Settings, metric: str, hours: int, different: int) -> None:
-    """Add what comparing with the source found. Never raises."""
-    _add(settings, metric, {"reconciled": hours, "differed": different}, {})
+def record_dropped(
+    settings: Settings, command: Command, metric: str, tables: Sequence[str], version: str | None = None
+) -> None:
+    """Write down that tables of a metric, or of one version of it, were dropped. Never raises."""
+    with logged(settings, command, metric, version) as run:
+        run.stages = [{"stage": "DropTables", "reason": "shown no more", "tables": list(tables)}]
 
 
-def _add(
-    settings: Settings, metric: str, counts: Mapping[str, float], states: Mapping[str, str | float | None]
+def told_spans(spans: Sequence[Span]) -> list[Span]:
+    """Sorted and disjoint; very many as the hours, or the days, that hold them (UTC)."""
+    found = union(spans)
+    for grain in ("hour", "day"):
+        if len(found) > MOST:
+            found = union(widen(span, grain, "UTC") for span in found)
+    return found
+
+
+def _count(
+    connection: Connection[Any], metric: str, counts: Mapping[str, float], states: Mapping[str, str | float | None]
 ) -> None:
     names = [sql.Identifier(name) for name in (*counts, *states)]
     sets = [sql.SQL("{0} = a.{0} + excluded.{0}").format(sql.Identifier(name)) for name in counts]
@@ -61,8 +266,4 @@ def _add(
         values=sql.SQL(", ").join(sql.Placeholder() * (len(names) + 1)),
         sets=sql.SQL(", ").join(sets),
     )
-    try:
-        with postgres.metrics(settings.metrics).session("activity") as connection:
-            connection.execute(query, [metric, *counts.values(), *states.values()])
-    except FleetgaugeError as error:
-        log.warning("what a run did was not counted", metric=metric, error=str(error))
+    connection.execute(query, [metric, *counts.values(), *states.values()])

@@ -47,6 +47,10 @@ class Engine:
         self._watch = watch
         self._observer = Observer(definition, source, self.session, self.options)
         self._report = RunReport(definition.metric, definition.version, "")
+        self.run_id: int | None = None
+        """Its number in the run log, once it has one."""
+        self.tally = Tally()
+        """What the last run has done."""
 
     @property
     def report(self) -> RunReport:
@@ -70,7 +74,7 @@ class Engine:
         """
         self._report = RunReport(self.definition.metric, self.definition.version, grain)
         began, on_source = time.perf_counter(), self.source.seconds
-        tally = Tally()
+        tally = self.tally = Tally()
         try:
             planned = self.plan(RunRequest(grain, interval, watermark))
             announce(planned)
@@ -84,7 +88,7 @@ class Engine:
                 source_lag_s=self._lag(planned.source_watermark),
             )
             executor = self.executor(planned)
-            tally = executor.tally
+            tally = self.tally = executor.tally
             try:
                 executor.execute()
             except Behind as error:  # what was done until then stays
@@ -134,7 +138,9 @@ class Engine:
 
     def executor(self, planned: Plan) -> Executor:
         """Who executes it."""
-        return Executor(self.definition, self.source, self.session, self.options, planned, self.clocks, self._watch)
+        return Executor(
+            self.definition, self.source, self.session, self.options, planned, self.clocks, self._watch, self.run_id
+        )
 
     def _lag(self, watermark: datetime | None) -> float | None:
         """Never negative: within the tolerance a source may be ahead."""

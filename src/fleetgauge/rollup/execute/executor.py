@@ -58,6 +58,7 @@ class Executor:
         plan: Plan,
         clocks: Clocks,
         watch: Watch | None = None,
+        run_id: int | None = None,
     ) -> None:
         self.tally = Tally()
         self._definition = definition
@@ -67,6 +68,7 @@ class Executor:
         self._plan = plan
         self._clocks = clocks
         self._watch = watch
+        self._run_id = run_id
         self._spans_pace = self._pace(options.windows)
         self._cells_pace = self._pace(options.cells)
         self._overtaken = False  # another worker has begun the metric since: what it did may be older than our look
@@ -143,7 +145,9 @@ class Executor:
             except Conflict as error:
                 self._broke_off(self._spans_pace, error)
                 continue
-            any_computed |= read is not None
+            if read is not None:
+                any_computed = True
+                self.tally.wrote([(at, upto)])
             self._spans_pace.succeeded(read or 0)
             self._tell(upto, upto - at)
             at = upto
@@ -167,6 +171,7 @@ class Executor:
                 self._broke_off(pace, error)
             else:
                 at += len(batch)
+                self.tally.wrote(join(sorted({window for window, _ in batch})))
                 pace.succeeded(len(batch))
         for span in join(sorted(whole)):
             self._to_compute += span[1] - span[0]
@@ -179,6 +184,7 @@ class Executor:
             upto = widen((at, min(end, at + _ROLLED_UP_AT_ONCE)), stage.grain, zone)[1]
             with self._transaction() as written:
                 written.roll_up((at, upto), stage.grain, stage.reason)
+            self.tally.wrote([(at, upto)])
             at = upto
 
     def _keep_frozen(self, late: int) -> None:
@@ -217,6 +223,7 @@ class Executor:
                 self._options,
                 self._clocks,
                 self.tally,
+                self._run_id,
             )
 
     def _broke_off(self, pace: Pace, error: Conflict) -> None:

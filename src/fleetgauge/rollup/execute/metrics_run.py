@@ -50,8 +50,9 @@ def run_metrics(
     reports: list[RunReport] = []
     with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
-            report = _one(settings, definition, grain, interval, watermark, options, opened, watch)
-            activity.record_run(settings, report)
+            with activity.logged(settings, "run", definition.metric, definition.version, grain) as run:
+                report = _one(settings, definition, grain, interval, watermark, options, opened, watch, run)
+                activity.take_report(run, report)
             reports.append(report)
     return reports
 
@@ -78,10 +79,6 @@ def open_sources(
             source.close()
 
 
-def _announce(planned: Plan) -> None:
-    log.info("plan", metric=planned.metric, **summary(planned))
-
-
 def _one(
     settings: Settings,
     definition: Definition,
@@ -91,17 +88,29 @@ def _one(
     options: Options,
     opened: Callable[[str], Source],
     watch: Watch | None,
+    run: activity.Run,
 ) -> RunReport:
     report = RunReport(definition.metric, definition.version, grain)
     engine: Engine | None = None
+
+    def announce(planned: Plan) -> None:
+        log.info("plan", metric=planned.metric, **summary(planned))
+        if engine is not None:
+            engine.run_id = run.begin([planned])
+
     try:
         source = opened(definition.source)
         engine = Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options, watch)
-        return engine.run(grain, interval, watermark, _announce)
+        return engine.run(grain, interval, watermark, announce)
     except FleetgaugeError as error:
+        run.failed(error)
         said, kind = str(error), severity(error)
         log.error("run failed", metric=definition.metric, grain=grain, error=said)
     except Exception as error:  # a fault of ours must not stop the other metrics either
+        run.failed(error)
         said, kind = f"{type(error).__name__}: {error}", "stop"
         log.exception("run failed", metric=definition.metric, grain=grain)
+    finally:
+        if engine is not None:
+            run.done.written = engine.tally.written
     return replace(engine.report if engine else report, error=said, severity=kind)

@@ -48,6 +48,8 @@ class RestatementLog:
 
     connection: Connection[Row]
     definition: Definition
+    run_id: int | None = None
+    """The run that changes it."""
     _closed: dict[Grain, str] = field(default_factory=dict, init=False)
     _kept: list[tuple[Level, By, dict[str, Any]]] = field(default_factory=list, init=False)
 
@@ -73,7 +75,8 @@ class RestatementLog:
 
     def write(self, reason: str) -> int:
         """Compare with what is there now, and write down what differs; returns the rows written."""
-        key = {"metric": self.definition.metric, "version": self.definition.version, "reason": reason}
+        one = self.definition
+        key = {"metric": one.metric, "version": one.version, "reason": reason, "run_id": self.run_id}
         statements = RestatementStatements(self.definition)
         written = 0
         for level, by, values in self._kept:

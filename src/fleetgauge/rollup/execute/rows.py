@@ -56,11 +56,13 @@ class Rows:
     options: Options
     clocks: Clocks
     tally: Tally
+    run_id: int | None = None
+    """Of the run log."""
 
     def __post_init__(self) -> None:
         self._sql = Statements(self.definition)
         self._levels = {level.name: level for level in self.definition.levels}
-        self._restatements = RestatementLog(self.connection, self.definition)
+        self._restatements = RestatementLog(self.connection, self.definition, self.run_id)
 
     # --- from the source ------------------------------------------------------------------------------------------
 

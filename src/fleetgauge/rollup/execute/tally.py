@@ -1,11 +1,12 @@
 """What the executor has done so far, in all and stage by stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from fleetgauge.rollup.plan.stages import Stage
+from fleetgauge.rollup.spans import Span
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class Tally:
     conflicts: int = 0
     warnings: list[str] = field(default_factory=list)
     stages: list[StageDone] = field(default_factory=list)
+    written: list[Span] = field(default_factory=list)
+    """Stretches whose windows were written, each noted once its transaction was through."""
+
+    def wrote(self, spans: Iterable[Span]) -> None:
+        """Note them; one that goes on where the last ended lengthens it."""
+        for begin, end in spans:
+            if self.written and self.written[-1][1] == begin:
+                self.written[-1] = (self.written[-1][0], end)
+            else:
+                self.written.append((begin, end))
 
 
 @dataclass(frozen=True)

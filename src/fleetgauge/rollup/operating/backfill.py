@@ -101,8 +101,11 @@ def backfill_metrics(
         for definition in definitions:
             try:
                 engine = _engine(settings, definition, opened(definition.source), options)
-                with recording(settings, definition, options) as record:
-                    yield from _Work(settings, record, engine, order, sleep).through()
+                with (
+                    activity.logged(settings, "backfill", definition.metric, definition.version, order.grain) as run,
+                    recording(settings, definition, options) as record,
+                ):
+                    yield from _Work(settings, record, engine, order, sleep, run).through()
             except FleetgaugeError as error:
                 failures.append((severity(error), f"metric {definition.metric}: {error}"))
     raise_worst(failures)
@@ -130,6 +133,7 @@ class _Work:
     engine: Engine
     order: BackfillOrder
     sleep: Callable[[float], None]
+    run: activity.Run
 
     def through(self) -> Iterator[Done | Waiting]:
         """Do it."""
@@ -143,11 +147,13 @@ class _Work:
             self.engine.close()
         self.record.finished()
         if blocked := self.record.blocked(self.order.span(self.record.definition)):
+            self.run.outcome = "blocked"
             raise Terminal(told_blocked(blocked))
 
     def _pieces(self) -> Iterator[Done | Waiting]:
         yield from self._wait()
         outline = _outline(self.engine, self.record, self.order)
+        self.engine.run_id = self.run.begin(outline.plans)
         source = self.engine.source
         left = sum((end - begin for begin, end in outline.pieces), timedelta())
         for planned in outline.plans:
@@ -169,7 +175,10 @@ class _Work:
             raise Transient(f"{planned.deferred}{cure}")
         log.info("plan", metric=planned.metric, **summary(planned))
         executor = self.engine.executor(planned)
-        executor.execute()
+        try:
+            executor.execute()
+        finally:
+            self.run.add(executor.tally)
         return executor.tally
 
     def _wait(self) -> Iterator[Waiting]:

@@ -16,6 +16,7 @@ from fleetgauge.errors import Terminal, Transient
 from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import OTHER, Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
+from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import Options, connect_metrics
@@ -154,11 +155,16 @@ def expire_values(
         found = replace(found, plans=_plans(definition, state, look, days, tolerance), dry_run=dry_run)
         if dry_run:
             return found
-        for planned in found.plans:
-            executor = engine.executor(planned)
-            executor.execute()
-            done = executor.tally
-            found = replace(found, windows=found.windows + done.windows, restated=found.restated + done.restated)
+        with activity.logged(settings, "dimensions expire", definition.metric, definition.version, "minute") as run:
+            run.stages = [{"stage": "ExpireValues", "reason": "asked for", "values": len(found.expired)}]
+            engine.run_id = run.begin(found.plans)
+            for planned in found.plans:
+                executor = engine.executor(planned)
+                try:
+                    executor.execute()
+                finally:
+                    run.add(executor.tally)
+            found = replace(found, windows=run.done.windows, restated=run.done.restated)
     return found
 
 

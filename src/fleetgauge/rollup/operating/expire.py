@@ -9,9 +9,10 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.session import lock
-from fleetgauge.rollup.operating import restatements
+from fleetgauge.rollup.operating import restatements, runs
 from fleetgauge.rollup.plan.ages import kept_from
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.tables import STORE
@@ -49,10 +50,19 @@ def drop_expired(settings: Settings, definitions: Iterable[Definition], *, dry_r
     found = []
     for definition in definitions:
         try:
-            found.append(Dropped(definition.metric, _drop(settings, definition, dry_run=dry_run)))
+            found.append(Dropped(definition.metric, _logged(settings, definition, dry_run=dry_run)))
         except FleetgaugeError as error:
             found.append(Dropped(definition.metric, error=str(error)))
     return found
+
+
+def _logged(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple[str, ...]:
+    if dry_run:
+        return _drop(settings, definition, dry_run=True)
+    with activity.logged(settings, "retention", definition.metric, definition.version) as run:
+        dropped = _drop(settings, definition, dry_run=False)
+        run.stages = [{"stage": "DropPartitions", "reason": "retention", "tables": list(dropped)}] if dropped else []
+    return dropped
 
 
 def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple[str, ...]:
@@ -61,6 +71,7 @@ def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple
         with connection.transaction(force_rollback=dry_run):
             lock(connection, definition.metric)
             restatements.expire(connection)
+            runs.expire(connection)
             now = postgres.only_row(connection.execute("SELECT now()"))[0]
             ledger = LedgerWriter(connection, definition)
             for grain, since in kept_from(definition, now).items():

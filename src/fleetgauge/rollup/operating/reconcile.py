@@ -5,7 +5,7 @@ is computed anew as a whole. The source adds up by hour; sketches are compared b
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, pl
 from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.plan.told import to_dict
-from fleetgauge.rollup.sources.port import Behind, Conflict, Row
+from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import HOUR, Span, covers, inside
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
@@ -117,28 +117,43 @@ def reconcile_metrics(
     options = options or Options.of(settings)
     found: list[Reconciliation] = []
     with open_sources(settings, streams, options.clock) as opened:
-        for definition in definitions:
-            try:
-                engine = Engine(
-                    definition, opened(definition.source), lambda: connect_metrics(settings.metrics, options), options
-                )
-                report = reconcile(engine, span, dry_run=dry_run)
-            except FleetgaugeError as error:
-                report = Reconciliation(definition.metric, error=str(error), severity=severity(error))
-            if not dry_run:
-                activity.record_reconciliation(settings, report.metric, report.hours, report.different)
+        for one in definitions:
+            if dry_run:
+                found.append(_one(settings, one, span, opened, options, None))
+                continue
+            with activity.logged(settings, "reconcile", one.metric, one.version, "minute") as run:
+                report = _one(settings, one, span, opened, options, run)
+                run.counts = {"reconciled": report.hours, "differed": report.different}
             found.append(report)
     return found
 
 
-def reconcile(engine: Engine, span: Span, *, dry_run: bool) -> Reconciliation:
-    """Compare the hours of `span` (aware instants), day by day; restate those that differ unless it is a dry run.
+def _one(
+    settings: Settings,
+    definition: Definition,
+    span: Span,
+    opened: Callable[[str], Source],
+    options: Options,
+    run: activity.Run | None,
+) -> Reconciliation:
+    try:
+        source = opened(definition.source)
+        engine = Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options)
+        return reconcile(engine, span, run)
+    except FleetgaugeError as error:
+        if run is not None:
+            run.failed(error)
+        return Reconciliation(definition.metric, error=str(error), severity=severity(error))
+
+
+def reconcile(engine: Engine, span: Span, run: activity.Run | None) -> Reconciliation:
+    """Compare the hours of `span` (aware instants), day by day; restate those that differ, without a `run` none.
 
     What has changed since the last run is left to the next one. Blocks. What fails is told in the report.
     """
     definition = engine.definition
     options = engine.options
-    found = Reconciliation(definition.metric, restated=not dry_run)
+    found = Reconciliation(definition.metric, restated=run is not None)
     pace = Pace(_LONGEST, options.rows_aimed, options.tries, options.pause_s)
     at, end = span
     try:
@@ -159,14 +174,25 @@ def reconcile(engine: Engine, span: Span, *, dry_run: bool) -> Reconciliation:
             request = ReconcileRequest(tuple(hour for hour in compared.hours if hour[0] in wrong))
             planned = plan(definition, compared.state, compared.look, request)
             found = replace(found, plans=(*found.plans, planned))
-            if not dry_run:
+            if run is not None:
                 log.warning("hours differ from their source", metric=definition.metric, hours=len(wrong))
-                engine.executor(planned).execute()
+                _restate(engine, planned, run)
     except FleetgaugeError as error:
         found = replace(found, error=str(error), severity=severity(error))
+        if run is not None:
+            run.failed(error)
     finally:
         engine.close()
     return found
+
+
+def _restate(engine: Engine, planned: Plan, run: activity.Run) -> None:
+    engine.run_id = run.begin([planned])
+    executor = engine.executor(planned)
+    try:
+        executor.execute()
+    finally:
+        run.add(executor.tally)
 
 
 def _and(found: Reconciliation, compared: "_Compared") -> Reconciliation:

@@ -46,6 +46,8 @@ class Restated:
     cells: int
     reason: str
     restated_at: datetime
+    run_id: int | None = None
+    """The run that changed it, in the run log."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""

@@ -1,6 +1,6 @@
 """A plan in words: lines for people, plain values for JSON, a few words for a log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +47,45 @@ def lines(plan: Plan) -> list[str]:
     found = [f"{_line(stage, plan.zone)}  [{stage.reason}]" for stage in plan.stages]
     found += [f"unknown: {what}" for what in plan.unknown]
     return found or ["nothing to do"]
+
+
+def totals(plans: Iterable[Plan]) -> list[dict[str, Any]]:
+    """For the run log: by stage, reason and grain how many windows or cells, and the span that holds them (ISO 8601).
+
+    In the order of their first; at most a few dozen, however long the plans are.
+    """
+    found: dict[tuple[str, str, str | None], dict[str, Any]] = {}
+    for plan in plans:
+        for stage in plan.stages:
+            grain = getattr(stage, "grain", None)
+            name = type(stage).__name__
+            fixed = {"stage": name, "reason": stage.reason} | ({"grain": grain} if grain else {})
+            one = found.setdefault((name, stage.reason, grain), fixed)
+            spans, counted = _extent(stage, plan.zone)
+            for what, n in counted.items():
+                one[what] = one.get(what, 0) + n
+            begins, ends = [at.isoformat() for at, _ in spans], [at.isoformat() for _, at in spans]
+            if spans:
+                one["begin"] = min(begins + ([one["begin"]] if "begin" in one else []))
+                one["end"] = max(ends + ([one["end"]] if "end" in one else []))
+    return list(found.values())
+
+
+def _extent(stage: Stage, zone: str) -> tuple[Sequence[Span], dict[str, int]]:
+    match stage:
+        case ComputeSpan(span=span, grain=grain) | RollUp(span=span, grain=grain):
+            return [span], {"windows": count([span], grain, zone)}
+        case ComputeCells(cells=cells):
+            minutes = [window for window, _ in cells]
+            return [(min(minutes), max(minutes) + MINUTE)], {"cells": len(cells)}
+        case KeepFrozen(spans=spans, cells=cells):
+            return spans, {"windows": count(spans, "minute", zone), "cells": len(cells)}
+        case NotePlaces(rows=rows):
+            return [], {"rows": len(rows)}
+        case TakeBack(since=since):
+            return [(since, since)], {}
+        case _:
+            return [], {}
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:

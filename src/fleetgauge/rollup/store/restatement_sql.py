@@ -42,7 +42,8 @@ class RestatementStatements:
     def compare(self, level: Level, by: By, most: int) -> sql.Composed:
         """Write what differs between kept and new rows; above `most` values by window and measure alone.
 
-        Parameters besides: `metric`, `version`, `reason`. Rows that appear or vanish have NULLs on the other side.
+        Parameters besides: `metric`, `version`, `reason`, `run_id`. Rows that appear or vanish have NULLs on the
+        other side.
         """
         names = keys(level)
         pairs = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
@@ -54,7 +55,7 @@ class RestatementStatements:
             " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs),"
             " counted AS (SELECT count(*) AS n FROM changed)"
             " INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
-            " before, after, change, cells, reason)"
+            " before, after, change, cells, reason, run_id)"
             " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason}"
             " FROM changed, counted WHERE n <= {most} UNION ALL"
             " SELECT {fixed}, window_start, NULL, _measure,"
@@ -74,7 +75,7 @@ class RestatementStatements:
                     sql.Literal(level.grain),
                 ]
             ),
-            reason=sql.SQL("%(reason)s::text"),
+            reason=sql.SQL("%(reason)s::text, %(run_id)s::bigint"),
             most=sql.Literal(most),
         )
 
