@@ -24,7 +24,7 @@ from fleetgauge.settings import Settings
 
 TO_THE_END = Options(until_caught_up=True)
 UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"
-"""For `world`: bury as many as there are."""
+"""For `world`: dead-letter as many as there are."""
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 
@@ -110,11 +110,11 @@ class World:
             place = TopicPartition(topic, 0)
             reader.assign([place])
             end = reader.end_offsets([place])[place]
-            letters: list[Any] = []
-            while len(letters) < end:
+            dead_letters: list[Any] = []
+            while len(dead_letters) < end:
                 for records in reader.poll(timeout_ms=1000).values():
-                    letters += records
-            return letters
+                    dead_letters += records
+            return dead_letters
         finally:
             reader.close()
 

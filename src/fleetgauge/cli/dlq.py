@@ -43,7 +43,8 @@ Until = Annotated[
     str | None, typer.Option("--to", metavar="TIME", help="Dead-lettered before this instant.", show_default=False)
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="At most so many, those first that were buried first.", show_default=False)
+    int | None,
+    typer.Option(min=1, help="At most so many, the oldest first.", show_default=False),
 ]
 
 
@@ -64,23 +65,23 @@ def ls(
       fleetgauge dlq ls device-events
       fleetgauge dlq ls device-events --type contract --from 2026-11-21T00:00:00Z
     """
-    from fleetgauge.ingest.deadletters import dead_letter_topic as letters
+    from fleetgauge.ingest.deadletters import dead_letter_topic as dead_letters
 
     settings, consumer = _start(name)
     which = _filter(types, kinds, since, until, limit)
-    with letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
-        box = topic.box()
-    chosen = which.of(box.letters.values())
-    groups = letters.grouped(chosen)
+    with dead_letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
+        index = topic.index()
+    chosen = which.of(index.dead_letters.values())
+    groups = dead_letters.grouped(chosen)
     total = {
         "consumer": consumer.name,
         "topic": consumer.dead_letter_topic,
-        "letters": len(chosen),
+        "dead_letters": len(chosen),
         "open": sum(group.open for group in groups),
         "came_back": sum(group.came_back for group in groups),
         "replayed": sum(group.replayed for group in groups),
-        "repeats": box.repeats,
-        "foreign": box.foreign,
+        "repeats": index.repeats,
+        "foreign": index.foreign,
     }
     if as_json:
         print_json({**total, "groups": [asdict(group) for group in groups]})
@@ -116,8 +117,9 @@ def ls(
             ],
         )
     typer.echo(
-        f"{total['topic']}: {total['letters']} letters, {total['open']} open ({total['came_back']} came back after a "
-        f"replay), {total['replayed']} replayed; besides {box.repeats} repeats and {box.foreign} foreign records"
+        f"{total['topic']}: {total['dead_letters']} dead letters, {total['open']} open ({total['came_back']} came back "
+        f"after a replay), {total['replayed']} replayed; besides {index.repeats} repeats and "
+        f"{index.foreign} foreign records"
     )
 
 
@@ -131,7 +133,7 @@ def show(
     types: Types = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print one letter whole, payload included: it may hold personal data.
+    """Print one dead letter whole, payload included: it may hold personal data.
 
     \b
     Examples:
@@ -139,17 +141,23 @@ def show(
       fleetgauge dlq show device-events device-events-3-1204
     """
     from fleetgauge.errors import Terminal
-    from fleetgauge.ingest.deadletters import dead_letter_topic as letters
+    from fleetgauge.ingest.deadletters import dead_letter_topic as dead_letters
 
     settings, consumer = _start(name)
-    with letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
-        known = topic.box().letters
+    with dead_letters.opened(settings.kafka, consumer.dead_letter_topic) as topic:
+        known = topic.index().dead_letters
         if key is not None:
             chosen = [known[key]] if key in known else []
         else:
-            chosen = letters.Filter(types=tuple(types or ())).of(known.values())[-1:]
+            chosen = dead_letters.Filter(types=tuple(types or ())).of(known.values())[-1:]
         if not chosen:
-            what = f"letter {key}" if key is not None else f"letter of type {', '.join(types)}" if types else "letter"
+            what = (
+                f"dead letter {key}"
+                if key is not None
+                else f"dead letter of type {', '.join(types)}"
+                if types
+                else "dead letter"
+            )
             raise Terminal(
                 f"{consumer.dead_letter_topic} holds no {what}; see `fleetgauge dlq ls {name}` for what it holds"
             )
@@ -178,7 +186,7 @@ def replay(
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
-    again: Annotated[bool, typer.Option("--again", help="Also letters that have been replayed before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also dead letters that have been replayed before.")] = False,
     new_id: Annotated[
         bool,
         typer.Option("--new-id", help="Store those of class collision under ids of their own; else they stay."),
@@ -186,9 +194,9 @@ def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Produce open letters again, each to the topic and partition that it came from.
+    """Produce open dead letters again, each to the topic and partition that it came from.
 
-    Letters that the contracts of now would refuse again stay where they are. Safe to repeat and to interrupt.
+    Dead letters that the contracts of now would refuse again stay where they are. Safe to repeat and to interrupt.
 
     \b
     Examples:
@@ -197,17 +205,17 @@ def replay(
     """
     from fleetgauge.clock import SystemClock
     from fleetgauge.errors import Stop
-    from fleetgauge.ingest.deadletters.replay import Judge
+    from fleetgauge.ingest.deadletters.replay import Validator
     from fleetgauge.ingest.deadletters.replay import replay as produce
     from fleetgauge.ingest.operate.launch import contracts_of
     from fleetgauge.ingest.stopping import StopRequest, on_signals
 
     settings, consumer = _start(name)
-    judge = Judge(consumer, contracts_of(settings, consumer), SystemClock())
+    validator = Validator(consumer, contracts_of(settings, consumer), SystemClock())
     which, stop = _filter(types, kinds, since, until, limit), StopRequest()
     with on_signals(stop), _progress() as tell:
         result = produce(
-            settings.kafka, consumer, which, judge, stop, again=again, new_id=new_id, dry_run=dry_run, tell=tell
+            settings.kafka, consumer, which, validator, stop, again=again, new_id=new_id, dry_run=dry_run, tell=tell
         )
     if as_json:
         print_json({"consumer": consumer.name, "dry_run": dry_run, **asdict(result)})
@@ -215,7 +223,7 @@ def replay(
         typer.echo(_told(consumer, result, dry_run=dry_run))
     if result.failed:
         raise Stop(
-            f"{sum(result.failed.values())} letters were not taken by Kafka ({_counts(result.failed)}) and stay "
+            f"{sum(result.failed.values())} dead letters were not taken by Kafka ({_counts(result.failed)}) and stay "
             f"open: check topic {consumer.topic}, its limits and rights, and replay again"
         )
 
@@ -265,7 +273,7 @@ def _progress() -> "Any":
 
 def _told(consumer: "Consumer", result: "Result", *, dry_run: bool) -> str:
     verb = "would be replayed" if dry_run else "replayed"
-    text = f"{consumer.dead_letter_topic}: {result.replayed} of {result.chosen} letters {verb} to {consumer.topic}"
+    text = f"{consumer.dead_letter_topic}: {result.replayed} of {result.chosen} dead letters {verb} to {consumer.topic}"
     if result.still_broken:
         text += f"; left, because they would be dead-lettered again: {_counts(result.still_broken)}"
         if "collision" in result.still_broken:
@@ -286,17 +294,17 @@ def _time(at: datetime) -> str:
 def _described(content: "Content") -> dict[str, Any]:
     from datetime import UTC
 
-    letter = content.letter
+    dead_letter = content.dead_letter
     return {
-        "letter": letter.alias or letter.key,
-        "class": letter.kind,
-        "error_type": letter.error_type,
+        "dead_letter": dead_letter.alias or dead_letter.key,
+        "class": dead_letter.kind,
+        "error_type": dead_letter.error_type,
         "reason": content.reason,
-        "contracts": letter.contracts,
+        "contracts": dead_letter.contracts,
         "appended_at": datetime.fromtimestamp(content.appended_ms / 1000, UTC) if content.appended_ms >= 0 else None,
-        "buried_at": letter.buried_at,
-        "tries": letter.tries,
-        "replayed_at": letter.replayed_at,
+        "dead_lettered_at": dead_letter.dead_lettered_at,
+        "tries": dead_letter.tries,
+        "replayed_at": dead_letter.replayed_at,
         "key": None if content.key is None else _text(content.key)[1],
         "headers": {name: _text(value)[1] for name, value in content.headers},
         "payload": _payload(content.payload),

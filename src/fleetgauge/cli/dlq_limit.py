@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fleetgauge.ingest.consumer import Consumer
-    from fleetgauge.ingest.deadletters.acceptance import Standing
+    from fleetgauge.ingest.deadletters.acceptance import LimitState
     from fleetgauge.settings import Settings
 
 
 def limit(name: ConsumerName, as_json: AsJson = False) -> None:
-    """Show by partition whether the dead-letter limit was reached, what is set apart, and what is accepted.
+    """Show by partition whether the dead-letter limit was reached, what is quarantined, and what is accepted.
 
     \b
     Example:
       fleetgauge dlq limit device-events
     """
-    from fleetgauge.ingest.deadletters.acceptance import standings
+    from fleetgauge.ingest.deadletters.acceptance import limit_states
 
     settings, consumer = _start(name)
-    found = standings(settings.kafka, consumer)
+    found = limit_states(settings.kafka, consumer)
     if as_json:
         print_json({"consumer": consumer.name, "partitions": [_plain(one) for one in found]})
         return
@@ -57,7 +57,7 @@ def accept(
 ) -> None:
     """Let a stopped consumer dead-letter again: records of one error type, so many, for so long.
 
-    Ends the stops and settings apart that the type (and the value) speaks of; what is accepted does not count towards
+    Ends the stops and quarantines that the type (and the value) speaks of; what is accepted does not count towards
     the limit. Then start the consumer again.
 
     \b
@@ -104,13 +104,13 @@ def _start(name: str) -> "tuple[Settings, Consumer]":
     return loaded, load_consumer(loaded.content, name)
 
 
-def _plain(one: "Standing") -> dict[str, object]:
+def _plain(one: "LimitState") -> dict[str, object]:
     import msgspec
 
     return {**asdict(one), "accepted": [msgspec.to_builtins(acceptance) for acceptance in one.accepted]}
 
 
-def _print(consumer: "Consumer", found: "Sequence[Standing]") -> None:
+def _print(consumer: "Consumer", found: "Sequence[LimitState]") -> None:
     from datetime import UTC, datetime
 
     if not found:
@@ -118,12 +118,12 @@ def _print(consumer: "Consumer", found: "Sequence[Standing]") -> None:
         return
     rows = []
     for one in found:
-        apart = ", ".join(f"{value} ({count})" for value, count in one.apart.items())
+        quarantined = ", ".join(f"{value} ({count})" for value, count in one.quarantined.items())
         accepted = ", ".join(
             f"{a.reason}{f' of {a.value}' if a.value else ''}: {one.used.get(a.id, 0)} of {a.count} until "
             f"{datetime.fromtimestamp(a.until_ms / 1000, UTC):%Y-%m-%dT%H:%MZ}"
             for a in one.accepted
         )
         state = f"stopped: {one.halted}, the last was {one.error_type}" if one.halted else "goes on"
-        rows.append((one.partition, one.committed, state, apart, accepted))
-    print_table(("partition", "committed", "dead letters", "set apart", "accepted"), rows)
+        rows.append((one.partition, one.committed, state, quarantined, accepted))
+    print_table(("partition", "committed", "dead letters", "quarantined", "accepted"), rows)

@@ -27,17 +27,22 @@ class DeadLetterLimit:
     minimum: int = 2_000
     """Records of a partition before `ratio` is looked at; also how far back "recent" reaches, roughly."""
     by: str | None = None
-    """A dotted path of the payload, for example `device.model`: a value of it that alone breaks the limit is set apart
-    (its broken records go to the dead letters as class `quarantine`), and all others go on. None: everything stops."""
-    apart_ratio: float = 0.5
-    """Everything stops nevertheless when this share of the recent records has been set apart …"""
-    apart_at_most: int = 100_000
+    """A dotted path of the payload, for example `device.model`: a value of it that alone breaks the limit is
+    quarantined (its broken records become dead letters of class `quarantine`), and all others go on. None: stop."""
+    quarantine_ratio: float = 0.5
+    """Everything stops nevertheless when this share of the recent records has been quarantined …"""
+    quarantine_at_most: int = 100_000
     """… or so many of one value in a partition: the dead-letter topic does not keep them for ever."""
 
     def __post_init__(self) -> None:
         """Raises `Terminal` naming what is wrong."""
-        if min(self.consecutive, self.minimum, self.apart_at_most) < 1 or min(self.ratio, self.apart_ratio) < 0:
-            raise Terminal("dead_letters: consecutive, minimum and apart_at_most are at least 1, shares at least 0")
+        if (
+            min(self.consecutive, self.minimum, self.quarantine_at_most) < 1
+            or min(self.ratio, self.quarantine_ratio) < 0
+        ):
+            raise Terminal(
+                "dead_letters: consecutive, minimum and quarantine_at_most are at least 1, shares at least 0"
+            )
         if self.by is not None and not re.fullmatch(r"[^.\s]+(\.[^.\s]+)*", self.by):
             raise Terminal(f"dead_letters: by={self.by!r} is no dotted path of a payload, such as 'device.model'")
 

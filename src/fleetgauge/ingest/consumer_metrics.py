@@ -35,9 +35,9 @@ DEAD_LETTERS = Definition(
     "Dead letters by error type. Any: look at the dead-letter topic.",
     ("error_type",),
 )
-APART = Definition(
+QUARANTINED = Definition(
     "gauge",
-    "fleetgauge_ingest_dead_letter_value_apart",
+    "fleetgauge_ingest_quarantined_partitions",
     "Partitions in which this value of what dead_letters goes by is over the limit by itself: its broken records are "
     "dead-lettered as class quarantine. Any: mend its producer or the contract, then fleetgauge dlq accept or replay.",
     ("value",),
@@ -117,7 +117,7 @@ BUILD = Definition(
 CATALOGUE = (
     EVENTS,
     DEAD_LETTERS,
-    APART,
+    QUARANTINED,
     TEMPLATE_NEWER,
     COLLISIONS,
     MISSED,

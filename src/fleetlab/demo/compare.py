@@ -55,12 +55,12 @@ def _events(report: Report, state: StackState, truth: Truth, consumer: Consumer)
     topic = consumer.topic
     sent = {f"{device}:{event}" for device, event in truth.sent_events(topic)}
     stored = events.stored_ids(state.need_elasticsearch().url, consumer.index)
-    broken, letters = truth.broken(topic), events.dead_letters(state.need_kafka().bootstrap, topic)
+    broken, dead_letters = truth.broken(topic), events.dead_letters(state.need_kafka().bootstrap, topic)
     duplicates = truth.duplicates(topic)
     produced = len(sent) + duplicates + len(broken)
-    report.topics.append(TopicCount(topic, produced, len(stored), duplicates, len(letters)))
+    report.topics.append(TopicCount(topic, produced, len(stored), duplicates, len(dead_letters)))
     report.checks.append(verify.same_set(f"{topic}: valid events = documents", sent, stored))
-    report.checks.append(verify.same_set(f"{topic}: broken events = dead letters", broken, letters))
+    report.checks.append(verify.same_set(f"{topic}: broken events = dead letters", broken, dead_letters))
 
 
 def _numbers(report: Report, state: StackState, truth: Truth, tariffs: Path, books: Books) -> None:

@@ -61,7 +61,7 @@ def dead_letters(bootstrap: str, topic: str, timeout_s: float = 30) -> set[tuple
         ends = {partition: end for partition, end in consumer.end_offsets(partitions).items() if end}
         consumer.assign(list(ends))
         consumer.seek_to_beginning()
-        letters: set[tuple[str, int, int]] = set()
+        dead_letters: set[tuple[str, int, int]] = set()
         while ends:
             polled = consumer.poll(timeout_ms=int(timeout_s * 1000))
             if not polled:
@@ -69,9 +69,9 @@ def dead_letters(bootstrap: str, topic: str, timeout_s: float = 30) -> set[tuple
             for partition, records in polled.items():
                 for record in records:
                     original, number, offset = record.key.decode().rsplit("-", 2)
-                    letters.add((original, int(number), int(offset)))
+                    dead_letters.add((original, int(number), int(offset)))
                 if records[-1].offset + 1 >= ends.get(partition, 0):
                     ends.pop(partition, None)
-        return letters
+        return dead_letters
     finally:
         consumer.close()

@@ -90,7 +90,9 @@ def test_a_limit_that_was_reached_holds_over_every_restart(world: World) -> None
     command(world, *accept, "1000")
     done = consume(world.consumer, world.settings, TO_THE_END)
     assert done.caught_up and kinds(world) == {"poison": 400}
-    assert {letter.value for letter in world.dead_letters()} == {value for value in flood if isinstance(value, bytes)}
+    assert {dead_letter.value for dead_letter in world.dead_letters()} == {
+        value for value in flood if isinstance(value, bytes)
+    }
     assert command(world, "dlq", "ls", world.consumer.name, "--json")["open"] == 400  # none hides behind another
     assert len(world.stored()) == 1200
     shown = command(world, "dlq", "limit", world.consumer.name, "--json")
@@ -117,8 +119,8 @@ def test_a_limit_reached_in_the_very_first_batch_is_not_forgotten(world: World) 
     "The clock of one model rolls over: all of its events lie 19 years back",
     number="right for all others; those of the model are missing",
     freshness="ok",
-    doctor="warn: the model is set apart, with the number of its dead letters",
-    exporter="fleetgauge_ingest_dead_letter_value_apart 1 for the model",
+    doctor="warn: the model is quarantined, with the number of its dead letters",
+    exporter="fleetgauge_ingest_quarantined_partitions 1 for the model",
     exit_code="consume 0",
 )
 @pytest.mark.parametrize("world", [f"batch_records=100, {BY_MODEL}"], indirect=True)
@@ -138,11 +140,11 @@ def test_one_model_whose_clock_rolled_over_stops_no_other(world: World) -> None:
     assert process.returncode == 0, world.stderr(process)
     second = json.loads(output)["events"]
     assert first.events["ok"] + second["ok"] == len(world.stored()) == 1600
-    assert "poison" not in second or second["poison"] == 0  # a restart still knows that it is set apart
+    assert "poison" not in second or second["poison"] == 0  # a restart still knows that it is quarantined
     found = kinds(world)
     assert found.total() == 800 and found["quarantine"] > 650
     shown = command(world, "dlq", "ls", world.consumer.name, "--class", "quarantine", "--json")
-    assert shown["letters"] == found["quarantine"]
+    assert shown["dead_letters"] == found["quarantine"]
     doctor = command(world, "doctor", "--json", code=78)
     said = [f for f in doctor["findings"] if f["about"] == f"dead letters of {world.consumer.name}"]
     assert said and {f["status"] for f in said} == {"warn"} and "max-g30" in said[0]["said"]
@@ -150,7 +152,7 @@ def test_one_model_whose_clock_rolled_over_stops_no_other(world: World) -> None:
         world, "dlq", "accept", world.consumer.name, "--type", "out_of_time_range", "--value", "max-g30", "--for", "0"
     )
     limit = command(world, "dlq", "limit", world.consumer.name, "--json")
-    assert not any(one["apart"] for one in limit["partitions"])
+    assert not any(one["quarantined"] for one in limit["partitions"])
 
 
 @fault(

@@ -188,7 +188,7 @@ def test_a_dead_letter_topic_that_is_away_is_told_by_readyz(world: World, event:
     wait_until(lambda: ready().status_code == 200, "it is ready again")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0, world.stderr(process)
-    assert [letter.value for letter in world.dead_letters()] == [b"broken"]
+    assert [dead_letter.value for dead_letter in world.dead_letters()] == [b"broken"]
     assert len(world.stored()) == 3
 
 

@@ -134,12 +134,12 @@ def test_what_was_small_only_while_compressed_does_not_take_the_memory(world: Wo
     assert json.loads(process.stdout.read())["events"] == {"ok": 904, "duplicate": 0, "poison": 2}
     assert peak < 400 * MIB
     assert {"e-000002", "e-000003", "e-000004", "e-000005", "e-001000", "e-001899"} <= ids(world)
-    letters = world.dead_letters()
-    told = [dict(letter.headers) for letter in letters]
+    dead_letters = world.dead_letters()
+    told = [dict(dead_letter.headers) for dead_letter in dead_letters]
     assert [headers["fleetgauge.error_type"] for headers in told] == [b"batch_too_large"] * 2
     assert all(headers["fleetgauge.reason"].startswith(b"decompressed batch too large") for headers in told)
     assert [int(headers["fleetgauge.offset"]) for headers in told] == [1, 3]
-    assert letters[0].value[61:] == compressed[61:]  # as it came, so that nothing is lost
+    assert dead_letters[0].value[61:] == compressed[61:]  # as it came, so that nothing is lost
 
 
 @fault(
@@ -160,13 +160,13 @@ def test_a_batch_that_a_disk_has_damaged_is_a_dead_letter(world: World, event: A
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert summary.events == {"ok": 2, "duplicate": 0, "poison": 2}
     assert ids(world) == {"e-000001", "e-000004"}
-    letters = sorted(world.dead_letters(), key=lambda letter: letter.key)
-    assert [letter.key for letter in letters] == [
+    dead_letters = sorted(world.dead_letters(), key=lambda dead_letter: dead_letter.key)
+    assert [dead_letter.key for dead_letter in dead_letters] == [
         f"{world.consumer.topic}-{place}".encode() for place in ("0-1", "1-0")
     ]
-    assert dict(letters[0].headers)["fleetgauge.error_type"] == b"corrupt_batch"
-    assert b"failed its checksum 3 times" in dict(letters[0].headers)["fleetgauge.reason"]
-    assert b"e-000002" in letters[0].value and b"e-000003" in letters[0].value
+    assert dict(dead_letters[0].headers)["fleetgauge.error_type"] == b"corrupt_batch"
+    assert b"failed its checksum 3 times" in dict(dead_letters[0].headers)["fleetgauge.reason"]
+    assert b"e-000002" in dead_letters[0].value and b"e-000003" in dead_letters[0].value
     assert world.committed() == {0: 4, 1: 2}
 
 
@@ -288,10 +288,10 @@ def test_odd_headers_disturb_nobody(world: World, event: Any) -> None:
     append(world, batch_of([payload(event(4 + i)) for i in range(3)], headers=[("h", b"%d" % i) for i in range(5_000)]))
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert summary.events == {"ok": 6, "duplicate": 0, "poison": 1}
-    (letter,) = world.dead_letters()
-    assert letter.value == b"not JSON"
-    assert [value for name, value in letter.headers if name == "na\\xffme"][:1] == [b"1"]
-    assert dict(letter.headers)["huge"] == b"x" * 300_000
+    (dead_letter,) = world.dead_letters()
+    assert dead_letter.value == b"not JSON"
+    assert [value for name, value in dead_letter.headers if name == "na\\xffme"][:1] == [b"1"]
+    assert dict(dead_letter.headers)["huge"] == b"x" * 300_000
 
 
 def test_good_records_before_one_of_another_format_are_stored(

@@ -103,7 +103,7 @@ def test_no_name_gives_a_field_a_second_value_or_counts_a_document_twice(world: 
         assert {name: len(hit["fields"][name]) for name in SINGLE} == dict.fromkeys(SINGLE, 1), hit
     (bucket,) = answer["aggregations"]["k"]["buckets"]
     assert bucket == {"key": "location", "doc_count": len(stored)}
-    refused = {json.loads(letter.value)["event"]["id"] for letter in world.dead_letters()}
+    refused = {json.loads(dead_letter.value)["event"]["id"] for dead_letter in world.dead_letters()}
     kept = [name for number, name in enumerate([*ODD, *WITHIN], 20) if f"e-{number:06d}" not in refused]
     print(kept)  # noqa: T201
     assert set(kept) == {"_none_of_these", "speed "}

@@ -40,7 +40,9 @@ def test_no_index_is_opened_on_a_producers_word_alone(world: World, event: Any) 
     world.send([event(1_000 + number) for number in range(8)])
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert summary.events == {"ok": 8, "duplicate": 0, "poison": 100}
-    assert {dict(letter.headers)["fleetgauge.error_type"] for letter in world.dead_letters()} == {b"record_time"}
+    assert {dict(dead_letter.headers)["fleetgauge.error_type"] for dead_letter in world.dead_letters()} == {
+        b"record_time"
+    }
     assert len(days(world)) == 3
     told = topic_times.warning(world.settings.kafka, world.consumer.topic)
     assert told is not None and "message.timestamp.type=CreateTime" in told and "LogAppendTime" in told
@@ -55,8 +57,8 @@ def test_where_the_broker_says_the_time_nobody_else_does(world: World, event: An
     world.send([event(1, timestamp=YEAR_2001)], timestamp_ms=YEAR_2001)
     world.send([event(2)], timestamp_ms=YEAR_2001)
     assert consume(world.consumer, world.settings, TO_THE_END).events == {"ok": 1, "duplicate": 0, "poison": 1}
-    (letter,) = world.dead_letters()
-    assert dict(letter.headers)["fleetgauge.error_type"] == b"out_of_time_range"
+    (dead_letter,) = world.dead_letters()
+    assert dict(dead_letter.headers)["fleetgauge.error_type"] == b"out_of_time_range"
 
 
 @fault(
@@ -76,7 +78,7 @@ def test_a_header_that_a_replay_did_not_sign_opens_no_day(world: World, event: A
     world.producer.flush(30)
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert summary.events == {"ok": 0, "duplicate": 0, "poison": 50}
-    found = [dict(letter.headers) for letter in world.dead_letters()]
+    found = [dict(dead_letter.headers) for dead_letter in world.dead_letters()]
     assert {headers["fleetgauge.error_type"] for headers in found} == {b"out_of_time_range"}
     assert {headers["fleetgauge.tries"] for headers in found} == {b"1"}
     assert not days(world)

@@ -17,15 +17,15 @@ class Durable:
     world: Any
     stream: Stream
     ids: set[str] = field(default_factory=set)
-    letters: dict[tuple[int, int], str] = field(default_factory=dict)
+    dead_letters: dict[tuple[int, int], str] = field(default_factory=dict)
     """(partition, offset) → error type."""
     compared: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(PARTITIONS), 0))
     """By partition: below this offset everything was found."""
-    _letters_read: int = 0
+    _dead_letters_read: int = 0
 
     def compare(self, committed: Mapping[int, int]) -> int:
         """Fails unless every record below `committed` is durable *now*; returns how many were looked at anew."""
-        self.read_letters()
+        self.read_dead_letters()
         self.world.ask("POST", f"/{self.world.consumer.index}-*/_refresh?ignore_unavailable=true")
         looked = 0
         for partition, end in committed.items():
@@ -36,9 +36,11 @@ class Durable:
             missing -= self.find(missing)  # duplicates: the document may be of another offset
             lost = sorted(missing)[:5]
             assert not missing, f"partition {partition}: {len(missing)} of {begin}…{end} committed, not stored: {lost}"
-            buried = {offset for at, offset in self.letters if at == partition}
+            dead_lettered = {offset for at, offset in self.dead_letters if at == partition}
             broken = {offset for at, offset in self.stream.broken if at == partition and offset < end}
-            assert broken <= buried, f"partition {partition}: committed, not buried: {sorted(broken - buried)[:5]}"
+            assert broken <= dead_lettered, (
+                f"partition {partition}: committed, not dead-lettered: {sorted(broken - dead_lettered)[:5]}"
+            )
             looked += max(0, end - begin)
             self.compared[partition] = max(begin, end)
         return looked
@@ -59,7 +61,7 @@ class Durable:
         """Documents in all indices."""
         return int(self.world.ask("GET", f"/{self.world.consumer.index}-*/_count")["count"])
 
-    def read_letters(self) -> None:
+    def read_dead_letters(self) -> None:
         """Take over the dead letters that are new."""
         reader = KafkaConsumer(
             bootstrap_servers=self.world.settings.kafka.bootstrap_servers,
@@ -70,15 +72,15 @@ class Durable:
             place = TopicPartition(self.world.consumer.dead_letter_topic, 0)
             reader.assign([place])
             end = reader.end_offsets([place])[place]
-            reader.seek(place, self._letters_read)
-            while self._letters_read < end:
+            reader.seek(place, self._dead_letters_read)
+            while self._dead_letters_read < end:
                 for records in reader.poll(timeout_ms=1000).values():
                     for record in records:
                         headers = dict(record.headers)
                         where = int(headers["fleetgauge.partition"]), int(headers["fleetgauge.offset"])
-                        self.letters[where] = headers["fleetgauge.error_type"].decode()
+                        self.dead_letters[where] = headers["fleetgauge.error_type"].decode()
                         assert record.key.decode() == f"{self.stream.topic}-{where[0]}-{where[1]}"
-                    self._letters_read = records[-1].offset + 1
+                    self._dead_letters_read = records[-1].offset + 1
         finally:
             reader.close()
 

@@ -107,7 +107,7 @@ class Field:
         return sum(at.offset for at in found.values() if at is not None and at.offset > 0)
 
     def dead_letters(self) -> list[bytes]:
-        """The payloads that were buried."""
+        """The payloads that were dead-lettered."""
         reader = KafkaConsumer(
             **client_options(self.servers.kafka("operator", "PLAIN"), 30), auto_offset_reset="earliest"
         )

@@ -1,4 +1,4 @@
-"""The ledger: whatever happens on the way, every event is stored once or buried once its place is committed.
+"""The ledger: whatever happens on the way, every event is stored once or dead-lettered once its place is committed.
 
 Consumers, broker and Elasticsearch are real processes that are stopped and killed; a proxy gives the answers that a
 real server does not give on demand. What happens, where and in which order comes from a seed.
@@ -197,8 +197,8 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     assert set(stored) == stream.documents
     sample = set(random.Random(plan.seed).sample(stored, 1_000))
     assert run.durable.find(sample) == sample, "documents have the ids of their records"
-    run.durable.read_letters()
-    assert run.durable.letters == stream.broken
+    run.durable.read_dead_letters()
+    assert run.durable.dead_letters == stream.broken
     mappings = world.ask("GET", f"/{world.consumer.index}-*/_mapping")
     assert len(mappings) == DAYS
     assert {found["mappings"]["dynamic"] for found in mappings.values()} == {"false"}
@@ -214,8 +214,8 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     assert summary.events == {"ok": 0, "duplicate": valid, "poison": len(stream.broken)}
     world.ask("POST", f"/{world.consumer.index}-*/_refresh")
     assert run.durable.count() == len(stored)
-    run.durable.read_letters()
-    assert run.durable.letters == stream.broken
+    run.durable.read_dead_letters()
+    assert run.durable.dead_letters == stream.broken
     note(f"replay: {time.monotonic() - started:.1f} s")
     note(f"proxy: {proxy.requests} requests, {dict(proxy.applied)}; exits {run.fleet.exits}; compared {run.compared}")
 

@@ -42,7 +42,7 @@ def trickle(world: Any, event: Callable[..., dict[str, Any]]) -> Iterator[list[s
         thread.join()
 
 
-def test_every_event_is_stored_once_or_buried_with_its_reason(world: Any, event: Any, id_of: Any) -> None:
+def test_every_event_is_stored_once_or_dead_lettered_with_its_reason(world: Any, event: Any, id_of: Any) -> None:
     good = [event(number) for number in range(3000)]
     broken = [
         b"not json",
@@ -70,9 +70,9 @@ def test_every_event_is_stored_once_or_buried_with_its_reason(world: Any, event:
     assert sample["_index"] == f"{world.consumer.index}-{day}"
     assert len({hit["_index"] for hit in stored}) == 3
 
-    letters = world.dead_letters()
-    assert {letter.value for letter in letters} == {*broken, None}
-    headers = {letter.value: dict(letter.headers) for letter in letters}
+    dead_letters = world.dead_letters()
+    assert {dead_letter.value for dead_letter in dead_letters} == {*broken, None}
+    headers = {dead_letter.value: dict(dead_letter.headers) for dead_letter in dead_letters}
     assert {value: found["fleetgauge.error_type"] for value, found in headers.items()} == {
         broken[0]: b"not_json",
         broken[1]: b"not_json",
@@ -84,7 +84,7 @@ def test_every_event_is_stored_once_or_buried_with_its_reason(world: Any, event:
         broken[7]: b"document_parsing_exception",
         None: b"tombstone",
     }
-    tombstone = next(letter for letter in letters if letter.value is None)
+    tombstone = next(dead_letter for dead_letter in dead_letters if dead_letter.value is None)
     assert tombstone.key.decode().startswith(f"{world.consumer.topic}-2-")
     found = headers[None]
     assert found["fleetgauge.topic"].decode() == world.consumer.topic
@@ -102,7 +102,7 @@ def test_every_event_is_stored_once_or_buried_with_its_reason(world: Any, event:
     again = consume(replace(world.consumer, name=f"{world.consumer.name}-again"), world.settings, TO_THE_END)
     assert again.events == {"ok": 0, "duplicate": 3200, "poison": 9}
     assert len(world.stored()) == 3000
-    assert {letter.value for letter in world.dead_letters()} == {*broken, None}
+    assert {dead_letter.value for dead_letter in world.dead_letters()} == {*broken, None}
 
     # And there is nothing left to do for the first one.
     assert consume(world.consumer, world.settings, TO_THE_END).events == {"ok": 0, "duplicate": 0, "poison": 0}

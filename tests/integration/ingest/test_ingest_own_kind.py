@@ -99,7 +99,12 @@ def test_a_cold_store_is_content_alone(world: Any, tmp_path: Path) -> None:
     coldest = world.ask("POST", f"/{name}/_search", {"size": 0, "aggs": {"t": {"min": {"field": "celsius"}}}})
     assert coldest["aggregations"]["t"]["value"] == -18.5
 
-    letters = world.dead_letters()
-    assert sorted(json.loads(letter.value)["event"]["id"] for letter in letters) == ["r500", "r501", "r502", "r503"]
-    assert {dict(letter.headers)["fleetgauge.error_type"] for letter in letters} == {b"contract"}
-    assert dict(letters[0].headers)["fleetgauge.contracts"] == b"temperature_reading=1"
+    dead_letters = world.dead_letters()
+    assert sorted(json.loads(dead_letter.value)["event"]["id"] for dead_letter in dead_letters) == [
+        "r500",
+        "r501",
+        "r502",
+        "r503",
+    ]
+    assert {dict(dead_letter.headers)["fleetgauge.error_type"] for dead_letter in dead_letters} == {b"contract"}
+    assert dict(dead_letters[0].headers)["fleetgauge.contracts"] == b"temperature_reading=1"

@@ -124,11 +124,11 @@ def test_with_the_rights_it_needs_and_no_more_a_consumer_works(field: Field, eve
     assert [one.changed for one in field.install("writer", dry_run=True)] == [False], "and who may write may look"
 
     topic = f"{field.topic}.dlq"
-    with opened(field.servers.kafka("operator", "PLAIN"), topic) as letters:
-        assert len(letters.box().letters) == 2
+    with opened(field.servers.kafka("operator", "PLAIN"), topic) as dead_letters:
+        assert len(dead_letters.index().dead_letters) == 2
     told = pytest.raises(Stop, match=r"TopicAuthorizationFailed.* give the login the right to READ the topic")
-    with told, opened(field.servers.kafka("consumer"), topic) as letters:
-        letters.box()
+    with told, opened(field.servers.kafka("consumer"), topic) as dead_letters:
+        dead_letters.index()
 
     field.send({**good[0], "speed": 1.5})
     done = field.consume()

@@ -132,7 +132,7 @@ def test_what_older_events_would_not_survive_is_refused_at_any_version(
         (lambda s: s["required"].remove("state"), "state"),
     ],
 )
-def test_what_older_consumers_would_bury_needs_a_higher_version(content: Path, edit: Edit, path: str) -> None:
+def test_what_older_consumers_would_dead_letter_needs_a_higher_version(content: Path, edit: Edit, path: str) -> None:
     (problem,) = edited(content, edit)
     assert problem.startswith(f"contract ping.json at {path}: ")
     assert problem.endswith("raise the maximum of version to 3")

@@ -104,13 +104,13 @@ class FakeBulk:
 
 class FakeDeadLetters:
     def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
+        self.sent: list[DeadLetter] = []
         self.script: list[Exception] = []
 
-    def send(self, letters: Sequence[DeadLetter]) -> None:
+    def send(self, dead_letters: Sequence[DeadLetter]) -> None:
         if self.script:
             raise self.script.pop(0)
-        self.letters += letters
+        self.sent += dead_letters
 
 
 @pytest.fixture

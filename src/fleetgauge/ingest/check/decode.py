@@ -86,7 +86,7 @@ class Decoder:
         if len(batch.poison) == mark[0]:
             kept: Sequence[int] = range(len(records))
         else:
-            broken = {letter.record.offset for letter in batch.poison[mark[0] :]}
+            broken = {dead_letter.record.offset for dead_letter in batch.poison[mark[0] :]}
             kept = [i for i, offset in enumerate(records.offsets) if offset not in broken]
         batch.parts.append(Part(first, records, kept))
         batch.spans.append(span)

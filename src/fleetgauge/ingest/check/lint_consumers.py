@@ -80,8 +80,8 @@ def check(content: Path, contracts: Mapping[str, Contract]) -> tuple[dict[str, C
             continue  # another group that reads the same into the same documents: a replay beside the running one
         if shared := {a.topic, a.dead_letter_topic} & {b.topic, b.dead_letter_topic}:
             problems.append(
-                f"consumer file {file}: topic {min(shared)!r} is used by {other} too, so that each would bury what the "
-                "other accepts; give each its own, or make them alike but for the name"
+                f"consumer file {file}: topic {min(shared)!r} is used by {other} too, so that each would dead-letter "
+                "what the other accepts; give each its own, or make them alike but for the name"
             )
         if f"{a.index}-".startswith(f"{b.index}-") or f"{b.index}-".startswith(f"{a.index}-"):
             problems.append(

@@ -19,7 +19,7 @@ import structlog
 
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.deadletters.tally import Halt, Tally
+from fleetgauge.ingest.deadletters.limit_counter import Halt, LimitCounter
 from fleetgauge.kafka import KafkaAdminClient, NoError, OffsetAndMetadata, TopicPartition
 from fleetgauge.kafka.kafka_clients import administering, translated
 from fleetgauge.progress.commit_note import CommitNote
@@ -45,7 +45,7 @@ class Acceptance(msgspec.Struct, frozen=True, omit_defaults=True):
     value: str = ""
     """Only of this value of what the limit goes by; empty: of any."""
     lifts: tuple[str, ...] = ()
-    """Ids of halts and of values set apart that are over with it."""
+    """Ids of halts and quarantines that are over with it."""
     note: str = ""
 
     def covers(self, error_type: str, value: str) -> bool:
@@ -89,10 +89,12 @@ class KafkaAcceptances:
         """See `Acceptances.read`."""
         try:
             with _admin(self._settings, self._consumer, timeout_s=5.0) as admin:
-                accepted, tallies = _accepted(admin, self._consumer), _tallies(admin, self._consumer)
-            for partition, (_, tally) in tallies.items():
-                lift(tally, accepted.get(partition, ()))
-            return Decided(accepted, {p: tally.halt for p, (_, tally) in tallies.items() if tally.halt is not None})
+                accepted, counters = _accepted(admin, self._consumer), _counters(admin, self._consumer)
+            for partition, (_, counter) in counters.items():
+                lift(counter, accepted.get(partition, ()))
+            return Decided(
+                accepted, {p: counter.halt for p, (_, counter) in counters.items() if counter.halt is not None}
+            )
         except FleetgaugeError as error:
             structlog.get_logger("fleetgauge.ingest").warning(
                 "acceptances of dead letters cannot be read; the limit holds without them",
@@ -121,29 +123,29 @@ class Decisions:
         return self._known or Decided({}, {})
 
 
-def take(tally: Tally, accepted: Sequence[Acceptance], error_type: str, value: str) -> bool:
+def take(counter: LimitCounter, accepted: Sequence[Acceptance], error_type: str, value: str) -> bool:
     """Whether one of them allows such a record, which then counts as used; lifts what they lift."""
-    lift(tally, accepted)
+    lift(counter, accepted)
     now = time.time() * 1000
     for one in accepted:
-        if one.covers(error_type, value) and now < one.until_ms and tally.used.get(one.id, 0) < one.count:
-            tally.used[one.id] = tally.used.get(one.id, 0) + 1
+        if one.covers(error_type, value) and now < one.until_ms and counter.used.get(one.id, 0) < one.count:
+            counter.used[one.id] = counter.used.get(one.id, 0) + 1
             return True
     return False
 
 
-def lift(tally: Tally, accepted: Sequence[Acceptance]) -> None:
+def lift(counter: LimitCounter, accepted: Sequence[Acceptance]) -> None:
     """End what operators have ended, and forget the use of acceptances that are no more."""
     if accepted:
-        tally.lift(frozenset(id_ for one in accepted for id_ in one.lifts))
-        tally.used = {id_: count for id_, count in tally.used.items() if any(one.id == id_ for one in accepted)}
+        counter.lift(frozenset(id_ for one in accepted for id_ in one.lifts))
+        counter.used = {id_: count for id_, count in counter.used.items() if any(one.id == id_ for one in accepted)}
 
 
 # For operators
 
 
 @dataclass(frozen=True)
-class Standing:
+class LimitState:
     """How the limit stands in one partition."""
 
     partition: int
@@ -154,8 +156,8 @@ class Standing:
     error_type: str
     """Of the record that reached it."""
     value: str
-    apart: Mapping[str, int]
-    """Values set apart, and how many of their records went to the dead letters since."""
+    quarantined: Mapping[str, int]
+    """Quarantined values, and how many of their records went to the dead letters since."""
     accepted: Sequence[Acceptance]
     used: Mapping[str, int]
     """How much of each acceptance."""
@@ -172,17 +174,19 @@ class Wish:
     note: str = ""
 
 
-def standings(settings: KafkaSettings, consumer: Consumer) -> list[Standing]:
+def limit_states(settings: KafkaSettings, consumer: Consumer) -> list[LimitState]:
     """Every partition that the group has committed in, as of that; blocks. Raises `Transient`, `Terminal`."""
     with _admin(settings, consumer) as admin:
         accepted = _accepted(admin, consumer)
-        return [_standing(p, at, tally, accepted.get(p, ())) for p, (at, tally) in _tallies(admin, consumer).items()]
+        return [
+            _limit_state(p, at, counter, accepted.get(p, ())) for p, (at, counter) in _counters(admin, consumer).items()
+        ]
 
 
-def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: bool = False) -> list[Standing]:
-    """Allow what the wish says, in every partition, and end the halts and settings apart that it speaks of; blocks.
+def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: bool = False) -> list[LimitState]:
+    """Allow what the wish says, in every partition, and end the halts and quarantines that it speaks of; blocks.
 
-    Returns how the limits stood before. Raises `Terminal` for a wish that cannot be granted, else as `standings`.
+    Returns how the limits stood before. Raises `Terminal` for a wish that cannot be granted, else as `limit_states`.
     """
     now = datetime.now(UTC)
     if not now < wish.until <= now + LONGEST:
@@ -190,19 +194,19 @@ def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: 
     if wish.count < 0:
         raise Terminal("the number of dead letters to accept is negative; give 0 or more")
     with _admin(settings, consumer) as admin:
-        accepted, tallies = _accepted(admin, consumer), _tallies(admin, consumer)
-        before = [_standing(p, at, tally, accepted.get(p, ())) for p, (at, tally) in tallies.items()]
+        accepted, counters = _accepted(admin, consumer), _counters(admin, consumer)
+        before = [_limit_state(p, at, counter, accepted.get(p, ())) for p, (at, counter) in counters.items()]
         id_ = uuid4().hex[:8]
         changes = {}
         for partition in sorted(_partitions(admin, consumer)):
-            tally = tallies[partition][1] if partition in tallies else Tally()
+            counter = counters[partition][1] if partition in counters else LimitCounter()
             one = Acceptance(
                 id_,
                 wish.reason,
                 wish.count,
                 int(wish.until.timestamp() * 1000),
                 wish.value,
-                _lifted(tally, wish),
+                _lifted(counter, wish),
                 wish.note,
             )
             kept = [old for old in accepted.get(partition, ()) if old.until_ms > now.timestamp() * 1000]
@@ -223,25 +227,25 @@ def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: 
     return before
 
 
-def _lifted(tally: Tally, wish: Wish) -> tuple[str, ...]:
-    found = [apart.id for value, apart in tally.apart.items() if wish.value in ("", value)]
-    if tally.halt is not None and tally.halt.error_type == wish.reason and wish.value in ("", tally.halt.value):
-        found.append(tally.halt.id)
+def _lifted(counter: LimitCounter, wish: Wish) -> tuple[str, ...]:
+    found = [quarantined.id for value, quarantined in counter.quarantined.items() if wish.value in ("", value)]
+    if counter.halt is not None and counter.halt.error_type == wish.reason and wish.value in ("", counter.halt.value):
+        found.append(counter.halt.id)
     return tuple(found)
 
 
-def _standing(partition: int, committed: int, tally: Tally, accepted: Sequence[Acceptance]) -> Standing:
-    lift(tally, accepted)
-    halt = tally.halt
-    return Standing(
+def _limit_state(partition: int, committed: int, counter: LimitCounter, accepted: Sequence[Acceptance]) -> LimitState:
+    lift(counter, accepted)
+    halt = counter.halt
+    return LimitState(
         partition,
         committed,
         halt.what if halt is not None else "",
         halt.error_type if halt is not None else "",
         halt.value if halt is not None else "",
-        {value: apart.count for value, apart in tally.apart.items()},
+        {value: quarantined.count for value, quarantined in counter.quarantined.items()},
         accepted,
-        tally.used,
+        counter.used,
     )
 
 
@@ -269,9 +273,9 @@ def _accepted(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, Sequence
     return accepted
 
 
-def _tallies(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, tuple[int, Tally]]:
+def _counters(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, tuple[int, LimitCounter]]:
     return {
-        partition: (at.offset, Tally.of(CommitNote.parse(at.metadata).dead_letters))
+        partition: (at.offset, LimitCounter.of(CommitNote.parse(at.metadata).dead_letters))
         for partition, at in _notes(admin, consumer.group, consumer.topic)
     }
 

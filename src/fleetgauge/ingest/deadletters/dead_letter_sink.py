@@ -30,7 +30,7 @@ _REASON_LIMIT = 1000
 class DeadLetterSink(Protocol):
     """Takes dead letters; called by worker threads."""
 
-    def send(self, letters: Sequence[DeadLetter]) -> None:
+    def send(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Return when all of them are durable. Raises `Transient` or `Stop`; a repeated call writes them again."""
         ...
 
@@ -45,18 +45,18 @@ class KafkaDeadLetters:
         self._producer: KafkaProducer | None = None
         self._lock = threading.Lock()
 
-    def send(self, letters: Sequence[DeadLetter]) -> None:
+    def send(self, dead_letters: Sequence[DeadLetter]) -> None:
         """See `DeadLetterSink.send`."""
         try:
             producer = self._connect()
             futures = [
                 producer.send(
                     self._topic,
-                    key=key_of(letter.record),
-                    value=letter.record.value,
-                    headers=headers(letter, self._versions),
+                    key=key_of(dead_letter.record),
+                    value=dead_letter.record.value,
+                    headers=headers(dead_letter, self._versions),
                 )
-                for letter in letters
+                for dead_letter in dead_letters
             ]
             for future in futures:
                 future.get(timeout=TIMEOUT_S)
@@ -105,9 +105,9 @@ def key_of(record: Record) -> bytes:
     return f"{record.topic}-{partition}-{offset}".encode()
 
 
-def headers(letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
+def headers(dead_letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
     """What a dead letter says about itself; the record's own headers follow."""
-    record = letter.record
+    record = dead_letter.record
     partition, offset = _origin(record)
     ours = [
         (h.TOPIC, record.topic.encode()),
@@ -115,9 +115,9 @@ def headers(letter: DeadLetter, versions: bytes) -> list[tuple[str, bytes]]:
         (h.OFFSET, b"%d" % offset),
         (h.ORIGINAL_TIMESTAMP, b"%d" % h.original_timestamp(record.headers, record.timestamp)),
         (h.TRIES, b"%d" % (h.tries(record.headers) + 1)),
-        (h.CLASS, letter.kind.value.encode()),
-        (h.ERROR_TYPE, letter.error_type.encode()),
-        (h.REASON, letter.reason[:_REASON_LIMIT].encode("utf-8", "replace")),
+        (h.CLASS, dead_letter.kind.value.encode()),
+        (h.ERROR_TYPE, dead_letter.error_type.encode()),
+        (h.REASON, dead_letter.reason[:_REASON_LIMIT].encode("utf-8", "replace")),
         (h.CONTRACTS, versions),
     ]
     if record.key is not None:

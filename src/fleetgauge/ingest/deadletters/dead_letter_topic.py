@@ -1,7 +1,7 @@
 """The dead-letter topic as a set: what lies in it, what was replayed, and what came back.
 
-Delivery is at least once, so letters are told apart by the position of their record's first try. A replay leaves a
-mark with the letter's own key behind it; a letter that comes back afterwards has a higher number of tries.
+Delivery is at least once, so dead letters are told apart by the position of their record's first try. A replay leaves a
+mark with the dead letter's own key behind it; a dead letter that comes back afterwards has a higher number of tries.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from fleetgauge.kafka.kafka_clients import TIMEOUT_S, looking_into, translated
 from fleetgauge.settings import KafkaSettings
 
 REPLAYED = b"replayed"
-"""The class of a mark: not a letter, but the word that it was produced again."""
+"""The class of a mark: not a dead letter, but the word that it was produced again."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Letter:
+class StoredDeadLetter:
     """What is known of a dead letter without its payload."""
 
     topic: str
@@ -32,36 +32,36 @@ class Letter:
     error_type: str
     contracts: str
     tries: int
-    """How often it has been buried."""
-    buried_at: datetime
+    """How often it has been dead-lettered."""
+    dead_lettered_at: datetime
     """UTC."""
     at: tuple[int, int]
     """Partition and offset in the dead-letter topic."""
     replayed_at: datetime | None = None
-    """UTC; None: not since it was buried last."""
+    """UTC; None: not since it was dead-lettered last."""
     kind: str = "poison"
     """Its class: poison, quarantine or collision."""
     digest: str = ""
-    """Of the payload: two records of one position and different payloads are two letters, whatever a header says."""
+    """Of the payload: two records of one position and different payloads are two dead letters, whatever headers say."""
     alias: str = ""
-    """How it is called when another letter has its key."""
+    """How it is called when another dead letter has its key."""
 
     @property
     def key(self) -> str:
-        """Position of the first try, `topic-partition-offset`; with the digest it identifies the letter."""
+        """Position of the first try, `topic-partition-offset`; with the digest it identifies the dead letter."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
     @property
     def came_back(self) -> bool:
-        """Buried again after a replay."""
+        """Dead-lettered again after a replay."""
         return self.tries > 1
 
 
 @dataclass(frozen=True)
 class Content:
-    """A letter with all that was in the record. Payloads are personal data."""
+    """A dead letter with all that was in the record. Payloads are personal data."""
 
-    letter: Letter
+    dead_letter: StoredDeadLetter
     reason: str
     appended_ms: int
     """Kafka timestamp of the first try, milliseconds since the epoch; -1: none."""
@@ -73,37 +73,37 @@ class Content:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which letters are meant."""
+    """Which dead letters are meant."""
 
     types: tuple[str, ...] = ()
     """Error types; none means all."""
     kinds: tuple[str, ...] = ()
     """Classes; none means all."""
     since: datetime | None = None
-    """Buried at or after this instant."""
+    """Dead-lettered at or after this instant."""
     until: datetime | None = None
-    """Buried before this instant."""
+    """Dead-lettered before this instant."""
     limit: int | None = None
-    """At most so many, those first that were buried first."""
+    """At most so many, those first that were dead-lettered first."""
 
-    def of(self, letters: Iterable[Letter]) -> list[Letter]:
-        """Those that fit, in the order in which they were buried."""
+    def of(self, dead_letters: Iterable[StoredDeadLetter]) -> list[StoredDeadLetter]:
+        """Those that fit, in the order in which they were dead-lettered."""
         fitting = [
-            letter
-            for letter in letters
-            if (not self.types or letter.error_type in self.types)
-            and (not self.kinds or letter.kind in self.kinds)
-            and (self.since is None or letter.buried_at >= self.since)
-            and (self.until is None or letter.buried_at < self.until)
+            dead_letter
+            for dead_letter in dead_letters
+            if (not self.types or dead_letter.error_type in self.types)
+            and (not self.kinds or dead_letter.kind in self.kinds)
+            and (self.since is None or dead_letter.dead_lettered_at >= self.since)
+            and (self.until is None or dead_letter.dead_lettered_at < self.until)
         ]
-        return sorted(fitting, key=lambda letter: (letter.buried_at, letter.at))[: self.limit]
+        return sorted(fitting, key=lambda dead_letter: (dead_letter.dead_lettered_at, dead_letter.at))[: self.limit]
 
 
 @dataclass
-class Box:
-    """All letters of a dead-letter topic by their name: the key, or where another has it, key and digest."""
+class DeadLetterIndex:
+    """All dead letters of a dead-letter topic by their name: the key, or where another has it, key and digest."""
 
-    letters: dict[str, Letter] = field(default_factory=dict)
+    dead_letters: dict[str, StoredDeadLetter] = field(default_factory=dict)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     """By key and digest."""
     repeats: int = 0
@@ -114,37 +114,39 @@ class Box:
     def add(self, record: Any) -> None:
         """Take a record of the topic into account; in the order of their offsets."""
         headers = dict(record.headers)
-        letter = parse(record, headers)
-        if letter is None:
+        dead_letter = parse(record, headers)
+        if dead_letter is None:
             self.foreign += 1
             return
         if headers[h.CLASS] == REPLAYED:
-            name = self.names.get((letter.key, headers.get(h.DIGEST, b"").decode("ascii", "replace")), letter.key)
-            known = self.letters.get(name)
-            if known is not None and known.tries <= letter.tries:
-                self.letters[name] = replace(known, replayed_at=letter.buried_at)
+            name = self.names.get(
+                (dead_letter.key, headers.get(h.DIGEST, b"").decode("ascii", "replace")), dead_letter.key
+            )
+            known = self.dead_letters.get(name)
+            if known is not None and known.tries <= dead_letter.tries:
+                self.dead_letters[name] = replace(known, replayed_at=dead_letter.dead_lettered_at)
             return
-        alias = f"{letter.key}#{letter.digest}" if letter.key in self.letters else letter.key
-        name = self.names.setdefault((letter.key, letter.digest), alias)
-        known = self.letters.get(name)
-        if known is not None and known.tries >= letter.tries:
+        alias = f"{dead_letter.key}#{dead_letter.digest}" if dead_letter.key in self.dead_letters else dead_letter.key
+        name = self.names.setdefault((dead_letter.key, dead_letter.digest), alias)
+        known = self.dead_letters.get(name)
+        if known is not None and known.tries >= dead_letter.tries:
             self.repeats += 1
         else:
-            self.letters[name] = replace(letter, alias=name)
+            self.dead_letters[name] = replace(dead_letter, alias=name)
 
 
-def parse(record: Any, headers: Mapping[str, bytes]) -> Letter | None:
-    """The letter or mark in a record of a dead-letter topic; None for a record that somebody else wrote."""
+def parse(record: Any, headers: Mapping[str, bytes]) -> StoredDeadLetter | None:
+    """The dead letter or mark in a record of a dead-letter topic; None for a record that somebody else wrote."""
     if h.CLASS not in headers:
         return None
     try:
-        return Letter(
+        return StoredDeadLetter(
             headers[h.TOPIC].decode(),
             int(headers[h.PARTITION]),
             int(headers[h.OFFSET]),
             headers.get(h.ERROR_TYPE, b"").decode(),
             headers.get(h.CONTRACTS, b"").decode(),
-            int(headers.get(h.TRIES, b"1")),  # letters of older versions have no number
+            int(headers.get(h.TRIES, b"1")),  # dead letters of older versions have no number
             _EPOCH + timedelta(milliseconds=record.timestamp),
             (record.partition, record.offset),
             kind=headers[h.CLASS].decode(),
@@ -154,11 +156,11 @@ def parse(record: Any, headers: Mapping[str, bytes]) -> Letter | None:
         return None
 
 
-def content(record: Any, letter: Letter) -> Content:
+def content(record: Any, dead_letter: StoredDeadLetter) -> Content:
     """All of a record that `parse` understood."""
     headers = dict(record.headers)
     return Content(
-        letter,
+        dead_letter,
         headers.get(h.REASON, b"").decode("utf-8", "replace"),
         h.original_timestamp(record.headers, -1),
         headers.get(h.KEY),
@@ -176,23 +178,23 @@ class DeadLetterTopic:
         self._places = [TopicPartition(topic, number) for number in sorted(numbers)]
         self._ends: Mapping[TopicPartition, int] = kafka.end_offsets(self._places) if self._places else {}
 
-    def box(self) -> Box:
-        """All letters; holds a few hundred bytes of each."""
-        box = Box()
+    def index(self) -> DeadLetterIndex:
+        """All dead letters; holds a few hundred bytes of each."""
+        index = DeadLetterIndex()
         for record in self._records(None):
-            box.add(record)
-        return box
+            index.add(record)
+        return index
 
-    def contents(self, letters: Sequence[Letter]) -> Iterator[Content]:
-        """The letters whole, in the order of the topic; holds only what Kafka hands out at once."""
-        wanted = {letter.at: letter for letter in letters}
+    def contents(self, dead_letters: Sequence[StoredDeadLetter]) -> Iterator[Content]:
+        """The dead letters whole, in the order of the topic; holds only what Kafka hands out at once."""
+        wanted = {dead_letter.at: dead_letter for dead_letter in dead_letters}
         first: dict[int, int] = {}
         for partition, offset in wanted:
             first[partition] = min(offset, first.get(partition, offset))
         for record in self._records(first):
-            letter = wanted.pop((record.partition, record.offset), None)
-            if letter is not None:
-                yield content(record, letter)
+            dead_letter = wanted.pop((record.partition, record.offset), None)
+            if dead_letter is not None:
+                yield content(record, dead_letter)
             if not wanted:
                 return
 
@@ -239,35 +241,40 @@ def opened(settings: KafkaSettings, topic: str) -> Iterator[DeadLetterTopic]:
 
 @dataclass
 class Group:
-    """Letters that have class, error type, partition of the first try and contract versions in common."""
+    """Dead letters that have class, error type, partition of the first try and contract versions in common."""
 
     kind: str
     error_type: str
     partition: int
     contracts: str
     first: datetime
-    """Burial, UTC."""
+    """When it was dead-lettered, UTC."""
     last: datetime
     newest: str
-    """Key of the one buried last."""
+    """Key of the one dead-lettered last."""
     open: int = 0
     came_back: int = 0
     """Of the open ones."""
     replayed: int = 0
 
 
-def grouped(letters: Iterable[Letter]) -> list[Group]:
-    """The letters counted; the largest groups first."""
+def grouped(dead_letters: Iterable[StoredDeadLetter]) -> list[Group]:
+    """The dead letters counted; the largest groups first."""
     groups: dict[tuple[str, str, int, str], Group] = {}
-    for letter in letters:
-        what = letter.kind, letter.error_type, letter.partition, letter.contracts
-        group = groups.setdefault(what, Group(*what, letter.buried_at, letter.buried_at, letter.alias or letter.key))
-        if letter.replayed_at is not None:
+    for dead_letter in dead_letters:
+        what = dead_letter.kind, dead_letter.error_type, dead_letter.partition, dead_letter.contracts
+        group = groups.setdefault(
+            what,
+            Group(
+                *what, dead_letter.dead_lettered_at, dead_letter.dead_lettered_at, dead_letter.alias or dead_letter.key
+            ),
+        )
+        if dead_letter.replayed_at is not None:
             group.replayed += 1
         else:
             group.open += 1
-            group.came_back += letter.came_back
-        group.first = min(group.first, letter.buried_at)
-        if letter.buried_at >= group.last:
-            group.last, group.newest = letter.buried_at, letter.alias or letter.key
+            group.came_back += dead_letter.came_back
+        group.first = min(group.first, dead_letter.dead_lettered_at)
+        if dead_letter.dead_lettered_at >= group.last:
+            group.last, group.newest = dead_letter.dead_lettered_at, dead_letter.alias or dead_letter.key
     return sorted(groups.values(), key=lambda group: (-group.open - group.replayed, group.error_type, group.partition))

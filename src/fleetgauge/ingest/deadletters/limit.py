@@ -1,7 +1,7 @@
 """Counts the broken records of each partition in the order of offsets, whatever the order in which batches finish.
 
-A worker asks `admit` before a batch's dead letters are written. The tally (see `tally`) decides; what it was after each
-span goes into the note of the commit that covers the span, so that whoever reads on, reads on with it.
+A worker asks `admit` before a batch's dead letters are written. The counter (see `limit_counter`) decides; what it was
+after each span goes into the note of the commit that covers the span, so that whoever reads on, reads on with it.
 """
 
 import threading
@@ -18,8 +18,8 @@ from fleetgauge.errors import Stop
 from fleetgauge.ingest.check.batch import Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import DeadLetterLimit
 from fleetgauge.ingest.deadletters.acceptance import Acceptances, Decided, Decisions, lift, take
+from fleetgauge.ingest.deadletters.limit_counter import Halt, LimitCounter
 from fleetgauge.ingest.deadletters.payload_value import reader
-from fleetgauge.ingest.deadletters.tally import Halt, Tally
 from fleetgauge.ingest.read.partition_offsets import Span
 
 Place = tuple[str, int]
@@ -49,15 +49,15 @@ class DeadLetterGuard:
         tell: Callable[[str, int], None] = lambda _value, _partitions: None,
     ) -> None:
         """`consumer` is its name, for messages. `accepted`: what operators allow besides. `tell`: in how many
-        partitions a value is set apart now."""
+        partitions a value is quarantined now."""
         self._consumer = consumer
         self._limit = limit
         self._value = reader(limit.by)
         self._decisions = Decisions(accepted)
         self._tell = tell
         self._shown: dict[str, int] = {}
-        self._restored: dict[Place, Tally] = {}
-        self._tallies: dict[Place, Tally] = {}
+        self._restored: dict[Place, LimitCounter] = {}
+        self._counters: dict[Place, LimitCounter] = {}
         self._halted: dict[Place, Halt] = {}
         self._lines: dict[Place, deque[_Turn]] = {}
         self._turns: dict[Batch, _Turn] = {}
@@ -72,7 +72,7 @@ class DeadLetterGuard:
     def admit(self, batch: Batch) -> bool:
         """Count a batch all of whose broken records are known; False if it was cancelled, and nothing may be written.
 
-        With broken records it blocks until the batches before have been counted; those of values that are set apart
+        With broken records it blocks until the batches before have been counted; those of values that are quarantined
         have then become class `quarantine`. Raises `Stop` beyond the limit: none of the batch may be dead-lettered.
         """
         with self._counted:
@@ -89,19 +89,19 @@ class DeadLetterGuard:
                 raise Stop(self._refusal(min(self._halted)))
             return not batch.cancelled
 
-    def restore(self, topic: str, partition: int, tally: Mapping[str, object]) -> None:
-        """Poll thread, before the first record of a partition: go on with the tally of its last commit."""
-        found = Tally.of(tally)
+    def restore(self, topic: str, partition: int, counter: Mapping[str, object]) -> None:
+        """Poll thread, before the first record of a partition: go on with the counter of its last commit."""
+        found = LimitCounter.of(counter)
         with self._counted:
-            if found.halt is not None or found.apart:
+            if found.halt is not None or found.quarantined:
                 lift(found, self._decisions.known().accepted.get(partition, ()))
-            self._tallies[topic, partition] = self._restored[topic, partition] = found
+            self._counters[topic, partition] = self._restored[topic, partition] = found
             self._show()
 
     def forget(self) -> None:
         """The partitions are gone: whoever reads them next restores them."""
         with self._counted:
-            for of in (self._restored, self._tallies, self._halted, self._lines, self._turns):
+            for of in (self._restored, self._counters, self._halted, self._lines, self._turns):
                 of.clear()
             self._counted.notify_all()
             self._show()
@@ -111,10 +111,10 @@ class DeadLetterGuard:
         return self._halted.copy().keys()
 
     def note(self, topic: str, partition: int, covered: Span | None) -> dict[str, object]:
-        """For the commit of an offset: the tally after the last span that it covers; None: none of this session."""
+        """For the commit of an offset: the counter after the last span that it covers; None: none of this session."""
         place = topic, partition
-        tally = covered.tally if covered is not None else None
-        found = tally if isinstance(tally, Tally) else self._restored.get(place) or Tally()
+        counter = covered.counter if covered is not None else None
+        found = counter if isinstance(counter, LimitCounter) else self._restored.get(place) or LimitCounter()
         if place in self._halted:
             found = found.copy()
             found.halt = self._halted[place]
@@ -142,89 +142,89 @@ class DeadLetterGuard:
                 del self._turns[turn.batch]
 
     def _count(self, place: Place, batch: Batch) -> bool:
-        """False if that reached the limit: the tally then stays what it was before the batch."""
+        """False if that reached the limit: the counter then stays what it was before the batch."""
         broken = {
-            letter.record.offset: i
-            for i, letter in enumerate(batch.poison)
-            if (letter.record.topic, letter.record.partition) == place
+            dead_letter.record.offset: i
+            for i, dead_letter in enumerate(batch.poison)
+            if (dead_letter.record.topic, dead_letter.record.partition) == place
         }
-        tally = self._tallies.get(place) or Tally()
-        apart = set(tally.apart)
+        counter = self._counters.get(place) or LimitCounter()
+        quarantined = set(counter.quarantined)
         for span, part in zip(batch.spans, batch.parts, strict=True):
             if (span.topic, span.partition) != place:
                 continue
-            tally = tally.copy()
-            if not self._count_part(place, tally, part, batch.poison, broken):
+            counter = counter.copy()
+            if not self._count_part(place, counter, part, batch.poison, broken):
                 return False
-            span.tally = tally
-        self._tallies[place] = tally
-        for value in tally.apart.keys() - apart:
+            span.counter = counter
+        self._counters[place] = counter
+        for value in counter.quarantined.keys() - quarantined:
             self._log.error(
-                "a value is set apart: its broken records go to the dead letters as class quarantine, all others go on",
+                "a value is quarantined: its broken records become dead letters of class quarantine, all others go on",
                 value=value,
                 by=self._limit.by,
                 topic=place[0],
                 partition=place[1],
-                error_type=tally.last,
+                error_type=counter.last,
             )
-        if tally.apart.keys() != apart:
+        if counter.quarantined.keys() != quarantined:
             self._show()
         return True
 
     def _count_part(
-        self, place: Place, tally: Tally, part: Part, poison: list[DeadLetter], broken: Mapping[int, int]
+        self, place: Place, counter: LimitCounter, part: Part, poison: list[DeadLetter], broken: Mapping[int, int]
     ) -> bool:
-        halted, offsets, done = tally.halt is not None, part.records.offsets, 0
+        halted, offsets, done = counter.halt is not None, part.records.offsets, 0
         for at, offset in _within(offsets, broken):
-            if at > done and not self._goes_on(place, tally, halted, at - done, offset):
+            if at > done and not self._goes_on(place, counter, halted, at - done, offset):
                 return False
             done = at + 1
-            letter = poison[broken[offset]]
-            value = self._value(letter.record.value)
-            if not self._allowed(place, tally, letter, value):
+            dead_letter = poison[broken[offset]]
+            value = self._value(dead_letter.record.value)
+            if not self._allowed(place, counter, dead_letter, value):
                 return False
-            halted = tally.halt is not None
-            if value in tally.apart and letter.kind is Class.POISON:
-                poison[broken[offset]] = replace(letter, kind=Class.QUARANTINE)
-        return done == len(offsets) or self._goes_on(place, tally, halted, len(offsets) - done, offsets[-1])
+            halted = counter.halt is not None
+            if value in counter.quarantined and dead_letter.kind is Class.POISON:
+                poison[broken[offset]] = replace(dead_letter, kind=Class.QUARANTINE)
+        return done == len(offsets) or self._goes_on(place, counter, halted, len(offsets) - done, offsets[-1])
 
-    def _goes_on(self, place: Place, tally: Tally, halted: bool, good: int, offset: int) -> bool:
+    def _goes_on(self, place: Place, counter: LimitCounter, halted: bool, good: int, offset: int) -> bool:
         """Count good records. One that was halted before goes on with them: nothing of it is dead-lettered."""
         if not halted:
-            tally.good(good, self._limit, f"{offset}g")
-            if tally.halt is not None:
-                self._halted[place] = tally.halt
+            counter.good(good, self._limit, f"{offset}g")
+            if counter.halt is not None:
+                self._halted[place] = counter.halt
                 return False
         return True
 
-    def _allowed(self, place: Place, tally: Tally, letter: DeadLetter, value: str) -> bool:
+    def _allowed(self, place: Place, counter: LimitCounter, dead_letter: DeadLetter, value: str) -> bool:
         """Count a broken record; False if it must not be dead-lettered."""
-        kind, offset = letter.error_type, str(letter.record.offset)
+        kind, offset = dead_letter.error_type, str(dead_letter.record.offset)
         decided = self._decisions.known()
-        if take(tally, decided.accepted.get(place[1], ()), kind, value):
+        if take(counter, decided.accepted.get(place[1], ()), kind, value):
             return True
-        if tally.halt is None and not self._elsewhere(place, decided):
-            trial, in_row = tally.copy(), letter.kind is not Class.COLLISION
+        if counter.halt is None and not self._elsewhere(place, decided):
+            trial, in_row = counter.copy(), dead_letter.kind is not Class.COLLISION
             trial.bad(kind, value, self._limit, offset, in_row=in_row)
-            if trial.halt is None and trial.apart.keys() == tally.apart.keys():
-                tally.bad(kind, value, self._limit, offset, in_row=in_row)
+            if trial.halt is None and trial.quarantined.keys() == counter.quarantined.keys():
+                counter.bad(kind, value, self._limit, offset, in_row=in_row)
                 return True
         # Before it has consequences: perhaps an operator has accepted it meanwhile.
         decided = self._decisions.known(fresh=True)
-        if take(tally, decided.accepted.get(place[1], ()), kind, value):
+        if take(counter, decided.accepted.get(place[1], ()), kind, value):
             return True
         if elsewhere := self._elsewhere(place, decided):
             self._halted |= elsewhere
             return False
-        if tally.halt is None:
-            tally.bad(kind, value, self._limit, offset, in_row=letter.kind is not Class.COLLISION)
-        if tally.halt is not None:
-            self._halted[place] = tally.halt
-        return tally.halt is None
+        if counter.halt is None:
+            counter.bad(kind, value, self._limit, offset, in_row=dead_letter.kind is not Class.COLLISION)
+        if counter.halt is not None:
+            self._halted[place] = counter.halt
+        return counter.halt is None
 
     def _elsewhere(self, place: Place, decided: Decided) -> dict[Place, Halt]:
         """Other partitions in which the limit was reached, here or at another member, and that nobody has lifted."""
-        here = {other: tally.halt for other, tally in self._tallies.items()}
+        here = {other: counter.halt for other, counter in self._counters.items()}
         group = {(place[0], partition): halt for partition, halt in decided.halts.items()} | here
         return {other: halt for other, halt in group.items() if halt is not None and other != place}
 
@@ -242,8 +242,8 @@ class DeadLetterGuard:
 
     def _show(self) -> None:
         counts: dict[str, int] = {}
-        for tally in self._tallies.values():
-            for value in tally.apart:
+        for counter in self._counters.values():
+            for value in counter.quarantined:
                 counts[value] = counts.get(value, 0) + 1
         for value in self._shown.keys() | counts.keys():
             self._tell(value, counts.get(value, 0))

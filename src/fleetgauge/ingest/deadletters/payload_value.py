@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fleetgauge.ingest.deadletters.tally import UNREADABLE
+from fleetgauge.ingest.deadletters.limit_counter import UNREADABLE
 
 _LONGEST = 48
 

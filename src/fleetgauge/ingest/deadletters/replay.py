@@ -1,8 +1,8 @@
 """Produce dead letters again, to the topic and partition that they came from.
 
-Effectively once: a letter carries the position of its first try, so that a second replay finds the first one's
-document, and its first timestamp, so that it is judged as it was then. A letter that this consumer would bury again
-is left where it is. Each letter that Kafka has taken is marked in the dead-letter topic.
+Effectively once: a dead letter carries the position of its first try, so that a second replay finds the first one's
+document, and its first timestamp, so that it is checked as it was then. What would be dead-lettered again stays.
+Each dead letter that Kafka has taken is marked in the dead-letter topic.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
-from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, Filter, Letter, opened
+from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, Filter, StoredDeadLetter, opened
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.ingest.stopping import StopRequest
@@ -39,29 +39,29 @@ class Result:
     """What a replay did, or would do."""
 
     chosen: int = 0
-    """Letters that the filter means."""
+    """Dead letters that the filter means."""
     replayed: int = 0
     still_broken: dict[str, int] = field(default_factory=dict)
-    """Left where they are because they would be buried again, by error type as of now."""
+    """Left where they are because they would be dead-lettered again, by error type as of now."""
     failed: dict[str, int] = field(default_factory=dict)
     """Not taken by Kafka, by the reason."""
     stopped: bool = False
     """Ended early because it was asked to."""
 
 
-class Judge:
-    """Says what is wrong with a letter by the contracts of now. Elasticsearch's own objections only it can tell."""
+class Validator:
+    """Checks a dead letter against the contracts of now. Elasticsearch's own objections only it can tell."""
 
     def __init__(self, consumer: Consumer, contracts: ContractSet, clock: Clock) -> None:
         self._decoder = Decoder(consumer, contracts, clock)
 
     def wrong(self, content: Content) -> str | None:
-        """The error type that the letter would be buried with; None if it would be sent to Elasticsearch."""
-        letter, batch = content.letter, Batch(0.0)
-        place = letter.topic, letter.partition, letter.offset
+        """The error type that it would be dead-lettered with; None if it would be sent to Elasticsearch."""
+        dead_letter, batch = content.dead_letter, Batch(0.0)
+        place = dead_letter.topic, dead_letter.partition, dead_letter.offset
         record = Record(*place, content.appended_ms, content.key, content.payload, [])
         records = Records.of([record])
-        records.by_broker = letter.error_type != "record_time"  # else it was believed at the first try
+        records.by_broker = dead_letter.error_type != "record_time"  # else it was believed at the first try
         self._decoder.add(batch, records)
         return batch.poison[0].error_type if batch.poison else None
 
@@ -70,7 +70,7 @@ def replay(
     settings: KafkaSettings,
     consumer: Consumer,
     which: Filter,
-    judge: Judge,
+    validator: Validator,
     stop: StopRequest,
     *,
     again: bool = False,
@@ -78,7 +78,7 @@ def replay(
     dry_run: bool = False,
     tell: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Result:
-    """Replay the letters of `consumer` that `which` means; blocks, and calls `tell(done, all)` on its way.
+    """Replay the dead letters of `consumer` that `which` means; blocks, and calls `tell(done, all)` on its way.
 
     `again`: also those that were replayed before. `new_id`: those of class collision too, which are then stored under
     ids of their own; without it they stay, as they would collide again. Raises `Transient` or `Terminal` if Kafka
@@ -87,11 +87,13 @@ def replay(
     key = settings.replay_key.get_secret_value() if settings.replay_key is not None else None
     if key is None:
         structlog.get_logger("fleetgauge.ingest").warning(
-            "kafka.replay_key is not set, so consumers judge replayed records by the time of the replay, as new ones"
+            "kafka.replay_key is not set, so consumers check replayed records by the time of the replay, as new ones"
         )
     with opened(settings, consumer.dead_letter_topic) as topic:
-        letters = [letter for letter in topic.box().letters.values() if letter.topic == consumer.topic]
-        chosen = which.of(letter for letter in letters if again or letter.replayed_at is None)
+        dead_letters = [
+            dead_letter for dead_letter in topic.index().dead_letters.values() if dead_letter.topic == consumer.topic
+        ]
+        chosen = which.of(dead_letter for dead_letter in dead_letters if again or dead_letter.replayed_at is None)
         result = Result(chosen=len(chosen))
         producer = None if dry_run or not chosen else connect_producer(settings, "fleetgauge-replay")
         try:
@@ -100,7 +102,7 @@ def replay(
                 if stop.asked.is_set():
                     result.stopped = True
                     break
-                good = _sorted_out(chunk, judge, result, new_id=new_id)
+                good = _sorted_out(chunk, validator, result, new_id=new_id)
                 if producer is None:
                     result.replayed += len(good)
                 else:
@@ -125,11 +127,11 @@ def _chunks(contents: Iterator[Content]) -> Iterator[list[Content]]:
         yield chunk
 
 
-def _sorted_out(chunk: Sequence[Content], judge: Judge, result: Result, *, new_id: bool) -> list[Content]:
+def _sorted_out(chunk: Sequence[Content], validator: Validator, result: Result, *, new_id: bool) -> list[Content]:
     good = []
     for content in chunk:
-        collides = content.letter.kind == Class.COLLISION and not new_id
-        wrong = Class.COLLISION.value if collides else judge.wrong(content)
+        collides = content.dead_letter.kind == Class.COLLISION and not new_id
+        wrong = Class.COLLISION.value if collides else validator.wrong(content)
         if wrong is None:
             good.append(content)
         else:
@@ -148,7 +150,7 @@ def _send(
             key=content.key,
             value=content.payload,
             headers=[*content.headers, *signed(_headers(content), content.payload, key)],
-            partition=content.letter.partition if content.letter.partition in partitions else None,
+            partition=content.dead_letter.partition if content.dead_letter.partition in partitions else None,
         )
         for content in contents
     ]
@@ -161,7 +163,7 @@ def _send(
             result.failed[reason] = result.failed.get(reason, 0) + 1
             continue
         result.replayed += 1
-        marks.append(_mark(producer, consumer, content.letter))
+        marks.append(_mark(producer, consumer, content.dead_letter))
     try:
         for mark in marks:
             mark.get(timeout=TIMEOUT_S)
@@ -174,26 +176,26 @@ def _send(
 
 
 def _headers(content: Content) -> Headers:
-    letter = content.letter
-    new_id = [(h.NEW_ID, b"1")] if letter.kind == Class.COLLISION else []
+    dead_letter = content.dead_letter
+    new_id = [(h.NEW_ID, b"1")] if dead_letter.kind == Class.COLLISION else []
     return [
         *new_id,
-        (h.ORIGIN, letter.key.encode()),
+        (h.ORIGIN, dead_letter.key.encode()),
         (h.ORIGINAL_TIMESTAMP, b"%d" % content.appended_ms),
-        (h.TRIES, b"%d" % letter.tries),
+        (h.TRIES, b"%d" % dead_letter.tries),
     ]
 
 
-def _mark(producer: KafkaProducer, consumer: Consumer, letter: Letter) -> Any:
+def _mark(producer: KafkaProducer, consumer: Consumer, dead_letter: StoredDeadLetter) -> Any:
     return producer.send(
         consumer.dead_letter_topic,
-        key=letter.key.encode(),
+        key=dead_letter.key.encode(),
         headers=[
-            (h.TOPIC, letter.topic.encode()),
-            (h.PARTITION, b"%d" % letter.partition),
-            (h.OFFSET, b"%d" % letter.offset),
+            (h.TOPIC, dead_letter.topic.encode()),
+            (h.PARTITION, b"%d" % dead_letter.partition),
+            (h.OFFSET, b"%d" % dead_letter.offset),
             (h.CLASS, REPLAYED),
-            (h.DIGEST, letter.digest.encode()),
-            (h.TRIES, b"%d" % letter.tries),
+            (h.DIGEST, dead_letter.digest.encode()),
+            (h.TRIES, b"%d" % dead_letter.tries),
         ],
     )

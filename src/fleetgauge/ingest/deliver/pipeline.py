@@ -126,13 +126,13 @@ class Pipeline:
             return
         for span in batch.spans:
             span.finished = True
-        kinds = Counter(letter.kind.value for letter in batch.poison)
+        kinds = Counter(dead_letter.kind.value for dead_letter in batch.poison)
         for name, count in (("ok", report.created), ("duplicate", report.duplicates), *kinds.items()):
             if count:
                 self.counts[name] = self.counts.get(name, 0) + count
                 self._metrics.of(m.EVENTS, name).inc(count)
-        for letter in batch.poison:
-            self._metrics.of(m.DEAD_LETTERS, letter.error_type).inc()
+        for dead_letter in batch.poison:
+            self._metrics.of(m.DEAD_LETTERS, dead_letter.error_type).inc()
 
     def drain(self, limit: float, give_up: threading.Event | None = None) -> bool:
         """Finish what has been read, for at most `limit` seconds; whether all of it is final."""

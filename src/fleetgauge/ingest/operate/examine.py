@@ -9,7 +9,7 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.ingest.check.lint_consumers import load_consumers
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import topic_settings
-from fleetgauge.ingest.deadletters.acceptance import standings
+from fleetgauge.ingest.deadletters.acceptance import limit_states
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.kafka.kafka_clients import administering, translated
@@ -87,7 +87,7 @@ def _template(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
 
 def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
     about, well = f"dead letters of {consumer.name}", True
-    for one in standings(settings.kafka, consumer):
+    for one in limit_states(settings.kafka, consumer):
         if one.halted:
             well = False
             yield Remark(
@@ -97,13 +97,13 @@ def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
                 f"correct the producer or the contract, then fleetgauge dlq accept {consumer.name} --type "
                 f"{one.error_type}",
             )
-        for value, count in one.apart.items():
+        for value, count in one.quarantined.items():
             well = False
             yield Remark(
                 about,
                 "warn",
-                f"{consumer.dead_letters.by} {value} is set apart in partition {one.partition}: {count} broken records "
-                "went to the dead letters",
+                f"{consumer.dead_letters.by} {value} is quarantined in partition {one.partition}: {count} of its "
+                "broken records are dead letters",
                 f"correct its producer, then fleetgauge dlq accept {consumer.name} --value {value}, or dlq replay",
             )
     if well:

@@ -169,7 +169,7 @@ class _Running:
         dead_letters = KafkaDeadLetters(settings.kafka, consumer, versions)
         try:
             guard = DeadLetterGuard(
-                consumer.name, consumer.dead_letters, KafkaAcceptances(settings.kafka, consumer), self._tell_apart
+                consumer.name, consumer.dead_letters, KafkaAcceptances(settings.kafka, consumer), self._tell_quarantined
             )
             delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, guard, metrics)
             self._delivery = delivery
@@ -193,11 +193,11 @@ class _Running:
             rewind.finish(settings.kafka, consumer)
         return summary
 
-    def _tell_apart(self, value: str, partitions: int) -> None:
+    def _tell_quarantined(self, value: str, partitions: int) -> None:
         if partitions:
-            self._metrics.of(m.APART, value).set(partitions)
+            self._metrics.of(m.QUARANTINED, value).set(partitions)
         else:
-            self._metrics.drop(m.APART, value)
+            self._metrics.drop(m.QUARANTINED, value)
 
     def close(self) -> None:
         """Close the connections to Elasticsearch."""

@@ -287,8 +287,8 @@ class Service:
 
     def _note(self, place: TopicPartition) -> str:
         read = self._pipeline.partitions().get(place)
-        tally = self._pipeline.guard.note(place.topic, place.partition, None if read is None else read.last)
-        return str(CommitNote(self._epochs[place], self._mark, tally))
+        counter = self._pipeline.guard.note(place.topic, place.partition, None if read is None else read.last)
+        return str(CommitNote(self._epochs[place], self._mark, counter))
 
     def _halted(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """A dead-letter limit that was reached is noted even where no offset moves: no restart may forget it."""

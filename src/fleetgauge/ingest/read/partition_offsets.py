@@ -20,7 +20,7 @@ class Span:
     first_ms: int = -1
     """Kafka timestamp of the first record; -1 if it is not known."""
     finished: bool = False
-    tally: object = None
+    counter: object = None
     """The dead-letter tally of the partition after it, once it has been counted."""
 
 

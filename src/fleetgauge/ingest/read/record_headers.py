@@ -33,7 +33,7 @@ def original_timestamp(headers: Headers, appended: int) -> int:
 
 
 def tries(headers: Headers) -> int:
-    """How often a replayed record has been buried before; 0 for a record that is no replay."""
+    """How often a replayed record has been dead-lettered before; 0 for a record that is no replay."""
     return _number(headers, TRIES, 0)
 
 

@@ -96,7 +96,7 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
                 admin,
                 consumer,
                 {
-                    part.partition: (part.start, CommitNote(epoch, rewind.mark, _tally(before.get(part.partition))))
+                    part.partition: (part.start, CommitNote(epoch, rewind.mark, _counter(before.get(part.partition))))
                     for part in found.partitions
                 },
             )
@@ -124,7 +124,7 @@ def finish(settings: KafkaSettings, consumer: Consumer) -> None:
         with _admin(settings, consumer) as admin:
             committed = _committed(admin, consumer)
             notes = {
-                place: CommitNote(CommitNote.parse(at.metadata).epoch, dead_letters=_tally(at))
+                place: CommitNote(CommitNote.parse(at.metadata).epoch, dead_letters=_counter(at))
                 for place, at in committed.items()
             }
             _commit(admin, consumer, {place: (at.offset, notes[place]) for place, at in committed.items()})
@@ -188,7 +188,7 @@ def _committed(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, OffsetA
     }
 
 
-def _tally(at: OffsetAndMetadata | None) -> dict[str, Any]:
+def _counter(at: OffsetAndMetadata | None) -> dict[str, Any]:
     """Going back forgets no dead-letter limit that was reached."""
     return CommitNote.parse(None if at is None else at.metadata).dead_letters
 

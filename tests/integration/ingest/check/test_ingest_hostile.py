@@ -104,7 +104,7 @@ def payloads(event: Any) -> dict[str, tuple[bytes | None, str]]:
 
 
 @pytest.mark.parametrize("world", [UNLIMITED], indirect=True)
-def test_hostile_payloads_are_stored_or_buried_for_what_they_are(
+def test_hostile_payloads_are_stored_or_dead_lettered_for_what_they_are(
     world: Any, event: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sent = payloads(event)
@@ -116,14 +116,16 @@ def test_hostile_payloads_are_stored_or_buried_for_what_they_are(
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert sum(summary.committed.values()) == len(sent)
     became = dict.fromkeys(positions(world), STORED)
-    letters = world.dead_letters()
+    dead_letters = world.dead_letters()
     stored = len(became)
-    for letter in letters:
-        found = dict(letter.headers)
+    for dead_letter in dead_letters:
+        found = dict(dead_letter.headers)
         place = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
         became[place] = found["fleetgauge.error_type"].decode()
     assert {name: became[place] for name, place in places.items()} == {name: what for name, (_, what) in sent.items()}
-    assert {letter.value for letter in letters} == {value for value, what in sent.values() if what != STORED}
+    assert {dead_letter.value for dead_letter in dead_letters} == {
+        value for value, what in sent.values() if what != STORED
+    }
 
     # A second delivery is a duplicate, however odd: with batches this small each is compared with what is stored.
     again = replace(world.consumer, name=f"{world.consumer.name}-again", batch_records=3)
@@ -149,14 +151,16 @@ def test_records_that_were_small_only_while_compressed(world: Any, event: Any) -
     world.send([event(number) for number in range(4, 8)])
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert summary.events == {"ok": 5, "duplicate": 0, "poison": 2}
-    letters = {letter.value: dict(letter.headers)["fleetgauge.error_type"] for letter in world.dead_letters()}
-    assert set(letters) == {beyond, broken}
-    assert (letters[beyond], letters[broken]) == (b"item_too_large", b"not_json")
+    dead_letters = {
+        dead_letter.value: dict(dead_letter.headers)["fleetgauge.error_type"] for dead_letter in world.dead_letters()
+    }
+    assert set(dead_letters) == {beyond, broken}
+    assert (dead_letters[beyond], dead_letters[broken]) == (b"item_too_large", b"not_json")
 
 
 @pytest.mark.parametrize("world", [UNLIMITED], indirect=True)
 @pytest.mark.parametrize("count", [20_000, pytest.param(200_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
-def test_every_mutated_payload_is_stored_or_buried(world: Any, event: Any, id_of: Any, count: int) -> None:
+def test_every_mutated_payload_is_stored_or_dead_lettered(world: Any, event: Any, id_of: Any, count: int) -> None:
     seed = int(os.environ.get("FLEETGAUGE_TEST_SEED", random.randrange(2**32)))
     print(f"FLEETGAUGE_TEST_SEED={seed}")  # noqa: T201 (shown when the test fails)
     rng = random.Random(seed)
@@ -171,22 +175,24 @@ def test_every_mutated_payload_is_stored_or_buried(world: Any, event: Any, id_of
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert summary.drained and sum(summary.committed.values()) == count
     stored = positions(world)
-    letters = world.dead_letters()
+    dead_letters = world.dead_letters()
     types: Counter[bytes] = Counter()
-    buried = set()
-    for letter in letters:
-        found = dict(letter.headers)
+    dead_lettered = set()
+    for dead_letter in dead_letters:
+        found = dict(dead_letter.headers)
         place = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
-        assert letter.value == payloads[sent[place]]
-        buried.add(place)
+        assert dead_letter.value == payloads[sent[place]]
+        dead_lettered.add(place)
         types[found["fleetgauge.error_type"]] += 1
-    assert not buried & stored.keys()
+    assert not dead_lettered & stored.keys()
     # What is left arrived under an id that was there already: an id itself was damaged.
     ids = set(stored.values())
-    left = sent.keys() - buried - stored.keys()
+    left = sent.keys() - dead_lettered - stored.keys()
     assert {id_of(json.loads(payloads[sent[place]])) for place in left} <= ids
-    assert summary.events == {"ok": len(stored), "duplicate": len(left), "poison": len(buried)}
-    assert min(len(stored), len(buried)) > count / 5 and len(types) >= 6  # the damage is neither too mild nor too heavy
+    assert summary.events == {"ok": len(stored), "duplicate": len(left), "poison": len(dead_lettered)}
+    assert (
+        min(len(stored), len(dead_lettered)) > count / 5 and len(types) >= 6
+    )  # the damage is neither too mild nor too heavy
 
 
 def positions(world: Any) -> dict[tuple[int, int], str]:

@@ -107,5 +107,5 @@ def test_an_outage_is_ridden_out_with_flat_memory(
     durable = Durable(world, stream)
     stored = durable.all_documents()
     assert len(stored) == len(set(stored)) and set(stored) == stream.documents
-    durable.read_letters()
-    assert durable.letters == stream.broken
+    durable.read_dead_letters()
+    assert durable.dead_letters == stream.broken

@@ -21,7 +21,7 @@ UNKNOWN = "this answer is not in the table of docs/ingest.md, so nothing was com
         (Fault.ITEM_UNKNOWN, "got 400 never_seen_before_exception: nobody knows this one", UNKNOWN, True),
     ],
 )
-def test_a_refusal_stops_before_anything_is_committed_or_buried(
+def test_a_refusal_stops_before_anything_is_committed_or_dead_lettered(
     world: Any,
     event: Any,
     id_of: Any,
@@ -55,5 +55,5 @@ def test_a_refusal_stops_before_anything_is_committed_or_buried(
     summary = json.loads(output)
     assert sum(summary["events"].values()) == 4020 and bool(summary["events"]["duplicate"]) is some_stored
     assert sorted(hit["_id"] for hit in world.stored()) == sorted(map(id_of, good))
-    assert sorted(letter.value for letter in world.dead_letters()) == sorted(broken)
+    assert sorted(dead_letter.value for dead_letter in world.dead_letters()) == sorted(broken)
     assert sum(world.committed().values()) == 4020

@@ -22,7 +22,7 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest import Consumer, DeadLetterLimit
 from fleetgauge.ingest.deadletters.dead_letter_topic import Filter
-from fleetgauge.ingest.deadletters.replay import Judge, Result, replay
+from fleetgauge.ingest.deadletters.replay import Result, Validator, replay
 from fleetgauge.ingest.operate.launch import consume, contracts_of
 from fleetgauge.ingest.operate.service import Options
 from fleetgauge.ingest.read import rewind as back
@@ -84,8 +84,8 @@ def contract(world: Any, maximum: int) -> None:
 def replayed(
     world: Any, consumer: Consumer, *types: str, again: bool = False, stop: StopRequest | None = None
 ) -> Result:
-    judge = Judge(consumer, contracts_of(world.settings, consumer), SystemClock())
-    return replay(world.settings.kafka, consumer, Filter(types), judge, stop or StopRequest(), again=again)
+    validator = Validator(consumer, contracts_of(world.settings, consumer), SystemClock())
+    return replay(world.settings.kafka, consumer, Filter(types), validator, stop or StopRequest(), again=again)
 
 
 def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any, wait_until: Any) -> None:
@@ -100,25 +100,25 @@ def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any
     world.send([*good, *high, b"\xff\x00not json", refused], headers=[("trace", b"t-1")])
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 8, "duplicate": 0, "poison": 7}
     again = consume(replace(consumer, name=f"{consumer.name}-again"), world.settings, TO_THE_END)
-    assert again.events["poison"] == 7  # the same letters a second time
+    assert again.events["poison"] == 7  # the same dead letters a second time
 
-    box = command(world, "dlq", "ls", consumer.name, "--json")
-    assert (box["letters"], box["open"], box["repeats"], box["foreign"]) == (7, 7, 7, 0)
-    by_type = {(group["error_type"], group["contracts"]) for group in box["groups"]}
+    index = command(world, "dlq", "ls", consumer.name, "--json")
+    assert (index["dead_letters"], index["open"], index["repeats"], index["foreign"]) == (7, 7, 7, 0)
+    by_type = {(group["error_type"], group["contracts"]) for group in index["groups"]}
     assert by_type == {
         ("contract", "reading=1"),
         ("not_json", "reading=1"),
         ("document_parsing_exception", "reading=1"),
     }
     text = command(world, "dlq", "ls", consumer.name, "--type", "contract")
-    assert "500" not in text and "5 letters, 5 open" in text  # never a payload
+    assert "500" not in text and "5 dead letters, 5 open" in text  # never a payload
 
-    key = next(group["newest"] for group in box["groups"] if group["error_type"] == "not_json")
+    key = next(group["newest"] for group in index["groups"] if group["error_type"] == "not_json")
     shown = command(world, "dlq", "show", consumer.name, key)
     assert r"\xff\x00not json" in shown and "trace: t-1" in shown and "error_type: not_json" in shown
     shown = command(world, "dlq", "show", consumer.name, "--type", "contract", "--json")
     assert json.loads(shown["payload"]["text"])["level"] >= 500 and shown["tries"] == 1
-    assert "holds no letter x-0-1" in command(world, "dlq", "show", consumer.name, "x-0-1", code=78)
+    assert "holds no dead letter x-0-1" in command(world, "dlq", "show", consumer.name, "x-0-1", code=78)
 
     # Nothing is replayed that would only come back.
     assert replayed(world, consumer) == Result(7, 1, {"contract": 5, "not_json": 1})
@@ -130,13 +130,13 @@ def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any
     assert replayed(world, consumer, stop=asked) == Result(6, stopped=True)
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 0, "duplicate": 0, "poison": 1}
     text = command(world, "dlq", "replay", consumer.name, "--type", "contract", "--limit", "2")
-    assert "2 of 2 letters replayed" in text
+    assert "2 of 2 dead letters replayed" in text
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 2, "duplicate": 0, "poison": 0}
     assert replayed(world, consumer, "contract") == Result(3, 3)
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 3, "duplicate": 0, "poison": 0}
 
-    box = command(world, "dlq", "ls", consumer.name, "--json")
-    assert (box["letters"], box["open"], box["came_back"], box["replayed"]) == (7, 2, 1, 5)
+    index = command(world, "dlq", "ls", consumer.name, "--json")
+    assert (index["dead_letters"], index["open"], index["came_back"], index["replayed"]) == (7, 2, 1, 5)
     assert replayed(world, consumer, "contract") == Result(0, 0)
 
     # A second replay stores nothing twice, though these events have no id of their own.
@@ -144,7 +144,7 @@ def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any
     assert consume(consumer, world.settings, TO_THE_END).events == {"ok": 0, "duplicate": 5, "poison": 0}
     stored = world.stored()
     assert sorted(hit["_source"]["level"] for hit in stored) == [*range(8), *range(500, 505)]
-    origins = {letter.key.decode() for letter in world.dead_letters()}
+    origins = {dead_letter.key.decode() for dead_letter in world.dead_letters()}
     assert {hit["_id"] for hit in stored if hit["_source"]["level"] >= 500} < origins
 
 

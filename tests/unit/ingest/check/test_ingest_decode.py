@@ -66,13 +66,13 @@ def test_white_space_and_line_ends_do_not_break_the_lines(world: Any, batch_of: 
         (b"[" * 100_000, "contract", "Expected `object`"),
     ],
 )
-def test_hostile_payloads_are_buried_with_a_reason(
+def test_hostile_payloads_are_dead_lettered_with_a_reason(
     batch_of: MakeBatch, payload: bytes | None, error_type: str, reason: str
 ) -> None:
     batch = batch_of(payload)
-    (letter,) = batch.poison
-    assert letter.error_type == error_type
-    assert reason in letter.reason
+    (dead_letter,) = batch.poison
+    assert dead_letter.error_type == error_type
+    assert reason in dead_letter.reason
     assert not batch.documents and not batch.lines
     assert len(batch) == 1
 
@@ -116,8 +116,8 @@ def test_one_bad_event_does_not_disturb_its_neighbours(
     bad = json.dumps(world.tip_over(0)).encode()
     assert old in bad
     batch = batch_of(world.tip_over(1), bad.replace(old, new), world.tip_over(2))
-    assert [letter.error_type for letter in batch.poison] == [error_type]
-    assert [letter.record.offset for letter in batch.poison] == [1]
+    assert [dead_letter.error_type for dead_letter in batch.poison] == [error_type]
+    assert [dead_letter.record.offset for dead_letter in batch.poison] == [1]
     assert [document["event"]["id"] for document in documents_of(batch)] == ["e-1", "e-2"]
     assert list(batch.offsets("device-events", 0)) == [0, 2]
     assert len(batch) == 3
@@ -133,7 +133,7 @@ def test_patterns_hold_for_values_seen_before_and_after_a_bad_one(world: Any, ba
         return world.tip_over(network={"carrier": "skt", "sim": value})
 
     batch = batch_of(sim("12"), sim("1x"), sim("12"), sim("1x"))
-    assert [letter.record.offset for letter in batch.poison] == [1, 3]
+    assert [dead_letter.record.offset for dead_letter in batch.poison] == [1, 3]
 
 
 def test_a_second_call_keeps_what_the_first_added(world: Any, decoder: Decoder) -> None:
@@ -145,7 +145,7 @@ def test_a_second_call_keeps_what_the_first_added(world: Any, decoder: Decoder) 
         batch, Records.of([world.record(bad, 9, partition=1), world.record(world.tip_over(3), 10, partition=1)])
     )
     assert [batch.record(i).offset for i in range(batch.documents)] == [5, 10]
-    assert [letter.record.offset for letter in batch.poison] == [6, 9]
+    assert [dead_letter.record.offset for dead_letter in batch.poison] == [6, 9]
     assert [(span.partition, span.end, span.count) for span in batch.spans] == [(0, 7, 2), (1, 11, 2)]
     assert len(batch.lines) == 6 and batch.size > size
 
@@ -165,7 +165,7 @@ def test_event_time_is_measured_against_the_kafka_timestamp(
     appended = world.now - 400 * 86_400_000  # a replay long after: now plays no part
     event = world.tip_over(timestamp=appended + ahead // timedelta(milliseconds=1))
     batch = batch_of(event, timestamp=appended)
-    assert [letter.error_type for letter in batch.poison] == ([] if accepted else ["out_of_time_range"])
+    assert [dead_letter.error_type for dead_letter in batch.poison] == ([] if accepted else ["out_of_time_range"])
 
 
 def test_a_replayed_dead_letter_is_measured_against_its_first_kafka_timestamp(
@@ -179,7 +179,7 @@ def test_a_replayed_dead_letter_is_measured_against_its_first_kafka_timestamp(
         batch = Batch(0.0)
         decoder = Decoder(consumer, contracts, world.Clock(), key)
         decoder.add(batch, Records.of([world.record(value)._replace(headers=list(headers))]))
-        return [letter.error_type for letter in batch.poison]
+        return [dead_letter.error_type for dead_letter in batch.poison]
 
     assert poison([]) == ["out_of_time_range"]
     assert poison(signed(claimed, payload, "k")) == []
@@ -213,7 +213,7 @@ def test_a_producers_word_on_the_record_time_is_bounded_by_the_clock(
     said.by_broker = False
     batch = Batch(0.0)
     decoder.add(batch, said)
-    assert [letter.error_type for letter in batch.poison] == ([] if accepted else ["record_time"])
+    assert [dead_letter.error_type for dead_letter in batch.poison] == ([] if accepted else ["record_time"])
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -33,7 +33,7 @@ def test_the_projects_own_content_has_no_problem() -> None:
     assert told["consumers"] == ["device-commands", "device-events"] and set(told["contracts"]) == set(CONTRACTS)
 
 
-def test_consumers_that_keep_apart_are_fine(tmp_path: Path) -> None:
+def test_consumers_without_anything_in_common_are_fine(tmp_path: Path) -> None:
     declare(tmp_path, "a")
     declare(tmp_path, "ab")
     declare(tmp_path, "b-a", contracts=("location", "tip_over"))

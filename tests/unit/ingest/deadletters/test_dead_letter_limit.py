@@ -18,8 +18,8 @@ from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import DeadLetterLimit
 from fleetgauge.ingest.deadletters.acceptance import Acceptance, Decided
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
+from fleetgauge.ingest.deadletters.limit_counter import UNREADABLE, VALUES, Halt, LimitCounter
 from fleetgauge.ingest.deadletters.payload_value import reader
-from fleetgauge.ingest.deadletters.tally import UNREADABLE, VALUES, Halt, Tally
 from fleetgauge.kafka.records import Records
 from fleetgauge.progress.commit_note import CommitNote
 
@@ -74,7 +74,7 @@ def kept(guard: DeadLetterGuard, batches: Sequence[Batch]) -> tuple[list[tuple[i
             assert guard.admit(batch)
         except Stop as error:
             return found, str(error)
-        found += [(letter.record.offset, letter.kind) for letter in batch.poison]
+        found += [(dead_letter.record.offset, dead_letter.kind) for dead_letter in batch.poison]
     return found, ""
 
 
@@ -200,7 +200,7 @@ def test_an_operator_accepts_so_many_of_one_reason(stream: Any) -> None:
     guard = DeadLetterGuard("c", limit)
     kept(guard, stream("xxx"))
     note = noted(guard, None)
-    lifts = (Tally.of(note).halt.id,)  # type: ignore[union-attr]
+    lifts = (LimitCounter.of(note).halt.id,)  # type: ignore[union-attr]
 
     def again(*acceptances: Acceptance) -> tuple[list[int], str]:
         guard = DeadLetterGuard("c", limit, Accepted(*acceptances))
@@ -222,7 +222,7 @@ def replaced(acceptance: Acceptance, **changes: Any) -> Acceptance:
     return msgspec.structs.replace(acceptance, **changes)
 
 
-def test_one_value_over_the_limit_is_set_apart_and_the_others_go_on(stream: Any) -> None:
+def test_one_value_over_the_limit_is_quarantined_and_the_others_go_on(stream: Any) -> None:
     limit = DeadLetterLimit(consecutive=10, ratio=0.1, minimum=50, by="device.model")
     shown: dict[str, int] = {}
     guard = DeadLetterGuard("c", limit, tell=shown.__setitem__)
@@ -245,13 +245,20 @@ def test_one_value_over_the_limit_is_set_apart_and_the_others_go_on(stream: Any)
     again = DeadLetterGuard("c", limit, tell=shown.__setitem__)
     again.restore(TOPIC, 0, note)
     assert kept(again, stream("m", first=500)) == ([(500, Class.QUARANTINE)], "")
-    lifts = tuple(apart.id for apart in Tally.of(note).apart.values())
+    lifts = tuple(quarantined.id for quarantined in LimitCounter.of(note).quarantined.values())
     accepted = DeadLetterGuard(
         "c", limit, Accepted(Acceptance("a", "contract", 10, SOON_MS, "m", lifts)), shown.__setitem__
     )
     shown.clear()
     accepted.restore(TOPIC, 0, note)
     assert kept(accepted, stream("m", first=500)) == ([(500, Class.POISON)], "") and shown == {}
+
+
+def test_the_counter_of_an_older_version_is_read_and_its_names_on_the_wire_stay() -> None:
+    note = {"seen": 7, "broken": {"m": 3}, "apart": {"m": ["5g0", 2]}, "halt": ["9-", "contract", "m", "in words"]}
+    counter = LimitCounter.of(note)
+    assert counter.quarantined["m"].count == 2 and counter.halt is not None
+    assert msgspec.to_builtins(counter) == note
 
 
 def test_a_row_of_one_model_after_good_ones_stops_nobody(stream: Any) -> None:
@@ -265,17 +272,17 @@ def test_a_row_of_one_model_after_good_ones_stops_nobody(stream: Any) -> None:
     [
         ("mnopq" * 40, "broken, of 3 values of device.model"),  # a bad deploy: nothing is good
         ("x" * 40, "10 records in a row are broken"),  # nobody can say of which value
-        ("g" * 20 + "gm" * 200, "100 broken records of m have been set apart"),
+        ("g" * 20 + "gm" * 200, "100 broken records of m have been quarantined"),
         ("m" * 60, "50 of the last 50 records are broken, of 1 values"),
     ],
 )
-def test_setting_apart_does_not_empty_a_topic_into_its_dead_letters(stream: Any, text: str, says: str) -> None:
-    limit = DeadLetterLimit(consecutive=10, minimum=50, by="device.model", apart_at_most=100)
+def test_a_quarantine_does_not_empty_a_topic_into_its_dead_letters(stream: Any, text: str, says: str) -> None:
+    limit = DeadLetterLimit(consecutive=10, minimum=50, by="device.model", quarantine_at_most=100)
     found, said = kept(DeadLetterGuard("c", limit), stream(text, *[1] * len(text)))
     assert says in said and len(found) <= 100
 
 
-def test_a_value_that_has_healed_is_no_longer_apart(stream: Any) -> None:
+def test_a_value_that_has_healed_is_no_longer_quarantined(stream: Any) -> None:
     limit = DeadLetterLimit(consecutive=5, minimum=50, by="device.model")
     shown: dict[str, int] = {}
     guard = DeadLetterGuard("c", limit, tell=shown.__setitem__)
@@ -294,16 +301,16 @@ def test_a_tally_fits_into_kafkas_note_whatever_the_values(world: Any, decoder: 
     ]
     decoder.add(batch, Records.of([world.record(value, offset) for offset, value in enumerate(values)]))
     assert guard.admit(batch)
-    tally = Tally.of(noted(guard, batch))
-    assert len(tally.broken) == VALUES + 1 and sum(tally.broken.values()) == 300
+    counter = LimitCounter.of(noted(guard, batch))
+    assert len(counter.broken) == VALUES + 1 and sum(counter.broken.values()) == 300
 
 
 def test_collisions_in_a_row_are_counted_as_a_share_only(stream: Any) -> None:
     (batch,) = stream("x" * 30)
-    batch.poison = [replace(letter, kind=Class.COLLISION, error_type="collision") for letter in batch.poison]
+    batch.poison = [replace(dead_letter, kind=Class.COLLISION, error_type="collision") for dead_letter in batch.poison]
     assert kept(DeadLetterGuard("c", DeadLetterLimit(consecutive=10)), [batch])[1] == ""
     (batch,) = stream("x" * 30 + "x")
-    batch.poison = [replace(letter, kind=Class.COLLISION, error_type="collision") for letter in batch.poison]
+    batch.poison = [replace(dead_letter, kind=Class.COLLISION, error_type="collision") for dead_letter in batch.poison]
     _, said = kept(DeadLetterGuard("c", DeadLetterLimit(consecutive=10, minimum=30)), [batch])
     assert "30 of the last 30 records are broken" in said and "collision" in said
 

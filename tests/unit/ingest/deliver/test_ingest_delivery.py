@@ -84,11 +84,11 @@ def test_another_body_under_the_same_id_is_counted_as_a_collision(rig: Rig, worl
     rig.deliver(batch_of(world.tip_over(1)))
     report = rig.deliver(batch_of(world.tip_over(1, tipped_over=False)))
     assert report.finished and report.duplicates == 0
-    (letter,) = rig.dead_letters.letters
-    assert (letter.kind, letter.error_type) == (
+    (dead_letter,) = rig.dead_letters.sent
+    assert (dead_letter.kind, dead_letter.error_type) == (
         "collision",
         "collision",
-    ) and b'"tipped_over": false' in letter.record.value
+    ) and b'"tipped_over": false' in dead_letter.record.value
     assert collisions(rig) == 1
 
 
@@ -99,11 +99,11 @@ def test_all_that_a_device_numbers_anew_is_kept(rig: Rig, world: Any, batch_of: 
     rebooted = [world.tip_over(number, tipped_over=False) for number in range(300)]
     report = rig.deliver(batch_of(*rebooted, *many))
     assert (report.created, report.duplicates, report.finished) == (0, 398, True)
-    assert {letter.record.offset for letter in rig.dead_letters.letters} == set(range(300))
+    assert {dead_letter.record.offset for dead_letter in rig.dead_letters.sent} == set(range(300))
     assert sum(rig.bulk.compared) < 330  # the others are a sample still
     rig.bulk.compared.clear()
     report = rig.deliver(batch_of(*many, *rebooted[:2]))  # the device is watched from now on
-    assert report.duplicates == 398 and len(rig.dead_letters.letters) == 302
+    assert report.duplicates == 398 and len(rig.dead_letters.sent) == 302
     assert 20 <= sum(rig.bulk.compared) <= 22
 
 
@@ -125,7 +125,7 @@ def test_a_watched_device_is_not_let_through_uncompared(rig: Rig, world: Any, ba
 
     rig.bulk.request = flaky
     report = rig.deliver(batch_of(world.tip_over(1, tipped_over=False)))
-    assert report.finished and len(rig.dead_letters.letters) == 2 and rig.waits == [1, 2, 3, 4]
+    assert report.finished and len(rig.dead_letters.sent) == 2 and rig.waits == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -169,13 +169,15 @@ def test_only_the_items_that_failed_are_sent_again(rig: Rig, events: Callable[[i
     assert rig.bulk.sizes == [5, 2, 1]
 
 
-def test_a_document_that_elasticsearch_cannot_read_is_buried_alone(rig: Rig, events: Callable[[int], Batch]) -> None:
+def test_a_document_that_elasticsearch_cannot_read_is_dead_lettered_alone(
+    rig: Rig, events: Callable[[int], Batch]
+) -> None:
     rig.bulk.refuse = lambda _index, document_id: (
         (400, "document_parsing_exception", "failed to parse") if document_id == "sc-1:e-2" else None
     )
     report = rig.deliver(events(4))
     assert (report.created, report.finished) == (3, True)
-    assert [(x.record.offset, x.error_type) for x in rig.dead_letters.letters] == [(2, "document_parsing_exception")]
+    assert [(x.record.offset, x.error_type) for x in rig.dead_letters.sent] == [(2, "document_parsing_exception")]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_security_and_unknown_item_errors_stop(
     assert isinstance(report.error, Stop) and not report.finished
     assert "device-events partition 0 offset 1" in str(report.error)
     assert refusal[1] in str(report.error) and says in str(report.error)
-    assert not rig.dead_letters.letters
+    assert not rig.dead_letters.sent
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_refused_logins_and_strange_answers_stop(rig: Rig, events: Callable[[int
     rig.bulk.script = [fault]
     report = rig.deliver(events(3))
     assert isinstance(report.error, Stop) and not report.finished
-    assert not rig.dead_letters.letters and rig.waits == []
+    assert not rig.dead_letters.sent and rig.waits == []
 
 
 def test_an_answer_about_other_events_stops(rig: Rig, events: Callable[[int], Batch]) -> None:
@@ -225,7 +227,7 @@ def test_an_answer_about_other_events_stops(rig: Rig, events: Callable[[int], Ba
     rig.bulk.script = [swapped]
     report = rig.deliver(events(3))
     assert isinstance(report.error, Stop) and "'sc-1:e-2' where 'sc-1:e-0' was sent" in str(report.error)
-    assert not rig.dead_letters.letters and not report.finished
+    assert not rig.dead_letters.sent and not report.finished
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,9 @@ def test_an_answer_of_no_shape_stops(rig: Rig, events: Callable[[int], Batch], b
     assert isinstance(report.error, Stop) and "a bulk answer" in str(report.error)
 
 
-def test_too_large_requests_are_halved_and_a_lone_giant_is_buried(rig: Rig, events: Callable[[int], Batch]) -> None:
+def test_too_large_requests_are_halved_and_a_lone_giant_is_dead_lettered(
+    rig: Rig, events: Callable[[int], Batch]
+) -> None:
     giant = "sc-1:e-5"
 
     def limited(ids: list[tuple[str, str]]) -> Answer:
@@ -251,7 +255,7 @@ def test_too_large_requests_are_halved_and_a_lone_giant_is_buried(rig: Rig, even
     report = rig.deliver(events(8))
     assert (report.created, report.finished) == (7, True)
     assert rig.bulk.sizes == [8, 4, 2, 2, 4, 2, 1, 1, 2]
-    assert [(x.record.offset, x.error_type) for x in rig.dead_letters.letters] == [(5, "item_too_large")]
+    assert [(x.record.offset, x.error_type) for x in rig.dead_letters.sent] == [(5, "item_too_large")]
     assert rig.waits == []
 
 
@@ -313,7 +317,7 @@ def test_when_elasticsearch_is_back_nobody_waits_longer(rig: Rig, events: Callab
 def test_dead_letters_are_durable_before_the_batch_is_finished(rig: Rig, batch_of: MakeBatch) -> None:
     rig.dead_letters.script = [Transient("no leader"), Transient("no leader")]
     report = rig.deliver(batch_of(b"broken"))
-    assert report.finished and len(rig.dead_letters.letters) == 1 and rig.waits == [1, 2]
+    assert report.finished and len(rig.dead_letters.sent) == 1 and rig.waits == [1, 2]
     rig.dead_letters.script = [Stop("no right")]
     report = rig.deliver(batch_of(b"broken"))
     assert isinstance(report.error, Stop) and not report.finished
@@ -350,11 +354,11 @@ def test_no_schedule_of_faults_loses_or_doubles_an_event(
     if count == 1:
         rig.bulk.script = [step for step in rig.bulk.script if getattr(step, "status", 0) != 413]
     report = rig.deliver(batch_of(*(world.tip_over(number) for number in range(count))))
-    buried = {letter.record.offset for letter in rig.dead_letters.letters}
+    dead_lettered = {dead_letter.record.offset for dead_letter in rig.dead_letters.sent}
     stored = {int(document_id.rpartition("-")[2]) for _, document_id in rig.bulk.documents}
     assert report.finished
-    assert stored.isdisjoint(buried)
-    assert stored | buried == set(range(count))
+    assert stored.isdisjoint(dead_lettered)
+    assert stored | dead_lettered == set(range(count))
     assert report.created == len(stored)
 
 
@@ -384,11 +388,13 @@ def test_the_limit_counts_runs_and_shares_by_partition(world: Any, batch_of: Mak
         share.admit(batch_of(good(1), b"x", good(3), good(4)))
 
 
-def test_a_topic_of_only_broken_payloads_is_not_buried(world: Any, contracts: ContractSet, batch_of: MakeBatch) -> None:
+def test_a_topic_of_only_broken_payloads_is_not_dead_lettered(
+    world: Any, contracts: ContractSet, batch_of: MakeBatch
+) -> None:
     rig = Rig(world, contracts, DeadLetterLimit(consecutive=10))
     report = rig.deliver(batch_of(*[b"broken"] * 50))
     assert isinstance(report.error, Stop) and "10 records in a row" in str(report.error)
-    assert not rig.dead_letters.letters and not report.finished
+    assert not rig.dead_letters.sent and not report.finished
 
 
 def test_declared_consumers_are_small_and_valid(consumer: Consumer) -> None:

@@ -233,7 +233,9 @@ def test_kafka_away_holds_no_secret(
 ) -> None:
     monkeypatch.setattr(kafka_clients, "TIMEOUT_S", 0.6)
     kafka = secretive().kafka
-    letter = dead_letter_sink.DeadLetter(dead_letter_sink.Record("t", 0, 1, 0, None, b"x", []), "contract", "because")
+    dead_letter = dead_letter_sink.DeadLetter(
+        dead_letter_sink.Record("t", 0, 1, 0, None, b"x", []), "contract", "because"
+    )
 
     def read() -> None:
         with dead_letter_topic.opened(kafka, consumer.dead_letter_topic):
@@ -244,7 +246,7 @@ def test_kafka_away_holds_no_secret(
         lambda: source.connect(kafka, consumer),
         lambda: read_progress(kafka, consumer.topic, consumer.group, SystemClock(), timeout_s=0.6),
         lambda: rewind.plan(kafka, consumer, rewind.Rewind(SystemClock().now())),
-        lambda: KafkaDeadLetters(kafka, consumer, "").send([letter]),
+        lambda: KafkaDeadLetters(kafka, consumer, "").send([dead_letter]),
         read,
     ]
     for action in failing:
@@ -255,7 +257,7 @@ def test_kafka_away_holds_no_secret(
     said(caplog.text)
 
 
-def test_letters_that_kafka_no_longer_takes_do_not_spoil_a_good_end(consumer: Consumer) -> None:
+def test_dead_letters_that_kafka_no_longer_takes_do_not_spoil_a_good_end(consumer: Consumer) -> None:
     class Away:
         def close(self, timeout: float) -> None:
             raise KafkaTimeoutError("Timeout waiting for future")

@@ -17,9 +17,17 @@ from fleetgauge.ingest.check.batch import Batch, DeadLetter
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.deadletters.dead_letter_sink import headers, key_of
-from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Box, Content, Filter, Letter, content, grouped
+from fleetgauge.ingest.deadletters.dead_letter_topic import (
+    REPLAYED,
+    Content,
+    DeadLetterIndex,
+    Filter,
+    StoredDeadLetter,
+    content,
+    grouped,
+)
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
-from fleetgauge.ingest.deadletters.replay import Judge, Result, _headers, _send
+from fleetgauge.ingest.deadletters.replay import Result, Validator, _headers, _send
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.kafka.records import Record, Records
 
@@ -30,15 +38,15 @@ class Topic:
     """A dead-letter topic as a list; what is added is what the product's own code would write."""
 
     def __init__(self) -> None:
-        self.box = Box()
+        self.index = DeadLetterIndex()
         self.records: list[ConsumerRecord] = []
 
-    def bury(self, record: Record, error_type: str = "contract", reason: str = "because") -> None:
+    def dead_letter(self, record: Record, error_type: str = "contract", reason: str = "because") -> None:
         self.add(headers(DeadLetter(record, error_type, reason), b"location=1"), record.value)
 
-    def mark(self, letter: Letter) -> None:
-        place = [(h.TOPIC, letter.topic.encode()), (h.PARTITION, b"%d" % letter.partition)]
-        rest = [(h.OFFSET, b"%d" % letter.offset), (h.CLASS, REPLAYED), (h.TRIES, b"%d" % letter.tries)]
+    def mark(self, dead_letter: StoredDeadLetter) -> None:
+        place = [(h.TOPIC, dead_letter.topic.encode()), (h.PARTITION, b"%d" % dead_letter.partition)]
+        rest = [(h.OFFSET, b"%d" % dead_letter.offset), (h.CLASS, REPLAYED), (h.TRIES, b"%d" % dead_letter.tries)]
         self.add([*place, *rest], None)
 
     def add(self, having: Any, value: bytes | None) -> None:
@@ -46,12 +54,12 @@ class Topic:
         at_ms = int((START + timedelta(seconds=offset)).timestamp() * 1000)
         made = ConsumerRecord("t.dlq", 0, -1, offset, at_ms, 0, None, value, list(having), None, 0, 0, -1)
         self.records.append(made)
-        self.box.add(made)
+        self.index.add(made)
 
     def replayed(self, key: str, at: int) -> Record:
-        """The letter, as a replay would produce it to offset `at` of its topic."""
-        letter = self.box.letters[key]
-        found = content(self.records[letter.at[1]], letter)
+        """The dead letter, as a replay would produce it to offset `at` of its topic."""
+        dead_letter = self.index.dead_letters[key]
+        found = content(self.records[dead_letter.at[1]], dead_letter)
         return Record("t", 0, at, 5_000, found.key, found.payload, [*found.headers, *_headers(found)])
 
 
@@ -65,84 +73,86 @@ def topic() -> Topic:
     return Topic()
 
 
-def test_letters_that_say_the_same_again_are_counted_as_repeats(topic: Topic) -> None:
+def test_dead_letters_that_say_the_same_again_are_counted_as_repeats(topic: Topic) -> None:
     for offset in (0, 1, 0, 2, 0):
-        topic.bury(first(offset))
+        topic.dead_letter(first(offset))
     topic.add([("somebody", b"else")], b"x")
     topic.add([(h.CLASS, b"poison"), (h.TOPIC, b"t"), (h.PARTITION, b"NaN"), (h.OFFSET, b"1")], b"x")
-    assert sorted(topic.box.letters) == ["t-0-0", "t-0-1", "t-0-2"]
-    assert (topic.box.repeats, topic.box.foreign) == (2, 2)
+    assert sorted(topic.index.dead_letters) == ["t-0-0", "t-0-1", "t-0-2"]
+    assert (topic.index.repeats, topic.index.foreign) == (2, 2)
 
 
-def test_a_letter_that_comes_back_after_its_replay_is_open_again_under_its_old_key(topic: Topic) -> None:
-    topic.bury(first(0))
-    topic.mark(topic.box.letters["t-0-0"])
-    letter = topic.box.letters["t-0-0"]
-    assert letter.replayed_at == START + timedelta(seconds=1) and not letter.came_back
+def test_a_dead_letter_that_comes_back_after_its_replay_is_open_again_under_its_old_key(topic: Topic) -> None:
+    topic.dead_letter(first(0))
+    topic.mark(topic.index.dead_letters["t-0-0"])
+    dead_letter = topic.index.dead_letters["t-0-0"]
+    assert dead_letter.replayed_at == START + timedelta(seconds=1) and not dead_letter.came_back
 
     back = topic.replayed("t-0-0", at=77)
     assert key_of(back) == b"t-0-0"
-    topic.bury(back, "document_parsing_exception")
-    letter = topic.box.letters["t-0-0"]
-    assert (letter.replayed_at, letter.tries, letter.came_back) == (None, 2, True)
-    assert letter.error_type == "document_parsing_exception"
-    found = content(topic.records[-1], letter)
+    topic.dead_letter(back, "document_parsing_exception")
+    dead_letter = topic.index.dead_letters["t-0-0"]
+    assert (dead_letter.replayed_at, dead_letter.tries, dead_letter.came_back) == (None, 2, True)
+    assert dead_letter.error_type == "document_parsing_exception"
+    found = content(topic.records[-1], dead_letter)
     assert found.appended_ms == 1_000  # of the first try
     assert (found.key, found.payload, found.headers) == (b"k", b"payload", (("own", b"1"),))
 
-    topic.bury(first(0))  # the first burial, delivered late a second time
-    assert topic.box.letters["t-0-0"].tries == 2 and topic.box.repeats == 1
-    topic.mark(letter)
-    assert topic.box.letters["t-0-0"].replayed_at is not None
+    topic.dead_letter(first(0))  # the first dead-lettering, delivered late a second time
+    assert topic.index.dead_letters["t-0-0"].tries == 2 and topic.index.repeats == 1
+    topic.mark(dead_letter)
+    assert topic.index.dead_letters["t-0-0"].replayed_at is not None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30))
-def test_the_box_agrees_with_a_model_of_burials_and_replays(steps: list[tuple[int, bool]]) -> None:
+def test_the_index_agrees_with_a_model_of_dead_letters_and_replays(steps: list[tuple[int, bool]]) -> None:
     topic = Topic()
     tries: dict[int, int] = {}
     is_open: dict[int, bool] = {}
-    for number, (offset, bury) in enumerate(steps):
+    for number, (offset, is_broken) in enumerate(steps):
         key = f"t-0-{offset}"
-        if not bury:
+        if not is_broken:
             if is_open.get(offset):
-                topic.mark(topic.box.letters[key])
+                topic.mark(topic.index.dead_letters[key])
                 is_open[offset] = False
         elif not tries.get(offset):
-            topic.bury(first(offset))
+            topic.dead_letter(first(offset))
             tries[offset], is_open[offset] = 1, True
         elif not is_open[offset]:
-            topic.bury(topic.replayed(key, at=1_000 + number))
+            topic.dead_letter(topic.replayed(key, at=1_000 + number))
             tries[offset] += 1
             is_open[offset] = True
         else:
-            topic.bury(first(offset))  # a repeat changes nothing
-    assert {key: letter.tries for key, letter in topic.box.letters.items()} == {
+            topic.dead_letter(first(offset))  # a repeat changes nothing
+    assert {key: dead_letter.tries for key, dead_letter in topic.index.dead_letters.items()} == {
         f"t-0-{offset}": count for offset, count in tries.items()
     }
-    assert {key for key, letter in topic.box.letters.items() if letter.replayed_at is None} == {
+    assert {key for key, dead_letter in topic.index.dead_letters.items() if dead_letter.replayed_at is None} == {
         f"t-0-{offset}" for offset, state in is_open.items() if state
     }
 
 
 def test_filters_choose_by_type_and_time_and_take_the_oldest(topic: Topic) -> None:
     for offset in range(6):
-        topic.bury(first(offset), "contract" if offset % 2 else "not_json")
-    letters = topic.box.letters.values()
-    assert [letter.offset for letter in Filter().of(letters)] == [0, 1, 2, 3, 4, 5]
-    assert [letter.offset for letter in Filter(types=("contract",)).of(letters)] == [1, 3, 5]
+        topic.dead_letter(first(offset), "contract" if offset % 2 else "not_json")
+    dead_letters = topic.index.dead_letters.values()
+    assert [dead_letter.offset for dead_letter in Filter().of(dead_letters)] == [0, 1, 2, 3, 4, 5]
+    assert [dead_letter.offset for dead_letter in Filter(types=("contract",)).of(dead_letters)] == [1, 3, 5]
     second = timedelta(seconds=1)
-    assert [x.offset for x in Filter(since=START + 2 * second, until=START + 4 * second).of(letters)] == [2, 3]
-    assert [letter.offset for letter in Filter(types=("contract",), limit=2).of(reversed(list(letters)))] == [1, 3]
+    assert [x.offset for x in Filter(since=START + 2 * second, until=START + 4 * second).of(dead_letters)] == [2, 3]
+    assert [
+        dead_letter.offset for dead_letter in Filter(types=("contract",), limit=2).of(reversed(list(dead_letters)))
+    ] == [1, 3]
 
 
-def test_groups_count_open_replayed_and_returned_letters(topic: Topic) -> None:
+def test_groups_count_open_replayed_and_returned_dead_letters(topic: Topic) -> None:
     for offset in range(4):
-        topic.bury(first(offset))
-    topic.bury(first(9, partition=1), "not_json")
+        topic.dead_letter(first(offset))
+    topic.dead_letter(first(9, partition=1), "not_json")
     for offset in (0, 1):
-        topic.mark(topic.box.letters[f"t-0-{offset}"])
-    topic.bury(topic.replayed("t-0-0", at=50))
-    largest, other = grouped(topic.box.letters.values())
+        topic.mark(topic.index.dead_letters[f"t-0-{offset}"])
+    topic.dead_letter(topic.replayed("t-0-0", at=50))
+    largest, other = grouped(topic.index.dead_letters.values())
     assert (largest.error_type, largest.partition, largest.contracts) == ("contract", 0, "location=1")
     assert (largest.open, largest.came_back, largest.replayed) == (3, 1, 1)
     assert (largest.first, largest.last) == (START + timedelta(seconds=1), START + timedelta(seconds=7))
@@ -180,21 +190,21 @@ def test_records_without_an_id_keep_that_of_their_first_try(
 # Replays
 
 
-def letter_of(value: bytes | None, appended_ms: int) -> Content:
-    letter = Letter("device-events", 0, 7, "contract", "tip_over=1", 1, START, (0, 0))
-    return Content(letter, "because", appended_ms, None, value, ())
+def dead_letter_of(value: bytes | None, appended_ms: int) -> Content:
+    dead_letter = StoredDeadLetter("device-events", 0, 7, "contract", "tip_over=1", 1, START, (0, 0))
+    return Content(dead_letter, "because", appended_ms, None, value, ())
 
 
-def test_the_judge_says_what_would_come_back(consumer: Consumer, contracts: ContractSet, world: Any) -> None:
-    judge = Judge(consumer, contracts, world.Clock())
+def test_the_validator_says_what_would_come_back(consumer: Consumer, contracts: ContractSet, world: Any) -> None:
+    validator = Validator(consumer, contracts, world.Clock())
     good = world.record(world.tip_over(1)).value
-    assert judge.wrong(letter_of(good, world.now)) is None
-    assert judge.wrong(letter_of(good[:-1], world.now)) == "not_json"
-    assert judge.wrong(letter_of(None, world.now)) == "tombstone"
+    assert validator.wrong(dead_letter_of(good, world.now)) is None
+    assert validator.wrong(dead_letter_of(good[:-1], world.now)) == "not_json"
+    assert validator.wrong(dead_letter_of(None, world.now)) == "tombstone"
     # The accepted time range is measured against the first try, not against now.
-    assert judge.wrong(letter_of(good, world.now + 30 * 86_400_000)) == "out_of_time_range"
+    assert validator.wrong(dead_letter_of(good, world.now + 30 * 86_400_000)) == "out_of_time_range"
     patient = replace(consumer, accept_past=timedelta(days=31))
-    assert Judge(patient, contracts, world.Clock()).wrong(letter_of(good, world.now + 30 * 86_400_000)) is None
+    assert Validator(patient, contracts, world.Clock()).wrong(dead_letter_of(good, world.now + 30 * 86_400_000)) is None
 
 
 class Producer:
@@ -222,9 +232,9 @@ class Sent:
             raise MessageSizeTooLargeError
 
 
-def test_letters_go_where_they_came_from_and_only_what_was_taken_is_marked(consumer: Consumer) -> None:
-    contents = [letter_of(b"1", 5), letter_of(b"refused", 6), letter_of(b"2", 7)]
-    gone = replace(contents[0], letter=replace(contents[0].letter, partition=9), headers=(("own", b"x"),))
+def test_dead_letters_go_where_they_came_from_and_only_what_was_taken_is_marked(consumer: Consumer) -> None:
+    contents = [dead_letter_of(b"1", 5), dead_letter_of(b"refused", 6), dead_letter_of(b"2", 7)]
+    gone = replace(contents[0], dead_letter=replace(contents[0].dead_letter, partition=9), headers=(("own", b"x"),))
     producer, result = Producer(), Result(chosen=4)
     _send(producer, consumer, [*contents, gone], result)  # type: ignore[arg-type]
     assert (result.replayed, result.failed) == (3, {"MessageSizeTooLargeError": 1})

@@ -1,6 +1,6 @@
 """How many broken records a partition has had, and whether the next may still be dead-lettered: pure, no server.
 
-A tally is counted record by record in the order of offsets, and travels in the note of each commit. So it is the same
+A counter counts record by record in the order of offsets, and travels in the note of each commit. So it is the same
 whatever the batches, the workers and the restarts between: a limit that is reached once is reached again at the very
 same record.
 """
@@ -13,18 +13,18 @@ import msgspec
 from fleetgauge.ingest.consumer import DeadLetterLimit
 
 OTHER, UNREADABLE = "(other)", "(unreadable)"
-"""Values that cannot be set apart: those beyond `VALUES`, and of records that do not say any."""
+"""Values that cannot be quarantined: those beyond `VALUES`, and of records that do not say any."""
 VALUES = 24
-"""Values that are counted by name: a tally has to fit into Kafka's commit metadata (4,096 bytes)."""
+"""Values that are counted by name: a counter has to fit into Kafka's commit metadata (4,096 bytes)."""
 WHOLE = ""
 """The one value of a limit that goes by nothing."""
 
 
-class Apart(msgspec.Struct, array_like=True, frozen=True):
+class Quarantine(msgspec.Struct, array_like=True, frozen=True):
     """A value that is over the limit by itself."""
 
     id: str
-    """Of this setting apart: what an operator's acceptance lifts."""
+    """Of this quarantine: what an operator's acceptance lifts."""
     count: int = 0
     """Its broken records since."""
 
@@ -40,18 +40,18 @@ class Halt(msgspec.Struct, array_like=True, frozen=True):
     """In words: how many of how many."""
 
 
-class Tally(msgspec.Struct, omit_defaults=True):
-    """The count of one partition, up to an offset."""
+class LimitCounter(msgspec.Struct, omit_defaults=True, rename={"quarantined": "apart"}):
+    """The count of one partition, up to an offset. On the wire, in the notes of commits, `quarantined` is `apart`."""
 
     seen: int = 0
     """Recent records."""
     broken: dict[str, int] = msgspec.field(default_factory=dict)
-    """Recent broken records by value, those set apart included."""
+    """Recent broken records by value, quarantined ones included."""
     row: dict[str, int] = msgspec.field(default_factory=dict)
-    """Broken records since the last good one by value, without those set apart."""
+    """Broken records since the last good one by value, without quarantined values."""
     last: str = ""
     """Error type of the last broken record."""
-    apart: dict[str, Apart] = msgspec.field(default_factory=dict)
+    quarantined: dict[str, Quarantine] = msgspec.field(default_factory=dict)
     used: dict[str, int] = msgspec.field(default_factory=dict)
     """How much of each acceptance (by id) has been used up."""
     halt: Halt | None = None
@@ -67,7 +67,7 @@ class Tally(msgspec.Struct, omit_defaults=True):
     def copy(self) -> Self:
         """Another one, equal and independent."""
         return type(self)(
-            self.seen, dict(self.broken), dict(self.row), self.last, dict(self.apart), dict(self.used), self.halt
+            self.seen, dict(self.broken), dict(self.row), self.last, dict(self.quarantined), dict(self.used), self.halt
         )
 
     def good(self, records: int, limit: DeadLetterLimit, mark: str) -> None:
@@ -88,10 +88,10 @@ class Tally(msgspec.Struct, omit_defaults=True):
         self.seen += 1
         self.last = error_type
         self.broken[value] = self.broken.get(value, 0) + 1
-        if value in self.apart:
-            self.apart[value] = Apart(self.apart[value].id, self.apart[value].count + 1)
-            if self.apart[value].count > limit.apart_at_most:
-                self._stop(f"{limit.apart_at_most} broken records of {value} have been set apart", mark, value)
+        if value in self.quarantined:
+            self.quarantined[value] = Quarantine(self.quarantined[value].id, self.quarantined[value].count + 1)
+            if self.quarantined[value].count > limit.quarantine_at_most:
+                self._stop(f"{limit.quarantine_at_most} broken records of {value} have been quarantined", mark, value)
         elif in_row:
             self.row[value] = self.row.get(value, 0) + 1
             length = sum(self.row.values())
@@ -102,31 +102,33 @@ class Tally(msgspec.Struct, omit_defaults=True):
 
     def lift(self, ids: frozenset[str]) -> None:
         """An operator has decided: what the limit began under these ids is over, and counts begin anew."""
-        for value in [value for value, apart in self.apart.items() if apart.id in ids]:
-            del self.apart[value]
+        for value in [value for value, quarantined in self.quarantined.items() if quarantined.id in ids]:
+            del self.quarantined[value]
             self.broken.pop(value, None)
         if self.halt is not None and self.halt.id in ids:
             self.halt = None
             self.seen, self.broken, self.row = 0, {}, {}
 
     def _named(self, value: str) -> str:
-        known = self.broken.keys() | self.row.keys() | self.apart.keys()
+        known = self.broken.keys() | self.row.keys() | self.quarantined.keys()
         return value if value in known or len(known) < VALUES else OTHER
 
     def _look_at_share(self, limit: DeadLetterLimit, mark: str) -> None:
         if self.seen < limit.minimum:
             return
-        rest = {value: count for value, count in self.broken.items() if value not in self.apart}
+        rest = {value: count for value, count in self.broken.items() if value not in self.quarantined}
         what = f"{sum(rest.values())} of the last {self.seen} records are broken"
         self._relieve(rest, int(limit.ratio * self.seen), limit, what, mark)
         if self.halt is None:
-            self._look_at_apart(limit, mark)
+            self._look_at_quarantined(limit, mark)
         self.seen //= 2
         self.broken = {value: count // 2 for value, count in self.broken.items() if count > 1}
-        self.apart = {value: apart for value, apart in self.apart.items() if value in self.broken}  # it has healed
+        self.quarantined = {
+            value: quarantined for value, quarantined in self.quarantined.items() if value in self.broken
+        }  # it has healed
 
     def _relieve(self, counts: dict[str, int], allowed: int, limit: DeadLetterLimit, what: str, mark: str) -> None:
-        """Set values apart until no more than `allowed` are left; stop if that cannot be had."""
+        """Quarantine values until no more than `allowed` are left; stop if that cannot be had."""
         while sum(counts.values()) > allowed:
             worst = max(
                 (value for value in counts if value not in (WHOLE, OTHER, UNREADABLE)),
@@ -136,18 +138,18 @@ class Tally(msgspec.Struct, omit_defaults=True):
             if worst is None:
                 self._stop(what, mark, max(counts, key=lambda value: (counts[value], value)))
                 return
-            self.apart[worst] = Apart(f"{mark}{len(self.apart)}", counts.pop(worst))
+            self.quarantined[worst] = Quarantine(f"{mark}{len(self.quarantined)}", counts.pop(worst))
             self.row.pop(worst, None)
-            if len(self.apart) > 1:  # one value that is broken says nothing of the others; two do
-                self._look_at_apart(limit, mark)
+            if len(self.quarantined) > 1:  # one value that is broken says nothing of the others; two do
+                self._look_at_quarantined(limit, mark)
                 if self.halt is not None:
                     return
 
-    def _look_at_apart(self, limit: DeadLetterLimit, mark: str) -> None:
-        apart = sum(self.broken.get(value, 0) for value in self.apart)
-        if apart > limit.apart_ratio * self.seen:
-            what = f"{apart} of the last {self.seen} records are broken, of {len(self.apart)} values of {limit.by}"
-            self._stop(what, mark, WHOLE)
+    def _look_at_quarantined(self, limit: DeadLetterLimit, mark: str) -> None:
+        quarantined = sum(self.broken.get(value, 0) for value in self.quarantined)
+        if quarantined > limit.quarantine_ratio * self.seen:
+            values = f"{len(self.quarantined)} values of {limit.by}"
+            self._stop(f"{quarantined} of the last {self.seen} records are broken, of {values}", mark, WHOLE)
 
     def _stop(self, what: str, mark: str, value: str) -> None:
         self.halt = self.halt or Halt(f"{mark}-", self.last, value, what)
