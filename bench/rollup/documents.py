@@ -10,7 +10,7 @@ from fleetgauge import pipeline
 from fleetgauge import settings as fleetgauge_settings
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.settings import Settings
 from fleetlab.simulator.publish import Publisher, create_topics
@@ -35,7 +35,7 @@ def measure(state: StackState, rounds: int) -> Figure:
     source = pipeline.load_definitions(settings.content)[METRIC].source
     consumer = load_consumer(settings.content, source)
     _produce(plan, settings)
-    consume(consumer, settings, Options(until_caught_up=True))
+    consume(consumer, settings, ConsumeOptions(until_caught_up=True))
     pipeline.migrate(settings)
     pipeline.run(settings, source, "minute", metrics=[METRIC])  # the mark: from here on it is a backfill
     seconds: list[float] = []

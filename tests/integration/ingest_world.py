@@ -19,10 +19,10 @@ from kafka.admin import NewTopic
 
 from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.ingest import Consumer
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.settings import Settings
 
-TO_THE_END = Options(until_caught_up=True)
+TO_THE_END = ConsumeOptions(until_caught_up=True)
 UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"
 """For `world`: dead-letter as many as there are."""
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from fleetgauge.cli import completion
 from fleetgauge.cli.output import configure_logging, instant
 
 if TYPE_CHECKING:
-    from fleetgauge.ingest.read.rewind import Plan
+    from fleetgauge.ingest.read.rewind import RewindPlan
 
 
 def consume(
@@ -67,7 +67,7 @@ def consume(
     from fleetgauge.errors import Terminal
     from fleetgauge.ingest.consumer import load_consumer
     from fleetgauge.ingest.operate.launch import consume_all
-    from fleetgauge.ingest.operate.service import Options
+    from fleetgauge.ingest.operate.service import ConsumeOptions
     from fleetgauge.ingest.read import rewind as rewind
     from fleetgauge.observability.status_server import Http
 
@@ -87,7 +87,7 @@ def consume(
     # Records come and go by the thousand and form no cycles; looking for some costs a tenth of all processor time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    options = Options(until_caught_up=until_caught_up, rewind=back)
+    options = ConsumeOptions(until_caught_up=until_caught_up, rewind=back)
     for summary in consume_all(declared, config, options, Http(http_host, http_port)):
         if json:
             typer.echo(dumps(asdict(summary)))
@@ -96,7 +96,7 @@ def consume(
             typer.echo(f"{summary.consumer}: {events or 'nothing'} in {summary.seconds:.1f} s")
 
 
-def _described(plan: "Plan") -> str:
+def _described(plan: "RewindPlan") -> str:
     lines = [f"{plan.consumer}: from {plan.since.isoformat()}"]
     for part in plan.partitions:
         line = f"  partition {part.partition}: offset {part.start} of {part.begin} to {part.end}, {part.again} again"

@@ -86,20 +86,20 @@ def docs(
     """
     from fleetgauge import contracts, settings
     from fleetgauge.cli.output import print_json
-    from fleetgauge.contracts import reference
+    from fleetgauge.contracts import event_pages
     from fleetgauge.errors import Terminal
     from fleetgauge.ingest.check.lint_consumers import load_consumers
 
     content = settings.load().content
     found = contracts.load(content / "schemas" / "events")
-    readers: dict[str, list[reference.Reader]] = {}
+    readers: dict[str, list[event_pages.Reader]] = {}
     for consumer in load_consumers(content)[0].values():
         for kind in consumer.contracts:
-            reader = reference.Reader(consumer.name, consumer.topic, consumer.index)
+            reader = event_pages.Reader(consumer.name, consumer.topic, consumer.index)
             readers.setdefault(kind, []).append(reader)
-    wanted = reference.pages(found, readers)
-    folder = content / reference.FOLDER
-    changed = reference.outdated(folder, wanted) if check else reference.write(folder, wanted)
+    wanted = event_pages.pages(found, readers)
+    folder = content / event_pages.FOLDER
+    changed = event_pages.outdated(folder, wanted) if check else event_pages.write(folder, wanted)
     if as_json:
         print_json({"folder": folder, "outdated" if check else "written": changed})
     elif not check or not changed:

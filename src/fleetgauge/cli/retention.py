@@ -8,7 +8,7 @@ import typer
 from fleetgauge.cli.selection import AsJson, Consumers
 
 if TYPE_CHECKING:
-    from fleetgauge.ingest.operate.index_retention import Day, Outcome
+    from fleetgauge.ingest.operate.index_retention import Day, RetentionOutcome
     from fleetgauge.rollup.operating.expire import Dropped
 
 
@@ -67,7 +67,7 @@ def retention(
         raise Transient("; ".join(failed))
 
 
-def _plain(outcome: "Outcome") -> dict[str, Any]:
+def _plain(outcome: "RetentionOutcome") -> dict[str, Any]:
     return {
         "consumer": outcome.consumer,
         "retention_days": None if outcome.retention is None else outcome.retention.total_seconds() / 86_400,
@@ -79,7 +79,7 @@ def _plain(outcome: "Outcome") -> dict[str, Any]:
     }
 
 
-def _line(outcome: "Outcome", verb: str) -> str:
+def _line(outcome: "RetentionOutcome", verb: str) -> str:
     if outcome.retention is None:
         return f"{outcome.error}"
     failed = "" if outcome.error is None else f"; {outcome.error}"

@@ -19,7 +19,7 @@ from fleetgauge.commands.columns import EVENT, RESPONDED
 from fleetgauge.commands.events import Fact, fact
 from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page
 from fleetgauge.commands.store import AttemptStore, CommandSource, Cursor, open_store
-from fleetgauge.progress.clocks import METRICS, Clocks, Earliest
+from fleetgauge.progress.clock_samples import METRICS, Clocks, Earliest
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.settings import Settings
 

@@ -20,7 +20,7 @@ _LENGTHS = (("minLength", 0, -1), ("maxLength", math.inf, 1), ("minItems", 0, -1
 
 
 @dataclass(frozen=True)
-class Change:
+class ContractChange:
     """One difference that matters."""
 
     path: str
@@ -29,7 +29,7 @@ class Change:
     """True: an event that was valid is refused now, or stored otherwise. False: more is accepted than before."""
 
 
-def changes(old: Contract, new: Contract) -> list[Change]:
+def changes(old: Contract, new: Contract) -> list[ContractChange]:
     """Every difference that matters between a released contract and what it is now, in the order of its members."""
     found = [change for change in _compare("", old.node, new.node) if change.path != "version" or change.breaking]
     broken = {change.path for change in found if change.breaking}
@@ -37,9 +37,11 @@ def changes(old: Contract, new: Contract) -> list[Change]:
     for path in sorted(before.keys() & after.keys() - broken):
         was, becomes = before[path]["type"], after[path]["type"]
         if was != becomes:
-            found.append(Change(path, f"would be {becomes} in Elasticsearch, where existing indices have {was}", True))
+            found.append(
+                ContractChange(path, f"would be {becomes} in Elasticsearch, where existing indices have {was}", True)
+            )
     if old.identified != new.identified:
-        found.append(Change("device.id", "or event.id changed so that documents would get other ids", True))
+        found.append(ContractChange("device.id", "or event.id changed so that documents would get other ids", True))
     return found
 
 
@@ -62,9 +64,9 @@ def problems(old: Contract, new: Contract) -> list[str]:
     return said
 
 
-def _compare(at: str, old: Node, new: Node) -> Iterator[Change]:
+def _compare(at: str, old: Node, new: Node) -> Iterator[ContractChange]:
     if type(old) is not type(new):
-        yield Change(at, f"was {_name(old)} and is {_name(new)}", True)
+        yield ContractChange(at, f"was {_name(old)} and is {_name(new)}", True)
         return
     match old, new:
         case Object(), Object():
@@ -76,53 +78,53 @@ def _compare(at: str, old: Node, new: Node) -> Iterator[Change]:
             yield from _compare(f"{at}[]", old.items, new.items)
         case Scalar(), Scalar():
             if (old.type, old.instant) != (new.type, new.instant):
-                yield Change(at, f"was {_name(old)} and is {_name(new)}", True)
+                yield ContractChange(at, f"was {_name(old)} and is {_name(new)}", True)
             else:
                 yield from _constraints(at, old.constraints, new.constraints)
 
 
-def _objects(at: str, old: Object, new: Object) -> Iterator[Change]:
+def _objects(at: str, old: Object, new: Object) -> Iterator[ContractChange]:
     for key, child in old.properties.items():
         path = f"{at}.{key}" if at else key
         if key not in new.properties:
-            yield Change(path, "was removed", True)
+            yield ContractChange(path, "was removed", True)
             continue
         yield from _compare(path, child, new.properties[key])
         if key in new.required - old.required:
-            yield Change(path, "was optional and is required", True)
+            yield ContractChange(path, "was optional and is required", True)
         elif key in old.required - new.required:
-            yield Change(path, "was required and is optional", False)
+            yield ContractChange(path, "was required and is optional", False)
     for key in new.properties:
         if key in new.required - old.properties.keys():
-            yield Change(f"{at}.{key}" if at else key, "is new and required", True)
+            yield ContractChange(f"{at}.{key}" if at else key, "is new and required", True)
 
 
-def _choices(at: str, old: Choice, new: Choice) -> Iterator[Change]:
+def _choices(at: str, old: Choice, new: Choice) -> Iterator[ContractChange]:
     if type(old.values[0]) is not type(new.values[0]):
-        yield Change(at, f"was {_name(old)} and is {_name(new)}", True)
+        yield ContractChange(at, f"was {_name(old)} and is {_name(new)}", True)
         return
     for what, values, breaking in (
         ("lost", set(old.values) - set(new.values), True),
         ("gained", set(new.values) - set(old.values), False),
     ):
         if values:
-            yield Change(at, f"{what} the value {', '.join(sorted(map(str, values)))}", breaking)
+            yield ContractChange(at, f"{what} the value {', '.join(sorted(map(str, values)))}", breaking)
 
 
-def _constraints(at: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+def _constraints(at: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[ContractChange]:
     for inclusive, exclusive, sign in _BOUNDS:
         before, after = (_bound(rules, inclusive, exclusive, sign) for rules in (old, new))
         if before != after:
             told = f"has another {inclusive}: it was {_said(before, sign)} and is {_said(after, sign)}"
-            yield Change(at, told, after < before)
+            yield ContractChange(at, told, after < before)
     for keyword, default, sign in _LENGTHS:
         low, high = sign * old.get(keyword, default), sign * new.get(keyword, default)
         if low != high:
-            yield Change(
+            yield ContractChange(
                 at, f"has another {keyword}: it was {old.get(keyword)} and is {new.get(keyword)}", bool(high < low)
             )
     if old.get("pattern") != new.get("pattern"):
-        yield Change(at, "has another pattern" if "pattern" in new else "lost its pattern", "pattern" in new)
+        yield ContractChange(at, "has another pattern" if "pattern" in new else "lost its pattern", "pattern" in new)
 
 
 def _bound(rules: Mapping[str, Any], inclusive: str, exclusive: str, sign: int) -> tuple[float, int]:

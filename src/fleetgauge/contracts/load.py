@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetgauge.contracts import mapping, types
-from fleetgauge.contracts.subset import ID_PATTERN, Array, Choice, ContractError, Documents, Node, Object, Scalar
+from fleetgauge.contracts.subset import ID_PATTERN, Array, Choice, ContractError, Node, Object, Scalar, SchemaFiles
 from fleetgauge.errors import Terminal
 
 IDENTITY = ("device.id", "event.id")
@@ -112,12 +112,12 @@ def load(directory: Path) -> dict[str, Contract]:
         raise ContractError(
             [f"contract folder {directory} holds none; set `content` to the folder that holds schemas/"]
         )
-    documents = Documents(directory)
+    schemas = SchemaFiles(directory)
     found: dict[str, Contract] = {}
     problems: list[str] = []
     for file in files:
         try:
-            contract = contract_of(file, documents.node(file), documents.get(file).get("examples", ()))
+            contract = contract_of(file, schemas.node(file), schemas.get(file).get("examples", ()))
             found[contract.kind] = contract
         except ContractError as error:
             problems += error.problems

@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetgauge.contracts.compatible import problems
 from fleetgauge.contracts.load import Contract, contract_of
-from fleetgauge.contracts.subset import Array, Choice, ContractError, Documents, Node, Object, Scalar, tree
+from fleetgauge.contracts.subset import Array, Choice, ContractError, Node, Object, Scalar, SchemaFiles, tree
 from fleetgauge.errors import Terminal
 
 FILE = Path("schemas") / "released.json"
@@ -22,8 +22,8 @@ def read(content: Path) -> dict[str, Contract]:
     path = content / FILE
     if not path.exists():
         return {}
-    schemas = Documents(path.parent).get(path.name)
-    nowhere = Documents(path.parent)  # references were followed when it was written
+    schemas = SchemaFiles(path.parent).get(path.name)
+    nowhere = SchemaFiles(path.parent)  # references were followed when it was written
     return {kind: contract_of(kind, tree(schema, f"{path.name}#{kind}", nowhere)) for kind, schema in schemas.items()}
 
 

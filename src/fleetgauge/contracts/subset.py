@@ -93,7 +93,7 @@ class ContractError(Terminal):
         )
 
 
-class Documents:
+class SchemaFiles:
     """The JSON files of one folder, each read once, with `$ref` between them."""
 
     def __init__(self, directory: Path) -> None:
@@ -129,15 +129,15 @@ class Documents:
             raise ContractError([f"{where}: $ref {shown(ref)} names nothing; add it to $defs of {target}"]) from None
 
 
-def tree(schema: Any, file: str, documents: Documents) -> Object:
+def tree(schema: Any, file: str, files: SchemaFiles) -> Object:
     """The tree of one schema of an event; `file` names it in messages. Raises `ContractError` with all problems."""
-    node = _read(schema, file, "", (), documents)
+    node = _read(schema, file, "", (), files)
     if not isinstance(node, Object):
         raise ContractError([f"contract {file} describes no object; set type to object"])
     return node
 
 
-def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Documents) -> Node:
+def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], files: SchemaFiles) -> Node:
     where = f"contract {file}{f' at {at}' if at else ''}"
     if not isinstance(schema, dict):
         raise ContractError([f"{where}: a schema must be an object"])
@@ -145,11 +145,11 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Doc
     note = Note(str(schema.get("description", "")), str(schema.get("unit", "")))
     if "$ref" in keys:
         _refuse(where, keys - {"$ref"}, "beside $ref")
-        target, name, found = documents.target(schema["$ref"], file, where)
+        target, name, found = files.target(schema["$ref"], file, where)
         key = f"{target}#{name}"
         if key in seen:
             raise ContractError([f"{where}: $ref {shown(schema['$ref'])} leads back to itself; events are trees"])
-        node = _read(found, target, f"$defs.{name}", (*seen, key), documents)
+        node = _read(found, target, f"$defs.{name}", (*seen, key), files)
         return replace(node, note=Note(note.description or node.note.description, note.unit or node.note.unit))
     if keys & {"const", "enum"}:
         _refuse(where, keys - {"const", "enum", "type"}, "beside const or enum")
@@ -159,10 +159,10 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], documents: Doc
         raise ContractError([f"{where}: type must be one of {', '.join(KEYWORDS)}, not {shown(kind)}"])
     _refuse(where, keys - (KEYWORDS[kind] | ({"$defs"} if not at else frozenset())), f"for type {kind}")
     if kind == "object":
-        return _object(schema, where, note, lambda key, child: _read(child, file, _below(at, key), seen, documents))
+        return _object(schema, where, note, lambda key, child: _read(child, file, _below(at, key), seen, files))
     constraints = {key: _constraint(key, schema[key], where, kind) for key in keys - {"type", "items", "format"}}
     if kind == "array":
-        return Array(_read(schema.get("items"), file, f"{at}[]", seen, documents), constraints, note)
+        return Array(_read(schema.get("items"), file, f"{at}[]", seen, files), constraints, note)
     for bound in ("Minimum", "Maximum"):
         if {bound.lower(), f"exclusive{bound}"} <= constraints.keys():
             raise ContractError([f"{where}: {bound.lower()} and exclusive{bound} say the same thing; remove one"])

@@ -98,14 +98,14 @@ class Cause(msgspec.Struct):
     reason: str | None = None
 
 
-class _Refused(msgspec.Struct):
+class _ErrorAnswer(msgspec.Struct):
     error: Cause | str = ""
 
 
 def error_of(body: bytes) -> tuple[str, str]:
     """Type and reason of a refused request; "unknown" and the text's beginning if it is not its shape."""
     try:
-        error = msgspec.json.decode(body, type=_Refused).error
+        error = msgspec.json.decode(body, type=_ErrorAnswer).error
     except (msgspec.MsgspecError, UnicodeDecodeError):
         error = ""
     if isinstance(error, Cause):

@@ -44,7 +44,7 @@ def read(path: Path) -> JsonDocument:
     except json.JSONDecodeError as error:
         line = min(error.lineno, max(1, len(text.splitlines())))
         raise Unreadable(line, f"is not JSON: {_said(error.msg)}") from None
-    except _Refused as error:
+    except _RefusedJson as error:
         raise Unreadable(_line_of(text, error.word, last=error.twice), str(error)) from None
     except (ValueError, RecursionError):
         said = "is not JSON that can be read: a number has too many digits, or it is nested too deeply; simplify it"
@@ -52,7 +52,7 @@ def read(path: Path) -> JsonDocument:
     return JsonDocument(value, _lines(text))
 
 
-class _Refused(ValueError):
+class _RefusedJson(ValueError):
     """Well-formed, but not to be had."""
 
     def __init__(self, word: str, said: str, *, twice: bool = False) -> None:
@@ -66,12 +66,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         name = next(name for name in names if names.count(name) > 1)
-        raise _Refused(f'"{name}"', f"key {name!r} occurs twice; remove one", twice=True)
+        raise _RefusedJson(f'"{name}"', f"key {name!r} occurs twice; remove one", twice=True)
     return found
 
 
 def _no_number(word: str) -> Any:
-    raise _Refused(word, f"{word} is no number of JSON; remove it")
+    raise _RefusedJson(word, f"{word} is no number of JSON; remove it")
 
 
 def _line_of(text: str, word: str, *, last: bool) -> int:

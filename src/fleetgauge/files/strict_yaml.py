@@ -141,10 +141,10 @@ def _instant(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
 
 
 def _refused(node: yaml.Node, said: str) -> yaml.MarkedYAMLError:
-    return _Refused(problem=said, problem_mark=node.start_mark)
+    return _RefusedYaml(problem=said, problem_mark=node.start_mark)
 
 
-class _Refused(yaml.MarkedYAMLError):
+class _RefusedYaml(yaml.MarkedYAMLError):
     """Ours, whose words stand as they are."""
 
 
@@ -176,7 +176,7 @@ def read(text: str, *, money: bool = False) -> Document:
 
 
 def _unreadable(text: str, error: yaml.YAMLError) -> Unreadable:
-    if isinstance(error, _Refused) and error.problem_mark is not None:
+    if isinstance(error, _RefusedYaml) and error.problem_mark is not None:
         return Unreadable(error.problem_mark.line + 1, str(error.problem))
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark

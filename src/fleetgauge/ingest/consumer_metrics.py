@@ -12,7 +12,7 @@ _BYTES = tuple(float(4**exponent) for exponent in range(5, 13))
 
 
 @dataclass(frozen=True)
-class Definition:
+class ExportedMetric:
     """One metric: what it means and what to do about it."""
 
     kind: Literal["counter", "gauge", "histogram"]
@@ -22,93 +22,93 @@ class Definition:
     buckets: tuple[float, ...] = ()
 
 
-EVENTS = Definition(
+EVENTS = ExportedMetric(
     "counter",
     "fleetgauge_ingest_events_total",
     "Events that are final, by class: ok, duplicate, poison, quarantine, collision. Many duplicates mean a replay or a "
     "restart.",
     ("class",),
 )
-DEAD_LETTERS = Definition(
+DEAD_LETTERS = ExportedMetric(
     "counter",
     "fleetgauge_ingest_dead_letters_total",
     "Dead letters by error type. Any: look at the dead-letter topic.",
     ("error_type",),
 )
-QUARANTINED = Definition(
+QUARANTINED = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_quarantined_partitions",
     "Partitions in which this value of what dead_letters goes by is over the limit by itself: its broken records are "
     "dead-lettered as class quarantine. Any: mend its producer or the contract, then fleetgauge dlq accept or replay.",
     ("value",),
 )
-TEMPLATE_NEWER = Definition(
+TEMPLATE_NEWER = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_index_template_newer",
     "Fields that the installed index template has and this consumer does not know, as of its start: it is of an older "
     "version. Must be 0: deploy the newer one here too.",
 )
-COLLISIONS = Definition(
+COLLISIONS = ExportedMetric(
     "counter",
     "fleetgauge_ingest_collisions_total",
     "Events under whose id another document is stored, kept as dead letters of class collision. Any: a device numbers "
     "its events anew; mend it, then fleetgauge dlq replay --class collision --new-id.",
 )
-MISSED = Definition(
+MISSED = ExportedMetric(
     "counter",
     "fleetgauge_ingest_missed_records_total",
     "Records that the topic's retention deleted before they were read. Must stay 0: lengthen it, or consume faster.",
 )
-BULK_SECONDS = Definition(
+BULK_SECONDS = ExportedMetric(
     "histogram", "fleetgauge_ingest_bulk_seconds", "Duration of one bulk request.", buckets=_SECONDS
 )
-BATCH_BYTES = Definition("histogram", "fleetgauge_ingest_batch_bytes", "Size of one bulk body.", buckets=_BYTES)
-RETRIES = Definition(
+BATCH_BYTES = ExportedMetric("histogram", "fleetgauge_ingest_batch_bytes", "Size of one bulk body.", buckets=_BYTES)
+RETRIES = ExportedMetric(
     "counter",
     "fleetgauge_ingest_retries_total",
     "Attempts after which something had to be sent again, by the type of the first error.",
     ("error_type",),
 )
-RETRY_DEPTH = Definition(
+RETRY_DEPTH = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_retry_depth",
     "Failed attempts of the batch that is tried longest; 0 when nothing is being retried.",
 )
-IN_FLIGHT_BYTES = Definition(
+IN_FLIGHT_BYTES = ExportedMetric(
     "gauge", "fleetgauge_ingest_in_flight_bytes", "Bytes being written or waiting to be written again."
 )
-LAG_RECORDS = Definition(
+LAG_RECORDS = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_lag_records",
     "Records behind the end of the partition, by what is committed.",
     ("topic", "partition"),
 )
-LAG_SECONDS = Definition(
+LAG_SECONDS = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_lag_seconds",
     "Now minus the append time, or the event time, of the newest finished record; append is 0 when caught up.",
     ("topic", "partition", "of"),
 )
-APPEND_TO_ACK = Definition(
+APPEND_TO_ACK = ExportedMetric(
     "histogram",
     "fleetgauge_ingest_append_to_ack_seconds",
     "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
     buckets=_LATENCY,
 )
-ASSIGNED = Definition("gauge", "fleetgauge_ingest_assigned_partitions", "Partitions that this process reads.")
-PAUSED = Definition(
+ASSIGNED = ExportedMetric("gauge", "fleetgauge_ingest_assigned_partitions", "Partitions that this process reads.")
+PAUSED = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_paused_partitions",
     "Partitions held back because the work in flight is at its cap: Elasticsearch is slow or away.",
 )
-REBALANCES = Definition("counter", "fleetgauge_ingest_rebalances_total", "Times that partitions were taken away.")
-COMMITS = Definition(
+REBALANCES = ExportedMetric("counter", "fleetgauge_ingest_rebalances_total", "Times that partitions were taken away.")
+COMMITS = ExportedMetric(
     "counter",
     "fleetgauge_ingest_commits_total",
     "Offset commits by result: ok, or refused (normal after a rebalance; the work comes again).",
     ("result",),
 )
-BUILD = Definition(
+BUILD = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_build_info",
     "Always 1; the labels say which version and which contracts run.",
@@ -171,11 +171,11 @@ class Metrics:
         """The registry that holds them."""
         return self._families.registry
 
-    def of(self, definition: Definition, *labels: str | int) -> Any:
+    def of(self, definition: ExportedMetric, *labels: str | int) -> Any:
         """The child of a metric for these label values."""
         return self._families.by_name[definition.name].labels(self._consumer, *labels)
 
-    def drop(self, definition: Definition, *labels: str | int) -> None:
+    def drop(self, definition: ExportedMetric, *labels: str | int) -> None:
         """Forget a child if there is one, for example of a partition that is read elsewhere now."""
         with contextlib.suppress(KeyError):
             self._families.by_name[definition.name].remove(self._consumer, *map(str, labels))

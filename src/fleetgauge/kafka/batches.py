@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fleetgauge.kafka.decompress import Undecodable, pieces
-from fleetgauge.kafka.internals import Batch, CorruptRecordException, parsed, raw
+from fleetgauge.kafka.internals import CorruptRecordException, RecordBatch, parsed, raw
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -35,7 +35,7 @@ CORRUPT = "corrupt_batch"
 TOO_LARGE = "batch_too_large"
 
 
-class Unreadable(NamedTuple):
+class UnreadableRecord(NamedTuple):
     """Why there is no record: the error type and the reason of a dead letter."""
 
     error_type: str
@@ -51,13 +51,13 @@ class Columns:
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     headers: Sequence[Headers]
-    unreadable: Mapping[int, Unreadable] = field(default_factory=dict)
+    unreadable: Mapping[int, UnreadableRecord] = field(default_factory=dict)
     """By position."""
     size: int = 0
     """Decompressed bytes, roughly."""
 
 
-def columns(batch: Batch) -> Iterator[Columns]:
+def columns(batch: RecordBatch) -> Iterator[Columns]:
     """All that is in `batch`, one of kafka-python whose checksum is right, in its order and once.
 
     Empty if compaction has left nothing but the place. Never raises: an unreadable record, or what is left of the batch
@@ -77,14 +77,14 @@ def columns(batch: Batch) -> Iterator[Columns]:
 
 def damaged(offset: int, data: bytes, reason: str) -> Columns:
     """What stands for a whole batch that is not what the broker once took."""
-    return _unreadable(offset, -1, data, Unreadable(CORRUPT, reason))
+    return _unreadable(offset, -1, data, UnreadableRecord(CORRUPT, reason))
 
 
-def _unreadable(offset: int, timestamp: int, data: bytes, why: Unreadable) -> Columns:
+def _unreadable(offset: int, timestamp: int, data: bytes, why: UnreadableRecord) -> Columns:
     return Columns([offset], [timestamp], [None], [data], [[]], {0: why}, len(data))
 
 
-def _at_once(batch: Batch, data: bytes) -> Columns | None:
+def _at_once(batch: RecordBatch, data: bytes) -> Columns | None:
     """None: it is too large for that. Raises `Undecodable`, and what the parser raises."""
     if batch.records_count > _MANY:
         return None
@@ -101,7 +101,7 @@ def _at_once(batch: Batch, data: bytes) -> Columns | None:
     return _columns(rows, size) if rows else Columns([], [], [], [], [])
 
 
-def _by_and_by(batch: Batch, data: bytes) -> Iterator[Columns]:
+def _by_and_by(batch: RecordBatch, data: bytes) -> Iterator[Columns]:
     rows: list[_Row] = []
     size = 0
     for row, why in _one_by_one(batch, data):
@@ -122,7 +122,7 @@ def _columns(rows: Sequence[_Row], size: int) -> Columns:
     return Columns(offsets, timestamps, keys, values, headers, size=size)
 
 
-def _one_by_one(batch: Batch, data: bytes) -> Iterator[tuple[_Row, Unreadable | None]]:
+def _one_by_one(batch: RecordBatch, data: bytes) -> Iterator[tuple[_Row, UnreadableRecord | None]]:
     """The records; the last one may stand for all that are left."""
     stream = _Stream(pieces(data[_CODEC] & _CODEC_MASK, data[batch.HEADER_STRUCT.size :]))
     following = batch.base_offset
@@ -132,16 +132,17 @@ def _one_by_one(batch: Batch, data: bytes) -> Iterator[tuple[_Row, Unreadable | 
         try:
             length = stream.varint()
             if stream.seen + length > WHOLE:
-                why = Unreadable(TOO_LARGE, f"decompressed batch too large: {left} lie beyond {WHOLE} bytes; {KEPT}")
+                beyond = f"decompressed batch too large: {left} lie beyond {WHOLE} bytes; {KEPT}"
+                why = UnreadableRecord(TOO_LARGE, beyond)
             elif length > LARGEST:
-                why = Unreadable(TOO_LARGE, f"decompressed batch too large: a record of {length} bytes; {KEPT}")
+                why = UnreadableRecord(TOO_LARGE, f"decompressed batch too large: a record of {length} bytes; {KEPT}")
                 yield (*_position(batch, stream.skip(length)), None, None, []), why
                 following += 1
                 continue
             else:
                 row = _record(batch, stream.take(length))
         except (ValueError, IndexError) as error:
-            why = Unreadable(CORRUPT, f"{left} cannot be read: {error}; {KEPT}")
+            why = UnreadableRecord(CORRUPT, f"{left} cannot be read: {error}; {KEPT}")
         if why is not None:
             yield (following, batch.max_timestamp, None, None, []), why
             return
@@ -210,7 +211,7 @@ _HEAD = 32
 """Bytes of a record that hold its attributes, time and offset."""
 
 
-def _position(batch: Batch, data: bytes) -> tuple[int, int]:
+def _position(batch: RecordBatch, data: bytes) -> tuple[int, int]:
     """Offset and timestamp at the beginning of a record."""
     delta, at = _varint(data, 1)
     offset, _ = _varint(data, at)
@@ -218,7 +219,7 @@ def _position(batch: Batch, data: bytes) -> tuple[int, int]:
     return batch.base_offset + offset, batch.max_timestamp if by_broker else batch.first_timestamp + delta
 
 
-def _record(batch: Batch, data: bytes) -> _Row:
+def _record(batch: RecordBatch, data: bytes) -> _Row:
     """A record without its length. Raises `ValueError` or `IndexError`. A header's name need not be UTF-8."""
     offset, timestamp = _position(batch, data[:_HEAD])
     _, at = _varint(data, 1)

@@ -22,12 +22,12 @@ from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 __all__ = [
-    "Batch",
     "Batches",
     "CorruptRecordException",
     "Future",
     "IsolationLevel",
     "PartitionFetch",
+    "RecordBatch",
     "forget_positions",
     "hand_out",
     "log_in",
@@ -48,7 +48,7 @@ LOOKED_AT = {"kafka-python": "3.0.12", "aiokafka": "0.14.0"}
 # Reading records
 
 
-class Batch(Protocol):
+class RecordBatch(Protocol):
     """What we read of one record batch of kafka-python (`kafka.record.default_records`, 3.0.12).
 
     Its fields are those of Kafka's format; one of format 0 or 1 has `magic` and `base_offset` alone.
@@ -82,12 +82,12 @@ class Batch(Protocol):
 class Batches(Protocol):
     """The record batches of one partition of one fetch (`kafka.record.memory_records.MemoryRecords`, 3.0.12)."""
 
-    def next_batch(self) -> Batch | None:
+    def next_batch(self) -> RecordBatch | None:
         """The next one; None after the last."""
         ...
 
 
-def raw(batch: Batch) -> bytes:
+def raw(batch: RecordBatch) -> bytes:
     """The batch as it came; a public way to it there is none (kafka-python 3.0.12)."""
     return bytes(batch._buffer)  # type: ignore[attr-defined]
 
@@ -132,7 +132,7 @@ class PartitionFetch(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka-py
         """What `poll` returns of them, one by one."""
         raise NotImplementedError
 
-    def holds_records(self, batch: Batch) -> bool:
+    def holds_records(self, batch: RecordBatch) -> bool:
         """Whether it is neither a marker nor of an aborted transaction; call once for each batch, in their order."""
         self.leader_epoch = batch.leader_epoch
         if batch.has_producer_id():

@@ -16,8 +16,8 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CorruptRecordError, RetriableError
 
 from fleetgauge.kafka import batches
-from fleetgauge.kafka.batches import Columns, Headers, Unreadable
-from fleetgauge.kafka.internals import Batch, Batches, PartitionFetch, hand_out, next_begin, raw
+from fleetgauge.kafka.batches import Columns, Headers, UnreadableRecord
+from fleetgauge.kafka.internals import Batches, PartitionFetch, RecordBatch, hand_out, next_begin, raw
 
 CHUNK = 1_000
 """Records of one `Records` at most."""
@@ -50,7 +50,7 @@ class Records:
     values: list[bytes | None] = field(default_factory=list)
     headers: dict[int, Headers] = field(default_factory=dict)
     """By position in the columns, of those records that have any."""
-    unreadable: dict[int, Unreadable] = field(default_factory=dict)
+    unreadable: dict[int, UnreadableRecord] = field(default_factory=dict)
     """By position: what stands for one or more records that cannot be read; its value is the whole batch, raw."""
     by_broker: bool = True
     """The timestamps are append times, by the broker's clock; else they are what a producer said."""
@@ -166,7 +166,7 @@ class _PartitionRecords(PartitionFetch):
         self.next_fetch_offset = chunk.offsets[-1] + 1
         return chunk
 
-    def _batches(self, fetched: Batches) -> Iterator[tuple[Batch, Iterable[Columns] | CorruptRecordError]]:
+    def _batches(self, fetched: Batches) -> Iterator[tuple[RecordBatch, Iterable[Columns] | CorruptRecordError]]:
         """The batches that hold data, as the library goes through them; or why there is nothing more to read."""
         self._end = self.fetch_offset
         while (batch := fetched.next_batch()) is not None:
@@ -181,7 +181,7 @@ class _PartitionRecords(PartitionFetch):
             if self.holds_records(batch):
                 yield batch, batches.columns(batch)
 
-    def _damaged(self, batch: Batch, fetched: Batches) -> Iterable[Columns] | DamagedError:
+    def _damaged(self, batch: RecordBatch, fetched: Batches) -> Iterable[Columns] | DamagedError:
         """Little that such a batch says is believed: the next one says where it ends, or two numbers that agree."""
         begin = max(self._end, self.fetch_offset)
         place, where = (self.topic_partition, begin), f"the record batch of {self.topic_partition} at offset {begin}"

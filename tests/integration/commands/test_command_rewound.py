@@ -19,7 +19,7 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.commands.materialise import CommandSource, MaterialiseReport, materialise
 from fleetgauge.ingest import Consumer, DeadLetterLimit
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings
@@ -56,7 +56,7 @@ class World:
         """Run the consumer until it has caught up; the events by class."""
         consumer = replace(self.consumer, contracts=contracts or self.consumer.contracts)
         rewind = Rewind(since) if since is not None else None
-        summary = consume(consumer, self.settings, Options(until_caught_up=True, rewind=rewind))
+        summary = consume(consumer, self.settings, ConsumeOptions(until_caught_up=True, rewind=rewind))
         assert summary.caught_up
         return summary.events
 

@@ -16,9 +16,9 @@ from kafka.admin import NewTopic
 
 from fleetgauge.errors import Stop, Terminal
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 
-TO_THE_END = Options(until_caught_up=True)
+TO_THE_END = ConsumeOptions(until_caught_up=True)
 LIMIT = "dead_letters=DeadLetterLimit(consecutive=50, ratio=0.1, minimum=100)"
 BY_MODEL = "dead_letters=DeadLetterLimit(consecutive=50, ratio=0.1, minimum=100, by='device.model')"
 

@@ -84,7 +84,7 @@ class Field:
         assert last.startswith("fleetgauge: ") and not [text for text in texts if text not in last], last
         assert self.committed() == 0
 
-    def install(self, login: str, *, dry_run: bool = False) -> list[install.Outcome]:
+    def install(self, login: str, *, dry_run: bool = False) -> list[install.InstallOutcome]:
         """`fleetgauge indices`, in this process."""
         settings = Settings(elasticsearch=self.servers.elasticsearch(login), content=self.folder)
         return install.run(settings, dry_run=dry_run)

@@ -18,7 +18,7 @@ from ledger_fleet import Fleet, note
 from ledger_stream import DAYS, Stream
 
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetlab.faults import FAULTS, REFUSALS, Fault, FaultProxy, Incident, Schedule, Step, schedule
 from fleetlab.stack import Service, Stack, StackState
 
@@ -210,7 +210,7 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
     started = time.monotonic()
     valid = sum(stream.ends.values()) - len(stream.broken)
     again = replace(world.consumer, name=f"{world.consumer.name}-again", batch_records=5_000)
-    summary = consume(again, world.settings, Options(until_caught_up=True))
+    summary = consume(again, world.settings, ConsumeOptions(until_caught_up=True))
     assert summary.events == {"ok": 0, "duplicate": valid, "poison": len(stream.broken)}
     world.ask("POST", f"/{world.consumer.index}-*/_refresh")
     assert run.durable.count() == len(stored)

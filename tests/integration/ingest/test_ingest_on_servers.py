@@ -14,9 +14,9 @@ import pytest
 from fleetgauge.elasticsearch.transport import Answer, ElasticsearchBulk
 from fleetgauge.errors import Stop
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 
-TO_THE_END = Options(until_caught_up=True)
+TO_THE_END = ConsumeOptions(until_caught_up=True)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from rollup_world import window_start
 from fleetgauge import pipeline
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.rollup import Definition, RunReport, load_definitions
 from fleetgauge.rollup.sketches import distinct, sketch
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings
@@ -132,7 +132,7 @@ class World:
 
     def ingest(self, consumer: str | None = None) -> dict[str, int]:
         declared = load_consumer(self.settings.content, consumer or self.name)
-        summary = consume(declared, self.settings, Options(until_caught_up=True))
+        summary = consume(declared, self.settings, ConsumeOptions(until_caught_up=True))
         assert summary.caught_up
         return summary.events
 

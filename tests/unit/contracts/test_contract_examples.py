@@ -10,7 +10,7 @@ from referencing import Registry, Resource
 from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
-from fleetgauge.contracts import load, reference
+from fleetgauge.contracts import event_pages, load
 from fleetgauge.contracts.subset import Array, Node, Object
 
 ROOT = Path(__file__).parents[3]
@@ -51,7 +51,7 @@ def test_pages_are_up_to_date() -> None:
 
 
 def test_a_page_says_what_the_contract_says() -> None:
-    page = reference.pages(CONTRACTS, {"battery": [reference.Reader("telemetry", "raw", "events")]})["battery.md"]
+    page = event_pages.pages(CONTRACTS, {"battery": [event_pages.Reader("telemetry", "raw", "events")]})["battery.md"]
     assert "| `temperature_c` | number | no | ≥ -60, ≤ 150 | Cel | `double` | Temperature of the pack. |" in page
     assert "| `device.id` | string | yes | 1 to 64 characters, `^[A-Za-z0-9._-]+$` |  | `keyword` |" in page
     assert "| `timestamp` | instant | yes |" in page and "| ms | in `_source` only |" in page
@@ -61,14 +61,14 @@ def test_a_page_says_what_the_contract_says() -> None:
 
 def test_pages_of_kinds_that_are_gone_go_and_pages_by_hand_stay(tmp_path: Path) -> None:
     folder = tmp_path / "events"
-    wanted = reference.pages(CONTRACTS, {})
-    assert sorted(reference.write(folder, wanted)) == sorted(wanted)
+    wanted = event_pages.pages(CONTRACTS, {})
+    assert sorted(event_pages.write(folder, wanted)) == sorted(wanted)
     (folder / "by-hand.md").write_text("# mine")
     del wanted["battery.md"]
     wanted["tip_over.md"] += "changed"
-    assert reference.outdated(folder, wanted) == ["battery.md", "tip_over.md"]
-    reference.write(folder, wanted)
-    assert reference.outdated(folder, wanted) == [] and not (folder / "battery.md").exists()
+    assert event_pages.outdated(folder, wanted) == ["battery.md", "tip_over.md"]
+    event_pages.write(folder, wanted)
+    assert event_pages.outdated(folder, wanted) == [] and not (folder / "battery.md").exists()
     assert (folder / "by-hand.md").exists()
 
 

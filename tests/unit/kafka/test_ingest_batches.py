@@ -206,6 +206,6 @@ def test_any_bytes_are_decompressed_or_refused(codec: int, data: bytes) -> None:
 
 def test_splitting_keeps_what_is_unreadable_in_its_place() -> None:
     some = Records.of([Record("t", 0, i, i, None, b"v", []) for i in range(4)])
-    some.unreadable[3] = batches.Unreadable(CORRUPT, "why")
+    some.unreadable[3] = batches.UnreadableRecord(CORRUPT, "why")
     left, right = some.split(2)
     assert not left.unreadable and list(right.unreadable) == [1]

@@ -52,7 +52,7 @@ def test_the_arguments_and_answers_of_public_calls() -> None:
 
 def test_a_record_batch_has_all_that_we_read_of_it() -> None:
     found: Any = MemoryRecords(batch(5)).next_batch()
-    for name, kind in inspect.get_annotations(internals.Batch).items():
+    for name, kind in inspect.get_annotations(internals.RecordBatch).items():
         assert isinstance(getattr(found, name), kind), name
     assert found.validate_crc() is True and found.has_producer_id() is False
     assert (found.magic, found.records_count, found.attributes, found.HEADER_STRUCT.size) == (2, 2, 0, 61)

@@ -36,7 +36,7 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RetentionOutcome:
     """What became of one consumer's days."""
 
     consumer: str
@@ -56,7 +56,7 @@ def run(
     dry_run: bool = False,
     clock: Clock | None = None,
     bulk: Bulk | None = None,
-) -> list[Outcome]:
+) -> list[RetentionOutcome]:
     """Delete the expired days of the named consumers, or of all that declare a retention; blocks.
 
     What goes wrong with one consumer is in its outcome and does not stop the others. Raises `Terminal` for a name that
@@ -72,16 +72,16 @@ def run(
             sink.close()
 
 
-def _chosen(settings: Settings, names: Collection[str]) -> tuple[list[Consumer], list[Outcome]]:
+def _chosen(settings: Settings, names: Collection[str]) -> tuple[list[Consumer], list[RetentionOutcome]]:
     consumers, problems = named_or_all(settings.content, names)
     without = [consumer.name for consumer in consumers if consumer.retention is None]
     if names and without:
         raise Terminal(f"consumer {', '.join(without)} declares no retention; add it, or leave the name out")
-    broken = [Outcome(problem.split(":")[0], error=Terminal(problem)) for problem in problems]
+    broken = [RetentionOutcome(problem.split(":")[0], error=Terminal(problem)) for problem in problems]
     return [consumer for consumer in consumers if consumer.retention is not None], broken
 
 
-def _expire(bulk: Bulk, consumer: Consumer, now: datetime, *, dry_run: bool) -> Outcome:
+def _expire(bulk: Bulk, consumer: Consumer, now: datetime, *, dry_run: bool) -> RetentionOutcome:
     kept = sure(consumer.retention, "retention")
     gone: list[Day] = []
     there: list[Day] = []
@@ -95,7 +95,7 @@ def _expire(bulk: Bulk, consumer: Consumer, now: datetime, *, dry_run: bool) -> 
                 gone.append(day)
     except FleetgaugeError as error:
         failure = error
-    return Outcome(consumer.name, kept, tuple(gone), len(there) - len(gone), failure)
+    return RetentionOutcome(consumer.name, kept, tuple(gone), len(there) - len(gone), failure)
 
 
 def days(bulk: Bulk, prefix: str) -> list[Day]:
@@ -106,14 +106,14 @@ def days(bulk: Bulk, prefix: str) -> list[Day]:
     path = f"/_cat/indices/{prefix}-*?format=json&bytes=b&expand_wildcards=all&h=index,docs.count,store.size"
     found = []
     right = f"give the login the rights view_index_metadata and monitor on {prefix}-*"
-    for row in ask(bulk, "GET", path, None, right, shape=list[_Row]):
+    for row in ask(bulk, "GET", path, None, right, shape=list[_CatRow]):
         begin = day_of(row.index, prefix)
         if begin is not None:
             found.append(Day(row.index, begin, int(row.documents or 0), int(row.bytes or 0)))
     return sorted(found, key=lambda day: day.begin)
 
 
-class _Row(msgspec.Struct, rename={"documents": "docs.count", "bytes": "store.size"}):
+class _CatRow(msgspec.Struct, rename={"documents": "docs.count", "bytes": "store.size"}):
     index: str
     documents: str | None = None
     bytes: str | None = None

@@ -13,7 +13,7 @@ from fleetgauge.settings import Settings
 
 
 @dataclass(frozen=True)
-class Outcome:
+class InstallOutcome:
     """What became of one consumer's indices."""
 
     consumer: str
@@ -24,7 +24,7 @@ class Outcome:
 
 def run(
     settings: Settings, names: Collection[str] = (), *, dry_run: bool = False, bulk: Bulk | None = None
-) -> list[Outcome]:
+) -> list[InstallOutcome]:
     """Install what the named consumers need, or all that are declared; blocks. Safe to repeat and to interrupt.
 
     Raises `Terminal` (content that cannot be read), `Transient`, `Stop` (the login may not).
@@ -40,9 +40,9 @@ def run(
             sink.close()
 
 
-def _install(bulk: Bulk, settings: Settings, consumer: Consumer, *, dry_run: bool) -> Outcome:
+def _install(bulk: Bulk, settings: Settings, consumer: Consumer, *, dry_run: bool) -> InstallOutcome:
     indices = Indices(bulk, consumer.index, contracts_of(settings, consumer), consumer.retention)
     changed = not indices.installed()
     if changed and not dry_run:
         indices.install()
-    return Outcome(consumer.name, consumer.index, changed)
+    return InstallOutcome(consumer.name, consumer.index, changed)

@@ -31,10 +31,10 @@ from fleetgauge.ingest.deadletters.acceptance import KafkaAcceptances
 from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ensure_topic
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.delivery import Delivery
-from fleetgauge.ingest.deliver.pipeline import Pipeline
+from fleetgauge.ingest.deliver.delivery_pipeline import Pipeline
 from fleetgauge.ingest.deliver.reachable import WatchedBulk
 from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX, Indices
-from fleetgauge.ingest.operate.service import Options, Service, Summary
+from fleetgauge.ingest.operate.service import ConsumeOptions, Service, Summary
 from fleetgauge.ingest.read import rewind as rewind
 from fleetgauge.ingest.read.source import connect, goal_of
 from fleetgauge.ingest.stopping import StopRequest, on_signals
@@ -60,7 +60,7 @@ def contracts_of(settings: Settings, consumer: Consumer) -> ContractSet:
 def consume(
     consumer: Consumer,
     settings: Settings,
-    options: Options,
+    options: ConsumeOptions,
     http: Http | None = None,
     *,
     clock: Clock | None = None,
@@ -73,7 +73,7 @@ def consume(
 def consume_all(
     consumers: Sequence[Consumer],
     settings: Settings,
-    options: Options,
+    options: ConsumeOptions,
     http: Http | None = None,
     *,
     clock: Clock | None = None,
@@ -113,7 +113,7 @@ class _Running:
         self,
         consumer: Consumer,
         settings: Settings,
-        options: Options,
+        options: ConsumeOptions,
         families: Families,
         clock: Clock,
         stop: StopRequest,

@@ -98,7 +98,7 @@ def samples(url: str, text: str, taken_at: float) -> list[Sample]:
 def _sample(
     url: str, consumer: str, found: Mapping[str, list[tuple[dict[str, str], float]]], taken_at: float
 ) -> Sample:
-    def values(definition: m.Definition, **labels: str) -> list[float]:
+    def values(definition: m.ExportedMetric, **labels: str) -> list[float]:
         return [
             value
             for having, value in found.get(definition.name, ())

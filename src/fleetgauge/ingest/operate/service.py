@@ -14,7 +14,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
-from fleetgauge.ingest.deliver.pipeline import Pipeline
+from fleetgauge.ingest.deliver.delivery_pipeline import Pipeline
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.kafka import (
@@ -42,7 +42,7 @@ _UNCOMMITTED_S = 30.0
 
 
 @dataclass(frozen=True)
-class Options:
+class ConsumeOptions:
     """How one run behaves."""
 
     until_caught_up: bool = False
@@ -82,7 +82,7 @@ class Service:
         pipeline: Pipeline,
         metrics: Metrics,
         clock: Clock,
-        options: Options,
+        options: ConsumeOptions,
         stop: StopRequest,
         goal: Mapping[TopicPartition, int] | None = None,
     ) -> None:

@@ -55,7 +55,7 @@ class PartitionStart:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RewindPlan:
     """What going back means for one group."""
 
     consumer: str
@@ -67,7 +67,7 @@ class Plan:
     """A run with the same instant has done it before, and goes on."""
 
 
-def plan(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
+def plan(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> RewindPlan:
     """Look, and change nothing; blocks. Raises `Terminal` or `Transient`.
 
     A partition starts at the first record appended at or after the instant, at its end if there is none, but never
@@ -77,7 +77,7 @@ def plan(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
         return _plan(admin, consumer, rewind)
 
 
-def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Plan:
+def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> RewindPlan:
     """Set the group's offsets back, unless that has been done. Call before joining the group; blocks.
 
     Raises `Terminal` while other members run, `Transient` if Kafka does not answer.
@@ -141,7 +141,7 @@ def _refusal(consumer: Consumer, members: int) -> str:
     )
 
 
-def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> Plan:
+def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> RewindPlan:
     described = next((t for t in admin.describe_topics([consumer.topic]) if t["name"] == consumer.topic), None)
     if described is None or not described["partitions"]:
         raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
@@ -178,7 +178,7 @@ def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> Plan:
             )
         )
     applied = any(CommitNote.parse(at.metadata).rewound_to == rewind.mark for at in committed.values())
-    return Plan(consumer.name, rewind.since, tuple(parts), members, applied)
+    return RewindPlan(consumer.name, rewind.since, tuple(parts), members, applied)
 
 
 def _committed(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, OffsetAndMetadata]:

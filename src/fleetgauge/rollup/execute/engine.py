@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from fleetgauge.errors import Transient
-from fleetgauge.progress.clocks import Clocks
+from fleetgauge.progress.clock_samples import Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.executor import Executor

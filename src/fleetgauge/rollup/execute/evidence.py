@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from fleetgauge.postgres import Connection, only_row
-from fleetgauge.progress.clocks import Clocks
+from fleetgauge.progress.clock_samples import Clocks
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.execute.options import Options
 from fleetgauge.rollup.plan.clocks import TOLERANCE, refusal

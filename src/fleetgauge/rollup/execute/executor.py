@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from fleetgauge.progress.clocks import Clocks
+from fleetgauge.progress.clock_samples import Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import Options

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fleetgauge.errors import FleetgaugeError
-from fleetgauge.progress.clocks import METRICS, Clocks
+from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.evidence import now, read_clocks
 from fleetgauge.rollup.execute.options import Options

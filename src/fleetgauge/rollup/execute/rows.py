@@ -13,7 +13,7 @@ import structlog
 
 from fleetgauge.errors import Transient, sure
 from fleetgauge.postgres import Connection, sql
-from fleetgauge.progress.clocks import METRICS, Clocks
+from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection
-from fleetgauge.progress.clocks import METRICS, Clocks
+from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.execute.evidence import now

@@ -14,7 +14,7 @@ import structlog
 
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.postgres import Connection
-from fleetgauge.progress.clocks import METRICS
+from fleetgauge.progress.clock_samples import METRICS
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute import activity

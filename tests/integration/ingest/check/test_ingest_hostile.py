@@ -12,9 +12,9 @@ from kafka import KafkaProducer
 from mutations import mutated
 
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 
-TO_THE_END = Options(until_caught_up=True)
+TO_THE_END = ConsumeOptions(until_caught_up=True)
 UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"
 
 STORED = "stored"

@@ -24,13 +24,13 @@ from fleetgauge.ingest import Consumer, DeadLetterLimit
 from fleetgauge.ingest.deadletters.dead_letter_topic import Filter
 from fleetgauge.ingest.deadletters.replay import Result, Validator, replay
 from fleetgauge.ingest.operate.launch import consume, contracts_of
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.ingest.read import rewind as back
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 
 ROOT = Path(__file__).parents[4]
-TO_THE_END = Options(until_caught_up=True)
+TO_THE_END = ConsumeOptions(until_caught_up=True)
 
 
 def command(world: Any, *arguments: str, code: int = 0) -> Any:
@@ -151,8 +151,8 @@ def test_dead_letters_are_replayed_once_after_the_contract_was_mended(world: Any
 # --from-time
 
 
-def rewound(since: datetime) -> Options:
-    return Options(until_caught_up=True, rewind=Rewind(since))
+def rewound(since: datetime) -> ConsumeOptions:
+    return ConsumeOptions(until_caught_up=True, rewind=Rewind(since))
 
 
 def test_from_time_reads_again_once_and_says_what_is_gone(

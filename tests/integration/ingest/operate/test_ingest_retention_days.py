@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
 from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 
-TO_THE_END = Options(until_caught_up=True)
+TO_THE_END = ConsumeOptions(until_caught_up=True)
 KEEPS_TEN_DAYS = "retention=__import__('datetime').timedelta(days=10)"
 
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, validators
 
 from fleetgauge.contracts import Contract, ContractError, ContractSet
 from fleetgauge.contracts.load import contract_of
-from fleetgauge.contracts.subset import ID_PATTERN, Documents, tree
+from fleetgauge.contracts.subset import ID_PATTERN, SchemaFiles, tree
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
@@ -116,7 +116,7 @@ class Clock:
 def accepted(schema: dict[str, Any]) -> tuple[Contract, ContractSet] | None:
     """As lint does it: for the contract, and for a consumer of it."""
     try:
-        contract = contract_of("ping.json", tree(schema, "ping.json", Documents(None)))  # type: ignore[arg-type]
+        contract = contract_of("ping.json", tree(schema, "ping.json", SchemaFiles(None)))  # type: ignore[arg-type]
     except ContractError:
         return None
     try:
@@ -240,7 +240,7 @@ BASE = schema_of(({}, None, True, []))
 def test_what_could_not_be_decoded_is_refused_with_its_place(member: dict[str, Any], says: str) -> None:
     schema = {**BASE, "properties": {**BASE["properties"], **member}}
     with pytest.raises(ContractError, match=says):
-        contract_of("ping.json", tree(schema, "ping.json", Documents(None)))  # type: ignore[arg-type]
+        contract_of("ping.json", tree(schema, "ping.json", SchemaFiles(None)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", [{}, {"lat": 1.5}, {"lat": 95.0, "lng": 1.0}, {"lat": 1e300, "lng": 1.0}, None])

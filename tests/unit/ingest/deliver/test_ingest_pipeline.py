@@ -16,7 +16,7 @@ from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deliver.delivery import Report
-from fleetgauge.ingest.deliver.pipeline import Pipeline
+from fleetgauge.ingest.deliver.delivery_pipeline import Pipeline
 from fleetgauge.kafka.records import Records
 
 PLACE = TopicPartition("device-events", 0)

@@ -15,7 +15,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
-from fleetgauge.ingest.operate.service import Options, Service
+from fleetgauge.ingest.operate.service import ConsumeOptions, Service
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.kafka.records import Records
@@ -85,7 +85,7 @@ def service(broker: Broker, rewind: Rewind | None = None) -> Service:
         Instant(),  # type: ignore[arg-type]
         Metrics("c"),
         SystemClock(),
-        Options(rewind=rewind),
+        ConsumeOptions(rewind=rewind),
         StopRequest(),
     )
 

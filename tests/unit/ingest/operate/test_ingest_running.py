@@ -25,7 +25,7 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import dead_letter_sink, dead_letter_topic
 from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ensure_topic
 from fleetgauge.ingest.operate import launch
-from fleetgauge.ingest.operate.service import Options
+from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.ingest.read import rewind, source
 from fleetgauge.kafka import kafka_clients
 from fleetgauge.observability.status_server import Http
@@ -139,7 +139,7 @@ def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
         with pytest.raises(
             Transient, match=r"waited \d+ s; start Elasticsearch, or correct elasticsearch.url"
         ) as raised:
-            launch.consume(consumer, secretive(), Options(), Http())
+            launch.consume(consumer, secretive(), ConsumeOptions(), Http())
         looking.join()
     assert raised.value.exit_code == 75
     assert seen["readyz"][0] == 503 and "device-events: Elasticsearch at" in seen["readyz"][1]
@@ -166,7 +166,7 @@ def test_one_that_fails_ends_the_others_in_good_order(
     monkeypatch.setattr(launch, "ElasticsearchBulk", connect)
     started = time.monotonic()
     with capture_logs() as logs, pytest.raises(Stop, match="401 security_exception"):
-        launch.consume_all([consumer, second], secretive(), Options())
+        launch.consume_all([consumer, second], secretive(), ConsumeOptions())
     assert time.monotonic() - started < 20
     assert [(line["consumer"], line["exit_code"]) for line in logs if line["event"] == "failed"] == [("second", 70)]
     assert [line["consumer"] for line in logs if line["event"] == "ended"] == ["device-events"]
@@ -223,7 +223,7 @@ def test_a_refusal_of_elasticsearch_holds_no_secret(
     server.status = status
     settings = secretive(url=f"http://127.0.0.1:{server.server_address[1]}", **login)
     with capture_logs() as logs, pytest.raises(FleetgaugeError, match=str(status)) as raised:
-        launch.consume(consumer, settings, Options(), Http())
+        launch.consume(consumer, settings, ConsumeOptions(), Http())
     assert raised.value.exit_code == (70 if status < 500 else 75)
     said(raised.value, logs, caplog.text)
 

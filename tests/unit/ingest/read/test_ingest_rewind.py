@@ -15,7 +15,7 @@ from kafka.errors import NoError, UnknownMemberIdError
 from fleetgauge.cli.output import instant
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.read.rewind import Plan, Rewind, _commit, _plan, apply, finish
+from fleetgauge.ingest.read.rewind import Rewind, RewindPlan, _commit, _plan, apply, finish
 from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
 
@@ -67,7 +67,7 @@ class Broker:
 CONSUMER = Consumer("c", "t", ("location",), "i")
 
 
-def planned(broker: Broker) -> Plan:
+def planned(broker: Broker) -> RewindPlan:
     return _plan(broker, CONSUMER, Rewind(SINCE))  # type: ignore[arg-type]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetgauge.clock import Clock
-from fleetgauge.progress.clocks import METRICS, WORKER, Clocks, Earliest
+from fleetgauge.progress.clock_samples import METRICS, WORKER, Clocks, Earliest
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.clocks import (

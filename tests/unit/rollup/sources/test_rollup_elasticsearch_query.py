@@ -15,7 +15,7 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts import load as load_contracts
 from fleetgauge.contracts.load import contract_of
-from fleetgauge.contracts.subset import Documents, tree
+from fleetgauge.contracts.subset import SchemaFiles, tree
 from fleetgauge.document_sources import document_problems, event_streams
 from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
@@ -102,7 +102,7 @@ def test_a_list_in_a_document_would_be_counted_twice() -> None:
     contract = json.loads((ROOT / "schemas" / "events" / "odometer.json").read_text())
     contract["properties"]["tags"] = {"type": "array", "items": {"type": "string", "maxLength": 5}}
 
-    node = tree(contract, "odometer.json", Documents(ROOT / "schemas" / "events"))
+    node = tree(contract, "odometer.json", SchemaFiles(ROOT / "schemas" / "events"))
     fields = searchable(ContractSet([contract_of("odometer.json", node)]), SUFFIX)
     assert (fields["tags"], fields["odometer_m"], fields["timestamp"]) == ("", "integer", "")
 

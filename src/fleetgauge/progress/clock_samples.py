@@ -11,7 +11,7 @@ METRICS = "the metrics database"
 
 
 class Clocks:
-    """Readings of clocks, brought to one moment by this process's monotonic clock. Not thread-safe; never blocks."""
+    """Samples of clocks, brought to one moment by this process's monotonic clock. Not thread-safe; never blocks."""
 
     def __init__(self, worker: Clock) -> None:
         self._worker = worker

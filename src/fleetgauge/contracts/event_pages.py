@@ -25,7 +25,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _FieldRow:
     path: str
     node: Node
     required: bool
@@ -93,10 +93,10 @@ def _page(contract: Contract, readers: Sequence[Reader]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _rows(at: str, node: Object) -> Iterator[_Row]:
+def _rows(at: str, node: Object) -> Iterator[_FieldRow]:
     for key, child in node.properties.items():
         path = f"{at}.{key}" if at else key
-        yield _Row(path, child, key in node.required)
+        yield _FieldRow(path, child, key in node.required)
         inner, below = child, path
         while isinstance(inner, Array):
             inner, below = inner.items, f"{below}[]"
