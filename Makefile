@@ -66,7 +66,7 @@ bench-startup: $(READY) ## what each extra installs, and what `fleetgauge consum
 	@$(BIN)/python -m bench.startup $(BENCH)
 
 .PHONY: check
-check: $(READY) ## ruff (lint and format), mypy strict, content, boards and pages
+check: $(READY) ## ruff (lint and format), mypy strict, content, dashboards and pages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -76,8 +76,8 @@ check: $(READY) ## ruff (lint and format), mypy strict, content, boards and page
 	@$(BIN)/fleetgauge metrics docs --check
 	@$(BIN)/python tests/integration/hostile/fault_table.py --check
 
-.PHONY: boards
-boards: $(READY) ## generate the Grafana boards anew
+.PHONY: dashboards
+dashboards: $(READY) ## generate the Grafana dashboards anew
 	@$(BIN)/python -m dashboards.build
 
 .PHONY: docs

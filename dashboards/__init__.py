@@ -1,1 +1,1 @@
-"""Grafana boards as code: `python -m dashboards.build` writes `dashboards/generated/*.json`."""
+"""Grafana dashboards as code: `python -m dashboards.build` writes `dashboards/generated/*.json`."""

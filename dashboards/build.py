@@ -1,6 +1,6 @@
-"""Write the boards: `python -m dashboards.build`; `--check` only says by its exit code whether they are up to date.
+"""Write the dashboards: `python -m dashboards.build`; `--check` only says by its exit code whether they are up to date.
 
-The boards of this package, and one for each metric; of another content (`--content`) the latter alone.
+The dashboards of this package, and one for each metric; of another content (`--content`) the latter alone.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from typing import Any
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import boards
-from dashboards.boards import metric
+from dashboards import definitions
+from dashboards.definitions import metric
 from dashboards.views import MissingMetric
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup import load_definitions
@@ -26,8 +26,8 @@ CONTENT = Path(__file__).parents[1]
 GENERATED = Path(__file__).parent / "generated"
 
 
-def board_json(builder: Dashboard, annotations: Sequence[dict[str, object]]) -> dict[str, Any]:
-    """A board as plain JSON: the builder's output, with what the SDK's types have no place for."""
+def dashboard_json(builder: Dashboard, annotations: Sequence[dict[str, object]]) -> dict[str, Any]:
+    """A dashboard as plain JSON: the builder's output, with what the SDK's types have no place for."""
     found: dict[str, Any] = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
     found["annotations"] = {"list": list(annotations)}
     for number, panel in enumerate(found["panels"], start=1):
@@ -43,22 +43,22 @@ def board_json(builder: Dashboard, annotations: Sequence[dict[str, object]]) -> 
 
 def render(content: Path = CONTENT) -> Iterator[tuple[Path, str]]:
     """Path and text of each generated file. Raises `FleetgaugeError` when a definition is not valid."""
-    made = [module.build() for module in _boards()] if _own(content) else []
+    made = [module.build() for module in _dashboards()] if _own(content) else []
     made += [metric.build(one) for one in load_definitions(content).values()]
-    for board in made:
-        found = board_json(*board)
+    for dashboard in made:
+        found = dashboard_json(*dashboard)
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         yield _folder(content) / f"{found['uid']}.json", text
 
 
-def _boards() -> Iterator[ModuleType]:
-    """The boards of this package; one whose metric the content has not is left out, and said to be."""
-    for found in pkgutil.iter_modules(boards.__path__):
+def _dashboards() -> Iterator[ModuleType]:
+    """The dashboards of this package; one whose metric the content has not is left out, and said to be."""
+    for found in pkgutil.iter_modules(definitions.__path__):
         if found.name != "metric":
             try:
-                yield importlib.import_module(f"{boards.__name__}.{found.name}")
+                yield importlib.import_module(f"{definitions.__name__}.{found.name}")
             except MissingMetric as error:
-                sys.stderr.write(f"boards/{found.name}.py is left out: {error}\n")
+                sys.stderr.write(f"definitions/{found.name}.py is left out: {error}\n")
 
 
 def _own(content: Path) -> bool:
@@ -71,7 +71,7 @@ def _folder(content: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 1 if `--check` finds a stale file."""
-    parser = argparse.ArgumentParser(prog="python -m dashboards.build", description="Write Grafana boards as JSON.")
+    parser = argparse.ArgumentParser(prog="python -m dashboards.build", description="Write Grafana dashboards as JSON.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is not up to date")
     parser.add_argument(
         "--content", type=Path, default=CONTENT, help="the folder with sql/metrics; this one by default"
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
             path.write_text(wanted[path], encoding="utf-8")
         for path in orphans:
             path.unlink()
-    verb = "is not up to date; run `make boards`" if check else "written"
+    verb = "is not up to date; run `make dashboards`" if check else "written"
     for path in [*stale, *orphans]:
         sys.stdout.write(f"{path.name}: {verb}\n")
     return 1 if check and (stale or orphans) else 0

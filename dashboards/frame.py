@@ -1,4 +1,4 @@
-"""What all boards share: the grain that follows the time range, filters, links, the mark on provisional windows."""
+"""What all dashboards share: the grain that follows the time range, filters, links, the mark on provisional windows."""
 
 # ruff: noqa: S608 - queries are put together from this package's constants; nothing that a viewer types is among them
 
@@ -124,7 +124,7 @@ Panels = Sequence[Builder[model.Panel]]
 
 
 def filled(found: dashboard.Dashboard, tiles: Panels, rows: Sequence[tuple[str, Panels]]) -> dashboard.Dashboard:
-    """The board with its tiles on top and its titled rows below."""
+    """The dashboard with its tiles on top and its titled rows below."""
     for tile in tiles:
         found = found.with_panel(tile)
     for title, panels in rows:
@@ -134,10 +134,10 @@ def filled(found: dashboard.Dashboard, tiles: Panels, rows: Sequence[tuple[str, 
     return found
 
 
-def board(
+def new_dashboard(
     uid: str, title: str, description: str, tags: Sequence[str], filters: Sequence[Filter]
 ) -> dashboard.Dashboard:
-    """An empty board with its variables and its link to the other boards."""
+    """An empty dashboard with its variables and its link to the other dashboards."""
     resolution = (
         dashboard.CustomVariable("resolution")
         .label("Grain")
@@ -162,7 +162,7 @@ def board(
         .current(model.VariableOption(text="hour", value="hour", selected=True))
     )
     link = (
-        dashboard.DashboardLink("fleetgauge boards")
+        dashboard.DashboardLink("fleetgauge dashboards")
         .type(model.DashboardLinkType.DASHBOARDS)
         .tags([TAG])
         .icon("dashboard")

@@ -1,4 +1,4 @@
-"""Panels in the one style of all boards: what a board's module combines, so that it holds queries and little else."""
+"""Panels in the style that all dashboards share, so that the module of one holds queries and little else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -237,7 +237,7 @@ def number(unit: str, decimals: int | None = None) -> list[model.DynamicConfigVa
 
 
 def filter_link(board_uid: str, variable: str, what: str) -> model.DynamicConfigValue:
-    """A click on a cell narrows the board to the cell's value, keeping the time range."""
+    """A click on a cell narrows the dashboard to the cell's value, keeping the time range."""
     url = f"/d/{board_uid}?${{__url_time_range}}&var-{variable}=${{__value.raw:percentencode}}"
     return prop("links", [{"title": f"Only this {what}", "url": url, "targetBlank": False}])
 

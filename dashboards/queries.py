@@ -1,4 +1,4 @@
-"""The SQL behind a generated board, expanded as Grafana would, so that tests and the demo can run every query of it.
+"""The SQL behind a generated dashboard, expanded as Grafana would, so that tests and the demo can run every query.
 
 Needs the standard library alone and imports nothing of this package, so that it can be loaded from anywhere.
 Grafana works in two steps: the browser replaces variables (`$name`, `${name:format}`), then the server replaces macros
@@ -22,16 +22,16 @@ _INTERVAL = re.compile(r"(\d+)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class BoardError(Exception):
+class DashboardError(Exception):
     """A query that Grafana would refuse: an unknown macro, format or variable."""
 
 
 @dataclass(frozen=True)
-class BoardQuery:
+class DashboardQuery:
     """One query, ready to run."""
 
-    board: str
-    """The board's uid."""
+    dashboard: str
+    """The dashboard's uid."""
     kind: Literal["panel", "variable", "annotation"]
     name: str
     """Title of the panel, or name of the variable or annotation."""
@@ -40,49 +40,49 @@ class BoardQuery:
     """`time_series` or `table`."""
     sql: str
     raw_sql: str
-    """As written in the board, before anything was replaced."""
+    """As written in the dashboard, before anything was replaced."""
 
 
-def board_queries(
-    board: Mapping[str, Any],
+def dashboard_queries(
+    dashboard: Mapping[str, Any],
     variables: Mapping[str, Value],
     time_from: datetime,
     time_to: datetime,
-) -> list[BoardQuery]:
-    """Every query of a board: its panels', its variables' and its annotations'. Times are aware.
+) -> list[DashboardQuery]:
+    """Every query of a dashboard: its panels', its variables' and its annotations'. Times are aware.
 
-    `variables` overrides what the board has chosen by itself. The hidden variable `grain` is not computed from the
-    range: run the variable's own query, or say `{"grain": "minute"}`. Raises `BoardError`.
+    `variables` overrides what the dashboard has chosen by itself. The hidden variable `grain` is not computed from the
+    range: run the variable's own query, or say `{"grain": "minute"}`. Raises `DashboardError`.
     """
-    chosen = {one["name"]: one for one in board["templating"]["list"]}
+    chosen = {one["name"]: one for one in dashboard["templating"]["list"]}
     unknown = set(variables) - set(chosen)
     if unknown:
-        raise BoardError(
-            f"board {board['uid']} has no variable {', '.join(sorted(unknown))}; it has {', '.join(chosen)}"
+        raise DashboardError(
+            f"dashboard {dashboard['uid']} has no variable {', '.join(sorted(unknown))}; it has {', '.join(chosen)}"
         )
     found = []
-    for kind, name, ref_id, query_format, raw in _raw_queries(board):
+    for kind, name, ref_id, query_format, raw in _raw_queries(dashboard):
         try:
             sql = expand(raw, chosen, variables, time_from, time_to)
-        except BoardError as error:
-            raise BoardError(f"{kind} {name!r} of board {board['uid']}: {error}") from None
-        found.append(BoardQuery(board["uid"], kind, name, ref_id, query_format, sql, raw))
+        except DashboardError as error:
+            raise DashboardError(f"{kind} {name!r} of dashboard {dashboard['uid']}: {error}") from None
+        found.append(DashboardQuery(dashboard["uid"], kind, name, ref_id, query_format, sql, raw))
     return found
 
 
 def panel_queries(
-    board: Mapping[str, Any],
+    dashboard: Mapping[str, Any],
     variables: Mapping[str, Value],
     time_from: datetime,
     time_to: datetime,
-) -> list[BoardQuery]:
+) -> list[DashboardQuery]:
     """The queries of the panels alone: those that must return rows for no panel to say "No data"."""
-    return [query for query in board_queries(board, variables, time_from, time_to) if query.kind == "panel"]
+    return [query for query in dashboard_queries(dashboard, variables, time_from, time_to) if query.kind == "panel"]
 
 
-def panels(board: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def panels(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """All panels, those inside of collapsed rows too, without the rows themselves."""
-    for panel in board["panels"]:
+    for panel in dashboard["panels"]:
         if panel["type"] == "row":
             yield from panel.get("panels", [])
         else:
@@ -96,7 +96,7 @@ def expand(
     time_from: datetime,
     time_to: datetime,
 ) -> str:
-    """`raw` with variables, then macros replaced. `known` are the board's variables as in its JSON, by name."""
+    """`raw` with variables, then macros replaced. `known` are the dashboard's variables as in its JSON, by name."""
 
     def variable(match: re.Match[str]) -> str:
         name, form = match[1] or match[2], match[3]
@@ -110,27 +110,27 @@ def expand(
         value = variables.get(name, model["current"]["value"])
         if value == ALL or (not isinstance(value, str) and list(value) == [ALL]):
             if not model.get("allValue"):
-                raise BoardError(f"variable {name} has no value for All; choose values")
+                raise DashboardError(f"variable {name} has no value for All; choose values")
             return str(model["allValue"])  # Grafana writes a custom All value as it is, whatever the format
         return _formatted(value, form, bool(model.get("multi") or model.get("includeAll")))
 
     sql = _MACRO.sub(lambda match: _macro(match, time_from, time_to), _VARIABLE.sub(variable, raw))
     left = re.search(r"\$\{?[A-Za-z_]\w*", sql)
     if left:
-        raise BoardError(f"{left[0]} is neither a variable of the board nor a macro")
+        raise DashboardError(f"{left[0]} is neither a variable of the dashboard nor a macro")
     return sql
 
 
 def _raw_queries(
-    board: Mapping[str, Any],
+    dashboard: Mapping[str, Any],
 ) -> Iterator[tuple[Literal["panel", "variable", "annotation"], str, str, str, str]]:
-    for variable in board["templating"]["list"]:
+    for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             yield "variable", variable["name"], variable["name"], "table", variable["query"]
-    for annotation in board["annotations"].get("list", []):
+    for annotation in dashboard["annotations"].get("list", []):
         target = annotation["target"]
         yield "annotation", annotation["name"], target["refId"], target["format"], target["rawSql"]
-    for panel in panels(board):
+    for panel in panels(dashboard):
         for target in panel.get("targets", []):
             yield "panel", panel["title"], target["refId"], target["format"], target["rawSql"]
 
@@ -142,7 +142,7 @@ def _formatted(value: Value, form: str | None, many: bool) -> str:
     if form == "raw":
         return ",".join(values)
     if form is not None:
-        raise BoardError(f"the format {form} is not supported here")
+        raise DashboardError(f"the format {form} is not supported here")
     if many:
         return ",".join("'" + one.replace("'", "''") + "'" for one in values)
     return values[0].replace("'", "''")
@@ -162,15 +162,15 @@ def _macro(match: re.Match[str], time_from: datetime, time_to: datetime) -> str:
             return f"'{_rfc3339(time_to)}'"
         case "__timeGroup" | "__timeGroupAlias":
             if len(arguments) < 2:
-                raise BoardError(f"{name} needs a column and an interval")
+                raise DashboardError(f"{name} needs a column and an interval")
             parsed = _INTERVAL.fullmatch(arguments[1].strip("'"))
             if not parsed:
-                raise BoardError(f"{name} cannot read the interval {arguments[1]}")
+                raise DashboardError(f"{name} cannot read the interval {arguments[1]}")
             seconds = int(parsed[1]) * _SECONDS[parsed[2]]
             group = f"floor(extract(epoch from {column})/{seconds})*{seconds}"
             return group if name == "__timeGroup" else f'{group} AS "time"'
         case _:
-            raise BoardError(f"unknown macro {name!r}")
+            raise DashboardError(f"unknown macro {name!r}")
 
 
 def _milliseconds(instant: datetime) -> int:

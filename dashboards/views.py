@@ -18,7 +18,7 @@ CONTENT = Path(__file__).parents[1]
 
 
 class MissingMetric(Terminal):
-    """A board is about a metric that the content has not (any more)."""
+    """A dashboard is about a metric that the content has not (any more)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ def of_metric(metric: str, filters: Sequence[Filter]) -> Views:
     """
     definitions = load_definitions(CONTENT)
     if metric not in definitions:
-        raise MissingMetric(f"sql/metrics lacks {metric}, which this board shows; add the metric or remove the board")
+        raise MissingMetric(
+            f"sql/metrics lacks {metric}, which a dashboard shows; add the metric or remove the dashboard"
+        )
     one = definitions[metric]
     return Views(metric, tuple(one.dimensions), one.rollups, filters)

@@ -45,9 +45,9 @@ class Round:
 
     phase: str
     load: Load
-    boards: int
+    dashboards: int
     """Opened to the end."""
-    board_s: float | None
+    dashboard_s: float | None
     passes: int
 
 
@@ -102,8 +102,8 @@ def _prepare(found: Databases, rows: int, seed: int) -> None:
 def _run(found: Databases, pgbench: Pgbench, phase: str, rate: float, seconds: float) -> Round:
     with _audience(found, phase) as seen:
         load = pgbench.at(rate, seconds)
-        boards = list(seen.opened)
-    return Round(phase, load, len(boards), statistics.median(boards) if boards else None, seen.passes)
+        dashboards = list(seen.opened)
+    return Round(phase, load, len(dashboards), statistics.median(dashboards) if dashboards else None, seen.passes)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _audience(found: Databases, phase: str) -> Iterator[Seen]:
 
 
 def _report(runs: list[Round]) -> tuple[list[str], dict[str, bool]]:
-    lines = [f"{'medians':50} per s    of idle   p99 ms    × idle   boards  seconds each  passes"]
+    lines = [f"{'medians':50} per s    of idle   p99 ms    × idle   dashboards  seconds each  passes"]
     bars: dict[str, bool] = {}
     of = {phase: [run for run in runs if run.phase == phase] for phase in PHASES}
     idle, control = _median(of["idle"]), _median(of["busy"])
@@ -131,10 +131,11 @@ def _report(runs: list[Round]) -> tuple[list[str], dict[str, bool]]:
             continue
         load = _median(found)
         share, slower = load.per_s / idle.per_s, load.p99_ms / idle.p99_ms
-        boards = [run.board_s for run in found if run.board_s is not None]
+        dashboards = [run.dashboard_s for run in found if run.dashboard_s is not None]
         lines.append(
             f"{phase:5}{PHASES[phase]:44}{load.per_s:8.1f}{share:10.3f}{load.p99_ms:9.2f}{slower:10.2f}"
-            f"{statistics.median(run.boards for run in found):9.0f}{statistics.median(boards) if boards else 0:12.2f}"
+            f"{statistics.median(run.dashboards for run in found):9.0f}"
+            f"{statistics.median(dashboards) if dashboards else 0:12.2f}"
             f"{sum(run.passes for run in found):9}"
         )
         if phase == "b":

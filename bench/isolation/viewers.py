@@ -69,7 +69,7 @@ class Seen:
     """What the viewers saw."""
 
     opened: list[float] = field(default_factory=list)
-    """Seconds that each board took to open."""
+    """Seconds that each dashboard took to open."""
     passes: int = 0
 
 

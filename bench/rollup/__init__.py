@@ -1,1 +1,1 @@
-"""Rolling up: cost of a change, passes, boards, beside the alternatives."""
+"""Rolling up: cost of a change, runs, dashboards, beside the alternatives."""

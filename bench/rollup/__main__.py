@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from bench.rollup import boards, changes, documents, passes
+from bench.rollup import changes, dashboards, documents, runs
 from bench.rollup.lab import laboratory
 
 
@@ -17,10 +17,10 @@ def main(
     rows: Annotated[
         list[int] | None, typer.Option(help="Rentals; repeat it. 300,000 and 3,000,000 by default.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Sets of changes, and passes of each kind.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Sets of changes, and runs of each kind.")] = 3,
     only: Annotated[
         str,
-        typer.Option(help="a fleetgauge, b full SQL, c pandas, d dbt, e documents, p passes, q queries of boards."),
+        typer.Option(help="a fleetgauge, b full SQL, c pandas, d dbt, e documents, p runs, q queries of dashboards."),
     ] = "abcdepq",
     seed: Annotated[int, typer.Option(help="Of rentals and changes.")] = 1,
     scattered: Annotated[bool, typer.Option(help="Rentals lie in no order of time; by default as they began.")] = False,
@@ -28,7 +28,7 @@ def main(
     home: Annotated[Path | None, typer.Option(help="A running laboratory to use; else one is started.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
 ) -> None:
-    """Cost of a change beside the alternatives, passes, and queries of boards; one run on one machine."""
+    """Cost of a change beside the alternatives, runs, and queries of dashboards; one run on one machine."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     lines: list[str] = []
     bars: dict[str, bool] = {}
@@ -48,17 +48,17 @@ def main(
             _add(changes.report(sorted(lanes, key=lambda lane: (lane.letter, lane.rows))), lines, bars)
             figures["changes"] = [lane.figures() for lane in lanes]
         if "p" in only:
-            runs = passes.measure(postgres, rounds)
-            _add(passes.report(runs), lines, bars)
-            figures["passes"] = [asdict(run) for run in runs]
+            measured = runs.measure(postgres, rounds)
+            _add(runs.report(measured), lines, bars)
+            figures["runs"] = [asdict(run) for run in measured]
         if "q" in only:
-            medians = boards.measure(postgres)
-            _add(boards.report(medians), lines, bars)
+            medians = dashboards.measure(postgres)
+            _add(dashboards.report(medians), lines, bars)
             figures["queries"] = medians
     if "e" in only:  # a laboratory of its own: Kafka and Elasticsearch are no company for the others
         with laboratory(home, ("postgres", "kafka", "elasticsearch")) as servers:
             run = documents.measure(servers, rounds)
-        _add(passes.report([run]), lines, bars)
+        _add(runs.report([run]), lines, bars)
         figures["documents"] = asdict(run)
     figures["bars"] = bars
     typer.echo("\n".join(["", *lines, *(f"{'holds ' if held else 'BROKEN'}  {bar}" for bar, held in bars.items())]))

@@ -15,7 +15,7 @@ from bench.rollup.workload import CHANGED, SCHEMA, change, fill, truth, wrong
 from fleetlab.stack import PostgresState
 
 BUFFERS = 35_000
-"""What a pass may touch at the largest size."""
+"""What a run may touch at the largest size."""
 GROWTH = 1.5
 """What the buffers may grow by from the smallest size to the largest."""
 
@@ -74,7 +74,7 @@ def measure(
 def _round(
     found: Databases, contenders: dict[str, Contender], lanes: dict[str, Lane], seed: int, statements: int
 ) -> None:
-    # Fleetgauge comes last here and first below, or minutes that went by meanwhile would be part of its pass.
+    # Fleetgauge comes last here and first below, or minutes that went by meanwhile would be part of its run.
     for contender in reversed(contenders.values()):
         contender.settle()
     change(found, next(iter(lanes.values())).rows, seed)

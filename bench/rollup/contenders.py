@@ -46,34 +46,34 @@ class Contender(Protocol):
 
 
 class Fleetgauge:
-    """One pass of the engine: replica → metrics database."""
+    """One run of the engine: replica → metrics database."""
 
     def __init__(self, databases: Databases) -> None:
-        self.title = "fleetgauge, one pass"
+        self.title = "fleetgauge, one run"
         self.logins: dict[PostgresServer, str] = {"replica": "fleetgauge_reader", "metrics": "fleetgauge"}
         self._databases = databases
 
     def prepare(self) -> None:
-        """The first pass computes 180 days."""
+        """The first run computes 180 days."""
         migrate(self._databases.settings, {DEFINITION.metric: DEFINITION})
-        self._pass()
+        self._run()
 
     def settle(self) -> None:
-        """Until nothing changed lately: a pass looks again at what changed in the seconds before the last one."""
+        """Until nothing changed lately: a run looks again at what changed in the seconds before the last one."""
         self._databases.metrics.execute("VACUUM (ANALYZE)")
         self._databases.beat()
-        while self._pass().cells:
+        while self._run().cells:
             self._databases.beat()
 
     def run(self) -> None:
         """As each minute."""
-        self._pass()
+        self._run()
 
     def tables(self) -> str:
         """Copies."""
         return fetch_stored(self._databases)
 
-    def _pass(self) -> RunReport:
+    def _run(self) -> RunReport:
         reports = run_metrics(self._databases.settings, [DEFINITION], "minute")
         raise_failures(reports)
         return reports[0]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bench.ingest.workload import Elasticsearch
-from bench.rollup.passes import Figure
+from bench.rollup.runs import Figure
 from fleetgauge import pipeline
 from fleetgauge import settings as fleetgauge_settings
 from fleetgauge.ingest.consumer import load_consumer

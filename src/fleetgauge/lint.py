@@ -7,7 +7,7 @@ from fleetgauge.commands.tariff import TariffError, load_tariffs
 from fleetgauge.document_sources import document_problems
 from fleetgauge.rollup import DefinitionError, read_definitions
 from fleetgauge.rollup.definitions import current_state, moving
-from fleetgauge.rollup.unittests import load_tests
+from fleetgauge.rollup.metric_tests import load_tests
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import structlog
 
 from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
-from fleetgauge.commands import health, partitions, rebuild
+from fleetgauge.commands import health, month_partitions, rebuild
 from fleetgauge.commands.tariff import load_tariffs
 from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.document_sources import event_streams, replaying_groups
@@ -31,7 +31,7 @@ from fleetgauge.rollup.definitions.definition import RECONCILED
 from fleetgauge.rollup.definitions.loader import Broken, folders
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.report import raise_worst, severity
-from fleetgauge.rollup.execute.tally import Watch
+from fleetgauge.rollup.execute.run_counts import Watch
 from fleetgauge.rollup.operating import backfill as backfills
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
@@ -214,7 +214,7 @@ def raise_unreconciled(reports: Iterable[Reconciliation]) -> None:
 
 def backfill(
     settings: Settings, order: BackfillOrder, metrics: Collection[str] = (), source: str | None = None
-) -> Iterator[backfills.Done | backfills.Waiting]:
+) -> Iterator[backfills.Done | backfills.ReplicaBehind]:
     """Compute a span anew, whatever the ledger says; see `backfill_metrics`. Nothing happens until it is iterated."""
     definitions = chosen(settings.content, metrics, source).values()
     return backfills.backfill_metrics(settings, definitions, order, event_streams(settings.content, definitions))
@@ -322,19 +322,19 @@ def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Droppe
     return [*done, *(Dropped(name, error=str(one)) for name, one in broken(settings.content).items())]
 
 
-def drop_command_months(settings: Settings, *, dry_run: bool = False) -> partitions.Expired:
+def drop_command_months(settings: Settings, *, dry_run: bool = False) -> month_partitions.Expired:
     """Drop the months of command events and attempts that no metric over them needs any more (`source_kept`).
 
     Waits up to a minute for whoever reads them. Raises `Transient` or `Terminal`.
     """
     if unread := broken(settings.content):
         _log.warning("no month of commands is dropped: who knows what these metrics need", metrics=sorted(unread))
-        return partitions.Expired(None)
+        return month_partitions.Expired(None)
     definitions = read_definitions(settings.content).valid.values()
     kept = [one.source_kept for one in definitions if one.source == COMMANDS]
     longest = max((one for one in kept if one is not None), default=None)
     with postgres.metrics(settings.metrics).session("retention", lock_timeout="60s") as connection:
-        return partitions.drop_before(connection, None if None in kept else longest, dry_run=dry_run)
+        return month_partitions.drop_before(connection, None if None in kept else longest, dry_run=dry_run)
 
 
 def rebuild_commands(settings: Settings, *, from_empty: bool = False, dry_run: bool = False) -> rebuild.Rebuilt:
@@ -343,7 +343,7 @@ def rebuild_commands(settings: Settings, *, from_empty: bool = False, dry_run: b
     Raises `Transient` or `Terminal`; whatever it raises, the next run or rebuild goes on where this one stood.
     """
     with postgres.metrics(settings.metrics).session("rebuild", lock_timeout="120s") as connection:
-        sources = tuple(rebuild.standing(connection))
+        sources = tuple(rebuild.progress(connection))
         before = rebuild.Rebuilt(sources, *rebuild.held(connection))
         if dry_run:
             return before
@@ -372,7 +372,7 @@ def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]
 def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Leftover:
     """Let go of a metric that is not defined any more, or of a view that no definition makes.
 
-    Raises `Terminal` when there is none of that name, and when something hangs on it, naming that.
+    Raises `Terminal` when there is none of that name, and when something depends on it, naming that.
     """
     definitions = load_definitions(settings.content)
     with postgres.metrics(settings.metrics).session("drop", lock_timeout="60s") as connection:

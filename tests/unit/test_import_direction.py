@@ -43,8 +43,8 @@ ROLLUP = {
     "sources": {"definitions", "sketches"},
     "store": {"definitions", "sketches", "plan", "sources"},
     "execute": {"definitions", "sketches", "plan", "sources", "store"},
-    "unittests": {"definitions", "sketches", "plan", "sources", "store", "execute"},
-    "operating": {"definitions", "sketches", "plan", "sources", "store", "execute", "unittests"},
+    "metric_tests": {"definitions", "sketches", "plan", "sources", "store", "execute"},
+    "operating": {"definitions", "sketches", "plan", "sources", "store", "execute", "metric_tests"},
 }
 """Within the rollup; besides these, all may use what lies beside the folders (spans, windows, values)."""
 

@@ -118,7 +118,7 @@ def _step(step: "Done", covered: timedelta) -> Step:
 
 
 def _outlined(outline: "Outline") -> str:
-    from fleetgauge.rollup.plan.told import lines
+    from fleetgauge.rollup.plan.describe import lines
 
     days = len(outline.pieces)
     line = f"{outline.metric} (version {outline.version}): {days} piece(s)"

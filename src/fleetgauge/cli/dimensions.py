@@ -90,7 +90,7 @@ def expire(
 
 
 def _told(found: "Expiry") -> str:
-    from fleetgauge.rollup.plan.told import lines
+    from fleetgauge.rollup.plan.describe import lines
 
     would = "would expire" if found.dry_run else "expired"
     left = found.values - len(found.expired)

@@ -8,8 +8,8 @@ from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
 from fleetgauge.cli.selection import AnyMetrics, AsJson
 
 if TYPE_CHECKING:
-    from fleetgauge.rollup.operating.conditions import Told
-    from fleetgauge.rollup.operating.freshness import Standing
+    from fleetgauge.rollup.operating.conditions import HeldCondition
+    from fleetgauge.rollup.operating.freshness import MetricFreshness
 
 _RUN = "fleetgauge run METRIC"
 
@@ -59,12 +59,12 @@ def freshness(
     raise_worst(said)
 
 
-def _told(found: "list[Standing]") -> "list[Told]":
+def _told(found: "list[MetricFreshness]") -> "list[HeldCondition]":
     """What holds for metrics, each once."""
     return list({(told.metric, told.condition.name): told for one in found for told in one.told}.values())
 
 
-def _why(one: "Standing") -> str:
+def _why(one: "MetricFreshness") -> str:
     if one.overdue is None:
         return "was never computed"
     if one.ahead is not None:
@@ -72,7 +72,7 @@ def _why(one: "Standing") -> str:
     return f"is {brief(one.overdue)} overdue"
 
 
-def _show(found: "list[Standing]", *, as_json: bool) -> None:
+def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
     """Print where metrics stand."""
     if as_json:
         print_json([one.to_dict() for one in found])

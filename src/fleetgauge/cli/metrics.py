@@ -69,8 +69,8 @@ def docs(
     from fleetgauge.errors import Terminal
     from fleetgauge.rollup import load_definitions
     from fleetgauge.rollup.definitions.schema import FILE, text
-    from fleetgauge.rollup.operating.reference import gone, pages
-    from fleetgauge.rollup.unittests import load_tests
+    from fleetgauge.rollup.metric_tests import load_tests
+    from fleetgauge.rollup.operating.metric_reference import gone, pages
 
     content = settings.load().content
     definitions = load_definitions(content)
@@ -140,7 +140,7 @@ def prune(
     verb = "would be dropped" if dry_run else "dropped"
     for one in found:
         what = f"{one.metric} version {one.version}: {len(one.tables)} tables, {one.size_bytes / 2**20:.1f} MiB"
-        typer.echo(f"{what}, {verb}" if one.kept is None else f"{what}, kept, for these hang on it: {one.kept}")
+        typer.echo(f"{what}, {verb}" if one.kept is None else f"{what}, kept, for these depend on it: {one.kept}")
     if not found:
         typer.echo("nothing to drop: every version is shown, or waits to be")
 
@@ -151,7 +151,7 @@ def drop(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let go of a renamed or deleted metric: its views, tables and ledger. Exits with 78 while something hangs on them.
+    """Drop a renamed or deleted metric: its views, tables and ledger. Exits with 78 while something depends on them.
 
     \b
     Example:

@@ -89,7 +89,7 @@ def views(one: "MetricViews") -> list[str]:
         for kept in one.kept
     ]
     found += [f"NULL: {column} {gaps}" for column, gaps in (one.null or {}).items()]
-    found += [f"hangs on its views: {what}" for what in one.hanging]
+    found += [f"depends on its views: {what}" for what in one.dependents]
     found += [f"granted: {what}" for what in one.grants]
     if one.refused is not None:
         found.append(f"the views will stay as they are: {one.refused}")
@@ -101,7 +101,7 @@ def _between(begin: "datetime | None", end: "datetime | None") -> str:
 
 
 def _work(one: "MetricPreview") -> list[str]:
-    from fleetgauge.rollup.plan.told import lines
+    from fleetgauge.rollup.plan.describe import lines
 
     if one.plan is None:
         return []

@@ -53,7 +53,7 @@ def reconcile(
 
 
 def _told(report: "Reconciliation") -> str:
-    from fleetgauge.rollup.plan.told import lines
+    from fleetgauge.rollup.plan.describe import lines
 
     if report.error is not None:
         return f"{report.metric}: failed after {report.hours} hours"

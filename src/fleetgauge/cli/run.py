@@ -11,7 +11,7 @@ from fleetgauge.cli.selection import AsJson, DryRun, From, Metrics, OfSource, To
 
 if TYPE_CHECKING:
     from fleetgauge.rollup import RunReport
-    from fleetgauge.rollup.execute.tally import Progress, Watch
+    from fleetgauge.rollup.execute.run_counts import Progress, Watch
 
 _LONG_S = 2 * 86_400
 """Event time to compute in a run, from which on its progress is shown."""

@@ -24,7 +24,7 @@ def test(
     from fleetgauge.cli.output import configure_logging, print_json, print_table
     from fleetgauge.document_sources import event_streams
     from fleetgauge.rollup import DefinitionError
-    from fleetgauge.rollup.unittests import load_tests, run_tests
+    from fleetgauge.rollup.metric_tests import load_tests, run_tests
 
     configure_logging()
     loaded = settings.load()

@@ -17,7 +17,7 @@ REQUESTED, SENT, DELIVERED, RESPONDED = range(1, 5)
 
 
 @dataclass(frozen=True)
-class Column:
+class EventColumn:
     """One thing that an event says. Times are the server's, in UTC."""
 
     name: str
@@ -33,22 +33,22 @@ class Column:
 
 
 EVENT = (
-    Column("device_id", "text", "key", "device.id"),
-    Column("command_id", "text", "key", "command.id"),
-    Column("attempt", "smallint", "key", "command.attempt"),
-    Column("step", "smallint", "key", "event.action"),
-    Column("at", "timestamptz", "own", "timestamp"),
-    Column("requested_at", "timestamptz", "shared", "command.requested_at"),
-    Column("deadline_at", "timestamptz", "shared", "command.deadline_at"),
-    Column("command_type", "text", "shared", "command.type"),
-    Column("vehicle_model", "text", "shared", "device.model"),
-    Column("firmware", "text", "shared", "device.firmware", may_differ=True),  # an update reports the new one
-    Column("carrier", "text", "shared", "network.carrier"),
-    Column("sim", "text", "shared", "network.sim"),
-    Column("result", "text", "own", "result", optional=True),
-    Column("error_code", "text", "own", "error_code", optional=True),
-    Column("bytes", "integer", "own", "message.bytes", optional=True),
-    Column("event_id", "text", "key", "event.id"),
+    EventColumn("device_id", "text", "key", "device.id"),
+    EventColumn("command_id", "text", "key", "command.id"),
+    EventColumn("attempt", "smallint", "key", "command.attempt"),
+    EventColumn("step", "smallint", "key", "event.action"),
+    EventColumn("at", "timestamptz", "own", "timestamp"),
+    EventColumn("requested_at", "timestamptz", "shared", "command.requested_at"),
+    EventColumn("deadline_at", "timestamptz", "shared", "command.deadline_at"),
+    EventColumn("command_type", "text", "shared", "command.type"),
+    EventColumn("vehicle_model", "text", "shared", "device.model"),
+    EventColumn("firmware", "text", "shared", "device.firmware", may_differ=True),  # an update reports the new one
+    EventColumn("carrier", "text", "shared", "network.carrier"),
+    EventColumn("sim", "text", "shared", "network.sim"),
+    EventColumn("result", "text", "own", "result", optional=True),
+    EventColumn("error_code", "text", "own", "error_code", optional=True),
+    EventColumn("bytes", "integer", "own", "message.bytes", optional=True),
+    EventColumn("event_id", "text", "key", "event.id"),
 )
 """One row of `fleetgauge.command_event`. An event is known by its key: an id is unique within its device, and a copy of
 an event, whatever its time, has the same key. Of two copies, or two events of a step, the lesser in this order of

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-from fleetgauge.commands.columns import EVENT, RESPONDED, STEPS, Column
+from fleetgauge.commands.columns import EVENT, RESPONDED, STEPS, EventColumn
 
 _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 _NUL = rb"\u0000"
@@ -36,8 +36,8 @@ def postgres_microseconds(milliseconds: int) -> int:
 def _document() -> type[msgspec.Struct]:
     """The struct of a document, nested as the columns' paths are. What may be left out has None in its place."""
 
-    def made(name: str, columns: list[tuple[list[str], Column]]) -> type[msgspec.Struct]:
-        below: dict[str, list[tuple[list[str], Column]]] = {}
+    def made(name: str, columns: list[tuple[list[str], EventColumn]]) -> type[msgspec.Struct]:
+        below: dict[str, list[tuple[list[str], EventColumn]]] = {}
         fields: list[Any] = []
         for (first, *rest), column in columns:
             if rest:

@@ -18,7 +18,7 @@ from fleetgauge.clock import Clock
 from fleetgauge.commands.columns import EVENT, RESPONDED
 from fleetgauge.commands.events import Fact, fact
 from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page
-from fleetgauge.commands.store import AttemptStore, CommandSource, Cursor, open_store
+from fleetgauge.commands.store import AttemptStore, CommandCursor, CommandSource, open_store
 from fleetgauge.progress.clock_samples import METRICS, Clocks, Earliest
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.settings import Settings
@@ -102,7 +102,9 @@ def materialise_documents(
     cursor = store.cursor()
     if cursor.began_anew(progress):
         # From here on its offsets are those that the new epoch starts from.
-        cursor = Cursor(progress.topic_id, progress.committed, progress.epochs, rescan=True, judged_at=cursor.judged_at)
+        cursor = CommandCursor(
+            progress.topic_id, progress.committed, progress.epochs, rescan=True, judged_at=cursor.judged_at
+        )
         store.save(cursor)
         _log.warning("ingest began anew, reading every stored command event again", topic=source.topic)
     restarted = cursor.rescan
@@ -150,7 +152,7 @@ def _ahead(pages: Generator[Page]) -> Generator[Page]:
             yield page
 
 
-def _advance(cursor: Cursor, page: Page, progress: GroupProgress) -> Cursor:
+def _advance(cursor: CommandCursor, page: Page, progress: GroupProgress) -> CommandCursor:
     """The cursor after `page`: earlier partitions are through, its own stands *at* the last, which may have a twin."""
     passed = {p: offset for p, offset in progress.committed.items() if p < page.partition}
     return replace(cursor, offsets=dict(cursor.offsets) | passed | {page.partition: page.offset})
@@ -162,7 +164,7 @@ class _Counts:
     def __init__(self) -> None:
         self.events = self.attempts = self.late = self.conflicts = self.unusable = self.reused_ids = self.expired = 0
 
-    def merge(self, store: AttemptStore, page: Page, cursor: Cursor) -> None:
+    def merge(self, store: AttemptStore, page: Page, cursor: CommandCursor) -> None:
         """Merge a page and count what became of it."""
         merged = store.merge(self._facts(page), cursor)
         self.attempts += merged.written

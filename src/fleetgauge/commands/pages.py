@@ -58,7 +58,7 @@ class ElasticsearchDocuments:
     def __init__(self, settings: ElasticsearchSettings, *, page: int = PAGE) -> None:
         self._settings = settings
         self._page = page
-        self._client = connect(settings, _Json())
+        self._client = connect(settings, _PageSerializer())
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +164,7 @@ class _Found(msgspec.Struct):
     hits: _Hits
 
 
-class _Json(JsonSerializer):
+class _PageSerializer(JsonSerializer):
     """Reads an answer with documents into `_Found`, any other as usual."""
 
     def json_loads(self, data: bytes) -> Any:

@@ -6,12 +6,12 @@ stay. It is taken up where it stood when it is broken off.
 
 from dataclasses import dataclass
 
-from fleetgauge.commands.partitions import LOCK
+from fleetgauge.commands.month_partitions import LOCK
 from fleetgauge.postgres import Connection, only_row
 
 
 @dataclass(frozen=True)
-class Standing:
+class CommandProgress:
     """One source of command events."""
 
     topic: str
@@ -28,20 +28,20 @@ class Standing:
 class Rebuilt:
     """What a rebuild reads again, and what there was before and after; None: it was not done."""
 
-    sources: tuple[Standing, ...]
+    sources: tuple[CommandProgress, ...]
     events: int
     attempts: int
     events_after: int | None = None
     attempts_after: int | None = None
 
 
-def standing(connection: Connection) -> list[Standing]:
+def progress(connection: Connection) -> list[CommandProgress]:
     """Every source that has been materialised."""
     rows = connection.execute(
         "SELECT topic, consumer_group, index_name, rescan, rescanned[1], rescanned[2]"
         " FROM fleetgauge.command_cursor ORDER BY 1, 2, 3"
     ).fetchall()
-    return [Standing(*row) for row in rows]
+    return [CommandProgress(*row) for row in rows]
 
 
 def held(connection: Connection) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from fleetgauge.commands.columns import (
     EVENT_REST,
     SENT,
     SHARED,
-    Column,
+    EventColumn,
 )
 from fleetgauge.postgres import sql
 
@@ -67,12 +67,12 @@ def _names() -> dict[str, sql.Composable]:
     }
 
 
-def _definition(column: Column) -> sql.Composable:
+def _definition(column: EventColumn) -> sql.Composable:
     kind = 'text COLLATE "C"' if column.kind == "text" else column.kind
     return sql.SQL("{} {}{}").format(_name(column.name), sql.SQL(kind), sql.SQL("" if column.optional else " NOT NULL"))
 
 
-def _implied(column: Column) -> sql.Composable:
+def _implied(column: EventColumn) -> sql.Composable:
     """What a message says that no event tells of."""
     match column.name:
         case "step":

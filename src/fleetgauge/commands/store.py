@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleetgauge import postgres
-from fleetgauge.commands import partitions
+from fleetgauge.commands import month_partitions
 from fleetgauge.commands.columns import EVENT
 from fleetgauge.commands.events import Fact
 from fleetgauge.commands.statements import statement
@@ -36,7 +36,7 @@ class CommandSource:
 
 
 @dataclass(frozen=True)
-class Cursor(GroupCursor):
+class CommandCursor(GroupCursor):
     """How far a source has been materialised."""
 
     rescan: bool = False
@@ -72,7 +72,7 @@ class AttemptStore:
         self._connection = connection
         self._source = source
 
-    def cursor(self) -> Cursor:
+    def cursor(self) -> CommandCursor:
         """Where the last run stood; a new source starts at nothing."""
         with self._connection.transaction():
             row = self._connection.execute(
@@ -83,9 +83,9 @@ class AttemptStore:
                 self._key,
             ).fetchone()
         if row is None:
-            return Cursor()
+            return CommandCursor()
         topic_id, offsets, rescan, rescanned, judged_at, epochs = row
-        return Cursor(
+        return CommandCursor(
             topic_id,
             {int(partition): int(offset) for partition, offset in offsets.items()},
             {int(partition): epoch for partition, epoch in epochs.items()},
@@ -112,12 +112,12 @@ class AttemptStore:
                 self._connection.execute(statement("reopen"), {"as_of": judged_at})
         return bool(wrong)
 
-    def save(self, cursor: Cursor) -> None:
+    def save(self, cursor: CommandCursor) -> None:
         """Set the cursor, without anything else."""
         with self._connection.transaction():
             self._save(cursor)
 
-    def merge(self, facts: Iterable[Fact], cursor: Cursor) -> Merged:
+    def merge(self, facts: Iterable[Fact], cursor: CommandCursor) -> Merged:
         """Merge facts into attempts and save the cursor, at once. Deadlines before `cursor.judged_at` have passed."""
         with self._connection.transaction():
             self._connection.execute(statement("stage"))
@@ -129,7 +129,7 @@ class AttemptStore:
                 for fact in facts:
                     copy.write_row(fact)
             expired = self._connection.execute(statement("drop_expired")).rowcount
-            partitions.ensure(self._connection)
+            month_partitions.ensure(self._connection)
             self._connection.execute("ANALYZE staged_event")  # else each look-up might read the whole table
             self._connection.execute(statement("recall"))
             found = self._connection.execute(statement("merge"), {"as_of": _as_of(cursor)})
@@ -138,7 +138,7 @@ class AttemptStore:
             self._save(cursor, reused_ids=merged.reused_ids, expired=expired)
         return merged
 
-    def finish(self, cursor: Cursor, *, unusable: int = 0) -> int:
+    def finish(self, cursor: CommandCursor, *, unusable: int = 0) -> int:
         """Close open attempts whose deadline lies before `cursor.judged_at`, and save the cursor; returns how many."""
         with self._connection.transaction():
             closed = self._connection.execute(statement("close_overdue"), {"as_of": _as_of(cursor)}).rowcount
@@ -149,7 +149,7 @@ class AttemptStore:
     def _key(self) -> tuple[str, str, str]:
         return self._source.topic, self._source.group, self._source.index
 
-    def _save(self, cursor: Cursor, *, unusable: int = 0, reused_ids: int = 0, expired: int = 0) -> None:
+    def _save(self, cursor: CommandCursor, *, unusable: int = 0, reused_ids: int = 0, expired: int = 0) -> None:
         """Set the cursor, and add to what is counted beside it."""
         self._connection.execute(
             """
@@ -193,7 +193,7 @@ def open_store(
         session = {"lock_timeout": f"{int(lock_wait_s * 1000)}ms"}
         with closing(database.connect("materialise", session=session)) as connection:
             # The session's, not a transaction's: a run is many transactions. It ends with the connection, in any case.
-            connection.execute(partitions.LOCK.format("pg_advisory_lock"))
+            connection.execute(month_partitions.LOCK.format("pg_advisory_lock"))
             yield AttemptStore(connection, source)
     except errors.LockNotAvailable as error:
         raise Transient(
@@ -210,5 +210,5 @@ def _by_partition(values: Mapping[int, Any]) -> Jsonb:
     return Jsonb({str(partition): value for partition, value in sorted(values.items())})
 
 
-def _as_of(cursor: Cursor) -> datetime | str:
+def _as_of(cursor: CommandCursor) -> datetime | str:
     return cursor.judged_at if cursor.judged_at > NEVER else "-infinity"

@@ -2,11 +2,11 @@
 
 A snapshot hides transactions that have not committed, and a standby shows neither them nor the primary's sessions. So
 the primary's own job writes, every few seconds, `fleetgauge_heartbeat(beat_at, oldest_xact_start)`: first the clock,
-then the least start of all open transactions, prepared ones included. Whatever a snapshot that shows a beat does not
-show was still running when that beat was taken, or began later: its time, taken from its own transaction or from a
+then the least start of all open transactions, prepared ones included. Whatever a snapshot that shows a heartbeat does
+not show was still running when it was taken, or began later: its time, taken from its own transaction or from a
 later clock, is not before `min(beat_at, oldest_xact_start)`.
 
-That holds while the primary's clock goes forward, and is right. Neither is taken for granted: `rollup.plan.clocks`.
+That holds while the primary's clock is right and goes forward. Neither is assumed: `rollup.plan.clock_bounds`.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def of_snapshot(
 ) -> SourceWatermark | None:
     """The source watermark of the transaction that is open on `connection`, by the heartbeat that its snapshot shows.
 
-    None while there is no beat to read yet. Without the table, the last replayed commit less the declared age of the
+    None before the first heartbeat. Without the table, the last replayed commit less the declared age of the
     oldest transaction stands in for it. Raises `Terminal` when neither is there, `Transient` when the heartbeat is not
     one instant: two rows, NULL or infinite.
     """
@@ -84,13 +84,13 @@ def _heartbeat(connection: Connection[Any], source: str) -> SourceWatermark | No
         )
     if not rows:
         return None
-    at, beat_at, clock, beat_text, oldest_text = rows[0]
-    if beat_at is None:
+    at, heartbeat_at, clock, heartbeat_text, oldest_text = rows[0]
+    if heartbeat_at is None:
         raise Transient(
-            f"source {source}: the heartbeat is no instant (beat_at {beat_text or 'NULL'}, oldest_xact_start"
+            f"source {source}: the heartbeat is no instant (beat_at {heartbeat_text or 'NULL'}, oldest_xact_start"
             f" {oldest_text or 'NULL'}), so nothing is computed by it; let production's job write it anew (sql/source/)"
         )
-    return SourceWatermark(at, beat_at, clock)
+    return SourceWatermark(at, heartbeat_at, clock)
 
 
 def of_sessions(connection: Connection[Any], ignored_prefix: str) -> SourceWatermark:

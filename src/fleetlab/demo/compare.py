@@ -48,7 +48,7 @@ def compare(
         truth.close()
     _isolation(report, state)
     report.checks.append(_runs(report))
-    report.checks.append(_boards(content, state.need_postgres().grafana_url))
+    report.checks.append(_dashboards(content, state.need_postgres().grafana_url))
 
 
 def _events(report: Report, state: StackState, truth: Truth, consumer: Consumer) -> None:
@@ -187,8 +187,8 @@ def count_states(states: Sequence[str]) -> dict[str, int]:
     return dict(Counter(states))
 
 
-def _boards(content: Path, grafana_url: str) -> Check:
-    """Run each query of each board as Grafana's login, over three days and at each grain's own range."""
+def _dashboards(content: Path, grafana_url: str) -> Check:
+    """Run each query of each dashboard as Grafana's login, over three days and at each grain's own range."""
     queries = _module(content / "dashboards" / "queries.py")
     now = datetime.now(UTC)
     ranges = {"minute": timedelta(hours=3), "hour": timedelta(days=3), "day": timedelta(days=30)}
@@ -196,9 +196,9 @@ def _boards(content: Path, grafana_url: str) -> Check:
     told = []
     with psycopg.connect(grafana_url, autocommit=True) as grafana:
         for path in sorted((content / "dashboards" / "generated").glob("*.json")):
-            board = json.loads(path.read_text(encoding="utf-8"))
+            dashboard = json.loads(path.read_text(encoding="utf-8"))
             for grain, span in ranges.items():
-                for query in queries.panel_queries(board, {"grain": grain}, now - span, now):
+                for query in queries.panel_queries(dashboard, {"grain": grain}, now - span, now):
                     panel = f"{path.stem} by {grain}, {query.name}"
                     try:
                         found = _has_values(grafana.execute(query.sql))
@@ -207,7 +207,7 @@ def _boards(content: Path, grafana_url: str) -> Check:
                         told.append(f"{panel}: {str(error).splitlines()[0]}")
                     filled[panel] = filled.get(panel, False) or found
     told += [f"{panel}: no data" for panel, found in filled.items() if not found]
-    return Check("boards: every panel has data", len(filled), tuple(told))
+    return Check("dashboards: every panel has data", len(filled), tuple(told))
 
 
 def _has_values(cursor: psycopg.Cursor[tuple[Any, ...]]) -> bool:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from board_world import SOURCE, Documents, Filled
+from dashboard_world import SOURCE, Documents, Filled
 from pydantic import SecretStr
 
 from fleetgauge.commands.materialise import materialise_documents
@@ -29,7 +29,7 @@ if str(ROOT) not in sys.path:
 @pytest.fixture(scope="session")
 def filled(postgres: PostgresState, metrics_template: str) -> Iterator[Filled]:
     """Three days of a small company, rolled up at all grains; databases of these tests' own."""
-    name = f"boards_{uuid4().hex[:12]}"
+    name = f"dashboards_{uuid4().hex[:12]}"
     now = _last_evening()
     plan = Timeline.ending(Scale(vehicles=40, days=3, rate=25, live_seconds=0), now)
     try:

@@ -84,9 +84,9 @@ def test_a_cell_blocked_in_the_running_hour_makes_nothing_final_early(world: Wor
     world.insert(NOW - HOUR)
     world.insert(NOW - MINUTE, length=1000)
     assert len(_run(world, one).blocked) == 1
-    for standing in freshness(world.settings, [one]):
-        assert standing.closed_until is None or standing.closed_until <= datetime.now(UTC), standing.grain
-        assert standing.behind is None or standing.behind >= timedelta(), standing.grain
+    for found in freshness(world.settings, [one]):
+        assert found.closed_until is None or found.closed_until <= datetime.now(UTC), found.grain
+        assert found.behind is None or found.behind >= timedelta(), found.grain
 
 
 def test_what_stays_broken_is_tried_less_and_less_often(world: World, one: Definition) -> None:

@@ -16,17 +16,17 @@ from rollup_world import Off, World, definition
 
 from fleetgauge.errors import Transient
 from fleetgauge.rollup import Definition, RunReport, raise_failures, run_metrics
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.exports import RollupCollector
-from fleetgauge.rollup.operating.freshness import Standing, freshness
+from fleetgauge.rollup.operating.freshness import MetricFreshness, freshness
 from fleetgauge.rollup.operating.preview import preview_metrics
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.plan.stages import TakeBack
 from fleetgauge.settings import Settings
 
 TEN = timedelta(minutes=10)
-REAL = Options(pause_s=0.0)
+REAL = RunOptions(pause_s=0.0)
 """As in production."""
 
 
@@ -56,7 +56,7 @@ def _beat(world: World, by: timedelta = timedelta()) -> None:
     world.catch_up()
 
 
-def _run(world: World, one: Definition, options: Options = REAL, settings: Settings | None = None) -> RunReport:
+def _run(world: World, one: Definition, options: RunOptions = REAL, settings: Settings | None = None) -> RunReport:
     return run_metrics(settings or world.settings, [one], "minute", options=options)[0]
 
 
@@ -75,7 +75,7 @@ def _totals(world: World, one: Definition) -> dict[str, tuple[int, int]]:
     }
 
 
-def _standings(world: World, one: Definition) -> dict[str, Standing]:
+def _standings(world: World, one: Definition) -> dict[str, MetricFreshness]:
     return {found.grain: found for found in freshness(world.settings, [one])}
 
 
@@ -143,7 +143,7 @@ def test_a_heartbeat_from_the_future_changes_nothing(world: World, one: Definiti
 def test_what_an_older_version_did_by_a_wrong_clock_is_taken_back(world: World, one: Definition) -> None:
     ride = world.insert(datetime.now(UTC))
     _beat(world, TEN)
-    assert _run(world, one, Options(pause_s=0.0, tolerance=None)).error is None  # as it was
+    assert _run(world, one, RunOptions(pause_s=0.0, tolerance=None)).error is None  # as it was
     for _ in range(22):
         world.insert(datetime.now(UTC))
     world.change(ride, state="done")
@@ -236,7 +236,7 @@ def test_a_worker_whose_clock_is_wrong_is_outvoted(
 ) -> None:
     world.insert(datetime.now(UTC) - timedelta(minutes=2))
     _beat(world)
-    report = _run(world, one, Options(pause_s=0.0, clock=Off(by)))
+    report = _run(world, one, RunOptions(pause_s=0.0, clock=Off(by)))
     assert (report.error, report.deferred) == (None, None)
     assert report.source_lag_s is not None and 0 <= report.source_lag_s < 60
     assert _totals(world, one) == dict.fromkeys(("minute", "hour", "day"), (4, 4))

@@ -13,7 +13,7 @@ from fault_table import fault
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fleetgauge import pipeline
-from fleetgauge.commands import health, partitions, rebuild
+from fleetgauge.commands import health, month_partitions, rebuild
 from fleetgauge.commands.health import CommandsCollector
 
 MINUTE = timedelta(minutes=1)
@@ -127,7 +127,7 @@ def test_months_are_dropped_as_a_whole_and_do_not_come_back_in_part(weather: Wea
 
 def test_nothing_is_dropped_while_a_metric_keeps_everything(weather: Weather) -> None:
     weather.run(attempt(1, 5, noon() - timedelta(days=500)))
-    assert partitions.drop_before(weather.owner, None) == partitions.Expired(None)
+    assert month_partitions.drop_before(weather.owner, None) == month_partitions.Expired(None)
 
 
 @pytest.mark.parametrize("from_empty", [False, True])
@@ -142,14 +142,14 @@ def test_a_rebuild_gives_the_same_and_goes_on_where_it_was_broken_off(weather: W
     with pytest.raises(KeyboardInterrupt):
         weather.materialise(documents=listed)
     assert samples(weather)["fleetgauge_commands_rescanning"] == 1
-    (standing,) = rebuild.standing(weather.owner)
-    assert (standing.rescan, standing.partition, standing.offset) == (True, 0, 1999)
+    (found,) = rebuild.progress(weather.owner)
+    assert (found.rescan, found.partition, found.offset) == (True, 0, 1999)
     report = weather.run([])
     assert report.restarted and report.events == 2100 - 1999
     found = set(weather.owner.execute(f"SELECT {COLUMNS} FROM fleetgauge.command_attempt").fetchall())
     assert found == expected_rows(weather.come, datetime.now(UTC))
     assert weather.rows("requested, succeeded", "device_command") == before
-    assert not rebuild.standing(weather.owner)[0].rescan
+    assert not rebuild.progress(weather.owner)[0].rescan
 
 
 def test_health_is_read_from_small_indexes(weather: Weather) -> None:

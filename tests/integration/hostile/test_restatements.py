@@ -10,7 +10,7 @@ from fault_table import fault
 from rollup_world import QUICK, World, definition
 
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.execute import restatements
+from fleetgauge.rollup.execute import restatement_log
 from fleetgauge.rollup.operating.backfill import backfill_metrics
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder
 from fleetgauge.rollup.operating.doctor import examine
@@ -123,7 +123,7 @@ def test_a_change_without_a_change_time_is_told_by_the_backfill_that_finds_it(wo
 def test_many_changes_are_added_up_by_window_and_measure(
     world: World, one: Definition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restatements, "MOST", 3)
+    monkeypatch.setattr(restatement_log, "MOST", 3)
     world.insert(AT, zone="a", state="done", amount=5, length=9)
     world.insert(AT, zone="b", state="done", amount=7, length=9)
     run(world, one)

@@ -43,7 +43,7 @@ def totals(world: World, one: Definition, expression: str) -> list[Any]:
 
 def told(world: World, one: Definition) -> tuple[set[str], str, str]:
     """Verdicts of freshness, what doctor warns of, and the exporter's page."""
-    verdicts = {standing.verdict for standing in freshness(world.settings, [one])}
+    verdicts = {found.verdict for found in freshness(world.settings, [one])}
     warned = "\n".join(f.said for f in examine(world.settings, {one.metric: one}, {}) if f.status != "ok")
     registry = CollectorRegistry()
     registry.register(RollupCollector(world.settings, {one.metric: one}))

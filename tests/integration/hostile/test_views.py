@@ -103,7 +103,7 @@ def _build(world: World, name: str) -> dict[str, Any]:
 
 
 @fault(
-    "A measure is added while analysts' views, functions, grants and comments hang on the metric's views",
+    "A measure is added while analysts' views, functions, grants and comments depend on the metric's views",
     number="right, in the old columns and the new one, from the run on that fills it",
     freshness="ok",
     doctor="ok",
@@ -141,7 +141,7 @@ def test_an_added_measure_is_shown_by_the_run_that_fills_it_and_takes_nothing_aw
     freshness="error: the new version waits, and why",
     doctor="fail: the same",
     exporter='fleetgauge_rollup_waiting 1, `fleetgauge_rollup_condition{condition="not_shown"}` 1',
-    exit_code="78 of migrate, naming what hangs on the view and what to do",
+    exit_code="78 of migrate, naming what depends on the view and what to do",
 )
 def test_a_measure_that_changes_its_type_is_refused_while_something_hangs_on_the_view(world: World) -> None:
     old = definition("retyped", measures=MEASURES, views_sql=DERIVED.format("retyped"))
@@ -198,7 +198,7 @@ def test_a_removed_measure_leaves_its_column_which_says_since_when_it_is_null(wo
     assert said == (f"[NULL (version {new.version})]",)
 
 
-def test_a_view_of_views_sql_grows_and_keeps_what_hangs_on_it(world: World) -> None:
+def test_a_view_of_views_sql_grows_and_keeps_what_depends_on_it(world: World) -> None:
     text = "CREATE OR REPLACE VIEW metrics.own_a AS SELECT {} FROM metrics.own_day GROUP BY 1;\n"
     second = "CREATE OR REPLACE VIEW metrics.own_b AS SELECT sum(n) AS n FROM metrics.own_a;"
     old = definition("own", measures=MEASURES, views_sql=text.format("zone, sum(n) AS n, sum(length) AS l") + second)
@@ -285,7 +285,7 @@ def test_versions_that_nothing_shows_are_pruned(shell: Shell) -> None:
     assert "nothing to drop" in shell("metrics", "prune").out
 
 
-def test_a_deleted_metric_is_let_go_of_when_nothing_hangs_on_it(shell: Shell) -> None:
+def test_a_deleted_metric_is_dropped_when_nothing_depends_on_it(shell: Shell) -> None:
     world = shell.world
     one = shell.write(METRIC.replace("metric: ride", "metric: lost"), name="lost")
     (shell.folder / "sql/metrics/lost/views.sql").write_text(
@@ -358,10 +358,10 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     new = shell.write(text.replace("type: integer", "type: numeric"), name="told")
     assert new.version != old.version
     (said,) = shell("plan", "told", "--json", code=None).json["metrics"]
-    assert said["views"]["hanging"] == ["view report.told (on metrics.told_day)"]
+    assert said["views"]["dependents"] == ["view report.told (on metrics.told_day)"]
     assert said["views"]["grants"] == ["SELECT to finance (on metrics.told_day)"]
     assert "view report.told" in said["views"]["refused"]
-    assert "hangs on its views: view report.told" in shell("plan", "told", code=None).out
+    assert "depends on its views: view report.told" in shell("plan", "told", code=None).out
     assert "view report.told" in shell("metrics", "describe", "told").out
     shell("migrate")
     assert verdicts(code=75)["day"][0] == "error"

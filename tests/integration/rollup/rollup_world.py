@@ -17,7 +17,7 @@ from pydantic import SecretStr, TypeAdapter
 from fleetgauge.rollup import Definition, RunReport, run_metrics
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.execute.engine import Engine
-from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.sketches.distinct import sketch as distinct_sketch
 from fleetgauge.rollup.sketches.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
@@ -25,7 +25,7 @@ from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
 
-QUICK = Options(overlap=timedelta(0), pause_s=0.0, dense=3, clock_steps=False)
+QUICK = RunOptions(overlap=timedelta(0), pause_s=0.0, dense=3, clock_steps=False)
 """Without the overlap, and without reading again, a cursor that is taken too late shows at once; and few cells
 make an hour dense."""
 
@@ -203,7 +203,7 @@ class World:
         return run_metrics(self.settings, [one], grain, interval, options=QUICK, **more)[0]
 
     @contextmanager
-    def engine_with(self, one: Definition, fuse: Fuse, options: Options = QUICK) -> Iterator[Engine]:
+    def engine_with(self, one: Definition, fuse: Fuse, options: RunOptions = QUICK) -> Iterator[Engine]:
         """An engine whose connections break where the fuse says."""
         source = FusedSource("operations", self.settings.source("operations"), fuse)
         try:

@@ -15,7 +15,7 @@ from rollup_world import World, definition
 
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.operating.reference import pages
+from fleetgauge.rollup.operating.metric_reference import pages
 
 HOSTILE = [
     "'; DROP TABLE victim; --",

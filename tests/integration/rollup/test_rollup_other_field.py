@@ -172,15 +172,15 @@ def test_its_numbers_and_views(world: World, cli: Callable[..., Result]) -> None
     assert all(abs(row[8] - 300) <= 3 for row in rows)
 
 
-def test_its_board(content: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_dashboard(content: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)  # dashboards are content, not an installed package
     from dashboards.build import main
-    from dashboards.queries import board_queries
+    from dashboards.queries import dashboard_queries
 
     assert main(["--content", str(content)]) == 0
-    board: dict[str, Any] = json.loads((content / "dashboards/generated/metric-bread_order.json").read_text())
+    dashboard: dict[str, Any] = json.loads((content / "dashboards/generated/metric-bread_order.json").read_text())
     now = datetime.now(UTC)
-    queries = board_queries(board, {"grain": "day", "by": "bread"}, now.replace(year=now.year - 1), now)
+    queries = dashboard_queries(dashboard, {"grain": "day", "by": "bread"}, now.replace(year=now.year - 1), now)
     shown = {query.name: world.metrics.execute(query.sql).fetchall() for query in queries}
     assert {row[1]: row[2] for row in shown["loaves per $grain"]} == {"rye": 6, "wheat": 1}
     assert shown["bread"] == [("rye",), ("wheat",)]

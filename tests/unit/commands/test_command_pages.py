@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fleetgauge.commands.events import fact
-from fleetgauge.commands.pages import _Found, _Json
+from fleetgauge.commands.pages import _Found, _PageSerializer
 
 SOUND = {
     "event": {"id": "e-1", "action": "responded"},
@@ -32,7 +32,7 @@ def read(*sources: str) -> _Found:
     text = f'{{"pit_id": "p", "hits": {{"hits": [{", ".join(hits)}]}}}}'
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(text, type=_Found)
-    found = _Json().loads(text.encode())
+    found = _PageSerializer().loads(text.encode())
     assert isinstance(found, _Found)
     return found
 

@@ -11,11 +11,11 @@ ROOT = Path(__file__).parents[3]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-BOARDS = ("fleetgauge-service", "fleetgauge-commands")
+DASHBOARDS = ("fleetgauge-service", "fleetgauge-commands")
 
 
-@pytest.fixture(params=BOARDS)
-def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A generated board, as Grafana reads it."""
+@pytest.fixture(params=DASHBOARDS)
+def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A generated dashboard, as Grafana reads it."""
     found: dict[str, Any] = json.loads((ROOT / "dashboards" / "generated" / f"{request.param}.json").read_text("utf-8"))
     return found

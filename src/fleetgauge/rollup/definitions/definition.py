@@ -44,7 +44,7 @@ UNKNOWN = "unknown"
 
 RESERVED = frozenset({"window_start", "date", "provisional"})
 VARIABLES = frozenset({"by", "grain", "resolution"})
-"""What the metric's board asks its reader besides a value of each dimension."""
+"""What the metric's dashboard asks its reader besides a value of each dimension."""
 
 NAME_LENGTH = 32
 """How long a metric's name may be: names of tables, views and partitions begin with it."""
@@ -257,7 +257,7 @@ class Definition:
             for name in sorted(RESERVED & set(names)):
                 yield (part, name), f"{name} is a column that every view has; choose another name"
         for name in sorted(VARIABLES & set(self.dimensions)):
-            yield ("dimensions", name), f"{name} is a variable of every board; choose another name, column can stay"
+            yield ("dimensions", name), f"{name} is a variable of every dashboard; choose another name, column can stay"
         for name, kept in self.rollups.items():
             unknown = [n for n in kept if n not in self.dimensions]
             if unknown:

@@ -42,7 +42,7 @@ def unread(folder: Path, shown: str) -> Iterator[str]:
     for name in _names(folder):
         path = folder / name
         if path.is_dir():
-            if name != "tests" and difflib.get_close_matches(name.lower(), ["tests", "test", "unittests"], n=1):
+            if name != "tests" and difflib.get_close_matches(name.lower(), ["tests", "test", "metric_tests"], n=1):
                 yield f"{shown}/{name}:1: is read by nobody; call the folder tests"
         elif name not in _READ and path.suffix.lower() in _CONTENT:
             near = difflib.get_close_matches(name.lower(), _READ, n=1)

@@ -19,9 +19,9 @@ from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.postgres import Connection, Jsonb, only_row, sql
 from fleetgauge.rollup.execute.report import RunReport
-from fleetgauge.rollup.execute.tally import Tally
+from fleetgauge.rollup.execute.run_counts import RunCounts
+from fleetgauge.rollup.plan.describe import totals
 from fleetgauge.rollup.plan.planner import Plan
-from fleetgauge.rollup.plan.told import totals
 from fleetgauge.rollup.spans import Span, union
 from fleetgauge.rollup.windows import widen
 from fleetgauge.settings import Settings, airflow_run
@@ -69,7 +69,7 @@ class Run:
     outcome: Outcome = "ok"
     error_type: str | None = None
     reason: str | None = None
-    done: Tally = field(default_factory=Tally)
+    done: RunCounts = field(default_factory=RunCounts)
     """What it wrote, of all its plans."""
     counts: dict[str, float] = field(default_factory=dict)
     """To be added to the metric's, for the exporter."""
@@ -101,7 +101,7 @@ class Run:
         self.outcome = self.outcome if self.outcome == "blocked" else "failed"
         self.error_type, self.reason = type(error).__name__, str(error)
 
-    def add(self, tally: Tally) -> None:
+    def add(self, tally: RunCounts) -> None:
         """A plan was executed, or a part of it."""
         done = self.done
         done.windows += tally.windows

@@ -13,11 +13,11 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.executor import Executor
 from fleetgauge.rollup.execute.observe import Observer
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.report import RunReport
+from fleetgauge.rollup.execute.run_counts import RunCounts, Watch
 from fleetgauge.rollup.execute.session import Connect, Session
-from fleetgauge.rollup.execute.tally import Tally, Watch
-from fleetgauge.rollup.plan.clocks import TOLERANCE, agreed
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, agreed
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
@@ -37,19 +37,19 @@ class Engine:
         definition: Definition,
         source: Source,
         connect: Connect,
-        options: Options | None = None,
+        options: RunOptions | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.definition = definition
         self.source = source
-        self.options = options or Options()
+        self.options = options or RunOptions()
         self.session = Session(definition, connect, self.options)
         self._watch = watch
         self._observer = Observer(definition, source, self.session, self.options)
         self._report = RunReport(definition.metric, definition.version, "")
         self.run_id: int | None = None
         """Its number in the run log, once it has one."""
-        self.tally = Tally()
+        self.tally = RunCounts()
         """What the last run has done."""
 
     @property
@@ -74,7 +74,7 @@ class Engine:
         """
         self._report = RunReport(self.definition.metric, self.definition.version, grain)
         began, on_source = time.perf_counter(), self.source.seconds
-        tally = self.tally = Tally()
+        tally = self.tally = RunCounts()
         try:
             planned = self.plan(RunRequest(grain, interval, watermark))
             announce(planned)

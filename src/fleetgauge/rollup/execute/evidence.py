@@ -7,8 +7,8 @@ from typing import Any
 from fleetgauge.postgres import Connection, only_row
 from fleetgauge.progress.clock_samples import Clocks
 from fleetgauge.progress.heartbeat import SourceWatermark
-from fleetgauge.rollup.execute.options import Options
-from fleetgauge.rollup.plan.clocks import TOLERANCE, refusal
+from fleetgauge.rollup.execute.options import RunOptions
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, refusal
 
 
 def now(connection: Connection[Any]) -> datetime:
@@ -18,7 +18,7 @@ def now(connection: Connection[Any]) -> datetime:
 
 
 def read_clocks(
-    clocks: Clocks, source: str, source_watermark: SourceWatermark, options: Options
+    clocks: Clocks, source: str, source_watermark: SourceWatermark, options: RunOptions
 ) -> Mapping[str, datetime]:
     """All clocks at the moment of a look; none where they are not compared."""
     if options.tolerance is None:
@@ -28,7 +28,7 @@ def read_clocks(
     return clocks.now()
 
 
-def unbelievable(clocks: Clocks, source: str, source_watermark: SourceWatermark, options: Options) -> str | None:
+def unbelievable(clocks: Clocks, source: str, source_watermark: SourceWatermark, options: RunOptions) -> str | None:
     """What to say when a look's clock cannot be right, as its plan would; None if it can."""
     readings = read_clocks(clocks, source, source_watermark, options)
     return refusal(source, source_watermark.heartbeat_at, readings, options.tolerance or TOLERANCE)

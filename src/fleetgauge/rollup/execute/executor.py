@@ -15,11 +15,11 @@ import structlog
 from fleetgauge.progress.clock_samples import Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.rows import Rows
+from fleetgauge.rollup.execute.run_counts import Progress, RunCounts, StageDone, Watch
 from fleetgauge.rollup.execute.session import Session
-from fleetgauge.rollup.execute.tally import Progress, StageDone, Tally, Watch
 from fleetgauge.rollup.plan.planner import Plan
 from fleetgauge.rollup.plan.stages import (
     FORCED,
@@ -54,13 +54,13 @@ class Executor:
         definition: Definition,
         source: Source,
         session: Session,
-        options: Options,
+        options: RunOptions,
         plan: Plan,
         clocks: Clocks,
         watch: Watch | None = None,
         run_id: int | None = None,
     ) -> None:
-        self.tally = Tally()
+        self.tally = RunCounts()
         self._definition = definition
         self._source = source
         self._session = session

@@ -24,7 +24,7 @@ class LedgerWriter:
         self._connection = connection
         self._key = {"metric": definition.metric, "version": definition.version, "zone": definition.time_zone}
 
-    def begin(self, begin: datetime, unavailable: Iterable[Span], cursor: Cursor, beat_at: datetime) -> bool:
+    def begin(self, begin: datetime, unavailable: Iterable[Span], cursor: Cursor, heartbeat_at: datetime) -> bool:
         """Lay down, once, that nothing happened before `begin`, and that changes are read from the cursor on.
 
         The `unavailable` minutes cannot be computed. False if another worker has meanwhile.
@@ -34,14 +34,15 @@ class LedgerWriter:
             " fleetgauge.window_start(%(begin)s, grain, %(zone)s))),"
             " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
             " cursor_token = CASE WHEN grain = 'minute' THEN %(token)s::jsonb END,"
-            " beat_at = CASE WHEN grain = 'minute' THEN %(beat)s::timestamptz END, updated_at = clock_timestamp()"
+            " beat_at = CASE WHEN grain = 'minute' THEN %(heartbeat_at)s::timestamptz END,"
+            " updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND isempty(done) AND NOT EXISTS (SELECT"
             " FROM fleetgauge.ledger AS m WHERE m.metric = l.metric AND m.version = l.version"
             " AND m.cursor_at IS NOT NULL)",
             begin=begin,
             cursor=cursor.at,
             token=_json(cursor),
-            beat=beat_at,
+            heartbeat_at=heartbeat_at,
         )
         if written.rowcount > 0:
             self.forgo(unavailable)
@@ -62,18 +63,19 @@ class LedgerWriter:
                 end=end,
             )
 
-    def take_back(self, since: datetime, cursor: Cursor, beat_at: datetime) -> None:
+    def take_back(self, since: datetime, cursor: Cursor, heartbeat_at: datetime) -> None:
         """Nothing from `since` on is done or closed any more, and changes are read from the cursor on again."""
         self._run(
             "UPDATE fleetgauge.ledger SET done = done - gone, closed = closed - gone,"
             " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
-            " beat_at = CASE WHEN grain = 'minute' THEN %(beat)s::timestamptz END, updated_at = clock_timestamp()"
+            " beat_at = CASE WHEN grain = 'minute' THEN %(heartbeat_at)s::timestamptz END,"
+            " updated_at = clock_timestamp()"
             " FROM (SELECT grain AS of, tstzmultirange(tstzrange(fleetgauge.window_start(%(since)s, grain, %(zone)s),"
             " NULL)) AS gone FROM unnest(ARRAY['minute', 'hour', 'day']) AS grain) AS cut"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = of",
             since=since,
             cursor=cursor.at,
-            beat=beat_at,
+            heartbeat_at=heartbeat_at,
         )
 
     def covers(self, span: Span) -> bool:
@@ -165,12 +167,12 @@ class LedgerWriter:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    def saw(self, beat_at: datetime) -> None:
+    def saw(self, heartbeat_at: datetime) -> None:
         """Note the heartbeat that rows were just computed under: none may be computed under an older one afterwards."""
         self._run(
-            "UPDATE fleetgauge.ledger SET beat_at = greatest(beat_at, %(beat)s), updated_at = clock_timestamp()"
+            "UPDATE fleetgauge.ledger SET beat_at = greatest(beat_at, %(heartbeat_at)s), updated_at = clock_timestamp()"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
-            beat=beat_at,
+            heartbeat_at=heartbeat_at,
         )
 
     def touched_closed(self) -> int:
@@ -237,18 +239,18 @@ class LedgerWriter:
         )
         return bool(freed or broken)
 
-    def advance(self, cursor: Cursor, beat_at: datetime, closed_until: datetime) -> None:
+    def advance(self, cursor: Cursor, heartbeat_at: datetime, closed_until: datetime) -> None:
         """End of a run: every change before `cursor_at` is applied, windows that end by `closed_until` close."""
         self._run(
             "UPDATE fleetgauge.ledger SET"
             " cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
             " cursor_at = greatest(cursor_at, %(cursor)s),"
-            " beat_at = greatest(beat_at, %(beat)s),"
+            " beat_at = greatest(beat_at, %(heartbeat_at)s),"
             " closed = closed + tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s, 'minute', 'UTC')))"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             cursor=cursor.at,
             token=_json(cursor),
-            beat=beat_at,
+            heartbeat_at=heartbeat_at,
             until=closed_until,
         )
         self.settle()

@@ -14,11 +14,11 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
-from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import RunReport, severity
-from fleetgauge.rollup.execute.tally import Watch
+from fleetgauge.rollup.execute.run_counts import Watch
+from fleetgauge.rollup.plan.describe import summary
 from fleetgauge.rollup.plan.planner import Plan
-from fleetgauge.rollup.plan.told import summary
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.stream import EventStream
@@ -34,7 +34,7 @@ def run_metrics(
     grain: Grain,
     interval: Span | None = None,
     watermark: datetime | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
     streams: Mapping[str, EventStream] | None = None,
     watch: Watch | None = None,
 ) -> list[RunReport]:
@@ -46,7 +46,7 @@ def run_metrics(
     `streams`: the sources that are documents in Elasticsearch. `watch` is told of progress. A metric that fails does
     not stop the others: look at `RunReport.error` or call `report.raise_failures`.
     """
-    options = options or Options.of(settings)
+    options = options or RunOptions.of(settings)
     reports: list[RunReport] = []
     with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
@@ -85,7 +85,7 @@ def _one(
     grain: Grain,
     interval: Span | None,
     watermark: datetime | None,
-    options: Options,
+    options: RunOptions,
     opened: Callable[[str], Source],
     watch: Watch | None,
     run: activity.Run,

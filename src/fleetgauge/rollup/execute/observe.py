@@ -6,10 +6,10 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.evidence import now, read_clocks
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.session import Session
-from fleetgauge.rollup.plan.clocks import TOLERANCE, impossible, possible_step, skew, taken_back
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, impossible, possible_step, skew, taken_back
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import behind, computing_watermark, refusal
 from fleetgauge.rollup.plan.state import State
@@ -22,7 +22,7 @@ from fleetgauge.rollup.values import Cursor, Touched
 class Observer:
     """Asks both sides about one metric. Changes nothing."""
 
-    def __init__(self, definition: Definition, source: Source, session: Session, options: Options) -> None:
+    def __init__(self, definition: Definition, source: Source, session: Session, options: RunOptions) -> None:
         self._definition = definition
         self._source = source
         self._session = session
@@ -88,7 +88,7 @@ def look(
     source: str,
     definition: Definition,
     state: State,
-    options: Options,
+    options: RunOptions,
     clocks: Clocks,
     *,
     changes: bool,

@@ -6,14 +6,14 @@ from typing import Self
 
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.postgres import Connection, metrics
-from fleetgauge.rollup.plan.clocks import TOLERANCE
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.rollup.plan.planner import DENSE
 from fleetgauge.rollup.sources.port import ROLLUP, Row
 from fleetgauge.settings import MetricsSettings, Settings
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """A test makes them small."""
 
     overlap: timedelta = timedelta(seconds=5)
@@ -54,7 +54,7 @@ class Options:
 
 
 def connect_metrics(
-    settings: MetricsSettings, options: Options, kind: type[Connection[Row]] | None = None
+    settings: MetricsSettings, options: RunOptions, kind: type[Connection[Row]] | None = None
 ) -> Connection[Row]:
     """The writing connection."""
     return metrics(settings).connect_as(kind or Connection[Row], f"{ROLLUP}-writer", session=options.session)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
-from fleetgauge.rollup.execute.tally import StageDone
+from fleetgauge.rollup.execute.run_counts import StageDone
 from fleetgauge.rollup.values import BlockedCell
 
 Severity = Literal["transient", "terminal", "stop"]

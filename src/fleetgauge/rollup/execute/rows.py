@@ -19,9 +19,9 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.execute.evidence import unbelievable
 from fleetgauge.rollup.execute.ledger import LedgerWriter
-from fleetgauge.rollup.execute.options import Options
-from fleetgauge.rollup.execute.restatements import RestatementLog, why
-from fleetgauge.rollup.execute.tally import Tally
+from fleetgauge.rollup.execute.options import RunOptions
+from fleetgauge.rollup.execute.restatement_log import RestatementLog, why
+from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, Reason
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
@@ -53,9 +53,9 @@ class Rows:
     connection: Connection[Row]
     ledger: LedgerWriter
     plan: Plan
-    options: Options
+    options: RunOptions
     clocks: Clocks
-    tally: Tally
+    tally: RunCounts
     run_id: int | None = None
     """Of the run log."""
 

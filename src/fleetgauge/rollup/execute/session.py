@@ -7,7 +7,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.postgres import Connection, Error, errors
 from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.store_sql import Statements
@@ -26,7 +26,7 @@ def lock(connection: Connection[Row], metric: str) -> None:
 class Session:
     """Of one metric, whatever its version. Opens its connection when first needed; not thread-safe."""
 
-    def __init__(self, definition: Definition, connect: Connect, options: Options) -> None:
+    def __init__(self, definition: Definition, connect: Connect, options: RunOptions) -> None:
         self._definition = definition
         self._connect = connect
         self._options = options

@@ -6,7 +6,7 @@ from typing import Any
 
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.store.publish import judged, planned, refusal
+from fleetgauge.rollup.store.publish import current_publication, planned, refusal
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
@@ -121,7 +121,7 @@ def forgotten(
 def waiting(connection: Connection[Any], definition: Definition) -> Waiting | None:
     """Why the views do not show this version as it is, if they do not. Reads the catalogue where it must."""
     known = versions(connection, definition.metric)
-    now = judged(definition, known)
+    now = current_publication(definition, known)
     if now.state == "current":
         return None
     shown = known[0].version if known and known[0].published_at is not None else None

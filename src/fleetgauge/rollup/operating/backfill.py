@@ -15,14 +15,14 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import open_sources
-from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import Severity, raise_worst, severity, told_blocked
-from fleetgauge.rollup.execute.tally import Tally
-from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline, Record, recording
+from fleetgauge.rollup.execute.run_counts import RunCounts
+from fleetgauge.rollup.operating.backfill_record import BackfillOrder, BackfillRecord, Outline, recording
 from fleetgauge.rollup.operating.estimate import facts_in
+from fleetgauge.rollup.plan.describe import summary
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import BackfillRequest
-from fleetgauge.rollup.plan.told import summary
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span
@@ -48,7 +48,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class ReplicaBehind:
     """A replica is behind; nothing is read until it has caught up."""
 
     metric: str
@@ -60,10 +60,10 @@ def outline_backfill(
     definitions: Iterable[Definition],
     order: BackfillOrder,
     streams: Mapping[str, EventStream] | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> list[Outline]:
     """What `backfill_metrics` would do, with the very plans. Changes nothing; asks each side some questions."""
-    options = options or Options.of(settings)
+    options = options or RunOptions.of(settings)
     found = []
     with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
@@ -85,9 +85,9 @@ def backfill_metrics(
     definitions: Iterable[Definition],
     order: BackfillOrder,
     streams: Mapping[str, EventStream] | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Done | Waiting]:
+) -> Iterator[Done | ReplicaBehind]:
     """Compute the order's span anew, one metric after the other; what is yielded tells how far it is.
 
     Whoever stops asking, dies or is interrupted leaves a record that the same order takes up. One metric's failure
@@ -95,7 +95,7 @@ def backfill_metrics(
     """
     if not order.reason.strip():
         raise Terminal("a backfill needs a reason, which is kept with it; give --reason")
-    options = options or Options.of(settings)
+    options = options or RunOptions.of(settings)
     failures: list[tuple[Severity, str]] = []
     with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
@@ -111,11 +111,11 @@ def backfill_metrics(
     raise_worst(failures)
 
 
-def _engine(settings: Settings, definition: Definition, source: Source, options: Options) -> Engine:
+def _engine(settings: Settings, definition: Definition, source: Source, options: RunOptions) -> Engine:
     return Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options)
 
 
-def _outline(engine: Engine, record: Record, order: BackfillOrder) -> Outline:
+def _outline(engine: Engine, record: BackfillRecord, order: BackfillOrder) -> Outline:
     """One look at both sides, and from it a plan for each piece."""
     state, look = engine.observe(BackfillRequest(order.span(engine.definition), order.grain))
     found = record.outline(order, state)
@@ -129,13 +129,13 @@ class _Work:
     """One metric's backfill while it runs."""
 
     settings: Settings
-    record: Record
+    record: BackfillRecord
     engine: Engine
     order: BackfillOrder
     sleep: Callable[[float], None]
     run: activity.Run
 
-    def through(self) -> Iterator[Done | Waiting]:
+    def through(self) -> Iterator[Done | ReplicaBehind]:
         """Do it."""
         self.record.begin(self.order)
         try:
@@ -150,7 +150,7 @@ class _Work:
             self.run.outcome = "blocked"
             raise Terminal(told_blocked(blocked))
 
-    def _pieces(self) -> Iterator[Done | Waiting]:
+    def _pieces(self) -> Iterator[Done | ReplicaBehind]:
         yield from self._wait()
         outline = _outline(self.engine, self.record, self.order)
         self.engine.run_id = self.run.begin(outline.plans)
@@ -169,7 +169,7 @@ class _Work:
             )
             yield Done(outline.metric, piece, tally.windows, tally.rows, tally.restated, seconds, left)
 
-    def _execute(self, planned: Plan) -> Tally:
+    def _execute(self, planned: Plan) -> RunCounts:
         if planned.deferred is not None:
             cure = "" if planned.refused else "; let production write it (sql/source)"
             raise Transient(f"{planned.deferred}{cure}")
@@ -181,7 +181,7 @@ class _Work:
             self.run.add(executor.tally)
         return executor.tally
 
-    def _wait(self) -> Iterator[Waiting]:
+    def _wait(self) -> Iterator[ReplicaBehind]:
         limit = self.order.max_lag
         while limit is not None and self.order.grain == "minute":
             with self.engine.source.look(self.record.definition) as facts:
@@ -189,7 +189,7 @@ class _Work:
             lag = timedelta() if source_watermark is None else datetime.now(UTC) - source_watermark.heartbeat_at
             if lag <= limit:
                 return
-            yield Waiting(self.record.definition.metric, lag)
+            yield ReplicaBehind(self.record.definition.metric, lag)
             self.sleep(_POLL_S)
 
 

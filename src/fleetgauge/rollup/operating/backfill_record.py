@@ -12,11 +12,11 @@ from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
-from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.planner import Plan, makeable
 from fleetgauge.rollup.plan.state import Spans, State
-from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span, subtract
 from fleetgauge.rollup.store.state_reader import blocked
@@ -106,7 +106,7 @@ def requests(settings: Settings, limit: int = 50) -> list[dict[str, Any]]:
 
 
 @dataclass
-class Record:
+class BackfillRecord:
     """The rows of one metric in `fleetgauge.backfill`; a connection of its own, so that it outlives each piece."""
 
     connection: Connection[Row]
@@ -177,10 +177,10 @@ class Record:
 
 
 @contextmanager
-def recording(settings: Settings, definition: Definition, options: Options) -> Iterator[Record]:
-    """Opens the metric's record; a database's errors become ours. Nothing is written before `Record.begin`."""
+def recording(settings: Settings, definition: Definition, options: RunOptions) -> Iterator[BackfillRecord]:
+    """Opens the metric's record; a database's errors become ours. Nothing is written before `BackfillRecord.begin`."""
     with (
         closing(connect_metrics(settings.metrics, options)) as connection,
         postgres.metrics(settings.metrics).translated(),
     ):
-        yield Record(connection, definition)
+        yield BackfillRecord(connection, definition)

@@ -35,7 +35,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Told:
+class HeldCondition:
     """A condition that holds for a metric."""
 
     condition: Condition
@@ -177,10 +177,10 @@ CONDITIONS: tuple[Condition, ...] = (
 """In the order in which they are told."""
 
 
-def conditions(status: MetricStatus) -> tuple[Told, ...]:
+def conditions(status: MetricStatus) -> tuple[HeldCondition, ...]:
     """Those that hold for a metric, in the order of the list."""
     found = ((condition, condition.find(status)) for condition in CONDITIONS)
-    return tuple(Told(condition, status.metric, *held) for condition, held in found if held is not None)
+    return tuple(HeldCondition(condition, status.metric, *held) for condition, held in found if held is not None)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

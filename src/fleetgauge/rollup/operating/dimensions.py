@@ -19,10 +19,10 @@ from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import open_sources
-from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import plain
-from fleetgauge.rollup.plan import told
-from fleetgauge.rollup.plan.clocks import TOLERANCE
+from fleetgauge.rollup.plan import describe
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import OverflowRequest
@@ -38,7 +38,7 @@ _ADMITTED = """
 SELECT value, admitted_at FROM fleetgauge.dimension_value
 WHERE metric = %s AND version = %s AND dimension = %s ORDER BY value
 """
-_LET_GO = """
+_EXPIRE = """
 DELETE FROM fleetgauge.dimension_value
 WHERE metric = %s AND version = %s AND dimension = %s AND value = ANY(%s)
 """
@@ -101,7 +101,7 @@ class Expiry:
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
         found: dict[str, Any] = plain(vars(replace(self, plans=())))
-        return found | {"plans": [told.to_dict(one) for one in self.plans]}
+        return found | {"plans": [describe.to_dict(one) for one in self.plans]}
 
 
 def list_values(settings: Settings, definitions: Collection[Definition]) -> list[DimensionValues]:
@@ -123,7 +123,7 @@ def expire_values(
     values: Collection[str],
     unused_for: timedelta | None,
     streams: dict[str, EventStream] | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
     *,
     dry_run: bool = False,
 ) -> Expiry:
@@ -138,7 +138,7 @@ def expire_values(
         raise Terminal(f"metric {definition.metric} has no dimension {dimension}; it has {known}")
     if not values and unused_for is None:
         raise Terminal("say which values may go: name them, or give --unused-for 30d")
-    options = options or Options.of(settings)
+    options = options or RunOptions.of(settings)
     with open_sources(settings, streams) as opened, _engine(settings, definition, opened, options) as engine:
         state, look = engine.observe(OverflowRequest(()))
         tolerance = options.tolerance or TOLERANCE
@@ -150,7 +150,7 @@ def expire_values(
             found = _expiry(connection, definition, dimension, set(values), unused_for, state)
             if not dry_run and found.expired:
                 key = [definition.metric, definition.version, dimension]
-                connection.execute(_LET_GO, [*key, list(found.expired)])
+                connection.execute(_EXPIRE, [*key, list(found.expired)])
             found, days = _overflow(connection, definition, found, state)
         found = replace(found, plans=_plans(definition, state, look, days, tolerance), dry_run=dry_run)
         if dry_run:
@@ -169,7 +169,7 @@ def expire_values(
 
 
 @contextmanager
-def _engine(settings: Settings, definition: Definition, opened: Any, options: Options) -> Iterator[Engine]:
+def _engine(settings: Settings, definition: Definition, opened: Any, options: RunOptions) -> Iterator[Engine]:
     engine = Engine(definition, opened(definition.source), lambda: connect_metrics(settings.metrics, options), options)
     try:
         yield engine

@@ -23,8 +23,8 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
-from fleetgauge.rollup.operating.conditions import CONDITIONS, Told, conditions
-from fleetgauge.rollup.operating.freshness import standing
+from fleetgauge.rollup.operating.conditions import CONDITIONS, HeldCondition, conditions
+from fleetgauge.rollup.operating.freshness import metric_freshness
 from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings
@@ -118,7 +118,7 @@ PRIMARY = Export(
 SOURCE_LAG = Export(
     "gauge",
     "fleetgauge_source_lag_seconds",
-    "How far the source watermark was behind at the last pass.",
+    "How far the source watermark was behind at the last run.",
     column="source_lag_s",
 )
 CLOCK_SKEW = Export(
@@ -154,9 +154,9 @@ RESTATED = Export(
     "them.",
 )
 COUNTED = (
-    Export("counter", "fleetgauge_rollup_passes_total", "Passes.", column="passes"),
-    Export("counter", "fleetgauge_rollup_failures_total", "Passes that failed.", column="failures"),
-    Export("counter", "fleetgauge_rollup_deferrals_total", "Passes that were put off.", column="deferrals"),
+    Export("counter", "fleetgauge_rollup_passes_total", "Runs.", column="passes"),
+    Export("counter", "fleetgauge_rollup_failures_total", "Runs that failed.", column="failures"),
+    Export("counter", "fleetgauge_rollup_deferrals_total", "Runs that were put off.", column="deferrals"),
     Export(
         "counter",
         "fleetgauge_rollup_windows_total",
@@ -304,7 +304,7 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
     status = status_of(connection, definition)
     told = conditions(status)
     for grain in GRAINS:
-        found = standing(connection, definition, grain, told, tolerance=tolerance)
+        found = metric_freshness(connection, definition, grain, told, tolerance=tolerance)
         if found.behind is not None and found.overdue is not None:
             samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
@@ -335,7 +335,7 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
         samples.add(FROZEN, frozen, definition.metric)
 
 
-def _conditions(metric: str, told: Iterable[Told], samples: _Samples) -> None:
+def _conditions(metric: str, told: Iterable[HeldCondition], samples: _Samples) -> None:
     held = {one.condition.name: one.count for one in told}
     for condition in CONDITIONS:
         samples.add(CONDITION, held.get(condition.name, 0), metric, condition.name)

@@ -12,8 +12,8 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
 from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
-from fleetgauge.rollup.operating.conditions import Told, Verdict, conditions, worst
-from fleetgauge.rollup.plan.clocks import TOLERANCE
+from fleetgauge.rollup.operating.conditions import HeldCondition, Verdict, conditions, worst
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.settings import Settings
 
 # A blocked window is told apart: it does not make all that comes after it late. Where it is filled in, the hour or day
@@ -42,7 +42,7 @@ FROM until, clock_timestamp() AS now
 
 
 @dataclass(frozen=True)
-class Standing:
+class MetricFreshness:
     """One metric at one grain; instants are UTC, None before the first pass."""
 
     metric: str
@@ -61,7 +61,7 @@ class Standing:
     """By `overdue` alone."""
     verdict: Verdict
     """The gravest of lateness and of what `told` says."""
-    told: tuple[Told, ...] = ()
+    told: tuple[HeldCondition, ...] = ()
     """What else is wrong, late, withheld or not shown."""
     ahead: timedelta | None = None
     """By how much the ledger calls the future final or computed: a clock was wrong. None: it does not."""
@@ -81,7 +81,7 @@ def freshness(
     definitions: Iterable[Definition],
     warn: timedelta | None = None,
     error: timedelta | None = None,
-) -> list[Standing]:
+) -> list[MetricFreshness]:
     """Every metric at every grain, by the metrics database's clock. `warn` and `error` stand in for the definitions'.
 
     Reads the ledger alone. Raises as every access to the metrics database.
@@ -89,14 +89,14 @@ def freshness(
     with postgres.metrics(settings.metrics).session("freshness") as connection:
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         return [
-            standing(connection, definition, grain, told, warn, error, tolerance)
+            metric_freshness(connection, definition, grain, told, warn, error, tolerance)
             for definition in definitions
             for told in [conditions(status_of(connection, definition))]
             for grain in GRAINS
         ]
 
 
-def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[Standing]:
+def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[MetricFreshness]:
     """The metrics that are not defined any more: their views are there, and show the same for ever."""
     found = []
     with postgres.metrics(settings.metrics).session("freshness") as connection:
@@ -105,29 +105,29 @@ def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[St
             if last is None:
                 found.append(_unmeasured(status.metric, told))
             else:
-                found += [standing(connection, last, grain, told) for grain in GRAINS]
+                found += [metric_freshness(connection, last, grain, told) for grain in GRAINS]
     # Nothing computes them, so lateness is no news.
     return [replace(one, late="ok", verdict="error") for one in found]
 
 
-def unread(metric: str, said: str) -> Standing:
+def unread(metric: str, said: str) -> MetricFreshness:
     """Of a metric whose definition cannot be read: nothing is computed of it."""
     return _unmeasured(metric, conditions(MetricStatus(metric, unread=said)))
 
 
-def _unmeasured(metric: str, told: tuple[Told, ...]) -> Standing:
-    return Standing(metric, "minute", None, None, None, None, 0, "ok", "error", told=told)
+def _unmeasured(metric: str, told: tuple[HeldCondition, ...]) -> MetricFreshness:
+    return MetricFreshness(metric, "minute", None, None, None, None, 0, "ok", "error", told=told)
 
 
-def standing(
+def metric_freshness(
     connection: Connection[Any],
     definition: Definition,
     grain: Grain,
-    told: tuple[Told, ...],
+    told: tuple[HeldCondition, ...],
     warn: timedelta | None = None,
     error: timedelta | None = None,
     tolerance: timedelta = TOLERANCE,
-) -> Standing:
+) -> MetricFreshness:
     """One metric at one grain. `told`: its conditions, whatever the grain; `tolerance`: how far clocks may differ."""
     row = connection.execute(
         _QUERY,
@@ -149,7 +149,7 @@ def standing(
     elif overdue > limits.warn:
         late = "warn"
     closed, done = (mark if mark is None else min(mark, now) for mark in (closed, done))
-    return Standing(
+    return MetricFreshness(
         definition.metric,
         grain,
         closed,

@@ -8,8 +8,8 @@ from typing import Literal
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.store.hanging import dependents, grants
-from fleetgauge.rollup.store.publish import judged, missing, planned, refusal
+from fleetgauge.rollup.store.dependents import dependents, grants
+from fleetgauge.rollup.store.publish import current_publication, missing, planned, refusal
 from fleetgauge.rollup.store.versions import Stretch, Version, versions
 
 
@@ -37,7 +37,7 @@ class MetricViews:
     kept: tuple[Kept, ...] = ()
     null: Mapping[str, str] | None = None
     """By column, in which windows it is NULL, for their version does not measure it."""
-    hanging: tuple[str, ...] = ()
+    dependents: tuple[str, ...] = ()
     """What others have built on them."""
     grants: tuple[str, ...] = ()
     """What others may do with them, beside the viewers."""
@@ -57,7 +57,7 @@ def look_at(
     known = versions(connection, definition.metric)
     shown = known[0].version if known and known[0].published_at is not None else None
     mine = next((one for one in known if one.version == definition.version), None)
-    now = judged(definition, known)
+    now = current_publication(definition, known)
     if mine is None:
         mine = Version(definition.version, datetime.now(UTC), None, definition.plain(), None, {}, filled=False)
     if unavailable is not None:

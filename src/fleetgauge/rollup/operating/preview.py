@@ -19,17 +19,17 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.execute.evidence import now
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.observe import as_seen_before, look
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.operating.estimate import facts_in, scanned
 from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
-from fleetgauge.rollup.plan.clocks import TOLERANCE
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
+from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.plan.stages import Begin, ComputeSpan
 from fleetgauge.rollup.plan.state import ByGrain, State
-from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources import postgres_held, postgres_sql
 from fleetgauge.rollup.sources.indexes import time_columns, unserved
 from fleetgauge.rollup.sources.port import Facts, Source
@@ -100,7 +100,7 @@ def preview_metrics(
     definitions: Iterable[Definition],
     request: RunRequest,
     streams: Mapping[str, EventStream] | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> list[MetricPreview]:
     """For each metric what a run of this request would do. Changes nothing, and waits for no other worker.
 
@@ -118,7 +118,7 @@ def preview_metrics(
             one = replace(one, dashboards=dashboards(settings.content, definition))
             try:
                 source = opened(definition.source) if request.grain == "minute" else None
-                one = _work(connection, definition, source, one, request, options or Options.of(settings))
+                one = _work(connection, definition, source, one, request, options or RunOptions.of(settings))
             except FleetgaugeError as error:
                 one = replace(one, error=str(error), severity=severity(error))
             found.append(one)
@@ -160,7 +160,7 @@ def _work(
     source: Source | None,
     one: MetricPreview,
     request: RunRequest,
-    options: Options,
+    options: RunOptions,
 ) -> MetricPreview:
     with connection.transaction():
         state = read_state_if_any(connection, definition)
@@ -216,7 +216,7 @@ def _look(
     source: str,
     definition: Definition,
     state: State,
-    options: Options,
+    options: RunOptions,
     clocks: Clocks,
     warnings: list[str],
 ) -> Look:

@@ -21,14 +21,14 @@ from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.evidence import now, unbelievable
 from fleetgauge.rollup.execute.metrics_run import open_sources
-from fleetgauge.rollup.execute.options import Options, connect_metrics
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.report import Severity, plain, severity
+from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
 from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.state import State
-from fleetgauge.rollup.plan.told import to_dict
 from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import HOUR, Span, covers, inside
@@ -107,14 +107,14 @@ def reconcile_metrics(
     span: Span,
     *,
     dry_run: bool = False,
-    options: Options | None = None,
+    options: RunOptions | None = None,
     streams: Mapping[str, EventStream] | None = None,
 ) -> list[Reconciliation]:
     """Compare every metric's hours in `span` (aware) with its source, one metric after the other; blocks.
 
     Hours that differ are computed anew unless it is a dry run. One metric's failure does not stop the others.
     """
-    options = options or Options.of(settings)
+    options = options or RunOptions.of(settings)
     found: list[Reconciliation] = []
     with open_sources(settings, streams, options.clock) as opened:
         for one in definitions:
@@ -133,7 +133,7 @@ def _one(
     definition: Definition,
     span: Span,
     opened: Callable[[str], Source],
-    options: Options,
+    options: RunOptions,
     run: activity.Run | None,
 ) -> Reconciliation:
     try:

@@ -9,7 +9,7 @@ from fleetgauge.errors import sure
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.plan import clocks
+from fleetgauge.rollup.plan import clock_bounds
 from fleetgauge.rollup.plan.ages import ages, kept_from
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.request import BackfillRequest, OverflowRequest, ReconcileRequest, Request, RunRequest
@@ -74,7 +74,7 @@ def plan(
     request: Request,
     *,
     dense: int = DENSE,
-    tolerance: timedelta = clocks.TOLERANCE,
+    tolerance: timedelta = clock_bounds.TOLERANCE,
 ) -> Plan:
     """The plan of one request. `look` may be None where the source is not read: hours and days from the grain below.
 
@@ -89,8 +89,8 @@ def plan(
     look = sure(look, "the look at the source")
     refused = refusal(state, look, tolerance)
     taken: list[Stage] = []
-    if refused is None and clocks.impossible(state, look.clocks, tolerance):
-        state, stage = clocks.taken_back(definition, state, look)
+    if refused is None and clock_bounds.impossible(state, look.clocks, tolerance):
+        state, stage = clock_bounds.taken_back(definition, state, look)
         taken.append(stage)
     deferred = refused or _deferral(state, look)
     if deferred is not None:
@@ -144,7 +144,7 @@ def refusal(state: State, look: Look, tolerance: timedelta) -> str | None:
     """What to say when the look's clock cannot be right; None if it can."""
     if look.heartbeat_at is None:
         return None
-    return clocks.refusal(look.source, look.heartbeat_at, look.clocks, tolerance, first=not state.begun)
+    return clock_bounds.refusal(look.source, look.heartbeat_at, look.clocks, tolerance, first=not state.begun)
 
 
 def _deferral(state: State, look: Look) -> str | None:

@@ -265,7 +265,7 @@ class ElasticsearchSource:
     @contextmanager
     def _search(self) -> Iterator[Search]:
         if self._client is None:
-            self._client = connect(self._settings.elasticsearch, _Json())
+            self._client = connect(self._settings.elasticsearch, _GroupsSerializer())
         client = self._client
         try:
             search = self._whole(client) or self._without_closed(client)
@@ -381,7 +381,7 @@ def _set(prints: Mapping[int, int]) -> str:
     return distinct.short(distinct.of_fingerprints(prints))
 
 
-class _Json(JsonSerializer):
+class _GroupsSerializer(JsonSerializer):
     """An answer can have many thousand groups."""
 
     def json_loads(self, data: bytes) -> Any:

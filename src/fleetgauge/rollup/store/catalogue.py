@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fleetgauge.postgres import Connection, sql
-from fleetgauge.rollup.store.hanging import Grant, dependents, grants
+from fleetgauge.rollup.store.dependents import Grant, dependents, grants
 from fleetgauge.rollup.store.tables import VIEWER, VIEWS, WRITER
 from fleetgauge.rollup.store.views import ViewColumn
 
@@ -118,7 +118,7 @@ class Saved:
 def clear(connection: Connection, view: str, own: Collection[str]) -> list[Saved]:
     """Drop a view and those of `own` that are built on it, nothing else; returns what goes with each, this one first.
 
-    Raises `errors.DependentObjectsStillExist` when something else hangs on one.
+    Raises `errors.DependentObjectsStillExist` when something else depends on one.
     """
     above = {one.name.removeprefix(f"{VIEWS}.") for one in dependents(connection, [view]) if one.kind == "view"}
     names = [view, *(name for name in own if name in above)]

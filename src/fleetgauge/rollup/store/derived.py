@@ -11,7 +11,7 @@ from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, Error, errors, sql
 from fleetgauge.rollup.definitions import views_sql
 from fleetgauge.rollup.store.catalogue import Saved, clear, columns_of, grant_viewers, set_options, state_of
-from fleetgauge.rollup.store.hanging import dependents
+from fleetgauge.rollup.store.dependents import dependents
 from fleetgauge.rollup.store.tables import VIEWS
 from fleetgauge.rollup.store.views import ViewColumn, arranged, retyped
 
@@ -51,7 +51,7 @@ def apply(connection: Connection, scripts: Mapping[str, str], dropped: Sequence[
     """Make the views of every metric's script, keep the columns that others may use, and give back what was `dropped`.
 
     Inside the caller's transaction, as the role that owns them. Raises `Terminal` for a script that fails, and when a
-    view would have to go on which something hangs.
+    view would have to go on which something depends.
     """
     own = names(scripts.values())
     options = {name: state_of(connection, name).options for name in own}
@@ -87,11 +87,11 @@ def _one(connection: Connection, metric: str, statement: Statement, own: Collect
         before = state_of(connection, statement.view)
         wanted = _columns(connection, statement.query)
         if changed := retyped(wanted, before.columns):
-            if hanging := dependents(connection, [statement.view], own):
+            if found := dependents(connection, [statement.view], own):
                 raise Terminal(
                     f"sql/metrics/{metric}/views.sql: {', '.join(f'{one.name} becomes {one.type}' for one in changed)} "
-                    f"in {VIEWS}.{statement.view}, for which it must be dropped, and these hang on it: "
-                    f"{'; '.join(map(str, hanging))}; drop them, run fleetgauge migrate and make them again, or give "
+                    f"in {VIEWS}.{statement.view}, for which it must be dropped, and these depend on it: "
+                    f"{'; '.join(map(str, found))}; drop them, run fleetgauge migrate and make them again, or give "
                     "the column a new name"
                 )
             yield from clear(connection, statement.view, own)

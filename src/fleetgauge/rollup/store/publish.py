@@ -26,7 +26,7 @@ from fleetgauge.rollup.store.catalogue import (
     owned_views,
     say,
 )
-from fleetgauge.rollup.store.hanging import dependents
+from fleetgauge.rollup.store.dependents import dependents
 from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
@@ -51,7 +51,7 @@ class Publication:
 
 
 @dataclass(frozen=True)
-class Change:
+class ViewChange:
     """What has to become of one view."""
 
     view: str
@@ -70,7 +70,7 @@ def publication(connection: Connection, definition: Definition, own: Collection[
     caller's transaction.
     """
     known = versions(connection, definition.metric)
-    now = judged(definition, known)
+    now = current_publication(definition, known)
     if now.state == "waiting" or (now.state == "current" and own is None):
         return now
     changes = planned(connection, definition, known)
@@ -90,7 +90,7 @@ def publication(connection: Connection, definition: Definition, own: Collection[
     return Publication("current" if shown and now.state == "current" else "published", dropped=tuple(dropped))
 
 
-def judged(definition: Definition, known: Sequence[Version]) -> Publication:
+def current_publication(definition: Definition, known: Sequence[Version]) -> Publication:
     """How the views stand to the definition; `published` when they have to be made (again). Asks no database."""
     mine = next((one for one in known if one.version == definition.version), None)
     if mine is None:
@@ -102,13 +102,13 @@ def judged(definition: Definition, known: Sequence[Version]) -> Publication:
     return Publication("published")
 
 
-def planned(connection: Connection, definition: Definition, known: Sequence[Version]) -> list[Change]:
+def planned(connection: Connection, definition: Definition, known: Sequence[Version]) -> list[ViewChange]:
     """What has to become of each view, if this version were shown now."""
     found = []
     for level in definition.levels:
         before = catalogue.state_of(connection, definition.view(level))
         found.append(
-            Change(
+            ViewChange(
                 definition.view(level),
                 level,
                 tuple(branches(connection, definition, level, known)),
@@ -119,7 +119,7 @@ def planned(connection: Connection, definition: Definition, known: Sequence[Vers
     return found
 
 
-def refusal(connection: Connection, changes: Sequence[Change], own: Collection[str] | None) -> str | None:
+def refusal(connection: Connection, changes: Sequence[ViewChange], own: Collection[str] | None) -> str | None:
     """Why the views cannot become so, with what to do about it; None if they can. `own` as in `publication`."""
     for change in changes:
         if change.before.stranger is not None:
@@ -135,9 +135,9 @@ def refusal(connection: Connection, changes: Sequence[Change], own: Collection[s
         f"{VIEWS}.{change.view}.{column.name} becomes {column.type}" for change in changes for column in change.retyped
     )
     told += ", for which the view must be dropped"
-    if hanging := dependents(connection, names, owned_views(connection) if own is None else own):
+    if found := dependents(connection, names, owned_views(connection) if own is None else own):
         return (
-            f"{told}, and these hang on it: {'; '.join(map(str, hanging))}; drop them, run fleetgauge migrate and make "
+            f"{told}, and these depend on it: {'; '.join(map(str, found))}; drop them, run fleetgauge migrate and make "
             "them again, or give the measure a new name: that adds a column and leaves the old one, NULL from then on"
         )
     if own is None and dependents(connection, names):
@@ -186,7 +186,7 @@ def oldest_window(
     return min(found, default=None)
 
 
-def missing(definition: Definition, change: Change) -> dict[str, str]:
+def missing(definition: Definition, change: ViewChange) -> dict[str, str]:
     """By column, in which windows it is NULL because their version does not measure it."""
     found = {}
     for column in views.arranged(views.columns(definition, change.level), change.before.columns):
@@ -203,7 +203,7 @@ def missing(definition: Definition, change: Change) -> dict[str, str]:
 def _apply(
     connection: Connection,
     definition: Definition,
-    change: Change,
+    change: ViewChange,
     own: Collection[str],
     said: Collection[str],
 ) -> list[Saved]:
@@ -222,7 +222,7 @@ def _apply(
     return saved[1:]
 
 
-def _comment(connection: Connection, definition: Definition, change: Change, said: Collection[str]) -> None:
+def _comment(connection: Connection, definition: Definition, change: ViewChange, said: Collection[str]) -> None:
     """What a reader of the catalogue sees beside the view. What somebody else has written there stays."""
     parts = {name: definition.dimensions[name] for name in change.level.dimensions} | definition.measures
     wanted: dict[str | None, str] = {None: definition.description}

@@ -10,7 +10,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.plan.ages import ages
 from fleetgauge.rollup.plan.state import Spans, State, ViewsState
-from fleetgauge.rollup.store.publish import judged, oldest_window
+from fleetgauge.rollup.store.publish import current_publication, oldest_window
 from fleetgauge.rollup.store.versions import Version, versions
 from fleetgauge.rollup.values import BlockedCell, Cursor
 from fleetgauge.rollup.windows import BEGINNING, FOREVER
@@ -56,7 +56,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
         older=None if begun else oldest_window(connection, definition, known),
         admitted=frozenset(connection.execute(_ADMITTED, key).fetchall()),
         shown=_shown(known),
-        views=_VIEWS[judged(definition, known).state],
+        views=_VIEWS[current_publication(definition, known).state],
         zone=definition.time_zone,
     )
 

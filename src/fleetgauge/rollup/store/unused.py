@@ -9,8 +9,8 @@ from fleetgauge.postgres import Connection, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.store import derived
 from fleetgauge.rollup.store.catalogue import as_writer, drop_views, owned_views
-from fleetgauge.rollup.store.hanging import Dependent, dependents
-from fleetgauge.rollup.store.publish import branches, judged, publication
+from fleetgauge.rollup.store.dependents import Dependent, dependents
+from fleetgauge.rollup.store.publish import branches, current_publication, publication
 from fleetgauge.rollup.store.tables import STORE
 from fleetgauge.rollup.store.versions import Version, versions
 
@@ -39,7 +39,7 @@ class Unused:
     """In schema `store`, with their partitions."""
     size_bytes: int
     kept: str | None = None
-    """What still hangs on them, so that they stay; None if they may go."""
+    """What still depends on them, so that they stay; None if they may go."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def prune(connection: Connection, definition: Definition) -> list[Unused]:
     )
     known = versions(connection, definition.metric)
     mine = next((one for one in known if one.version == definition.version), None)
-    if mine is None or judged(definition, known).state != "current":
+    if mine is None or current_publication(definition, known).state != "current":
         return []
     shown = {branch.version for level in definition.levels for branch in branches(connection, definition, level, known)}
     old = [one for one in known if one.version not in {*shown, mine.version} and _used(one) < _used(mine)]
@@ -108,14 +108,14 @@ def leftovers(
 def drop(connection: Connection, leftover: Leftover) -> None:
     """Let it go: its views, its tables, what the ledger says of it. Inside the caller's transaction.
 
-    Raises `Terminal`, naming what hangs on it, when somebody else would lose something.
+    Raises `Terminal`, naming what depends on it, when somebody else would lose something.
     """
     on_views = dependents(connection, leftover.views)
     known = {one.name for one in on_views}
     on_tables = [one for one in _on_tables(connection, leftover.tables, leftover.views) if one.name not in known]
     if on_views or on_tables:
         raise Terminal(
-            f"{leftover.name} stays, for these hang on it: {'; '.join(map(str, [*on_views, *on_tables]))}; "
+            f"{leftover.name} stays, for these depend on it: {'; '.join(map(str, [*on_views, *on_tables]))}; "
             "drop them, or build them on another view, first"
         )
     with as_writer(connection):
@@ -151,8 +151,8 @@ def _drop(connection: Connection, metric: str, version: Version) -> Unused:
             for name, _ in tables:
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, name)))
     except errors.DependentObjectsStillExist:
-        hanging = _on_tables(connection, found.tables, ())
-        return Unused(metric, version.version, found.tables, found.size_bytes, "; ".join(map(str, hanging)))
+        others = _on_tables(connection, found.tables, ())
+        return Unused(metric, version.version, found.tables, found.size_bytes, "; ".join(map(str, others)))
     connection.execute(
         "DELETE FROM fleetgauge.metric_version WHERE metric = %s AND version = %s", [metric, version.version]
     )

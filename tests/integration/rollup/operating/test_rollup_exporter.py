@@ -46,7 +46,7 @@ def test_it_tells_what_ledger_and_passes_say(shell: Shell) -> None:
     assert found['fleetgauge_rollup_lag_seconds{grain="day",metric="ride"}'] < 86_400 + 300
     assert found['fleetgauge_rollup_overdue_seconds{grain="day",metric="ride"}'] < 300
     assert found['fleetgauge_rollup_pending_minutes{metric="ride"}'] < 5
-    assert found['fleetgauge_rollup_passes_total{metric="ride"}'] == 1
+    assert found['fleetgauge_rollup_runs_total{metric="ride"}'] == 1
     assert found['fleetgauge_rollup_windows_total{metric="ride"}'] > 29 * 60 - 5
     assert found['fleetgauge_rollup_failing{metric="ride"}'] == 0
     frozen = found['fleetgauge_rollup_frozen_before_timestamp_seconds{metric="ride"}']

@@ -19,7 +19,7 @@ from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import Transient
 from fleetgauge.rollup import run_metrics
 from fleetgauge.rollup.definitions.measures import Percentile
-from fleetgauge.rollup.execute.options import Options as Rollup
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.sources import elasticsearch as source_module
 from fleetgauge.rollup.sources.opened import open_source
@@ -38,7 +38,7 @@ def test_a_worker_whose_clock_is_fast_closes_nothing_early(world: World, start: 
     before = world.metrics.execute(LEDGER, [world.name]).fetchall()
     definitions = [world.definition]
     streams = event_streams(world.settings.content, definitions)
-    fast = Rollup(pause_s=0.0, clock=Off(timedelta(minutes=10)))
+    fast = RunOptions(pause_s=0.0, clock=Off(timedelta(minutes=10)))
     (report,) = run_metrics(world.settings, definitions, "minute", options=fast, streams=streams)
     assert report.severity == "transient"
     assert "ahead of the other clocks" in (report.error or "")

@@ -88,7 +88,7 @@ def test_no_folder_is_no_metric(tmp_path: Path) -> None:
         ({"measures": {"count": {"agg": "sum"}}}, "measures.count.of: is missing"),
         ({"measures": {"A": {"agg": "count"}}}, "'A' is not an identifier"),
         ({"measures": {"date": {"agg": "count"}}}, "date is a column that every view has"),
-        ({"dimensions": {"by": {"column": "by", "limit": 2}}}, "dimensions.by: by is a variable of every board"),
+        ({"dimensions": {"by": {"column": "by", "limit": 2}}}, "dimensions.by: by is a variable of every dashboard"),
         ({"measures": {"zone": {"agg": "count"}}}, "zone is both a dimension and a measure"),
         ({"measures": {"a": {"agg": "count", "where": {'x" = 1 --': 1}}}}, "is not an identifier"),
         ({"measures": {"a": {"agg": "count", "where": {"x": None}}}}, "measures.a.where.x: nothing is not a value"),

@@ -16,7 +16,7 @@ from fleetgauge.cli.app import app
 from fleetgauge.rollup import DefinitionError
 from fleetgauge.rollup.definitions.loader import load_definition
 from fleetgauge.rollup.definitions.schema import metric_schema
-from fleetgauge.rollup.operating.reference import pages
+from fleetgauge.rollup.operating.metric_reference import pages
 
 ROOT = Path(__file__).parents[4]
 METRICS = sorted((ROOT / "sql" / "metrics").glob("*/metric.yaml"))

@@ -13,6 +13,7 @@ from fleetgauge.rollup.definitions.checks import parse_check
 from fleetgauge.rollup.definitions.definition import Checks, Definition, Dimension, Retention
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import ages, kept_from
+from fleetgauge.rollup.plan.describe import lines, summary, to_dict
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
@@ -29,7 +30,6 @@ from fleetgauge.rollup.plan.stages import (
     TakeBack,
 )
 from fleetgauge.rollup.plan.state import NOTHING, State
-from fleetgauge.rollup.plan.told import lines, summary, to_dict
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, intersect, subtract, union
 from fleetgauge.rollup.values import BlockedCell, Cursor, Placed, Touched
 from fleetgauge.rollup.windows import BEGINNING, FOREVER, hours, whole_windows, widened, window_start

@@ -1,4 +1,4 @@
-"""What the tests of the boards run on."""
+"""What the tests of the dashboards run on."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from fleetgauge.progress.cursor import Offsets
 from fleetgauge.progress.offsets import GroupProgress, PartitionProgress
 from fleetlab.simulator import Timeline
 
-SOURCE = CommandSource("device-commands", "boards", "device-commands")
+SOURCE = CommandSource("device-commands", "dashboards", "device-commands")
 
 
 @dataclass(frozen=True)
@@ -40,4 +40,4 @@ class Documents:
 
     def progress(self, now: datetime) -> GroupProgress:
         done = tuple(PartitionProgress(p, 0, len(f), len(f), None) for p, f in sorted(self.partitions.items()))
-        return GroupProgress(SOURCE.topic, SOURCE.group, "boards", now, done)
+        return GroupProgress(SOURCE.topic, SOURCE.group, "dashboards", now, done)

@@ -1,4 +1,4 @@
-"""The queries of a six-month board, at day grain, as Grafana asks them."""
+"""The queries of a six-month dashboard, at day grain, as Grafana asks them."""
 
 import statistics
 import time
@@ -30,7 +30,7 @@ SUBSETS = {"total": [], "command": ["command_type"], "zone": ["zone"], "pair": [
 
 DEFINITION: Definition = TypeAdapter(Definition).validate_python(
     {
-        "metric": "board",
+        "metric": "dashboard",
         "source": "operations",
         "event_time": "at",
         "change_time": "updated_at",
@@ -52,9 +52,9 @@ _P95 = "fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95)"
 _VEHICLES = "fleetgauge.distinct(fleetgauge.distinct_merge(vehicles))"
 _RATE = "sum(failed)::float8 / nullif(sum(requested), 0)"
 _SINCE = f"window_start >= now() - interval '{DAYS} days'"
-_ALL, _TOTAL = f"FROM metrics.board_day WHERE {_SINCE}", f"FROM metrics.board_total_day WHERE {_SINCE}"
-_COMMAND, _ZONE = (f"FROM metrics.board_{name}_day WHERE {_SINCE}" for name in ("command", "zone"))
-_PAIR = f"FROM metrics.board_pair_day WHERE {_SINCE}"
+_ALL, _TOTAL = f"FROM metrics.dashboard_day WHERE {_SINCE}", f"FROM metrics.dashboard_total_day WHERE {_SINCE}"
+_COMMAND, _ZONE = (f"FROM metrics.dashboard_{name}_day WHERE {_SINCE}" for name in ("command", "zone"))
+_PAIR = f"FROM metrics.dashboard_pair_day WHERE {_SINCE}"
 
 QUERIES = {
     "tile: requested": f"SELECT sum(requested) {_TOTAL}",
@@ -85,7 +85,7 @@ BESIDE = {
 
 def measure(postgres: PostgresState, rounds: int = 5) -> dict[str, float]:
     """Median milliseconds of each query, warm, one client, as the login of Grafana."""
-    with databases(postgres, "bench_boards", "") as found:
+    with databases(postgres, "bench_dashboards", "") as found:
         migrate(found.settings, {DEFINITION.metric: DEFINITION})
         fill(found.metrics)
         with psycopg.connect(found.url("metrics", "grafana"), autocommit=True) as grafana:
@@ -141,7 +141,7 @@ def fill(metrics: psycopg.Connection[Any]) -> None:
 
 def _table(metrics: psycopg.Connection[Any], level: str) -> str:
     """The table of a level, with a partition that takes all."""
-    pattern = f"board_{level}__%".replace("_", r"\_")
+    pattern = f"dashboard_{level}__%".replace("_", r"\_")
     name = scalar(metrics, "SELECT tablename FROM pg_tables WHERE schemaname = 'store' AND tablename LIKE %s", pattern)
     metrics.execute(f"CREATE TABLE store.{name}_all PARTITION OF store.{name} DEFAULT")
     return f"store.{name}"

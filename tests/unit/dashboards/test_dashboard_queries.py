@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from dashboards.queries import BoardError, board_queries, expand, panel_queries
+from dashboards.queries import DashboardError, dashboard_queries, expand, panel_queries
 
 FROM = datetime(2025, 3, 1, 15, 0, 0, 250_000, tzinfo=UTC)
 TO = datetime(2025, 3, 2, tzinfo=UTC)
@@ -46,25 +46,25 @@ def test_expands_as_grafana_does(raw: str, variables: dict[str, Any], wanted: st
     ("raw", "message"),
     [
         ("$__timefilter(t)", "unknown macro '__timefilter'"),
-        ("metrics.rental_$grian", r"\$grian is neither a variable of the board nor a macro"),
+        ("metrics.rental_$grian", r"\$grian is neither a variable of the dashboard nor a macro"),
         ("${grain:regex}", "the format regex is not supported"),
         ("${firmware:sqlstring}", "variable firmware has no value for All"),
         ("$__timeGroup(t)", "needs a column and an interval"),
     ],
 )
 def test_refuses_what_grafana_would_refuse(raw: str, message: str) -> None:
-    with pytest.raises(BoardError, match=message):
+    with pytest.raises(DashboardError, match=message):
         expand(raw, KNOWN, {}, FROM, TO)
 
 
-def test_an_unknown_variable_is_named(board: dict[str, Any]) -> None:
-    with pytest.raises(BoardError, match="has no variable grian"):
-        board_queries(board, {"grian": "hour"}, FROM, TO)
+def test_an_unknown_variable_is_named(dashboard: dict[str, Any]) -> None:
+    with pytest.raises(DashboardError, match="has no variable grian"):
+        dashboard_queries(dashboard, {"grian": "hour"}, FROM, TO)
 
 
-def test_every_target_is_found(board: dict[str, Any]) -> None:
-    targets = sum(len(panel.get("targets", [])) for panel in board["panels"])
-    found = panel_queries(board, {}, FROM, TO)
+def test_every_target_is_found(dashboard: dict[str, Any]) -> None:
+    targets = sum(len(panel.get("targets", [])) for panel in dashboard["panels"])
+    found = panel_queries(dashboard, {}, FROM, TO)
     assert len(found) == targets > 10
-    everything = board_queries(board, {}, FROM, TO)
+    everything = dashboard_queries(dashboard, {}, FROM, TO)
     assert {query.kind for query in everything} == {"panel", "variable", "annotation"}

@@ -13,8 +13,8 @@ from sqlglot.dialects.postgres import Postgres
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, Jsonb, sql
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
+from fleetgauge.rollup.metric_tests.file import GivenRow, MetricTest
 from fleetgauge.rollup.sources.port import Row
-from fleetgauge.rollup.unittests.file import GivenRow, MetricTest
 
 _TYPES: dict[type, str] = {
     bool: "boolean",

@@ -1,4 +1,4 @@
-"""How long passes take over the project's own metrics: a minute's pass, and the backfill of a day."""
+"""How long runs take over the project's own metrics: a minute's run, and the backfill of a day."""
 
 import statistics
 import time
@@ -52,7 +52,7 @@ WHERE command_id IN (SELECT command_id FROM fleetgauge.command_attempt ORDER BY 
 
 @dataclass(frozen=True)
 class Figure:
-    """One kind of pass."""
+    """One kind of run."""
 
     title: str
     limit_s: float
@@ -67,7 +67,7 @@ class Figure:
 def measure(postgres: PostgresState, rounds: int) -> list[Figure]:
     """Both kinds; blocks for a minute or two."""
     definitions = {n: d for n, d in load_definitions(ROOT).items() if d.source in ("operations", COMMANDS)}
-    with databases(postgres, "bench_passes", "GRANT CREATE, USAGE ON SCHEMA public TO scooter_app") as found:
+    with databases(postgres, "bench_runs", "GRANT CREATE, USAGE ON SCHEMA public TO scooter_app") as found:
         plan = Timeline.ending(SCALE, datetime.now(UTC))
         engine = operations.app_engine(found.url("primary", "scooter_app"))
         operations.create_schema(engine)
@@ -90,7 +90,7 @@ def measure(postgres: PostgresState, rounds: int) -> list[Figure]:
         rentals = scalar(found.primary, "SELECT count(*) FROM rentals WHERE started_at >= %s AND started_at < %s", *day)
         days = [_run(found, [definitions["rental"]], day) for _ in range(rounds)]
     return [
-        Figure(f"a minute's pass over {len(everything)} metrics", MINUTE_S, tuple(minutes)),
+        Figure(f"a minute's run over {len(everything)} metrics", MINUTE_S, tuple(minutes)),
         Figure(f"backfill of a day of {rentals} rentals", DAY_S, tuple(days)),
     ]
 
@@ -108,6 +108,6 @@ def _seconds(work: Callable[[], list[RunReport]]) -> float:
 
 def report(figures: list[Figure]) -> tuple[list[str], dict[str, bool]]:
     """Lines for people, and which bars hold."""
-    lines = ["passes over the project's own metrics, medians"]
+    lines = ["runs over the project's own metrics, medians"]
     lines += [f"  {figure.title:44}{figure.median:8.2f} s" for figure in figures]
     return lines, {f"{f.title} ≤ {f.limit_s:.0f} s": f.median <= f.limit_s for f in figures}

@@ -7,19 +7,19 @@ from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.store.tables import VIEWER, VIEWS
 
 # A rule belongs to its view, a row type to its relation: from each of these the search goes on, to any depth.
-_HANGING = """
-WITH RECURSIVE hanging (root, classid, objid) AS (
+_DEPENDENTS = """
+WITH RECURSIVE dependent (root, classid, objid) AS (
     SELECT c.oid, 'pg_class'::regclass::oid, c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND c.relkind IN ('v', 'r', 'p')
     UNION
-    SELECT h.root, step.classid, step.objid FROM hanging AS h CROSS JOIN LATERAL (
+    SELECT h.root, step.classid, step.objid FROM dependent AS h CROSS JOIN LATERAL (
         SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.refclassid = h.classid AND d.refobjid = h.objid
         UNION ALL
         SELECT 'pg_class'::regclass::oid, r.ev_class FROM pg_rewrite AS r
         WHERE h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid AND r.rulename = '_RETURN'
     ) AS step
 )
-SELECT root.oid::regclass::text, o.type, o.identity FROM hanging AS h JOIN pg_class AS root ON root.oid = h.root
+SELECT root.oid::regclass::text, o.type, o.identity FROM dependent AS h JOIN pg_class AS root ON root.oid = h.root
 CROSS JOIN LATERAL pg_identify_object(h.classid, h.objid, 0) AS o
 LEFT JOIN pg_rewrite AS r ON h.classid = 'pg_rewrite'::regclass AND r.oid = h.objid
 LEFT JOIN pg_class AS p ON h.classid = 'pg_class'::regclass AND p.oid = h.objid
@@ -45,7 +45,7 @@ ORDER BY c.relname, a.name NULLS FIRST, 3, 4
 
 @dataclass(frozen=True)
 class Dependent:
-    """An object that hangs on a view, directly or through others."""
+    """An object that depends on a view, directly or through others."""
 
     relation: str
     """The view (or table) that it needs, with its schema."""
@@ -88,9 +88,9 @@ class Grant:
 def dependents(
     connection: Connection, names: Collection[str], own: Collection[str] = (), schema: str = VIEWS
 ) -> list[Dependent]:
-    """What hangs on these views (or tables) of the schema, to any depth, save these themselves and `own` views."""
+    """What depends on these views (or tables) of the schema, to any depth, save these themselves and `own` views."""
     ours = {*(f"{schema}.{name}" for name in names), *(f"{VIEWS}.{name}" for name in own)}
-    rows = connection.execute(_HANGING, {"schema": schema, "views": list(names)}).fetchall()
+    rows = connection.execute(_DEPENDENTS, {"schema": schema, "views": list(names)}).fetchall()
     return [one for row in rows if (one := Dependent(*row)).name not in ours]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fleetgauge.rollup import DefinitionError, load_definitions
-from fleetgauge.rollup.unittests import load_tests
-from fleetgauge.rollup.unittests.given import rewritten
+from fleetgauge.rollup.metric_tests import load_tests
+from fleetgauge.rollup.metric_tests.given import rewritten
 
 ROOT = Path(__file__).parents[4]
 

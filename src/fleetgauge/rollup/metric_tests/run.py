@@ -14,31 +14,31 @@ from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition, Retention
 from fleetgauge.rollup.execute.engine import Engine
-from fleetgauge.rollup.execute.options import Options
+from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.report import RunReport
+from fleetgauge.rollup.metric_tests.compare import Mismatch, differences
+from fleetgauge.rollup.metric_tests.documents import GivenDocuments
+from fleetgauge.rollup.metric_tests.file import GivenRow, MetricTest, columns
+from fleetgauge.rollup.metric_tests.given import stand_in
 from fleetgauge.rollup.sources.port import ROLLUP, Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store.migrate import create
 from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.store.tables import VIEWS, WRITER
-from fleetgauge.rollup.unittests.compare import Difference, differences
-from fleetgauge.rollup.unittests.documents import GivenDocuments
-from fleetgauge.rollup.unittests.file import GivenRow, MetricTest, columns
-from fleetgauge.rollup.unittests.given import stand_in
 from fleetgauge.settings import Settings
 
-NAME = "unit_test"
+NAME = "metric_test"
 """What the metric is called meanwhile, so that its own tables are not touched."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MetricTestResult:
     """What became of one test."""
 
     metric: str
     test: str
-    differences: tuple[Difference, ...]
+    differences: tuple[Mismatch, ...]
     error: str | None
     """Why it could not be run to its end."""
     seconds: float
@@ -107,13 +107,15 @@ def run_tests(
     settings: Settings,
     tests: Iterable[tuple[Definition, MetricTest]],
     streams: Mapping[str, EventStream] | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[MetricTestResult]:
     """Run them one after another; blocks. Leaves nothing behind: no test is ever committed.
 
     `streams`: the sources that are documents; their tests use the Elasticsearch of the settings. Raises
     `FleetgaugeError` when the metrics database cannot be used at all.
     """
-    connection = postgres.metrics(settings.metrics).connect_as(Rehearsal, f"{ROLLUP}-writer", session=Options().session)
+    connection = postgres.metrics(settings.metrics).connect_as(
+        Rehearsal, f"{ROLLUP}-writer", session=RunOptions().session
+    )
     with closing(_Ending(connection)):
         if connection.execute("SELECT to_regclass('fleetgauge.ledger')").fetchone() == (None,):
             raise Terminal("the metrics database has no ledger; run fleetgauge migrate")
@@ -142,9 +144,9 @@ def _given(
     return GivenDocuments(settings.elasticsearch, fields, test.given[definition.source], test.now)
 
 
-def _run(connection: Rehearsal, definition: Definition, test: MetricTest, source: Source) -> Outcome:
+def _run(connection: Rehearsal, definition: Definition, test: MetricTest, source: Source) -> MetricTestResult:
     began = time.perf_counter()
-    found: tuple[Difference, ...] = ()
+    found: tuple[Mismatch, ...] = ()
     said = None
     try:
         connection.staging = False
@@ -154,12 +156,10 @@ def _run(connection: Rehearsal, definition: Definition, test: MetricTest, source
         said = str(error)
     except Error as error:
         said = str(translate(error, "the given rows", "metrics.url", f"correct {test.shown}"))
-    return Outcome(definition.metric, test.name, found, said, round(time.perf_counter() - began, 3))
+    return MetricTestResult(definition.metric, test.name, found, said, round(time.perf_counter() - began, 3))
 
 
-def _differences(
-    connection: Rehearsal, definition: Definition, test: MetricTest, source: Source
-) -> Iterator[Difference]:
+def _differences(connection: Rehearsal, definition: Definition, test: MetricTest, source: Source) -> Iterator[Mismatch]:
     one = replace(
         definition,
         metric=NAME,
@@ -172,7 +172,7 @@ def _differences(
     create(connection, one)
     publication(connection, one)
     connection.execute("RESET ROLE")
-    _complain(Engine(one, source, connection.again, Options(tries=1, tolerance=None)).run("minute"))
+    _complain(Engine(one, source, connection.again, RunOptions(tries=1, tolerance=None)).run("minute"))
     levels = {level.name: level for level in one.levels}
     for name, expected in test.expect.items():
         yield from differences(one, levels[name], expected, _rows(connection, one, name))

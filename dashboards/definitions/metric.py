@@ -1,4 +1,4 @@
-"""The board that every metric has by itself: each measure over time, split and narrowed by its dimensions."""
+"""The dashboard that every metric has by itself: each measure over time, split and narrowed by its dimensions."""
 
 # ruff: noqa: S608 - queries are put together from checked definitions; nothing that a viewer types is among them
 
@@ -9,27 +9,27 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, board, filled, final_until, provisional_annotation
+from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation
 from dashboards.panels import bars, lines, stat_tile
 from dashboards.postgres import Sql
 from dashboards.views import Views
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.definitions.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum, Tally
-from fleetgauge.rollup.operating.reference import over_rows
+from fleetgauge.rollup.operating.metric_reference import over_rows
 
 SUFFIXES = {"_krw": "currencyKRW", "_ms": "ms", "_s": "s", "_m": "lengthm", "bytes": "decbytes", "_percent": "percent"}
 """Ends of measures' names → Grafana's unit."""
 
 
 def uid(metric: str) -> str:
-    """The board's uid, at most 40 letters as Grafana wants."""
+    """The dashboard's uid, at most 40 letters as Grafana wants."""
     return f"metric-{metric}"
 
 
 def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
-    """The board and its annotations."""
+    """The dashboard and its annotations."""
     filters = [Filter(name, name.replace("_", " ").capitalize(), one.metric) for name in one.dimensions]
-    found = board(
+    found = new_dashboard(
         uid(one.metric), f"Metric: {one.metric}", " ".join(one.description.split()), ["metric"], filters
     ).timezone(one.time_zone)
     if one.dimensions:

@@ -1,4 +1,4 @@
-"""What the boards' SQL may touch, and how it must be written to be right and quick."""
+"""What the dashboards' SQL may touch, and how it must be written to be right and quick."""
 
 import re
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlglot
-from dashboards.queries import BoardQuery, board_queries, panel_queries
+from dashboards.queries import DashboardQuery, dashboard_queries, panel_queries
 from sqlglot import exp
 
 TO = datetime(2025, 6, 1, 3, 21, tzinfo=UTC)
@@ -19,23 +19,23 @@ FUNCTIONS = {"quantile", "sketch_merge"}
 
 
 @cache
-def parsed(query: BoardQuery) -> exp.Expr:
+def parsed(query: DashboardQuery) -> exp.Expr:
     statements = sqlglot.parse(query.sql, dialect="postgres")
     assert len(statements) == 1, f"{query.name}: one statement a query"
     assert isinstance(statements[0], exp.Query), f"{query.name}: only SELECT"
     return statements[0]
 
 
-def chosen(board: dict[str, Any]) -> dict[str, Any]:
+def chosen(dashboard: dict[str, Any]) -> dict[str, Any]:
     """A viewer who narrowed everything, with values that need quoting."""
-    return {v["name"]: ["o'neil", 'a "b"'] for v in board["templating"]["list"] if v["multi"]}
+    return {v["name"]: ["o'neil", 'a "b"'] for v in dashboard["templating"]["list"] if v["multi"]}
 
 
 @pytest.mark.parametrize("grain", GRAINS)
 @pytest.mark.parametrize("narrowed", [False, True], ids=["all", "narrowed"])
-def test_only_the_aggregate_schema_is_read(board: dict[str, Any], grain: str, narrowed: bool) -> None:
-    variables = {"grain": grain, **(chosen(board) if narrowed else {})}
-    for query in board_queries(board, variables, FROM, TO):
+def test_only_the_aggregate_schema_is_read(dashboard: dict[str, Any], grain: str, narrowed: bool) -> None:
+    variables = {"grain": grain, **(chosen(dashboard) if narrowed else {})}
+    for query in dashboard_queries(dashboard, variables, FROM, TO):
         tree = parsed(query)
         named = {cte.alias for cte in tree.find_all(exp.CTE)}
         for table in tree.find_all(exp.Table):
@@ -50,9 +50,9 @@ def test_only_the_aggregate_schema_is_read(board: dict[str, Any], grain: str, na
 
 
 @pytest.mark.parametrize("grain", GRAINS)
-def test_every_view_is_cut_by_time(board: dict[str, Any], grain: str) -> None:
+def test_every_view_is_cut_by_time(dashboard: dict[str, Any], grain: str) -> None:
     """Each SELECT that reads a view has a condition on the plain column window_start, which an index can serve."""
-    for query in board_queries(board, {"grain": grain}, FROM, TO):
+    for query in dashboard_queries(dashboard, {"grain": grain}, FROM, TO):
         for select in parsed(query).find_all(exp.Select):
             source = select.args.get("from_") or select.args.get("from")
             reads = source is not None and isinstance(source.this, exp.Table) and source.this.db == "metrics"
@@ -63,8 +63,8 @@ def test_every_view_is_cut_by_time(board: dict[str, Any], grain: str) -> None:
             assert cuts, f"{query.name} reads {source.this.sql()} without a time range"
 
 
-def test_no_average_of_averages(board: dict[str, Any]) -> None:
-    for query in panel_queries(board, {}, FROM, TO):
+def test_no_average_of_averages(dashboard: dict[str, Any]) -> None:
+    for query in panel_queries(dashboard, {}, FROM, TO):
         tree = parsed(query)
         assert not list(tree.find_all(exp.Avg)), f"{query.name}: divide sums instead"
         # A stored ratio cannot be merged over windows or dimensions.
@@ -75,13 +75,13 @@ def test_no_average_of_averages(board: dict[str, Any]) -> None:
             assert isinstance(divisor, exp.Nullif | exp.Literal), f"{query.name}: {division.sql()} may divide by zero"
 
 
-def test_no_date_is_written_into_a_query(board: dict[str, Any]) -> None:
-    for query in board_queries(board, {}, FROM, TO):
+def test_no_date_is_written_into_a_query(dashboard: dict[str, Any]) -> None:
+    for query in dashboard_queries(dashboard, {}, FROM, TO):
         assert not re.search(r"\b20\d\d\b", query.raw_sql), query.name
 
 
-def test_time_series_have_an_ascending_time(board: dict[str, Any]) -> None:
-    for query in panel_queries(board, {}, FROM, TO):
+def test_time_series_have_an_ascending_time(dashboard: dict[str, Any]) -> None:
+    for query in panel_queries(dashboard, {}, FROM, TO):
         if query.format != "time_series":
             continue
         tree = parsed(query)
@@ -91,10 +91,10 @@ def test_time_series_have_an_ascending_time(board: dict[str, Any]) -> None:
         assert not tree.args["order"].expressions[0].args.get("desc"), query.name
 
 
-def test_every_filter_is_heeded_or_its_absence_told(board: dict[str, Any]) -> None:
-    filters = [v["name"] for v in board["templating"]["list"] if v["multi"]]
-    told = {p["title"]: p["description"] for p in board["panels"] if p["type"] != "row"}
-    for query in panel_queries(board, {}, FROM, TO):
+def test_every_filter_is_heeded_or_its_absence_told(dashboard: dict[str, Any]) -> None:
+    filters = [v["name"] for v in dashboard["templating"]["list"] if v["multi"]]
+    told = {p["title"]: p["description"] for p in dashboard["panels"] if p["type"] != "row"}
+    for query in panel_queries(dashboard, {}, FROM, TO):
         missing = [name for name in filters if f"${{{name}:sqlstring}}" not in query.raw_sql]
         if missing and query.name != "Final until":  # finality belongs to the window, not to its cells
             assert "Heeds the filters Command and Carrier" in told[query.name], (query.name, missing)
@@ -119,9 +119,9 @@ def test_every_filter_is_heeded_or_its_absence_told(board: dict[str, Any]) -> No
         ("day", timedelta(minutes=15), "day"),
     ],
 )
-def test_the_grain_follows_the_range(board: dict[str, Any], wish: str, span: timedelta, grain: str) -> None:
+def test_the_grain_follows_the_range(dashboard: dict[str, Any], wish: str, span: timedelta, grain: str) -> None:
     """The query is plain enough for SQLite; the integration test asks Postgres."""
-    queries = board_queries(board, {"resolution": wish}, TO - span, TO)
+    queries = dashboard_queries(dashboard, {"resolution": wish}, TO - span, TO)
     sql = next(query.sql for query in queries if query.name == "grain")
     with closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(sql).fetchall() == [(grain,)]

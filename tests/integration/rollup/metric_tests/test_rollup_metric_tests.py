@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from fleetgauge.cli.app import app
 from fleetgauge.document_sources import event_streams
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.unittests import Outcome, load_tests, run_tests
-from fleetgauge.rollup.unittests.documents import PREFIX
+from fleetgauge.rollup.metric_tests import MetricTestResult, load_tests, run_tests
+from fleetgauge.rollup.metric_tests.documents import PREFIX
 from fleetgauge.settings import ElasticsearchSettings
 from fleetlab.stack import ElasticsearchState
 
@@ -127,8 +127,8 @@ def content(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(world: World, content: Path) -> Callable[[dict[str, Any]], Outcome]:
-    def once(test: dict[str, Any]) -> Outcome:
+def run(world: World, content: Path) -> Callable[[dict[str, Any]], MetricTestResult]:
+    def once(test: dict[str, Any]) -> MetricTestResult:
         # Unquoted, as a person would write instants.
         text = yaml.safe_dump(test, sort_keys=False).replace("Z'", "Z").replace("'2026", "2026")
         (content / "sql/metrics/bread/tests/one.yaml").write_text(text)
@@ -143,12 +143,12 @@ def with_expected(level: str, *rows: dict[str, Any], **more: Any) -> dict[str, A
     return {**TEST, "expect": {level: list(rows)}, **more}
 
 
-def told(outcome: Outcome) -> set[tuple[str, str, str]]:
+def told(outcome: MetricTestResult) -> set[tuple[str, str, str]]:
     assert outcome.error is None, outcome.error
     return {(d.column, d.expected, d.actual) for d in outcome.differences}
 
 
-def test_what_differs_is_told(run: Callable[[dict[str, Any]], Outcome]) -> None:
+def test_what_differs_is_told(run: Callable[[dict[str, Any]], MetricTestResult]) -> None:
     outcome = run(TEST)
     assert told(outcome) == {("", "one row", "2 rows; name window_start, date, oven too")}
     good = {"oven": "a", "loaves": 2, "grams": {"p50": 500, "p95": 500}, "bakers": 1, "price": 3.10}
@@ -168,7 +168,9 @@ def test_what_differs_is_told(run: Callable[[dict[str, Any]], Outcome]) -> None:
     assert run(early).passed
 
 
-def test_a_broken_check_and_a_broken_query_are_told(run: Callable[[dict[str, Any]], Outcome], content: Path) -> None:
+def test_a_broken_check_and_a_broken_query_are_told(
+    run: Callable[[dict[str, Any]], MetricTestResult], content: Path
+) -> None:
     folder = content / "sql/metrics/bread"
     (folder / "metric.yaml").write_text(yaml.safe_dump({**BAKERY, "checks": {"fail": ["burnt = 0"]}}))
     assert "check 'burnt = 0' is broken in the minute of 2026-11-21T10:00Z" in str(run(TEST).error)
@@ -194,7 +196,7 @@ def cli(world: World, content: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield lambda *arguments: CliRunner().invoke(app, ["test", *arguments])
 
 
-def test_the_command(cli: Cli, run: Callable[[dict[str, Any]], Outcome]) -> None:
+def test_the_command(cli: Cli, run: Callable[[dict[str, Any]], MetricTestResult]) -> None:
     assert cli().exit_code == 0
     assert "without tests: bread" in cli().stdout
     run(with_expected("hour", {"oven": "a", "loaves": 9}))

@@ -11,8 +11,8 @@ from fleetgauge.errors import sure
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Distinct, Percentile, Tally
+from fleetgauge.rollup.metric_tests.file import QUANTILE, GivenRow, keys
 from fleetgauge.rollup.sketches import distinct, sketch, tally
-from fleetgauge.rollup.unittests.file import QUANTILE, GivenRow, keys
 
 QUANTILE_ERROR = 0.01
 """What a quantile may be off from the exact one, relatively."""
@@ -21,7 +21,7 @@ DISTINCT_ERROR = 0.08
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """One thing that came out otherwise."""
 
     level: str
@@ -34,7 +34,7 @@ class Difference:
 
 def differences(
     definition: Definition, level: Level, expected: list[GivenRow], actual: list[GivenRow]
-) -> Iterator[Difference]:
+) -> Iterator[Mismatch]:
     """Every row must be expected and every expected one be there; of each, the named columns must agree."""
     named = [name for name in keys(level) if any(name in row for row in expected)]
     left: dict[tuple[Any, ...], list[GivenRow]] = {}
@@ -45,27 +45,27 @@ def differences(
         place = _words(row, named)
         match left.pop(key, []):
             case []:
-                yield Difference(level.name, place, "", "this row", "none")
+                yield Mismatch(level.name, place, "", "this row", "none")
             case [one]:
                 for column, want in row.items():
                     if column not in named:
                         yield from _column(definition, level, place, column, want, one[column])
             case several:
                 more = ", ".join(name for name in keys(level) if name not in named)
-                yield Difference(level.name, place, "", "one row", f"{len(several)} rows; name {more} too")
+                yield Mismatch(level.name, place, "", "one row", f"{len(several)} rows; name {more} too")
     for rows in left.values():
         for row in rows:
-            yield Difference(level.name, _words(row, keys(level)), "", "none", "this row")
+            yield Mismatch(level.name, _words(row, keys(level)), "", "none", "this row")
 
 
-def _column(definition: Definition, level: Level, place: str, column: str, want: Any, got: Any) -> Iterator[Difference]:
+def _column(definition: Definition, level: Level, place: str, column: str, want: Any, got: Any) -> Iterator[Mismatch]:
     measure = definition.measures.get(column)
     if isinstance(measure, Percentile):
         for name, value in want.items():
             match = sure(QUANTILE.fullmatch(name), f"the quantile in {name}")
             found = sketch.quantile(got, float(match[1]) / 100)
             if not _near(value, found, QUANTILE_ERROR):
-                yield Difference(level.name, place, f"{column} {name}", str(value), _text(found))
+                yield Mismatch(level.name, place, f"{column} {name}", str(value), _text(found))
         return
     if isinstance(measure, Tally):
         got = tally.counts(got)
@@ -81,7 +81,7 @@ def _column(definition: Definition, level: Level, place: str, column: str, want:
     else:
         same = type(got) is type(want) and got == want if isinstance(got, bool) else got == want
     if not same:
-        yield Difference(level.name, place, column, _text(want), _text(got))
+        yield Mismatch(level.name, place, column, _text(want), _text(got))
 
 
 def _near(want: Any, got: float | None, error: float) -> bool:

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, board, filled, final_until, provisional_annotation, where
+from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation, where
 from dashboards.panels import (
     EXACT_KRW,
     GREY,
@@ -51,8 +51,8 @@ REFUNDS = Limits(warn=0.03, bad=0.06)
 
 
 def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
-    """The board and its annotations."""
-    found = board(
+    """The dashboard and its annotations."""
+    found = new_dashboard(
         UID,
         "Service: rentals",
         "Rentals, revenue and rides. A rental counts in the window in which it started. Days are Asia/Seoul days.",
@@ -231,7 +231,7 @@ def _course() -> list[Builder[Panel]]:
 def _breakdown() -> list[Builder[Panel]]:
     by_zone = table_panel(
         "Zones",
-        "One row a zone, by revenue. Click a zone to narrow the board to it. Revenue: fares less refunds, in KRW. Ride "
+        "One row a zone, by revenue. Click a zone to see it alone. Revenue: fares less refunds, in KRW. Ride "
         f"length: mean metres of a completed ride. {SOURCE}",
         f"""
         SELECT zone AS "Zone", sum(started) AS "Started",

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.unittests import load_tests
+from fleetgauge.rollup.metric_tests import load_tests
 
 ROOT = Path(__file__).parents[4]
 SEOUL = ZoneInfo("Asia/Seoul")

@@ -24,7 +24,7 @@ from fleetgauge.rollup.definitions.measures import (
     Tally,
     Where,
 )
-from fleetgauge.rollup.unittests import MetricTest
+from fleetgauge.rollup.metric_tests import MetricTest
 
 FOLDER = Path("docs") / "metrics"
 _MADE = "<!-- made by `fleetgauge metrics docs` -->"

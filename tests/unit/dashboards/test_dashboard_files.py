@@ -60,17 +60,17 @@ def test_check_finds_a_stale_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path, _ in render())
 
 
-def test_board_is_code(board: dict[str, Any]) -> None:
-    assert board["editable"] is False
-    assert board["timezone"] == "Asia/Seoul"
-    assert board["time"] == {"from": "now-3d", "to": "now"}
-    assert board["refresh"] == "1m"
-    assert board["graphTooltip"] == 1
-    assert 36 <= board["schemaVersion"] <= 42  # what Grafana 12 reads or migrates
-    assert len(board["uid"]) <= 40
-    assert "id" not in board
-    assert "fleetgauge" in board["tags"]
-    link = board["links"][0]
+def test_dashboard_is_code(dashboard: dict[str, Any]) -> None:
+    assert dashboard["editable"] is False
+    assert dashboard["timezone"] == "Asia/Seoul"
+    assert dashboard["time"] == {"from": "now-3d", "to": "now"}
+    assert dashboard["refresh"] == "1m"
+    assert dashboard["graphTooltip"] == 1
+    assert 36 <= dashboard["schemaVersion"] <= 42  # what Grafana 12 reads or migrates
+    assert len(dashboard["uid"]) <= 40
+    assert "id" not in dashboard
+    assert "fleetgauge" in dashboard["tags"]
+    link = dashboard["links"][0]
     assert (link["type"], link["tags"], link["keepTime"], link["includeVars"]) == (
         "dashboards",
         ["fleetgauge"],
@@ -79,9 +79,9 @@ def test_board_is_code(board: dict[str, Any]) -> None:
     )
 
 
-def test_every_panel_explains_itself(board: dict[str, Any]) -> None:
+def test_every_panel_explains_itself(dashboard: dict[str, Any]) -> None:
     seen: set[str] = set()
-    for panel in panels(board):
+    for panel in panels(dashboard):
         assert panel["title"] not in seen, "titles are names: the report of a failing query uses them"
         seen.add(panel["title"])
         assert len(panel["description"]) > 40, panel["title"]
@@ -98,8 +98,8 @@ def test_every_panel_explains_itself(board: dict[str, Any]) -> None:
             assert target["format"] == ("time_series" if panel["type"] == "timeseries" else target["format"])
 
 
-def test_numeric_columns_of_tables_have_a_unit(board: dict[str, Any]) -> None:
-    for panel in (one for one in panels(board) if one["type"] == "table"):
+def test_numeric_columns_of_tables_have_a_unit(dashboard: dict[str, Any]) -> None:
+    for panel in (one for one in panels(dashboard) if one["type"] == "table"):
         defaults = panel["fieldConfig"]["defaults"]
         overrides = {
             override["matcher"]["options"]: {prop["id"]: prop["value"] for prop in override["properties"]}
@@ -111,40 +111,40 @@ def test_numeric_columns_of_tables_have_a_unit(board: dict[str, Any]) -> None:
             assert len([1 for found in overrides.values() if "unit" in found]) >= 5, panel["title"]
 
 
-def test_overrides_name_columns_that_exist(board: dict[str, Any]) -> None:
-    for panel in panels(board):
+def test_overrides_name_columns_that_exist(dashboard: dict[str, Any]) -> None:
+    for panel in panels(dashboard):
         text = "\n".join(target["rawSql"] for target in panel["targets"])
         for override in panel["fieldConfig"].get("overrides", []):
             if override["matcher"]["id"] == "byName":
                 assert f'"{override["matcher"]["options"]}"' in text, (panel["title"], override["matcher"]["options"])
 
 
-def rectangles(board: dict[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:
-    for panel in board["panels"]:
+def rectangles(dashboard: dict[str, Any]) -> Iterator[tuple[str, dict[str, int]]]:
+    for panel in dashboard["panels"]:
         yield panel["title"], panel["gridPos"]
 
 
-def test_layout_has_no_overlap_and_no_gap(board: dict[str, Any]) -> None:
+def test_layout_has_no_overlap_and_no_gap(dashboard: dict[str, Any]) -> None:
     taken: dict[tuple[int, int], str] = {}
-    for title, at in rectangles(board):
+    for title, at in rectangles(dashboard):
         assert at["x"] >= 0
         assert at["x"] + at["w"] <= 24, title
         for x in range(at["x"], at["x"] + at["w"]):
             for y in range(at["y"], at["y"] + at["h"]):
                 assert (x, y) not in taken, f"{title} lies over {taken[x, y]}"
                 taken[x, y] = title
-    height = max(at["y"] + at["h"] for _, at in rectangles(board))
-    assert len(taken) == 24 * height, "the boards fill their grid"
+    height = max(at["y"] + at["h"] for _, at in rectangles(dashboard))
+    assert len(taken) == 24 * height, "the dashboards fill their grid"
 
 
-def test_variables(board: dict[str, Any]) -> None:
-    names = [variable["name"] for variable in board["templating"]["list"]]
+def test_variables(dashboard: dict[str, Any]) -> None:
+    names = [variable["name"] for variable in dashboard["templating"]["list"]]
     assert names[:2] == ["resolution", "grain"], "grain is computed from resolution"
-    grain = board["templating"]["list"][1]
+    grain = dashboard["templating"]["list"][1]
     assert grain["hide"] == 2
     assert grain["refresh"] == 2, "computed anew when the time range changes"
     assert grain["skipUrlSync"] is True, "a link made for another range must not pin the grain"
-    for variable in board["templating"]["list"][2:]:
+    for variable in dashboard["templating"]["list"][2:]:
         if variable["name"].startswith("stem"):
             assert (variable["hide"], variable["refresh"], variable["skipUrlSync"]) == (2, 2, True)
             continue
@@ -152,18 +152,18 @@ def test_variables(board: dict[str, Any]) -> None:
         assert variable["includeAll"]
         assert variable["allValue"] == variable["name"]
         assert variable["datasource"] == SOURCE
-        assert f"metrics.{'rental' if 'service' in board['uid'] else 'device_command'}_day" in variable["query"]
+        assert f"metrics.{'rental' if 'service' in dashboard['uid'] else 'device_command'}_day" in variable["query"]
 
 
-def test_provisional_windows_are_shaded(board: dict[str, Any]) -> None:
-    (annotation,) = board["annotations"]["list"]
+def test_provisional_windows_are_shaded(dashboard: dict[str, Any]) -> None:
+    (annotation,) = dashboard["annotations"]["list"]
     assert annotation["enable"] is True
     assert annotation["datasource"] == SOURCE
     assert '"timeEnd"' in annotation["target"]["rawSql"]
-    assert "Final until" in {panel["title"] for panel in panels(board)}
+    assert "Final until" in {panel["title"] for panel in panels(dashboard)}
 
 
-def test_provisioning_fits_the_boards(board: dict[str, Any]) -> None:
+def test_provisioning_fits_the_dashboards(dashboard: dict[str, Any]) -> None:
     folder = ROOT / "dashboards" / "provisioning"
     (source,) = yaml.safe_load((folder / "datasources" / "fleetgauge.yaml").read_text("utf-8"))["datasources"]
     assert {"type": source["type"], "uid": source["uid"]} == SOURCE

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import BigValueTextMode, FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, board, filled, final_until, provisional_annotation, where
+from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation, where
 from dashboards.panels import (
     EXACT_KRW,
     GREY,
@@ -66,8 +66,8 @@ OUTCOMES = (
 
 
 def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
-    """The board and its annotations."""
-    found = board(
+    """The dashboard and its annotations."""
+    found = new_dashboard(
         UID,
         "Commands: cost, failure rate, latency",
         "Remote commands to vehicles. A command counts in the window in which it was requested, and its last attempt "
@@ -173,7 +173,7 @@ def _failures() -> list[Builder[Panel]]:
 
     types = table_panel(
         "Failures by command",
-        "One row a command type, the worst first. Click a command to narrow the board to it. Late: a success that came "
+        "One row a command type, the worst first. Click a command to see it alone. Late: a success that came "
         "after the deadline; those commands stay unsuccessful. Rolled back: a success that the device took back later. "
         "Conflicting: attempts whose events disagree. Attempts: sent attempts for each command. "
         f"{SOURCE}",

@@ -11,7 +11,7 @@ from fleetgauge.clock import Clock
 from fleetgauge.progress.clock_samples import METRICS, WORKER, Clocks, Earliest
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.plan.clocks import (
+from fleetgauge.rollup.plan.clock_bounds import (
     FARTHEST_STEP,
     TAKEN_BACK,
     TOLERANCE,

@@ -1,4 +1,4 @@
-"""The boards that metrics have by themselves: what they may read, and that they choose the smallest view that fits."""
+"""The dashboards that metrics have by themselves: what they may read, and that they choose the smallest view."""
 
 import json
 import sqlite3
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import sqlglot
-from dashboards.boards import metric
-from dashboards.build import board_json, main
-from dashboards.queries import board_queries, panels
+from dashboards.build import dashboard_json, main
+from dashboards.definitions import metric
+from dashboards.queries import dashboard_queries, panels
 from sqlglot import exp
 
 from fleetgauge.rollup import load_definitions
@@ -23,16 +23,16 @@ FROM = TO - timedelta(days=3)
 
 
 @pytest.fixture(params=sorted(DEFINITIONS))
-def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return board_json(*metric.build(DEFINITIONS[request.param]))
+def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return dashboard_json(*metric.build(DEFINITIONS[request.param]))
 
 
 @pytest.mark.parametrize("narrowed", [False, True])
-def test_only_the_metrics_own_views_are_read_and_cut_by_time(board: dict[str, Any], narrowed: bool) -> None:
-    name = board["uid"].removeprefix("metric-")
-    many = [v["name"] for v in board["templating"]["list"] if v.get("multi")]
+def test_only_the_metrics_own_views_are_read_and_cut_by_time(dashboard: dict[str, Any], narrowed: bool) -> None:
+    name = dashboard["uid"].removeprefix("metric-")
+    many = [v["name"] for v in dashboard["templating"]["list"] if v.get("multi")]
     chosen = {one: ["o'neil", 'a "b"'] for one in many} if narrowed else {}
-    for query in board_queries(board, {"grain": "hour", **chosen}, FROM, TO):
+    for query in dashboard_queries(dashboard, {"grain": "hour", **chosen}, FROM, TO):
         tree = sqlglot.parse_one(query.sql, dialect="postgres")
         assert isinstance(tree, exp.Query), query.name
         for table in tree.find_all(exp.Table):
@@ -43,14 +43,14 @@ def test_only_the_metrics_own_views_are_read_and_cut_by_time(board: dict[str, An
                 assert [b for b in select.args["where"].find_all(exp.Between) if b.this.sql() == "window_start"]
 
 
-def test_every_measure_has_a_panel_that_explains_itself(board: dict[str, Any]) -> None:
-    one = DEFINITIONS[board["uid"].removeprefix("metric-")]
-    found = {panel["title"]: panel for panel in panels(board)}
+def test_every_measure_has_a_panel_that_explains_itself(dashboard: dict[str, Any]) -> None:
+    one = DEFINITIONS[dashboard["uid"].removeprefix("metric-")]
+    found = {panel["title"]: panel for panel in panels(dashboard)}
     assert set(found) == {"Final until", *(f"{name} per $grain" for name in one.measures)}
     for panel in found.values():
         assert "Source: metrics." in panel["description"]
-    assert board["timezone"] == one.time_zone
-    assert len(board["uid"]) <= 40
+    assert dashboard["timezone"] == one.time_zone
+    assert len(dashboard["uid"]) <= 40
 
 
 STEMS = [
@@ -69,8 +69,8 @@ STEMS = [
 @pytest.mark.parametrize(("grain", "filters", "by", "stem"), STEMS)
 def test_the_smallest_view_that_fits_is_chosen(grain: str, filters: dict[str, Any], by: str, stem: str) -> None:
     """The query is plain enough for SQLite; the integration test asks Postgres."""
-    board = board_json(*metric.build(DEFINITIONS["vehicle_state"]))
-    queries = board_queries(board, {"grain": grain, "by": by, **filters}, FROM, TO)
+    dashboard = dashboard_json(*metric.build(DEFINITIONS["vehicle_state"]))
+    queries = dashboard_queries(dashboard, {"grain": grain, "by": by, **filters}, FROM, TO)
     sql = next(query.sql for query in queries if query.name == "stem")
     with closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(sql).fetchall() == [(stem,)]
@@ -87,8 +87,8 @@ def test_another_content_gets_boards_of_its_metrics_alone(tmp_path: Path) -> Non
     assert main(["--content", str(tmp_path)]) == 0
     (made,) = (tmp_path / "dashboards" / "generated").iterdir()
     assert made.name == "metric-bread.json"
-    board = json.loads(made.read_text())
-    assert board["timezone"] == "Europe/Paris"
-    for query in board_queries(board, {"grain": "day"}, FROM, TO):
+    dashboard = json.loads(made.read_text())
+    assert dashboard["timezone"] == "Europe/Paris"
+    for query in dashboard_queries(dashboard, {"grain": "day"}, FROM, TO):
         assert sqlglot.parse_one(query.sql, dialect="postgres")
     assert main(["--content", str(tmp_path), "--check"]) == 0

@@ -33,7 +33,7 @@ class StageDone:
 
 
 @dataclass
-class Tally:
+class RunCounts:
     """What was done for one plan."""
 
     windows: int = 0

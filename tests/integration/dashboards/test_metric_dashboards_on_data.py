@@ -1,4 +1,4 @@
-"""Whatever is narrowed and split by: the smaller view that a metric's board chooses gives the numbers of the whole."""
+"""Whatever is narrowed and split by: the smaller view that a metric's dashboard chooses gives the same numbers."""
 
 import json
 from datetime import timedelta
@@ -6,10 +6,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from board_world import Filled
-from dashboards.boards import metric
-from dashboards.build import CONTENT, board_json
-from dashboards.queries import board_queries, panel_queries
+from dashboard_world import Filled
+from dashboards.build import CONTENT, dashboard_json
+from dashboards.definitions import metric
+from dashboards.queries import dashboard_queries, panel_queries
 
 from fleetgauge.rollup import load_definitions
 
@@ -30,18 +30,18 @@ CHOICES: list[tuple[str, str, dict[str, int], str]] = [
 def test_a_smaller_view_says_the_same(
     filled: Filled, grain: str, name: str, by: str, narrowed: dict[str, int], stem: str
 ) -> None:
-    board = board_json(*metric.build(load_definitions(CONTENT)[name]))
+    dashboard = dashboard_json(*metric.build(load_definitions(CONTENT)[name]))
     since = filled.now - timedelta(days=10)
     with psycopg.connect(filled.grafana_url, autocommit=True) as grafana:
         chosen: dict[str, Any] = {"grain": grain, "by": by}
-        plain = board_queries(board, chosen, since, filled.now)
+        plain = dashboard_queries(dashboard, chosen, since, filled.now)
         for variable, count in narrowed.items():
             values = grafana.execute(next(q.sql for q in plain if q.name == variable)).fetchall()
             chosen[variable] = [value for (value,) in values[:count]]
-        queries = board_queries(board, chosen, since, filled.now)
+        queries = dashboard_queries(dashboard, chosen, since, filled.now)
         assert grafana.execute(next(q.sql for q in queries if q.name == "stem")).fetchall() == [(stem,)]
-        smaller = panel_queries(board, {**chosen, "stem": stem}, since, filled.now)
-        whole = panel_queries(board, {**chosen, "stem": f"{name}_"}, since, filled.now)
+        smaller = panel_queries(dashboard, {**chosen, "stem": stem}, since, filled.now)
+        whole = panel_queries(dashboard, {**chosen, "stem": f"{name}_"}, since, filled.now)
         assert len(smaller) == len(whole) > 1
         for one, other in zip(smaller, whole, strict=True):
             rows = grafana.execute(one.sql).fetchall()
@@ -51,17 +51,19 @@ def test_a_smaller_view_says_the_same(
 
 @pytest.mark.parametrize("grain", ["hour", "day"])
 @pytest.mark.parametrize(("uid", "smaller"), [("fleetgauge-service", 2), ("fleetgauge-commands", 3)])
-def test_boards_written_by_hand_say_the_same_from_subsets(filled: Filled, grain: str, uid: str, smaller: int) -> None:
-    board = json.loads((CONTENT / "dashboards" / "generated" / f"{uid}.json").read_text("utf-8"))
+def test_dashboards_written_by_hand_say_the_same_from_subsets(
+    filled: Filled, grain: str, uid: str, smaller: int
+) -> None:
+    dashboard = json.loads((CONTENT / "dashboards" / "generated" / f"{uid}.json").read_text("utf-8"))
     since = filled.now - timedelta(days=10)
     with psycopg.connect(filled.grafana_url, autocommit=True) as grafana:
         stems: dict[str, Any] = {}
-        for query in board_queries(board, {"grain": grain}, since, filled.now):
+        for query in dashboard_queries(dashboard, {"grain": grain}, since, filled.now):
             if query.kind == "variable" and query.name.startswith("stem"):
                 ((stems[query.name],),) = grafana.execute(query.sql).fetchall()
         assert sum("_by_" in stem for stem in stems.values()) >= smaller, stems
-        less = panel_queries(board, {"grain": grain, **stems}, since, filled.now)
-        whole = panel_queries(board, {"grain": grain}, since, filled.now)
+        less = panel_queries(dashboard, {"grain": grain, **stems}, since, filled.now)
+        whole = panel_queries(dashboard, {"grain": grain}, since, filled.now)
         assert [one.sql for one in less] != [one.sql for one in whole]
         for one, other in zip(less, whole, strict=True):
             rows = sorted(map(str, grafana.execute(one.sql).fetchall()))  # of equal values, any may come first

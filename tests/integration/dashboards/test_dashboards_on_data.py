@@ -1,4 +1,4 @@
-"""Every query of the boards, as the login of Grafana, on data that the real rollup made."""
+"""Every query of the dashboards, as the login of Grafana, on data that the real rollup made."""
 
 import json
 import time
@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
-from board_world import Filled
-from dashboards.queries import BoardQuery, board_queries, panel_queries
+from dashboard_world import Filled
+from dashboards.queries import DashboardQuery, dashboard_queries, panel_queries
 
 ROOT = Path(__file__).parents[3]
 GENERATED = ROOT / "dashboards" / "generated"
 WITHOUT_DATA = {"metric-telemetry"}
 """What is read from documents, which there are none of here; the demo runs them all."""
-BOARDS = {
+DASHBOARDS = {
     path.stem: json.loads(path.read_text("utf-8"))
     for path in sorted(GENERATED.glob("*.json"))
     if path.stem not in WITHOUT_DATA
@@ -27,9 +27,9 @@ RANGES = {"minute": timedelta(hours=12), "hour": timedelta(days=3), "day": timed
 SLOWEST_S = 2.0
 
 
-@pytest.fixture(params=sorted(BOARDS))
-def board(request: pytest.FixtureRequest) -> dict[str, Any]:
-    found: dict[str, Any] = BOARDS[request.param]
+@pytest.fixture(params=sorted(DASHBOARDS))
+def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = DASHBOARDS[request.param]
     return found
 
 
@@ -39,7 +39,7 @@ def grafana(filled: Filled) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def run(connection: psycopg.Connection, query: BoardQuery) -> tuple[list[str], list[tuple[Any, ...]]]:
+def run(connection: psycopg.Connection, query: DashboardQuery) -> tuple[list[str], list[tuple[Any, ...]]]:
     try:
         cursor = connection.execute(query.sql)
     except psycopg.Error as error:
@@ -48,9 +48,11 @@ def run(connection: psycopg.Connection, query: BoardQuery) -> tuple[list[str], l
 
 
 @pytest.mark.parametrize("grain", RANGES)
-def test_every_panel_shows_data(board: dict[str, Any], grain: str, grafana: psycopg.Connection, filled: Filled) -> None:
+def test_every_panel_shows_data(
+    dashboard: dict[str, Any], grain: str, grafana: psycopg.Connection, filled: Filled
+) -> None:
     shown: dict[str, bool] = defaultdict(bool)
-    for query in panel_queries(board, {"grain": grain}, filled.now - RANGES[grain], filled.now):
+    for query in panel_queries(dashboard, {"grain": grain}, filled.now - RANGES[grain], filled.now):
         began = time.monotonic()
         names, rows = run(grafana, query)
         assert time.monotonic() - began < SLOWEST_S, f"{query.name} at {grain} is slow"
@@ -67,10 +69,10 @@ def test_every_panel_shows_data(board: dict[str, Any], grain: str, grafana: psyc
 
 @pytest.mark.parametrize("span", [timedelta(minutes=15), timedelta(days=3), timedelta(days=180)])
 def test_variables_and_shading(
-    board: dict[str, Any], span: timedelta, grafana: psycopg.Connection, filled: Filled
+    dashboard: dict[str, Any], span: timedelta, grafana: psycopg.Connection, filled: Filled
 ) -> None:
     grain = {15 * 60: "minute", 3 * 86400: "hour", 180 * 86400: "day"}[int(span.total_seconds())]
-    for query in board_queries(board, {"grain": grain}, filled.now - span, filled.now):
+    for query in dashboard_queries(dashboard, {"grain": grain}, filled.now - span, filled.now):
         if query.kind == "panel":
             continue
         names, rows = run(grafana, query)
@@ -79,7 +81,7 @@ def test_variables_and_shading(
         elif query.kind == "variable":
             assert rows, query.name
             assert all(isinstance(value, str) and value for (value,) in rows), query.name
-        elif board["uid"] == "fleetgauge-service":  # rides are under way
+        elif dashboard["uid"] == "fleetgauge-service":  # rides are under way
             assert names == ["time", "timeEnd", "text"]
             assert rows
             assert all(row[0] < row[1] <= filled.now for row in rows)
@@ -88,21 +90,21 @@ def test_variables_and_shading(
 @pytest.mark.parametrize("variable", ["zone", "vehicle_model", "command_type", "firmware", "carrier"])
 def test_one_chosen_value_narrows(variable: str, grafana: psycopg.Connection, filled: Filled) -> None:
     """All = the sum over each value chosen alone, so the filters neither lose nor double rows."""
-    board = next(
-        board
-        for uid, board in BOARDS.items()
+    dashboard = next(
+        dashboard
+        for uid, dashboard in DASHBOARDS.items()
         if uid.startswith("fleetgauge-")
-        and any(v["name"] == variable and v["multi"] for v in board["templating"]["list"])
+        and any(v["name"] == variable and v["multi"] for v in dashboard["templating"]["list"])
     )
     since = filled.now - timedelta(days=10)
-    title = "Commands requested" if board["uid"] == "fleetgauge-commands" else "Rentals started"
+    title = "Commands requested" if dashboard["uid"] == "fleetgauge-commands" else "Rentals started"
 
     def total(variables: dict[str, Any]) -> int:
-        queries = panel_queries(board, {"grain": "day", **variables}, since, filled.now)
+        queries = panel_queries(dashboard, {"grain": "day", **variables}, since, filled.now)
         _, rows = run(grafana, next(query for query in queries if query.name == title))
         return int(sum(row[1] for row in rows))
 
-    everything = board_queries(board, {}, since, filled.now)
+    everything = dashboard_queries(dashboard, {}, since, filled.now)
     _, values = run(grafana, next(query for query in everything if query.name == variable))
     assert len(values) > 1
     assert total({}) == sum(total({variable: [value]}) for (value,) in values) > 0
@@ -116,8 +118,8 @@ def test_all_grains_tell_the_same(title: str, grafana: psycopg.Connection, fille
     since, until = midnight - timedelta(days=2), midnight - timedelta(milliseconds=1)
     totals = set()
     for grain in RANGES:
-        for board in BOARDS.values():
-            for query in panel_queries(board, {"grain": grain}, since, until):
+        for dashboard in DASHBOARDS.values():
+            for query in panel_queries(dashboard, {"grain": grain}, since, until):
                 if query.name == title:
                     _, rows = run(grafana, query)
                     totals.add(sum(row[1] for row in rows))
@@ -127,11 +129,11 @@ def test_all_grains_tell_the_same(title: str, grafana: psycopg.Connection, fille
 
 @pytest.mark.parametrize("grain", RANGES)
 def test_every_view_is_read_through_an_index(
-    board: dict[str, Any], grain: str, grafana: psycopg.Connection, filled: Filled
+    dashboard: dict[str, Any], grain: str, grafana: psycopg.Connection, filled: Filled
 ) -> None:
     """On tables this small a sequential scan is right; forbidden, none may be left, and each index is cut by time."""
     grafana.execute("SET enable_seqscan = off")
-    for query in panel_queries(board, {"grain": grain}, filled.now - RANGES[grain], filled.now):
+    for query in panel_queries(dashboard, {"grain": grain}, filled.now - RANGES[grain], filled.now):
         row = grafana.execute(f"EXPLAIN (FORMAT JSON) {query.sql}").fetchone()
         assert row is not None
         for node in _nodes(row[0][0]["Plan"]):
