@@ -9,10 +9,6 @@ import fleetgauge
 PACKAGE = Path(fleetgauge.__file__).parent
 COMMANDS = PACKAGE / "cli"
 
-# Names that occur twice today; nothing may be added.
-CLASSES = frozenset({"Column", "Cursor", "Difference", "Record", "Standing", "Tally", "Waiting", "_Json"})
-MODULES = frozenset({"partitions.py", "restatements.py", "tally.py"})
-
 
 def test_no_two_classes_have_the_same_name() -> None:
     found = defaultdict(list)
@@ -20,8 +16,7 @@ def test_no_two_classes_have_the_same_name() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
-    twice = {name: files for name, files in found.items() if len(files) > 1}
-    assert {name: files for name, files in twice.items() if name not in CLASSES} == {}
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
 
 
 def test_no_two_modules_have_the_same_name_but_a_command_and_the_module_that_does_its_work() -> None:
@@ -29,5 +24,4 @@ def test_no_two_modules_have_the_same_name_but_a_command_and_the_module_that_doe
     for path in PACKAGE.rglob("*.py"):
         if path.name != "__init__.py" and COMMANDS not in path.parents:
             found[path.name].append(str(path.relative_to(PACKAGE)))
-    twice = {name: paths for name, paths in found.items() if len(paths) > 1}
-    assert {name: paths for name, paths in twice.items() if name not in MODULES} == {}
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
