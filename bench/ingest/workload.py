@@ -66,10 +66,10 @@ def batches(settings: Settings, consumer: Consumer) -> Iterator[Batch]:
     )
     in_columns(kafka)
     try:
-        places = [TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)]
-        kafka.assign(places)
-        kafka.seek_to_beginning(*places)
-        left = sum(kafka.end_offsets(places).values())
+        partitions = [TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)]
+        kafka.assign(partitions)
+        kafka.seek_to_beginning(*partitions)
+        left = sum(kafka.end_offsets(partitions).values())
         batch = Batch(0.0)
         while left:
             for chunks in kafka.poll(1000).values():
@@ -94,9 +94,9 @@ def consuming_alone(settings: Settings, workload: Workload) -> float:
         metrics_enabled=False,
     )
     try:
-        places = [TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)]
-        kafka.assign(places)
-        kafka.seek_to_beginning(*places)
+        partitions = [TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)]
+        kafka.assign(partitions)
+        kafka.seek_to_beginning(*partitions)
         left, begin = workload.events, time.process_time()
         while left:
             left -= sum(len(records) for records in kafka.poll(1000).values())

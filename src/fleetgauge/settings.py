@@ -184,13 +184,13 @@ def load(path: Path | None = None) -> Settings:
     except ValidationError as error:
         # `include_input=False`: the rejected value may be a secret.
         found = error.errors(include_input=False, include_url=False)
-        problems = "; ".join(f"{_place(one['loc'], file, text)}{_said(one)}" for one in found)
+        problems = "; ".join(f"{_location(one['loc'], file, text)}{_said(one)}" for one in found)
         raise Terminal(f"configuration is not valid: {problems}") from None
     except SettingsError as error:
         raise Terminal(f"configuration is not valid: {error}") from None
 
 
-def _place(loc: tuple[int | str, ...], file: Path, text: str) -> str:
+def _location(loc: tuple[int | str, ...], file: Path, text: str) -> str:
     """Where a bad key comes from, by the order of precedence, and the key."""
     key = ".".join(map(str, loc))
     if _variable(key) in os.environ:

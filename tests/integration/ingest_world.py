@@ -107,9 +107,9 @@ class World:
             consumer_timeout_ms=2000,
         )
         try:
-            place = TopicPartition(topic, 0)
-            reader.assign([place])
-            end = reader.end_offsets([place])[place]
+            tp = TopicPartition(topic, 0)
+            reader.assign([tp])
+            end = reader.end_offsets([tp])[tp]
             dead_letters: list[Any] = []
             while len(dead_letters) < end:
                 for records in reader.poll(timeout_ms=1000).values():
@@ -126,8 +126,8 @@ class World:
             enable_auto_commit=False,
         )
         try:
-            places = [TopicPartition(self.consumer.topic, partition) for partition in range(PARTITIONS)]
-            found = {place.partition: reader.committed(place) for place in places}
+            partitions = [TopicPartition(self.consumer.topic, partition) for partition in range(PARTITIONS)]
+            found = {tp.partition: reader.committed(tp) for tp in partitions}
             return {partition: offset for partition, offset in found.items() if offset is not None}
         finally:
             reader.close()

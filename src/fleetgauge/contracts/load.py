@@ -47,12 +47,12 @@ class Contract:
     @property
     def surely_located(self) -> bool:
         """Whether a `location` always has both of them, within the bounds of the globe."""
-        place = self.node.properties.get("location")
+        location = self.node.properties.get("location")
         return (
             self.located
-            and isinstance(place, Object)
-            and {"lat", "lng"} <= place.required
-            and all(_is_within(place.properties[axis], limit) for axis, limit in (("lat", 90), ("lng", 180)))
+            and isinstance(location, Object)
+            and {"lat", "lng"} <= location.required
+            and all(_is_within(location.properties[axis], limit) for axis, limit in (("lat", 90), ("lng", 180)))
         )
 
 

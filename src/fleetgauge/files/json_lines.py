@@ -12,7 +12,7 @@ from fleetgauge.files.text import Unreadable
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:\n]|[^\s\[\]{},:"]+')
 
-Place = tuple[int | str, ...]
+JsonPath = tuple[int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class JsonDocument:
     """A document's value, and where its keys and items stand."""
 
     value: Any
-    lines: Mapping[Place, int]
+    lines: Mapping[JsonPath, int]
 
     def line(self, path: Sequence[int | str]) -> int:
         """The line of the key or item that `path` leads to; parts that are no key there are passed over."""
-        at: Place = ()
+        at: JsonPath = ()
         for part in path:
             if (*at, part) in self.lines:
                 at = (*at, part)
@@ -79,9 +79,9 @@ def _line_of(text: str, word: str, *, last: bool) -> int:
     return text.count("\n", 0, max(at, 0)) + 1
 
 
-def _lines(text: str) -> dict[Place, int]:
+def _lines(text: str) -> dict[JsonPath, int]:
     """Of a text that is JSON."""
-    found: dict[Place, int] = {}
+    found: dict[JsonPath, int] = {}
     at: list[int | str] = []  # the key or the number of the item within each container that is open
     line, key = 1, True
     for match in _TOKEN.finditer(text):

@@ -19,9 +19,9 @@ def check(path: Path) -> str:
         tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         said = str(error)
-        place = re.search(r"\(at line (\d+)", said)
+        at = re.search(r"\(at line (\d+)", said)
         last = max(1, len(text.splitlines()))
-        line = min(int(place[1]), last) if place else last
+        line = min(int(at[1]), last) if at else last
         raise Unreadable(line, f"is not TOML: {_said(said)}") from None
     except (ValueError, RecursionError):
         raise Unreadable(

@@ -128,7 +128,7 @@ class PartitionFetch(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka-py
     check_crcs: bool
     topic_partition: TopicPartition
 
-    def unpacked(self, place: TopicPartition, batches: Batches) -> Iterator[Any]:
+    def unpacked(self, tp: TopicPartition, batches: Batches) -> Iterator[Any]:
         """What `poll` returns of them, one by one."""
         raise NotImplementedError
 

@@ -132,9 +132,9 @@ class _PartitionRecords(PartitionFetch):
         super().__init__(*args, **more)
         self._tries = Counter() if tries is None else tries
 
-    def unpacked(self, place: TopicPartition, fetched: Batches) -> Iterator[Records]:
+    def unpacked(self, tp: TopicPartition, fetched: Batches) -> Iterator[Records]:
         """See `PartitionFetch.unpacked`."""
-        chunk = Records(place.topic, place.partition)
+        chunk = Records(tp.topic, tp.partition)
         for batch, found in self._batches(fetched):
             if isinstance(found, CorruptRecordError):
                 if len(chunk):
@@ -146,7 +146,7 @@ class _PartitionRecords(PartitionFetch):
             for columns in found:
                 if len(chunk) and (chunk.by_broker != by_broker or chunk.size + columns.size > batches.AT_ONCE):
                     yield self._handed_out(chunk)
-                    chunk = Records(place.topic, place.partition)
+                    chunk = Records(tp.topic, tp.partition)
                 chunk.by_broker = by_broker
                 chunk.append(columns, self.fetch_offset)
                 while len(chunk) >= CHUNK:
@@ -184,9 +184,9 @@ class _PartitionRecords(PartitionFetch):
     def _damaged(self, batch: RecordBatch, fetched: Batches) -> Iterable[Columns] | DamagedError:
         """Little that such a batch says is believed: the next one says where it ends, or two numbers that agree."""
         begin = max(self._end, self.fetch_offset)
-        place, where = (self.topic_partition, begin), f"the record batch of {self.topic_partition} at offset {begin}"
-        self._tries[place] += 1
-        if self._tries[place] < _TRIES:
+        at, where = (self.topic_partition, begin), f"the record batch of {self.topic_partition} at offset {begin}"
+        self._tries[at] += 1
+        if self._tries[at] < _TRIES:
             return DamagedError(f"{where} failed its checksum")
         self._end = begin + 1
         if (following := next_begin(fetched)) is not None:

@@ -12,9 +12,9 @@ class Beside:
 
     def __init__(self, home: Path) -> None:
         """The home of a stack that is up."""
-        places = layout.find(home)
-        self._logs = places.logs
-        self._processes = Processes(places)
+        folders = layout.find(home)
+        self._logs = folders.logs
+        self._processes = Processes(folders)
 
     def start(self, name: str, command: Sequence[str | Path], folder: Path) -> str:
         """Start `command` in `folder`, its output in `<home>/logs/<name>.log`; returns `name`. Raises `Terminal`."""

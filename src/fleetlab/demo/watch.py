@@ -21,8 +21,8 @@ class Watch:
 
     def __init__(self, home: Path, tell: Callable[[str], None]) -> None:
         """`tell` hears at once what has ended, from another thread; the error waits until the rest is stopped."""
-        places = layout.find(home)
-        self._processes, self._logs = Processes(places), places.logs
+        folders = layout.find(home)
+        self._processes, self._logs = Processes(folders), folders.logs
         self._tell = tell
         self._expected: frozenset[str] = frozenset()
         self._gone: list[str] = []

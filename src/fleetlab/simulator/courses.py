@@ -25,7 +25,7 @@ def of_course(dice: Dice, rental: Rental, course: Course) -> list[Record]:
     heading = int(degrees(atan2((lng1 - lng0) * 0.79, lat1 - lat0)) % 360)
     cruise, bend = rental.distance_m / course.ridden_ms * 1000, rng.uniform(-0.004, 0.004)
 
-    def place(at_ms: int) -> tuple[float, float]:
+    def location(at_ms: int) -> tuple[float, float]:
         share = course.share(at_ms)
         wave = bend * sin(share * 3.1416)
         return lat0 + (lat1 - lat0) * share + wave, lng0 + (lng1 - lng0) * share - wave
@@ -48,7 +48,7 @@ def of_course(dice: Dice, rental: Rental, course: Course) -> list[Record]:
         halt = course.halt_at(at)
         drifting = course.drift is not None and course.drift.from_ms <= at < course.drift.until_ms
         if reachable(at):
-            lat, lng = place(course.drift.from_ms if course.drift is not None and drifting else at)
+            lat, lng = location(course.drift.from_ms if course.drift is not None and drifting else at)
             accuracy = 2.0 + rng.random() * 9
             if course.jumps and halt is not None and halt.until_ms - halt.from_ms >= _LONG_HALT_MS:
                 lat, lng, accuracy = lat + rng.gauss(0, 0.001), lng + rng.gauss(0, 0.0012), rng.uniform(40, 150)
@@ -66,14 +66,14 @@ def of_course(dice: Dice, rental: Rental, course: Course) -> list[Record]:
     for fault in course.faults:
         # a vehicle that dies says why before it is silent
         if reachable(fault.at_ms):
-            report.error(fault.at_ms, fault.code, fault.severity, *place(fault.at_ms))
+            report.error(fault.at_ms, fault.code, fault.severity, *location(fault.at_ms))
     for fell, upright in course.tips:
         for instant, tipped in ((fell, True), (upright - 800, False)):
             if reachable(instant):
-                report.tip_over(instant, tipped, *place(instant))
+                report.tip_over(instant, tipped, *location(instant))
     report.held_until = course.late_until_ms
     if course.called:
-        report.location(end - 300, *place(end), 0.0, heading, 3.0)
+        report.location(end - 300, *location(end), 0.0, heading, 3.0)
         report.odometer(end - 200, metres(end))
     if course.end_kind == "parked" and rng.random() < RATES.tip_parked * (dice.stops.decoys if dice.stops else 1):
         fell = end + rng.randrange(60_000, 3_600_000)

@@ -187,7 +187,7 @@ def _history(plan: Timeline) -> Iterator[tuple[str, str, Iterable[_Row]]]:
                 instant(s.at_ms),
                 s.rental.id if s.rental else None,
                 s.zone.code,
-                *s.place,
+                *s.location,
                 instant(s.at_ms),
             )
             for s in trips.states
@@ -238,8 +238,8 @@ def apply(session: Session, action: Action) -> None:
                 occurred_at=instant(change.at_ms),
                 rental_id=change.rental.id if change.rental else None,
                 zone_code=change.zone.code,
-                lat=change.place[0],
-                lng=change.place[1],
+                lat=change.location[0],
+                lng=change.location[1],
             )
         )
         session.execute(

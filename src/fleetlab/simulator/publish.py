@@ -95,27 +95,27 @@ class Publisher:
 
         Raises `Stop` when Kafka did not answer: a record may be there or not, and the truth would be a guess.
         """
-        places: dict[tuple[str, int], list[int]] = defaultdict(list)
+        partitions: dict[tuple[str, int], list[int]] = defaultdict(list)
         for index, record in enumerate(records):
-            places[record.topic, record.partition].append(index)
+            partitions[record.topic, record.partition].append(index)
         offsets = [0] * len(records)
         if self._transactions is not None:
-            for place in sorted(places):
+            for tp in sorted(partitions):
                 if self._rng.random() < _TRANSACTIONS:
-                    indices = places.pop(place)
+                    indices = partitions.pop(tp)
                     written = self._transactions.publish([records[i] for i in indices])
                     for index, offset in zip(indices, written, strict=True):
                         offsets[index] = offset
-        queues = {place: iter(indices) for place, indices in places.items()}
+        queues = {tp: iter(indices) for tp, indices in partitions.items()}
         while queues:
-            chunks = {place: list(islice(queue, _BATCH_RECORDS)) for place, queue in queues.items()}
-            queues = {place: queue for place, queue in queues.items() if chunks[place]}
-            chunks = {place: indices for place, indices in chunks.items() if indices}
+            chunks = {tp: list(islice(queue, _BATCH_RECORDS)) for tp, queue in queues.items()}
+            queues = {tp: queue for tp, queue in queues.items() if chunks[tp]}
+            chunks = {tp: indices for tp, indices in chunks.items() if indices}
             batches = {p: encode([records[i] for i in indices], self._codec()) for p, indices in chunks.items()}
             bases = self._produce(batches)
-            for place, indices in chunks.items():
+            for tp, indices in chunks.items():
                 for number, index in enumerate(indices):
-                    offsets[index] = bases[place] + number
+                    offsets[index] = bases[tp] + number
         return offsets
 
     def _codec(self) -> int:
@@ -125,15 +125,13 @@ class Publisher:
         bases: dict[tuple[str, int], int] = {}
         deadline = time.monotonic() + _TIMEOUT_S
         while batches:
-            for place, code, base in self._send(batches):
+            for tp, code, base in self._send(batches):
                 if code == 0:
-                    bases[place] = base
-                    del batches[place]
+                    bases[tp] = base
+                    del batches[tp]
                 elif code not in _NOT_READY or time.monotonic() > deadline:
                     name = for_code(code).__name__
-                    raise Stop(
-                        f"Kafka refused records for {place[0]} partition {place[1]}: {name}; see the broker's log"
-                    )
+                    raise Stop(f"Kafka refused records for {tp[0]} partition {tp[1]}: {name}; see the broker's log")
             if batches:
                 time.sleep(0.2)
         return bases

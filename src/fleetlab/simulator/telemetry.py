@@ -171,7 +171,7 @@ def of_parked(dice: Dice, trips: Trips, vehicle: Vehicle, shift: int, from_ms: i
     for at in sorted(from_ms + rng.randrange(SHIFT_MS) for _ in range(1 + (rng.random() < 0.5))):
         state = trips.last_state(vehicle, at)
         if (state is None or state.state != "non_contactable") and trips.riding(vehicle, at) is None:
-            lat, lng = state.place if state else (vehicle.lat, vehicle.lng)
+            lat, lng = state.location if state else (vehicle.lat, vehicle.lng)
             report.location(at, lat, lng, 0.0, 0, 3.0 + rng.random() * 6)
             report.battery(at + 300, 30 + rng.random() * 65)
     return spoil(report.records, rng)

@@ -58,7 +58,7 @@ class StateChange:
     state: str
     events: tuple[str, ...]
     rental: Rental | None
-    place: tuple[float, float]
+    location: tuple[float, float]
     zone: Zone
 
 
@@ -70,7 +70,7 @@ class Trips:
     states: list[StateChange] = field(default_factory=list)
     by_vehicle: dict[int, list[Rental]] = field(default_factory=dict)
     _starts: dict[int, list[int]] = field(default_factory=dict)
-    _places: dict[int, tuple[list[int], list[StateChange]]] = field(default_factory=dict)
+    _locations: dict[int, tuple[list[int], list[StateChange]]] = field(default_factory=dict)
 
     def index(self) -> None:
         """Sort and prepare look-ups; called once, when all trips are known."""
@@ -78,7 +78,7 @@ class Trips:
         for number, rentals in self.by_vehicle.items():
             self._starts[number] = [r.started_ms for r in rentals]
         for change in self.states:
-            times, changes = self._places.setdefault(change.vehicle.number, ([], []))
+            times, changes = self._locations.setdefault(change.vehicle.number, ([], []))
             times.append(change.at_ms)
             changes.append(change)
 
@@ -92,7 +92,7 @@ class Trips:
 
     def last_state(self, vehicle: Vehicle, instant_ms: int) -> StateChange | None:
         """The vehicle's last change of state at or before an instant."""
-        times, changes = self._places.get(vehicle.number, ([], []))
+        times, changes = self._locations.get(vehicle.number, ([], []))
         at = bisect_right(times, instant_ms) - 1
         return changes[at] if at >= 0 else None
 

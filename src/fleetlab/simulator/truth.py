@@ -392,8 +392,8 @@ class Truth:
     def state_ms(self, grain: Grain) -> dict[Key, int]:
         """Milliseconds by window, state and zone; a state counts until the vehicle's next, for 48 hours at most."""
         window, cells = self._window(grain), defaultdict[Key, int](int)
-        for (minute, *place), ms in self._state_minutes().items():
-            cells[(*window(minute * _MINUTE_MS), *place)] += ms
+        for (minute, *cell), ms in self._state_minutes().items():
+            cells[(*window(minute * _MINUTE_MS), *cell)] += ms
         return dict(cells)
 
     def _state_minutes(self) -> dict[tuple[int, str, str], int]:
@@ -405,22 +405,22 @@ class Truth:
         minutes = defaultdict[tuple[int, str, str], int](int)
         # How many more vehicles than before are in a state for the whole minute: most minutes change nothing.
         steps = defaultdict[tuple[str, str], defaultdict[int, int]](lambda: defaultdict(int))
-        for at, until, *place in held:
+        for at, until, *cell in held:
             begin, end = -(-at // _MINUTE_MS), until // _MINUTE_MS
             if begin > end:
-                minutes[end, *place] += until - at
+                minutes[end, *cell] += until - at
                 continue
             for minute, ms in ((begin - 1, -at % _MINUTE_MS), (end, until % _MINUTE_MS)):
                 if ms:
-                    minutes[minute, *place] += ms
-            steps[*place][begin] += 1
-            steps[*place][end] -= 1
-        for place, changes in steps.items():
+                    minutes[minute, *cell] += ms
+            steps[*cell][begin] += 1
+            steps[*cell][end] -= 1
+        for cell, changes in steps.items():
             vehicles = 0
             for begin, end in pairwise(sorted(changes)):
                 vehicles += changes[begin]
                 for minute in range(begin, end) if vehicles else ():
-                    minutes[minute, *place] += vehicles * _MINUTE_MS
+                    minutes[minute, *cell] += vehicles * _MINUTE_MS
         return minutes
 
     def sudden_stops(self) -> list[SuddenStop]:

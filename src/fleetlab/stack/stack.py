@@ -87,9 +87,9 @@ class Stack:
         wanted = _wanted(services)
         layout.remove_orphans()
         with self._locked():
-            places = layout.prepare(self.home)
-            processes = Processes(places)
-            before = self._running(places, processes)
+            folders = layout.prepare(self.home)
+            processes = Processes(folders)
+            before = self._running(folders, processes)
             self._check_ports(asked_ports or {}, before)
             keep = self._spared(before, processes)
             self._stop_all_but(keep, processes)
@@ -99,16 +99,16 @@ class Stack:
                     self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
                 return before
             found = self._jdk(before, missing, jdk)
-            self._check_disk(places, found, missing)
+            self._check_disk(folders, found, missing)
             started, config = time.monotonic(), Path(before.config)
             # Until all is up, even `kill -9` of this process must not leave a half-started stack behind.
             watch = Guard.start(self.home, wipe=False, keep=keep) if self._guard is None else None
             try:
-                context = self._context(places, processes, progress, asked_ports or {}, missing)
+                context = self._context(folders, processes, progress, asked_ports or {}, missing)
                 after = self._planned(context, found, before, missing)
                 state.write_config(config, after, self._project)  # Airflow's first task may want it
                 self._start(context, found, missing, config)
-                state.save(places.run, after)
+                state.save(folders.run, after)
                 if guard and self._guard is None:
                     self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
             except BaseException:
@@ -116,7 +116,7 @@ class Stack:
                 if keep:
                     state.write_config(config, before, self._project)
                 else:
-                    state.remove(places.run)
+                    state.remove(folders.run)
                 self._release(watch)  # not reached if the stopping is interrupted too: then the watchdog does it
                 raise
             self._release(watch)
@@ -125,15 +125,15 @@ class Stack:
 
     def down(self, *, wipe: bool = False) -> None:
         """Stop everything of this home, whoever started it, also after a crash; with `wipe` delete its data too."""
-        places = layout.find(self.home)
-        if places.run.is_dir():
+        folders = layout.find(self.home)
+        if folders.run.is_dir():
             with self._locked():
-                self._stop_all_but([], Processes(places))
-                state.remove(places.run)
+                self._stop_all_but([], Processes(folders))
+                state.remove(folders.run)
                 if wipe:
-                    places.wipe()
+                    folders.wipe()
         else:
-            Processes(places).sweep()  # the folder was deleted while the servers ran
+            Processes(folders).sweep()  # the folder was deleted while the servers ran
         layout.remove_orphans()
         self.leave_running()
 
@@ -160,9 +160,9 @@ class Stack:
         if not keep:
             self.down(wipe=wipe)
             return
-        places = layout.find(self.home)
+        folders = layout.find(self.home)
         with self._locked():
-            self._stop_all_but(keep, Processes(places))
+            self._stop_all_but(keep, Processes(folders))
 
     def state(self) -> StackState | None:
         """What was started and not stopped, from the state file; None if nothing is up."""
@@ -170,9 +170,9 @@ class Stack:
 
     def status(self) -> list[ServiceStatus]:
         """Each service as it is now, judged by its processes and ports."""
-        places = layout.find(self.home)
-        saved = state.load(places.run)
-        processes = Processes(places)
+        folders = layout.find(self.home)
+        saved = state.load(folders.run)
+        processes = Processes(folders)
         return [self._status_of(service, saved, processes) for service in _PROCESSES]
 
     def logs(self, service: Service) -> dict[str, Path]:
@@ -238,7 +238,7 @@ class Stack:
 
     def _context(
         self,
-        places: layout.Layout,
+        folders: layout.Layout,
         processes: Processes,
         progress: StackProgress,
         asked: Mapping[str, int],
@@ -247,9 +247,9 @@ class Stack:
         remembered = self._remembered_ports()
         names = [name for service in SERVICES if service in missing for name in _PORTS[service]]
         chosen = {**remembered, **ports.choose(names, asked=asked, before=remembered)}
-        state.write_private(places.run / "ports.json", json.dumps(chosen, indent=2))
-        secrets = Secrets(places.run, (*postgres.LOGINS, *airflow.SECRETS))
-        return Context(places, processes, self._cache, progress, secrets, chosen, self._project)
+        state.write_private(folders.run / "ports.json", json.dumps(chosen, indent=2))
+        secrets = Secrets(folders.run, (*postgres.LOGINS, *airflow.SECRETS))
+        return Context(folders, processes, self._cache, progress, secrets, chosen, self._project)
 
     def _jdk(self, before: StackState, missing: frozenset[Service], named: Path | None) -> Jdk | None:
         if not missing & {"kafka", "elasticsearch"}:
@@ -260,12 +260,12 @@ class Stack:
             return Jdk(Path(before.java.home), before.java.version)
         return find_jdk()
 
-    def _check_disk(self, places: layout.Layout, jdk: Jdk | None, missing: frozenset[Service]) -> None:
+    def _check_disk(self, folders: layout.Layout, jdk: Jdk | None, missing: frozenset[Service]) -> None:
         known = artifacts.bundles()
         needed = [known[jdk.elasticsearch]] if jdk is not None and "elasticsearch" in missing else []
         needed += [known["kafka"]] if "kafka" in missing else []
         fetching = any(not artifacts.is_cached(bundle, self._cache) for bundle in needed)
-        for folder in (places.base, self._cache) if fetching else (places.base,):
+        for folder in (folders.base, self._cache) if fetching else (folders.base,):
             existing = next(p for p in (folder, *folder.parents) if p.exists())
             free = shutil.disk_usage(existing).free
             if free < NEEDED_BYTES:
@@ -296,13 +296,13 @@ class Stack:
 
     # --- stopping and looking
 
-    def _running(self, places: layout.Layout, processes: Processes) -> StackState:
+    def _running(self, folders: layout.Layout, processes: Processes) -> StackState:
         """The saved state without the services of which a process is gone."""
         try:
-            saved = state.load(places.run)
+            saved = state.load(folders.run)
         except Terminal:
             saved = None  # damaged, or of another version: everything is stopped and started anew
-        fresh = StackState(home=str(self.home), config=str(places.run / "fleetgauge.toml"))
+        fresh = StackState(home=str(self.home), config=str(folders.run / "fleetgauge.toml"))
         if saved is None:
             return fresh
         alive = {s for s in saved.services if all(processes.pid(name) is not None for name in _PROCESSES[s])}

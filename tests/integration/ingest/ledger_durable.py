@@ -69,10 +69,10 @@ class Durable:
             metrics_enabled=False,
         )
         try:
-            place = TopicPartition(self.world.consumer.dead_letter_topic, 0)
-            reader.assign([place])
-            end = reader.end_offsets([place])[place]
-            reader.seek(place, self._dead_letters_read)
+            tp = TopicPartition(self.world.consumer.dead_letter_topic, 0)
+            reader.assign([tp])
+            end = reader.end_offsets([tp])[tp]
+            reader.seek(tp, self._dead_letters_read)
             while self._dead_letters_read < end:
                 for records in reader.poll(timeout_ms=1000).values():
                     for record in records:

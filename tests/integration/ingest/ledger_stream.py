@@ -126,14 +126,14 @@ class Stream:
 
     def _make(self, number: int, value: bytes | None, fault: str, partition: int | None) -> Record:
         device = f"sc-{number % 97:03d}"
-        place = number % 97 % PARTITIONS if partition is None else partition
+        at = number % 97 % PARTITIONS if partition is None else partition
         now = int(time.time() * 1000)
         return Record(
             append_ms=now,
             event_id=self._id(number),
             copy=0,
             topic=self.topic,
-            partition=place,
+            partition=at,
             key=device.encode(),
             value=value,
             fault=fault,

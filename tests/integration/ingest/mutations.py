@@ -68,7 +68,7 @@ def _odd(rng: random.Random) -> Any:
             return rng.choice((0, -1, 1, 10**6, 0.5, "1", "location", 1763700000000))
 
 
-def _place(rng: random.Random, event: Event) -> tuple[Event, str]:
+def _member_of(rng: random.Random, event: Event) -> tuple[Event, str]:
     """An object of the event and one of its members."""
     holder = event
     while True:
@@ -79,32 +79,32 @@ def _place(rng: random.Random, event: Event) -> tuple[Event, str]:
 
 
 def _swap(rng: random.Random, event: Event) -> Event:
-    holder, key = _place(rng, event)
+    holder, key = _member_of(rng, event)
     holder[key] = _odd(rng)
     return event
 
 
 def _drop(rng: random.Random, event: Event) -> Event:
-    holder, key = _place(rng, event)
+    holder, key = _member_of(rng, event)
     del holder[key]
     return event
 
 
 def _rename(rng: random.Random, event: Event) -> Event:
-    holder, key = _place(rng, event)
+    holder, key = _member_of(rng, event)
     holder[rng.choice((*KEYS, key.upper(), key + " "))] = holder.pop(key)
     return event
 
 
 def _add(rng: random.Random, event: Event) -> Event:
-    holder, _ = _place(rng, event)
+    holder, _ = _member_of(rng, event)
     holder[rng.choice((*KEYS, "more", "more.x"))] = _odd(rng)
     return event
 
 
 def _extend(rng: random.Random, event: Event) -> Event:
     """Members that no contract names, under harmless names: mostly to be kept."""
-    holder, _ = _place(rng, event)
+    holder, _ = _member_of(rng, event)
     holder[f"more_{rng.randrange(5)}"] = rng.choice((_odd(rng), rng.choice(STRINGS), rng.random(), [1, 2], {"a": {}}))
     return event
 
@@ -120,7 +120,7 @@ def _respell(rng: random.Random, event: Event) -> bytes:
 
 
 def _nest(rng: random.Random, event: Event) -> Event:
-    holder, key = _place(rng, event)
+    holder, key = _member_of(rng, event)
     holder[key] = rng.choice(([holder[key]], {key: holder[key]}, {"value": holder[key]}, [[holder[key]]]))
     return event
 
@@ -143,7 +143,7 @@ def _nudge(rng: random.Random, event: Event) -> Event:
 
 def _twice(rng: random.Random, event: Event) -> bytes:
     """A key that occurs twice, at the top or inside."""
-    holder, key = _place(rng, event)
+    holder, key = _member_of(rng, event)
     text = written(event)
     member = written({key: holder[key]})[1:-1]
     return text.replace(member, member + b"," + rng.choice((member, member[: member.index(b":") + 1] + b"1")), 1)

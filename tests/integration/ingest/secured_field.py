@@ -111,9 +111,9 @@ class Field:
         reader = KafkaConsumer(
             **client_options(self.servers.kafka("operator", "PLAIN"), 30), auto_offset_reset="earliest"
         )
-        place = TopicPartition(f"{self.topic}.dlq", 0)
-        reader.assign([place])
-        end, found = reader.end_offsets([place])[place], list[bytes]()
+        tp = TopicPartition(f"{self.topic}.dlq", 0)
+        reader.assign([tp])
+        end, found = reader.end_offsets([tp])[tp], list[bytes]()
         while len(found) < end:
             for records in reader.poll(timeout_ms=500).values():
                 found += [record.value for record in records]

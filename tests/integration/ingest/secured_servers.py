@@ -170,7 +170,7 @@ def secured(scram: Sequence[str], roles: dict[str, str], more_roles: str = "") -
     home.chmod(0o755)  # else root's servers, which run as nobody, would need copies of all programs
     stack = Stack(home)
     try:
-        places = layout.prepare(home)
+        folders = layout.prepare(home)
         guard = Guard.start(home, wipe=True, keep=[])
         made = Secured(
             home,
@@ -178,9 +178,9 @@ def secured(scram: Sequence[str], roles: dict[str, str], more_roles: str = "") -
             ports.choose(list(_PORTS), asked={}, before={}),
             {login: secrets.token_urlsafe(18) for login in {"operator", *scram, *roles}},
         )
-        processes = Processes(places)
+        processes = Processes(folders)
         context = Context(
-            places, processes, default_cache(), Silent(), Secrets(places.run, ()), made.ports, project_root()
+            folders, processes, default_cache(), Silent(), Secrets(folders.run, ()), made.ports, project_root()
         )
         jdk = find_jdk()
         variant = _elasticsearch(made, roles, more_roles)

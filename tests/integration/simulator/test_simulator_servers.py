@@ -98,7 +98,7 @@ def test_kafka_holds_exactly_what_the_truth_lists(company: Company) -> None:
     assert all(end >= partitions[place] for place, end in consumer.end_offsets(list(partitions)).items())
 
     broken = truth.broken()
-    places: dict[str, list[str]] = defaultdict(list)
+    positions: dict[str, list[str]] = defaultdict(list)
     appended: dict[tuple[str, int], list[int]] = defaultdict(list)
     good = 0
     missing = set(partitions)
@@ -107,18 +107,18 @@ def test_kafka_holds_exactly_what_the_truth_lists(company: Company) -> None:
         if (topic, message.partition, message.offset) not in broken:
             good += 1
             identifier = message.value.split(b'"event":{"id":"', 1)[1].split(b'"', 1)[0].decode()
-            places[f"{message.key.decode()}:{identifier}"].append(topic)
+            positions[f"{message.key.decode()}:{identifier}"].append(topic)
         appended[message.topic, message.partition].append(message.timestamp)
         if message.offset + 1 == partitions[TopicPartition(message.topic, message.partition)]:
             missing.discard(TopicPartition(message.topic, message.partition))
         if not missing:
             break
     consumer.close()
-    assert set(places) == {f"{device}:{event}" for device, event in truth.sent_events()}
-    assert good == len(places) + truth.duplicates()
+    assert set(positions) == {f"{device}:{event}" for device, event in truth.sent_events()}
+    assert good == len(positions) + truth.duplicates()
     assert broken
     assert all(times == sorted(times) for times in appended.values()), "appended in order of append time"
-    assert {topic for found in places.values() for topic in found} == {"device-events", "device-commands"}
+    assert {topic for found in positions.values() for topic in found} == {"device-events", "device-commands"}
 
 
 def test_the_primary_holds_exactly_the_rentals_of_the_truth(company: Company) -> None:

@@ -103,8 +103,8 @@ def told(content: Path, file: str, line: int | None = None) -> tuple[str, ...]:
         assert re.match(r"[\w./-]+:\d+: ", problem), problem
         assert not PYTHON_WORDS.search(problem), problem
         assert ";" in problem or " must " in problem, f"no cure: {problem}"
-    place = file if line is None else f"{file}:{line}:"
-    assert any(problem.startswith(place) for problem in problems), (place, problems)
+    where = file if line is None else f"{file}:{line}:"
+    assert any(problem.startswith(where) for problem in problems), (where, problems)
     return problems
 
 

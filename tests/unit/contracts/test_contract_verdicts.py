@@ -79,25 +79,25 @@ def valid(node: Node) -> st.SearchStrategy[Any]:
             return st.booleans()
 
 
-def places(event: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def locations(event: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     if not isinstance(event, dict):
         return [at]
-    return [at, *(place for key, value in event.items() for place in places(value, (*at, key)))]
+    return [at, *(location for key, value in event.items() for location in locations(value, (*at, key)))]
 
 
-def mutate(event: dict[str, Any], place: tuple[str, ...], how: str, value: Any) -> Any:
-    if not place:
+def mutate(event: dict[str, Any], location: tuple[str, ...], how: str, value: Any) -> Any:
+    if not location:
         return value if how == "replace" else {**event, "unknown_member": value}
     copy = json.loads(json.dumps(event))
     parent = copy
-    for key in place[:-1]:
+    for key in location[:-1]:
         parent = parent[key]
     if how == "drop":
-        del parent[place[-1]]
-    elif how == "add" and isinstance(parent[place[-1]], dict):
-        parent[place[-1]]["unknown_member"] = value
+        del parent[location[-1]]
+    elif how == "add" and isinstance(parent[location[-1]], dict):
+        parent[location[-1]]["unknown_member"] = value
     else:
-        parent[place[-1]] = value
+        parent[location[-1]] = value
     return copy
 
 
@@ -122,9 +122,9 @@ def test_valid_and_mutated_events_get_the_verdict_of_jsonschema(kind: str, data:
     event = data.draw(valid(CONTRACTS[kind].node))
     assert expected(event) and verdict(event)
     for _ in range(6):
-        place = data.draw(st.sampled_from(places(event)))
+        location = data.draw(st.sampled_from(locations(event)))
         how = data.draw(st.sampled_from(("replace", "drop", "add")))
-        mutated = mutate(event, place, how, data.draw(NEAR | ANYTHING))
+        mutated = mutate(event, location, how, data.draw(NEAR | ANYTHING))
         assert verdict(mutated) == expected(mutated), mutated
 
 

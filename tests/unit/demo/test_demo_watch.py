@@ -21,11 +21,11 @@ LIMIT_S = 60
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    places = prepare(tmp_path)
-    table = Processes(places)
+    folders = prepare(tmp_path)
+    table = Processes(folders)
     for name in ("kafka", "metrics"):
-        (places.logs / f"{name}.log").write_text(f"the last word of {name}\n")
-        table.spawn(name, ["sleep", "600"], log=places.logs / f"{name}.log")
+        (folders.logs / f"{name}.log").write_text(f"the last word of {name}\n")
+        table.spawn(name, ["sleep", "600"], log=folders.logs / f"{name}.log")
     yield table
     table.stop(table.names(), grace_s=0.1)
     table.sweep()

@@ -87,17 +87,17 @@ class FakeBulk:
                 raise step
             return step if isinstance(step, Answer) else step(ids)
         items = []
-        for place, document in zip(ids, lines[1::2], strict=True):
-            refused = self.refuse(*place)
+        for key, document in zip(ids, lines[1::2], strict=True):
+            refused = self.refuse(*key)
             if refused is not None:
                 status, kind, reason = refused
-                items.append({"create": {"_id": place[1], "status": status, "error": {"type": kind, "reason": reason}}})
-            elif place in self.documents:
+                items.append({"create": {"_id": key[1], "status": status, "error": {"type": kind, "reason": reason}}})
+            elif key in self.documents:
                 error = {"type": "version_conflict_engine_exception", "reason": "exists"}
-                items.append({"create": {"_id": place[1], "status": 409, "error": error}})
+                items.append({"create": {"_id": key[1], "status": 409, "error": error}})
             else:
-                self.documents[place] = document
-                items.append({"create": {"_id": place[1], "status": 201}})
+                self.documents[key] = document
+                items.append({"create": {"_id": key[1], "status": 201}})
         text = json.dumps({"errors": any("error" in i["create"] for i in items), "items": items}, separators=(",", ":"))
         return Answer(200, text.encode())
 

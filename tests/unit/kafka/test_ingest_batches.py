@@ -74,8 +74,8 @@ def test_every_codec_is_read_at_once_and_by_and_by(codec: int, monkeypatch: pyte
 def test_damaged_compressed_data_is_told_and_raises_nothing_else(codec: str, data: st.DataObject) -> None:
     batch = bytearray(made([b"a" * 40, b"b" * 40, b"c" * 40], CODECS[codec]))
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(61, len(batch) - 1))
-        batch[place] ^= data.draw(st.integers(1, 255))
+        at = data.draw(st.integers(61, len(batch) - 1))
+        batch[at] ^= data.draw(st.integers(1, 255))
     found = read(signed(batch))
     assert found
     for part in found:

@@ -99,8 +99,8 @@ def test_a_large_batch_comes_in_chunks_and_small_ones_together() -> None:
 @given(st.lists(rows, min_size=1, max_size=4), st.data())
 def test_a_damaged_batch_is_an_error_and_never_a_wrong_record(some: list[Row], data: Any) -> None:
     whole = bytearray(batch(some, codec=0))
-    place = data.draw(st.integers(17, len(whole) - 1), label="damaged byte")
-    whole[place] ^= data.draw(st.integers(1, 255), label="by")
+    at = data.draw(st.integers(17, len(whole) - 1), label="damaged byte")
+    whole[at] ^= data.draw(st.integers(1, 255), label="by")
     with pytest.raises(CorruptRecordError):
         in_columns(bytes(whole))
 
@@ -108,8 +108,8 @@ def test_a_damaged_batch_is_an_error_and_never_a_wrong_record(some: list[Row], d
 @given(st.lists(rows, min_size=1, max_size=4), st.data())
 def test_even_without_a_checksum_damage_raises_nothing_else(some: list[Row], data: Any) -> None:
     whole = bytearray(batch(some, codec=0))
-    place = data.draw(st.integers(61, len(whole) - 1), label="damaged byte")
-    whole[place] ^= data.draw(st.integers(1, 255), label="by")
+    at = data.draw(st.integers(61, len(whole) - 1), label="damaged byte")
+    whole[at] ^= data.draw(st.integers(1, 255), label="by")
     part = _PartitionRecords(0, PLACE, MemoryRecords(bytes(whole)), check_crcs=False)
     try:
         while part:

@@ -21,7 +21,7 @@ from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 from fleetgauge.kafka import internals
 
-PLACE = TopicPartition("t", 0)
+TP = TopicPartition("t", 0)
 
 
 def batch(base: int = 0, values: tuple[bytes, ...] = (b"a", b"b")) -> bytes:
@@ -78,20 +78,20 @@ def test_the_parser_is_the_compiled_one_and_gives_five_columns() -> None:
 class _Whole(internals.PartitionFetch):
     """Hands out batches."""
 
-    def unpacked(self, place: TopicPartition, batches: internals.Batches) -> Iterator[Any]:
+    def unpacked(self, tp: TopicPartition, batches: internals.Batches) -> Iterator[Any]:
         while (found := batches.next_batch()) is not None:
             if self.holds_records(found):
                 self.next_fetch_offset = found.next_offset
-                yield place, found.base_offset
+                yield tp, found.base_offset
         self.drain()
 
 
 def test_a_poll_hands_out_what_is_made_of_a_partition() -> None:
     drained: list[object] = []
-    part: Any = _Whole(1, PLACE, MemoryRecords(batch(0) + batch(2)), on_drain=drained.append)
+    part: Any = _Whole(1, TP, MemoryRecords(batch(0) + batch(2)), on_drain=drained.append)
     assert (part.fetch_offset, part.next_fetch_offset, part.bytes_read, part.records_read) == (1, 1, 0, 0)
-    assert part.check_crcs is True and part.topic_partition == PLACE and part.aborted_producer_ids == set()
-    assert part.take(5) == [(PLACE, 0), (PLACE, 2)]
+    assert part.check_crcs is True and part.topic_partition == TP and part.aborted_producer_ids == set()
+    assert part.take(5) == [(TP, 0), (TP, 2)]
     assert part.next_fetch_offset == 4 and part.leader_epoch == 0 and not part and drained == [part]
     calls = [
         text
@@ -107,7 +107,7 @@ def test_a_poll_hands_out_what_is_made_of_a_partition() -> None:
 def test_what_was_aborted_and_markers_hold_no_records() -> None:
     made = {"has_producer_id": lambda: True, "leader_epoch": 1, "producer_id": 7, "is_transactional": True}
     aborted = [SimpleNamespace(first_offset=0, producer_id=7)]
-    part = _Whole(0, PLACE, MemoryRecords(b""), aborted_transactions=aborted)
+    part = _Whole(0, TP, MemoryRecords(b""), aborted_transactions=aborted)
 
     class Marker(SimpleNamespace):
         def __next__(self) -> object:
@@ -131,8 +131,8 @@ def test_a_consumer_keeps_its_parts_where_we_take_them() -> None:
 
     subscription = SubscriptionState()
     subscription.subscribe(topics=["t"])
-    subscription.assign_from_subscribed([PLACE])
-    assert subscription.assigned_partitions() == {PLACE}
+    subscription.assign_from_subscribed([TP])
+    assert subscription.assigned_partitions() == {TP}
     internals.forget_positions(SimpleNamespace(_subscription=subscription))
     assert subscription.assigned_partitions() == set()
 

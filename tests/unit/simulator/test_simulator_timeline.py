@@ -131,11 +131,11 @@ def test_no_live_stretch_when_none_is_asked_for(tuesday: datetime) -> None:
 
 
 def test_a_device_always_has_the_same_partition(small_backlog: list[Record]) -> None:
-    placed: dict[tuple[str, bytes], int] = {}
+    assigned: dict[tuple[str, bytes], int] = {}
     for record in small_backlog:
-        assert placed.setdefault((record.topic, record.key), record.partition) == record.partition
+        assert assigned.setdefault((record.topic, record.key), record.partition) == record.partition
         assert record.key == record.device.encode()
-    assert set(placed.values()) == {0, 1, 2, 3}
+    assert set(assigned.values()) == {0, 1, 2, 3}
 
 
 def test_duplicates_repeat_an_earlier_record_byte_by_byte(small_backlog: list[Record]) -> None:

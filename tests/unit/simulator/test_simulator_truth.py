@@ -219,16 +219,16 @@ def test_nearest_rank_is_the_smallest_value_that_the_share_does_not_exceed(value
 
 @given(st.integers(1_577_836_800, 1_893_456_000), st.sampled_from(["Asia/Seoul", "Asia/Kolkata"]))
 def test_windows_follow_the_local_clock(second: int, zone: str) -> None:
-    place = ZoneInfo(zone)
+    time_zone = ZoneInfo(zone)
     at_ms = second * 1000 + 999
-    local = datetime.fromtimestamp(at_ms / 1000, place)
+    local = datetime.fromtimestamp(at_ms / 1000, time_zone)
     expected = {
         "minute": local.replace(second=0, microsecond=0),
         "hour": local.replace(minute=0, second=0, microsecond=0),
         "day": local.replace(hour=0, minute=0, second=0, microsecond=0),
     }
     for grain, start in expected.items():
-        assert windows(grain, place)(at_ms) == (start.astimezone(UTC),)  # type: ignore[arg-type]
+        assert windows(grain, time_zone)(at_ms) == (start.astimezone(UTC),)  # type: ignore[arg-type]
 
 
 def test_a_missing_truth_is_told(tmp_path: Path) -> None:

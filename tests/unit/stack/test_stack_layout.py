@@ -30,20 +30,20 @@ def fallbacks() -> list[Path]:
 
 def test_a_reachable_home_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "server_user", lambda: ServerUser("the caller"))
-    places = layout.prepare(tmp_path / "lab")
-    assert places.base == places.home == tmp_path / "lab"
-    assert places.run.stat().st_mode & 0o777 == 0o700
-    assert layout.find(places.home) == places
-    places.server_folder("kafka")
-    places.wipe()
-    assert not places.home.exists()
+    folders = layout.prepare(tmp_path / "lab")
+    assert folders.base == folders.home == tmp_path / "lab"
+    assert folders.run.stat().st_mode & 0o777 == 0o700
+    assert layout.find(folders.home) == folders
+    folders.server_folder("kafka")
+    folders.wipe()
+    assert not folders.home.exists()
 
 
 def test_wipe_leaves_what_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "server_user", lambda: ServerUser("the caller"))
-    places = layout.prepare(tmp_path)
+    folders = layout.prepare(tmp_path)
     (tmp_path / "notes.txt").touch()
-    places.wipe()
+    folders.wipe()
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -55,15 +55,15 @@ def test_a_home_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
 
 @as_root
 def test_an_unreachable_home_keeps_its_data_elsewhere(private_home: Path) -> None:
-    places = layout.prepare(private_home)
-    assert places.base != private_home
-    assert (private_home / "data").resolve() == places.data
-    assert layout.find(private_home) == layout.prepare(private_home) == places
-    assert places.base.stat().st_mode & 0o777 == 0o711
-    assert server_user().reaches(places.data)
-    assert places.server_folder("kafka").stat().st_uid == server_user().uid
-    places.wipe()
-    assert not places.base.exists()
+    folders = layout.prepare(private_home)
+    assert folders.base != private_home
+    assert (private_home / "data").resolve() == folders.data
+    assert layout.find(private_home) == layout.prepare(private_home) == folders
+    assert folders.base.stat().st_mode & 0o777 == 0o711
+    assert server_user().reaches(folders.data)
+    assert folders.server_folder("kafka").stat().st_uid == server_user().uid
+    folders.wipe()
+    assert not folders.base.exists()
     assert not private_home.exists()
 
 
@@ -98,16 +98,16 @@ def test_somebody_elses_fallback_is_not_used(private_home: Path) -> None:
 
 @as_root
 def test_unreachable_programs_are_copied_with_what_they_need(private_home: Path) -> None:
-    places = layout.prepare(private_home)
+    folders = layout.prepare(private_home)
     site = private_home.parent / "site"
     for name, mode in (("pg/bin/postgres", 0o700), ("pg.libs/libpq.so", 0o600), ("other/x", 0o644)):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).touch(mode=mode)
-    copy = places.reachable(site, ["pg", "pg.libs"])
-    assert copy.parent == places.binaries
+    copy = folders.reachable(site, ["pg", "pg.libs"])
+    assert copy.parent == folders.binaries
     assert sorted(p.name for p in copy.iterdir()) == ["pg", "pg.libs"]
     assert (copy / "pg/bin/postgres").stat().st_mode & 0o777 == 0o755
     assert (copy / "pg.libs/libpq.so").stat().st_mode & 0o777 == 0o644
     assert (site / "pg/bin/postgres").stat().st_mode & 0o777 == 0o700
-    assert places.reachable(site, ["pg", "pg.libs"]) == copy
-    assert places.reachable(Path("/usr"), ["bin"]) == Path("/usr")
+    assert folders.reachable(site, ["pg", "pg.libs"]) == copy
+    assert folders.reachable(Path("/usr"), ["bin"]) == Path("/usr")

@@ -28,10 +28,10 @@ def wait_for(condition: Callable[[], object], limit_s: float = 10) -> None:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    places = Layout(tmp_path, tmp_path, ServerUser("the caller"))
-    for folder in (places.run, places.data, places.logs):
+    folders = Layout(tmp_path, tmp_path, ServerUser("the caller"))
+    for folder in (folders.run, folders.data, folders.logs):
         folder.mkdir()
-    return places
+    return folders
 
 
 @pytest.fixture

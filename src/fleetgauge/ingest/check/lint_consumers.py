@@ -45,10 +45,10 @@ def load_consumers(content: Path) -> tuple[dict[str, Consumer], list[str]]:
 
 def located(problems: Iterable[str]) -> list[str]:
     """Problems of `check` with file and line in front, as `lint` shows them."""
-    return [re.sub(r"^consumer file ([^\s:]+?\.py)(?::(\d+))?: ", _place, problem) for problem in problems]
+    return [re.sub(r"^consumer file ([^\s:]+?\.py)(?::(\d+))?: ", _location, problem) for problem in problems]
 
 
-def _place(match: re.Match[str]) -> str:
+def _location(match: re.Match[str]) -> str:
     return f"consumers/{match[1]}:{match[2] or 1}: "
 
 

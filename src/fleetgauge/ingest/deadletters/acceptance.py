@@ -219,7 +219,7 @@ def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: 
             changes[TopicPartition(consumer.topic, partition)] = OffsetAndMetadata(0, text, -1)
         if not dry_run:
             results = admin.alter_group_offsets(group_of(consumer), changes)
-            if refused := {place.partition: error for place, error in results.items() if error is not NoError}:
+            if refused := {tp.partition: error for tp, error in results.items() if error is not NoError}:
                 raise Terminal(
                     f"Kafka does not take the acceptance ({next(iter(refused.values())).__name__}); grant this login "
                     f"READ on group {group_of(consumer)} and on topic {consumer.topic}"
@@ -258,9 +258,9 @@ def _partitions(admin: KafkaAdminClient, consumer: Consumer) -> list[int]:
 
 def _notes(admin: KafkaAdminClient, group: str, topic: str) -> Iterator[tuple[int, OffsetAndMetadata]]:
     found = admin.list_group_offsets({group: None}).get(group, {})
-    for place, at in sorted(found.items()):
-        if place.topic == topic and at is not None and at.offset >= 0:
-            yield place.partition, at
+    for tp, at in sorted(found.items()):
+        if tp.topic == topic and at is not None and at.offset >= 0:
+            yield tp.partition, at
 
 
 def _accepted(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, Sequence[Acceptance]]:

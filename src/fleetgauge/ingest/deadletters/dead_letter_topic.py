@@ -175,8 +175,8 @@ class DeadLetterTopic:
     def __init__(self, kafka: KafkaConsumer, topic: str) -> None:
         self._kafka = kafka
         numbers = kafka.partitions_for_topic(topic) or ()
-        self._places = [TopicPartition(topic, number) for number in sorted(numbers)]
-        self._ends: Mapping[TopicPartition, int] = kafka.end_offsets(self._places) if self._places else {}
+        self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        self._ends: Mapping[TopicPartition, int] = kafka.end_offsets(self._partitions) if self._partitions else {}
 
     def index(self) -> DeadLetterIndex:
         """All dead letters; holds a few hundred bytes of each."""
@@ -200,31 +200,31 @@ class DeadLetterTopic:
 
     def _records(self, first: Mapping[int, int] | None) -> Iterator[Any]:
         """From the offsets `first` on, of the partitions in it; None: all."""
-        begins = self._kafka.beginning_offsets(self._places) if self._places else {}
+        begins = self._kafka.beginning_offsets(self._partitions) if self._partitions else {}
         starts = {
-            place: max(begins[place], 0 if first is None else first[place.partition])
-            for place in self._places
-            if first is None or place.partition in first
+            tp: max(begins[tp], 0 if first is None else first[tp.partition])
+            for tp in self._partitions
+            if first is None or tp.partition in first
         }
-        open_ = {place for place, start in starts.items() if start < self._ends[place]}
+        open_ = {tp for tp, start in starts.items() if start < self._ends[tp]}
         self._kafka.assign(list(open_))
         self._kafka.resume(*open_)
-        for place in open_:
-            self._kafka.seek(place, starts[place])
+        for tp in open_:
+            self._kafka.seek(tp, starts[tp])
         idle = 0
         while open_:
             polled = self._kafka.poll(timeout_ms=1000)
             idle = 0 if polled else idle + 1
             if idle > TIMEOUT_S:
                 raise Transient(
-                    f"Kafka hands out no dead letters of {self._places[0].topic} for {TIMEOUT_S:.0f} s; check the "
+                    f"Kafka hands out no dead letters of {self._partitions[0].topic} for {TIMEOUT_S:.0f} s; check the "
                     "partitions' leaders and try again"
                 )
-            for place, records in polled.items():
+            for tp, records in polled.items():
                 for record in records:
-                    if record.offset < self._ends[place]:
+                    if record.offset < self._ends[tp]:
                         yield record
-            done = {place for place in open_ if (self._kafka.position(place) or 0) >= self._ends[place]}
+            done = {tp for tp in open_ if (self._kafka.position(tp) or 0) >= self._ends[tp]}
             open_ -= done
             self._kafka.pause(*done)
 

@@ -22,7 +22,7 @@ from fleetgauge.ingest.deadletters.limit_counter import Halt, LimitCounter
 from fleetgauge.ingest.deadletters.payload_value import reader
 from fleetgauge.ingest.read.partition_offsets import Span
 
-Place = tuple[str, int]
+PartitionId = tuple[str, int]
 """Topic and partition."""
 _TICK_S = 0.1
 
@@ -32,7 +32,7 @@ class _Turn:
     """A batch that waits for its records to be counted."""
 
     batch: Batch
-    left: set[Place]
+    left: set[PartitionId]
     """Partitions in which they are not counted yet."""
     known: bool = False
     """All of its broken records are known."""
@@ -56,10 +56,10 @@ class DeadLetterGuard:
         self._decisions = Decisions(accepted)
         self._tell = tell
         self._shown: dict[str, int] = {}
-        self._restored: dict[Place, LimitCounter] = {}
-        self._counters: dict[Place, LimitCounter] = {}
-        self._halted: dict[Place, Halt] = {}
-        self._lines: dict[Place, deque[_Turn]] = {}
+        self._restored: dict[PartitionId, LimitCounter] = {}
+        self._counters: dict[PartitionId, LimitCounter] = {}
+        self._halted: dict[PartitionId, Halt] = {}
+        self._lines: dict[PartitionId, deque[_Turn]] = {}
         self._turns: dict[Batch, _Turn] = {}
         self._counted = threading.Condition()
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
@@ -80,8 +80,8 @@ class DeadLetterGuard:
                 return False
             turn = self._turns.get(batch) or self._expect(batch)
             turn.known = True
-            for place in set(turn.left):
-                self._advance(place)
+            for tp in set(turn.left):
+                self._advance(tp)
             self._counted.notify_all()
             while batch.poison and turn.left and not self._halted and not batch.cancelled:
                 self._counted.wait(_TICK_S)
@@ -106,65 +106,65 @@ class DeadLetterGuard:
             self._counted.notify_all()
             self._show()
 
-    def halted(self) -> Collection[Place]:
+    def halted(self) -> Collection[PartitionId]:
         """Partitions in which the limit was reached here: their notes have to be committed."""
         return self._halted.copy().keys()
 
     def note(self, topic: str, partition: int, covered: Span | None) -> dict[str, object]:
         """For the commit of an offset: the counter after the last span that it covers; None: none of this session."""
-        place = topic, partition
+        tp = topic, partition
         counter = covered.counter if covered is not None else None
-        found = counter if isinstance(counter, LimitCounter) else self._restored.get(place) or LimitCounter()
-        if place in self._halted:
+        found = counter if isinstance(counter, LimitCounter) else self._restored.get(tp) or LimitCounter()
+        if tp in self._halted:
             found = found.copy()
-            found.halt = self._halted[place]
+            found.halt = self._halted[tp]
         note: dict[str, object] = msgspec.to_builtins(found)
         return note
 
     # Counting, with the lock held
 
     def _expect(self, batch: Batch) -> _Turn:
-        places = {(span.topic, span.partition) for span in batch.spans}
-        turn = self._turns[batch] = _Turn(batch, places)
-        for place in places:
-            self._lines.setdefault(place, deque()).append(turn)
+        partitions = {(span.topic, span.partition) for span in batch.spans}
+        turn = self._turns[batch] = _Turn(batch, partitions)
+        for tp in partitions:
+            self._lines.setdefault(tp, deque()).append(turn)
         return turn
 
-    def _advance(self, place: Place) -> None:
-        line = self._lines.get(place, deque())
-        while line and line[0].known and place not in self._halted:
+    def _advance(self, tp: PartitionId) -> None:
+        line = self._lines.get(tp, deque())
+        while line and line[0].known and tp not in self._halted:
             turn = line[0]
-            if not self._count(place, turn.batch):
+            if not self._count(tp, turn.batch):
                 return
             line.popleft()
-            turn.left.discard(place)
+            turn.left.discard(tp)
             if not turn.left:
                 del self._turns[turn.batch]
 
-    def _count(self, place: Place, batch: Batch) -> bool:
+    def _count(self, tp: PartitionId, batch: Batch) -> bool:
         """False if that reached the limit: the counter then stays what it was before the batch."""
         broken = {
             dead_letter.record.offset: i
             for i, dead_letter in enumerate(batch.poison)
-            if (dead_letter.record.topic, dead_letter.record.partition) == place
+            if (dead_letter.record.topic, dead_letter.record.partition) == tp
         }
-        counter = self._counters.get(place) or LimitCounter()
+        counter = self._counters.get(tp) or LimitCounter()
         quarantined = set(counter.quarantined)
         for span, part in zip(batch.spans, batch.parts, strict=True):
-            if (span.topic, span.partition) != place:
+            if (span.topic, span.partition) != tp:
                 continue
             counter = counter.copy()
-            if not self._count_part(place, counter, part, batch.poison, broken):
+            if not self._count_part(tp, counter, part, batch.poison, broken):
                 return False
             span.counter = counter
-        self._counters[place] = counter
+        self._counters[tp] = counter
         for value in counter.quarantined.keys() - quarantined:
             self._log.error(
                 "a value is quarantined: its broken records become dead letters of class quarantine, all others go on",
                 value=value,
                 by=self._limit.by,
-                topic=place[0],
-                partition=place[1],
+                topic=tp[0],
+                partition=tp[1],
                 error_type=counter.last,
             )
         if counter.quarantined.keys() != quarantined:
@@ -172,38 +172,38 @@ class DeadLetterGuard:
         return True
 
     def _count_part(
-        self, place: Place, counter: LimitCounter, part: Part, poison: list[DeadLetter], broken: Mapping[int, int]
+        self, tp: PartitionId, counter: LimitCounter, part: Part, poison: list[DeadLetter], broken: Mapping[int, int]
     ) -> bool:
         halted, offsets, done = counter.halt is not None, part.records.offsets, 0
         for at, offset in _within(offsets, broken):
-            if at > done and not self._goes_on(place, counter, halted, at - done, offset):
+            if at > done and not self._goes_on(tp, counter, halted, at - done, offset):
                 return False
             done = at + 1
             dead_letter = poison[broken[offset]]
             value = self._value(dead_letter.record.value)
-            if not self._allowed(place, counter, dead_letter, value):
+            if not self._allowed(tp, counter, dead_letter, value):
                 return False
             halted = counter.halt is not None
             if value in counter.quarantined and dead_letter.kind is Class.POISON:
                 poison[broken[offset]] = replace(dead_letter, kind=Class.QUARANTINE)
-        return done == len(offsets) or self._goes_on(place, counter, halted, len(offsets) - done, offsets[-1])
+        return done == len(offsets) or self._goes_on(tp, counter, halted, len(offsets) - done, offsets[-1])
 
-    def _goes_on(self, place: Place, counter: LimitCounter, halted: bool, good: int, offset: int) -> bool:
+    def _goes_on(self, tp: PartitionId, counter: LimitCounter, halted: bool, good: int, offset: int) -> bool:
         """Count good records. One that was halted before goes on with them: nothing of it is dead-lettered."""
         if not halted:
             counter.good(good, self._limit, f"{offset}g")
             if counter.halt is not None:
-                self._halted[place] = counter.halt
+                self._halted[tp] = counter.halt
                 return False
         return True
 
-    def _allowed(self, place: Place, counter: LimitCounter, dead_letter: DeadLetter, value: str) -> bool:
+    def _allowed(self, tp: PartitionId, counter: LimitCounter, dead_letter: DeadLetter, value: str) -> bool:
         """Count a broken record; False if it must not be dead-lettered."""
         kind, offset = dead_letter.error_type, str(dead_letter.record.offset)
         decided = self._decisions.known()
-        if take(counter, decided.accepted.get(place[1], ()), kind, value):
+        if take(counter, decided.accepted.get(tp[1], ()), kind, value):
             return True
-        if counter.halt is None and not self._elsewhere(place, decided):
+        if counter.halt is None and not self._elsewhere(tp, decided):
             trial, in_row = counter.copy(), dead_letter.kind is not Class.COLLISION
             trial.bad(kind, value, self._limit, offset, in_row=in_row)
             if trial.halt is None and trial.quarantined.keys() == counter.quarantined.keys():
@@ -211,30 +211,30 @@ class DeadLetterGuard:
                 return True
         # Before it has consequences: perhaps an operator has accepted it meanwhile.
         decided = self._decisions.known(fresh=True)
-        if take(counter, decided.accepted.get(place[1], ()), kind, value):
+        if take(counter, decided.accepted.get(tp[1], ()), kind, value):
             return True
-        if elsewhere := self._elsewhere(place, decided):
+        if elsewhere := self._elsewhere(tp, decided):
             self._halted |= elsewhere
             return False
         if counter.halt is None:
             counter.bad(kind, value, self._limit, offset, in_row=dead_letter.kind is not Class.COLLISION)
         if counter.halt is not None:
-            self._halted[place] = counter.halt
+            self._halted[tp] = counter.halt
         return counter.halt is None
 
-    def _elsewhere(self, place: Place, decided: Decided) -> dict[Place, Halt]:
+    def _elsewhere(self, tp: PartitionId, decided: Decided) -> dict[PartitionId, Halt]:
         """Other partitions in which the limit was reached, here or at another member, and that nobody has lifted."""
         here = {other: counter.halt for other, counter in self._counters.items()}
-        group = {(place[0], partition): halt for partition, halt in decided.halts.items()} | here
-        return {other: halt for other, halt in group.items() if halt is not None and other != place}
+        group = {(tp[0], partition): halt for partition, halt in decided.halts.items()} | here
+        return {other: halt for other, halt in group.items() if halt is not None and other != tp}
 
     # Telling, with the lock held
 
-    def _refusal(self, place: Place) -> str:
-        halt = self._halted[place]
+    def _refusal(self, tp: PartitionId) -> str:
+        halt = self._halted[tp]
         of = f" of {self._limit.by} {halt.value}" if halt.value else ""
         return (
-            f"{halt.what} in {place[0]} partition {place[1]}, more than dead_letters allows (the last was "
+            f"{halt.what} in {tp[0]} partition {tp[1]}, more than dead_letters allows (the last was "
             f"{halt.error_type}{of}); nothing more of it is dead-lettered, however often this is started, until an "
             "operator says so: correct the producer or the contract, look with `fleetgauge dlq limit "
             f"{self._consumer}`, and decide with `fleetgauge dlq accept {self._consumer} --type {halt.error_type}`"

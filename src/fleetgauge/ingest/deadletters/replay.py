@@ -58,8 +58,8 @@ class Validator:
     def wrong(self, content: Content) -> str | None:
         """The error type that it would be dead-lettered with; None if it would be sent to Elasticsearch."""
         dead_letter, batch = content.dead_letter, Batch(0.0)
-        place = dead_letter.topic, dead_letter.partition, dead_letter.offset
-        record = Record(*place, content.appended_ms, content.key, content.payload, [])
+        position = dead_letter.topic, dead_letter.partition, dead_letter.offset
+        record = Record(*position, content.appended_ms, content.key, content.payload, [])
         records = Records.of([record])
         records.by_broker = dead_letter.error_type != "record_time"  # else it was believed at the first try
         self._decoder.add(batch, records)

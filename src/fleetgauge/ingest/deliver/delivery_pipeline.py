@@ -82,12 +82,12 @@ class Pipeline:
         if self._building is None:
             self._building = Batch(time.monotonic())
         span = self._decoder.add(self._building, records)
-        place = TopicPartition(records.topic, records.partition)
-        self._offsets.setdefault(place, PartitionOffsets()).read(span)
+        tp = TopicPartition(records.topic, records.partition)
+        self._offsets.setdefault(tp, PartitionOffsets()).read(span)
 
-    def skip(self, place: TopicPartition, end: int) -> None:
+    def skip(self, tp: TopicPartition, end: int) -> None:
         """Up to the offset `end` there is no record."""
-        self._offsets.setdefault(place, PartitionOffsets()).skip(place.topic, place.partition, end)
+        self._offsets.setdefault(tp, PartitionOffsets()).skip(tp.topic, tp.partition, end)
 
     def pump(self, *, flush: bool = False) -> float:
         """Send the batch being built if it is due and a request is free; returns seconds until it will be due."""
@@ -146,8 +146,8 @@ class Pipeline:
 
     def committable(self) -> Mapping[TopicPartition, int]:
         """For each partition the offset below which everything is final."""
-        found = {place: offsets.committable for place, offsets in self._offsets.items()}
-        return {place: offset for place, offset in found.items() if offset is not None}
+        found = {tp: offsets.committable for tp, offsets in self._offsets.items()}
+        return {tp: offset for tp, offset in found.items() if offset is not None}
 
     def partitions(self) -> Mapping[TopicPartition, PartitionOffsets]:
         """What is known of each partition read."""

@@ -142,7 +142,7 @@ class Service:
             round(time.monotonic() - started, 3),
             round(time.process_time() - cpu, 3),
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            {f"{place.topic}-{place.partition}": offset for place, offset in sorted(self._committed.items())},
+            {f"{tp.topic}-{tp.partition}": offset for tp, offset in sorted(self._committed.items())},
             drained,
             caught_up,
         )
@@ -187,72 +187,72 @@ class Service:
         return records
 
     def _take(self, records: Mapping[TopicPartition, list[Records]]) -> None:
-        for place, chunks in records.items():
+        for tp, chunks in records.items():
             for chunk in chunks:
-                self._follow(place, chunk.offsets[0])
-                self._next[place] = chunk.offsets[-1] + 1
+                self._follow(tp, chunk.offsets[0])
+                self._next[tp] = chunk.offsets[-1] + 1
                 self._pipeline.add(chunk)
 
-    def _follow(self, place: TopicPartition, offset: int) -> None:
+    def _follow(self, tp: TopicPartition, offset: int) -> None:
         """Know, before records from `offset` on are taken over, whether they continue what was read before."""
-        expected = self._next.get(place)
+        expected = self._next.get(tp)
         if expected is None:
-            at = self._noted(place)
+            at = self._noted(tp)
             expected = None if at is None else at.offset
             note = CommitNote.parse(None if at is None else at.metadata)
-            self._epochs[place] = note.epoch
-            self._started[place] = offset if expected is None else expected
-            self._pipeline.guard.restore(place.topic, place.partition, note.dead_letters)
-        if expected is None or offset < expected or not self._epochs[place]:
-            self._epochs[place] = new_epoch()
+            self._epochs[tp] = note.epoch
+            self._started[tp] = offset if expected is None else expected
+            self._pipeline.guard.restore(tp.topic, tp.partition, note.dead_letters)
+        if expected is None or offset < expected or not self._epochs[tp]:
+            self._epochs[tp] = new_epoch()
         if expected is not None and offset > expected:
-            self._look_for_missed(place, expected)
+            self._look_for_missed(tp, expected)
 
     def _pass_markers(self) -> None:
         """Where the position is beyond all records: transactions end with markers, and their aborted records are none.
 
         Committed like records, or a topic that is fully read would never look so.
         """
-        for place in self._kafka.assignment() - self._paused:
-            position = self._position(place)
-            if position > self._next.get(place, 0):
-                self._follow(place, position)
-                self._next[place] = position
-                self._pipeline.skip(place, position)
+        for tp in self._kafka.assignment() - self._paused:
+            position = self._position(tp)
+            if position > self._next.get(tp, 0):
+                self._follow(tp, position)
+                self._next[tp] = position
+                self._pipeline.skip(tp, position)
 
-    def _position(self, place: TopicPartition) -> int:
+    def _position(self, tp: TopicPartition) -> int:
         """The offset to be fetched next; 0 while it is not known."""
         try:
-            return self._kafka.position(place, timeout_ms=100) or 0
+            return self._kafka.position(tp, timeout_ms=100) or 0
         except KafkaError:  # a rebalance has just taken it
             return 0
 
-    def _noted(self, place: TopicPartition) -> OffsetAndMetadata | None:
+    def _noted(self, tp: TopicPartition) -> OffsetAndMetadata | None:
         """What the group has committed there. Without it a dead-letter limit that was reached would be forgotten."""
         give_up = time.monotonic() + _NOTE_LIMIT_S
         while True:
             try:
-                return self._kafka.committed(place, metadata=True, timeout_ms=5_000)
+                return self._kafka.committed(tp, metadata=True, timeout_ms=5_000)
             except KafkaError as error:
                 if time.monotonic() > give_up or self._stop.asked.is_set():
                     raise Transient(
-                        f"Kafka does not say what {self._consumer.group} has committed in {place.topic} partition "
-                        f"{place.partition}: {type(error).__name__}; check the group's coordinator, then start again"
+                        f"Kafka does not say what {self._consumer.group} has committed in {tp.topic} partition "
+                        f"{tp.partition}: {type(error).__name__}; check the group's coordinator, then start again"
                     ) from None
 
-    def _look_for_missed(self, place: TopicPartition, expected: int) -> None:
+    def _look_for_missed(self, tp: TopicPartition, expected: int) -> None:
         """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
         try:
             # Compaction and transaction markers leave holes too; only the beginning of the log tells them apart.
-            missed = self._kafka.beginning_offsets([place], timeout_ms=5_000)[place] - expected
+            missed = self._kafka.beginning_offsets([tp], timeout_ms=5_000)[tp] - expected
         except KafkaError:
             return
         if missed > 0:
             self._metrics.of(m.MISSED).inc(missed)
             self._log.error(
                 "records were deleted by the retention of the topic before they were read",
-                topic=place.topic,
-                partition=place.partition,
+                topic=tp.topic,
+                partition=tp.partition,
                 offset=expected,
                 records=missed,
             )
@@ -280,24 +280,24 @@ class Service:
 
     def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
         return {
-            place: OffsetAndMetadata(offset, self._note(place), -1)
-            for place, offset in self._pipeline.committable().items()
-            if self._committed.get(place) != offset
+            tp: OffsetAndMetadata(offset, self._note(tp), -1)
+            for tp, offset in self._pipeline.committable().items()
+            if self._committed.get(tp) != offset
         }
 
-    def _note(self, place: TopicPartition) -> str:
-        read = self._pipeline.partitions().get(place)
-        counter = self._pipeline.guard.note(place.topic, place.partition, None if read is None else read.last)
-        return str(CommitNote(self._epochs[place], self._mark, counter))
+    def _note(self, tp: TopicPartition) -> str:
+        read = self._pipeline.partitions().get(tp)
+        counter = self._pipeline.guard.note(tp.topic, tp.partition, None if read is None else read.last)
+        return str(CommitNote(self._epochs[tp], self._mark, counter))
 
     def _halted(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """A dead-letter limit that was reached is noted even where no offset moves: no restart may forget it."""
         committable = self._pipeline.committable()
-        halted = (TopicPartition(*place) for place in self._pipeline.guard.halted())
+        halted = (TopicPartition(*tp) for tp in self._pipeline.guard.halted())
         return {
-            place: OffsetAndMetadata(committable.get(place, self._started[place]), self._note(place), -1)
-            for place in halted
-            if place in self._started
+            tp: OffsetAndMetadata(committable.get(tp, self._started[tp]), self._note(tp), -1)
+            for tp in halted
+            if tp in self._started
         }
 
     def _commit_async(self) -> Future | None:
@@ -314,15 +314,15 @@ class Service:
     def _is_committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         self._metrics.of(m.COMMITS, "ok").inc()
         self._due_since = None
-        for place, offset in offsets.items():
-            self._committed[place] = max(offset.offset, self._committed.get(place, 0))
+        for tp, offset in offsets.items():
+            self._committed[tp] = max(offset.offset, self._committed.get(tp, 0))
 
     def _is_refused(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], error: BaseException) -> None:
         # After a rebalance this is normal: whoever has the partition now reads from the last commit.
         self._metrics.of(m.COMMITS, "refused").inc()
         self._log.info(
             "offsets not committed; the work comes again",
-            offsets={place.partition: offset.offset for place, offset in offsets.items()},
+            offsets={tp.partition: offset.offset for tp, offset in offsets.items()},
             error=f"{type(error).__name__}: {error}",
         )
 
@@ -353,8 +353,8 @@ class Service:
             try:
                 if not self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry):
                     rest = {
-                        place.partition: offsets.committable or self._committed.get(place)
-                        for place, offsets in self._pipeline.partitions().items()
+                        tp.partition: offsets.committable or self._committed.get(tp)
+                        for tp, offsets in self._pipeline.partitions().items()
                         if offsets.outstanding
                     }
                     self._log.info("partitions are revoked before all was stored; the rest comes again", offsets=rest)
@@ -369,15 +369,15 @@ class Service:
         threading.Thread(target=work, name="hand-over", daemon=True).start()
         return done
 
-    def forget(self, places: set[TopicPartition]) -> None:
+    def forget(self, partitions: set[TopicPartition]) -> None:
         """The partitions have gone: all that we held, as the group rebalances eagerly."""
-        if places:
+        if partitions:
             self._metrics.of(m.REBALANCES).inc()
-            self._log.info("partitions gone", partitions=sorted(place.partition for place in places))
-        for place in places:
+            self._log.info("partitions gone", partitions=sorted(tp.partition for tp in partitions))
+        for tp in partitions:
             for of in ("append", "event"):
-                self._metrics.drop(m.LAG_SECONDS, place.topic, place.partition, of)
-            self._metrics.drop(m.LAG_RECORDS, place.topic, place.partition)
+                self._metrics.drop(m.LAG_SECONDS, tp.topic, tp.partition, of)
+            self._metrics.drop(m.LAG_RECORDS, tp.topic, tp.partition)
         forget_positions(self._kafka)
         self._pipeline.drop()
         self._committed.clear()
@@ -391,22 +391,22 @@ class Service:
         """The final commit is done, so a revocation needs no further work."""
         return self._leaving
 
-    def assign(self, places: set[TopicPartition]) -> None:
+    def assign(self, partitions: set[TopicPartition]) -> None:
         """The partitions that we hold from now on."""
-        self._log.info("partitions assigned", partitions=sorted(place.partition for place in places))
-        self._metrics.of(m.ASSIGNED).set(len(places))
+        self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in partitions))
+        self._metrics.of(m.ASSIGNED).set(len(partitions))
 
     # The end that was asked for, and what is shown
 
     def _reached(self, goal: Mapping[TopicPartition, int]) -> bool:
         assigned = self._kafka.assignment()
-        for place, end in goal.items():
-            if self._committed.get(place, 0) >= end:
+        for tp, end in goal.items():
+            if self._committed.get(tp, 0) >= end:
                 continue
-            if place in assigned:
+            if tp in assigned:
                 return False
             try:  # read by another member, or finished before we started
-                if (self._kafka.committed(place, timeout_ms=5_000) or 0) < end:
+                if (self._kafka.committed(tp, timeout_ms=5_000) or 0) < end:
                     return False
             except KafkaError:
                 return False
@@ -415,12 +415,12 @@ class Service:
     def _set_gauges(self) -> None:
         now_ms = self._clock.now().timestamp() * 1000
         ends = self._ends()
-        for place, offsets in self._pipeline.partitions().items():
+        for tp, offsets in self._pipeline.partitions().items():
             committed = offsets.committable
-            if place not in ends or committed is None:
+            if tp not in ends or committed is None:
                 continue
-            behind = max(0, ends[place] - committed)
-            labels = place.topic, place.partition
+            behind = max(0, ends[tp] - committed)
+            labels = tp.topic, tp.partition
             self._metrics.of(m.LAG_RECORDS, *labels).set(behind)
             if offsets.last is None:
                 continue
@@ -431,9 +431,9 @@ class Service:
 
     def _ends(self) -> dict[TopicPartition, int]:
         """Where each partition ends for us: at its high watermark, or before a transaction that is still open."""
-        known = {place: self._kafka.highwater(place) for place in self._kafka.assignment()}
-        ends = {place: end for place, end in known.items() if end is not None}
-        beyond = [place for place, end in ends.items() if end > self._next.get(place, 0)]
+        known = {tp: self._kafka.highwater(tp) for tp in self._kafka.assignment()}
+        ends = {tp: end for tp, end in known.items() if end is not None}
+        beyond = [tp for tp, end in ends.items() if end > self._next.get(tp, 0)]
         try:
             return ends | (self._kafka.end_offsets(beyond, timeout_ms=2_000) if beyond else {})
         except KafkaError:

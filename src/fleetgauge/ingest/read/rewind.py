@@ -124,10 +124,10 @@ def finish(settings: KafkaSettings, consumer: Consumer) -> None:
         with _admin(settings, consumer) as admin:
             committed = _committed(admin, consumer)
             notes = {
-                place: CommitNote(CommitNote.parse(at.metadata).epoch, dead_letters=_counter(at))
-                for place, at in committed.items()
+                tp: CommitNote(CommitNote.parse(at.metadata).epoch, dead_letters=_counter(at))
+                for tp, at in committed.items()
             }
-            _commit(admin, consumer, {place: (at.offset, notes[place]) for place, at in committed.items()})
+            _commit(admin, consumer, {tp: (at.offset, notes[tp]) for tp, at in committed.items()})
     except (Terminal, Transient) as error:
         structlog.get_logger("fleetgauge.ingest").info(
             "the group stays marked as rewound", consumer=consumer.name, because=str(error)
@@ -145,30 +145,30 @@ def _plan(admin: KafkaAdminClient, consumer: Consumer, rewind: Rewind) -> Rewind
     described = next((t for t in admin.describe_topics([consumer.topic]) if t["name"] == consumer.topic), None)
     if described is None or not described["partitions"]:
         raise Terminal(f"Kafka topic {consumer.topic!r} does not exist; create it, or correct the consumer's topic")
-    places = [
+    partitions = [
         TopicPartition(consumer.topic, number)
         for number in sorted(p["partition_index"] for p in described["partitions"])
     ]
     since_ms = max(0, (rewind.since - _EPOCH) // timedelta(milliseconds=1))
-    begins = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
+    begins = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
     # The end is before the first open transaction: a group that began behind it would never read that.
-    ends = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST), IsolationLevel.READ_COMMITTED)
-    firsts = admin.list_partition_offsets(dict.fromkeys(places, 0))
-    wanted = admin.list_partition_offsets(dict.fromkeys(places, since_ms), IsolationLevel.READ_COMMITTED)
+    ends = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST), IsolationLevel.READ_COMMITTED)
+    firsts = admin.list_partition_offsets(dict.fromkeys(partitions, 0))
+    wanted = admin.list_partition_offsets(dict.fromkeys(partitions, since_ms), IsolationLevel.READ_COMMITTED)
     committed = _committed(admin, consumer)
     members = _members(admin, consumer)
     parts = []
-    for place in places:
-        begin, end, first_ms = begins[place].offset, ends[place].offset, firsts[place].timestamp
-        at = committed.get(place.partition)
-        start = wanted[place].offset if wanted[place].offset >= 0 else end
+    for tp in partitions:
+        begin, end, first_ms = begins[tp].offset, ends[tp].offset, firsts[tp].timestamp
+        at = committed.get(tp.partition)
+        start = wanted[tp].offset if wanted[tp].offset >= 0 else end
         if at is not None:
             start = max(begin, min(start, at.offset))
         # What was deleted is older than what is left: if that is older than the instant too, nothing is missing.
         cut = begin > 0 and first_ms >= 0 and first_ms > since_ms
         parts.append(
             PartitionStart(
-                place.partition,
+                tp.partition,
                 begin,
                 end,
                 None if at is None else at.offset,
@@ -205,7 +205,7 @@ def _commit(admin: KafkaAdminClient, consumer: Consumer, offsets: dict[int, tupl
         for partition, (offset, note) in offsets.items()
     }
     results = admin.alter_group_offsets(consumer.group, changes)
-    refused = {place.partition: error for place, error in results.items() if error is not NoError}
+    refused = {tp.partition: error for tp, error in results.items() if error is not NoError}
     if refused:  # somebody joined since we looked: the broker takes no commits from outside then
         reasons = ", ".join(f"partition {partition}: {error.__name__}" for partition, error in sorted(refused.items()))
         raise Terminal(f"group {consumer.group} could not be rewound ({reasons}); stop its members and try again")

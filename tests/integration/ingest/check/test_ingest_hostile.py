@@ -112,7 +112,7 @@ def test_hostile_payloads_are_stored_or_dead_lettered_for_what_they_are(
         name: world.producer.send(world.consumer.topic, key=b"k", value=value, partition=number % 4)
         for number, (name, (value, _)) in enumerate(sent.items())
     }
-    places = {name: (future.get(timeout=30).partition, future.value.offset) for name, future in futures.items()}
+    positions = {name: (future.get(timeout=30).partition, future.value.offset) for name, future in futures.items()}
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert sum(summary.committed.values()) == len(sent)
     became = dict.fromkeys(positions(world), STORED)
@@ -120,9 +120,11 @@ def test_hostile_payloads_are_stored_or_dead_lettered_for_what_they_are(
     stored = len(became)
     for dead_letter in dead_letters:
         found = dict(dead_letter.headers)
-        place = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
-        became[place] = found["fleetgauge.error_type"].decode()
-    assert {name: became[place] for name, place in places.items()} == {name: what for name, (_, what) in sent.items()}
+        position = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
+        became[position] = found["fleetgauge.error_type"].decode()
+    assert {name: became[position] for name, position in positions.items()} == {
+        name: what for name, (_, what) in sent.items()
+    }
     assert {dead_letter.value for dead_letter in dead_letters} == {
         value for value, what in sent.values() if what != STORED
     }
@@ -180,15 +182,15 @@ def test_every_mutated_payload_is_stored_or_dead_lettered(world: Any, event: Any
     dead_lettered = set()
     for dead_letter in dead_letters:
         found = dict(dead_letter.headers)
-        place = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
-        assert dead_letter.value == payloads[sent[place]]
-        dead_lettered.add(place)
+        position = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
+        assert dead_letter.value == payloads[sent[position]]
+        dead_lettered.add(position)
         types[found["fleetgauge.error_type"]] += 1
     assert not dead_lettered & stored.keys()
     # What is left arrived under an id that was there already: an id itself was damaged.
     ids = set(stored.values())
     left = sent.keys() - dead_lettered - stored.keys()
-    assert {id_of(json.loads(payloads[sent[place]])) for place in left} <= ids
+    assert {id_of(json.loads(payloads[sent[position]])) for position in left} <= ids
     assert summary.events == {"ok": len(stored), "duplicate": len(left), "poison": len(dead_lettered)}
     assert (
         min(len(stored), len(dead_lettered)) > count / 5 and len(types) >= 6

@@ -92,10 +92,10 @@ SCHEMA = st.tuples(
 
 
 def schema_of(found: tuple[dict[str, Any], dict[str, Any] | None, bool, list[str]]) -> dict[str, Any]:
-    properties, place, identified, required = found
+    properties, location, identified, required = found
     properties = {
         **properties,
-        **({"location": place} if place is not None else {}),
+        **({"location": location} if location is not None else {}),
         **({"device": HOLDER, "event": HOLDER} if identified else {}),
         "kind": {"const": "ping"},
         "version": {"type": "integer", "maximum": 3},
@@ -207,8 +207,11 @@ def test_the_decoder_never_raises_and_agrees_with_jsonschema(found: Any, data: s
         if not ours and comparable(payload) and payload.get("timestamp") == NOW and "\\ud8" not in text.decode():
             reference = Reference(with_end(schema))
             assert (got is None) == reference.is_valid(payload), (got, payload)
-        place = data.draw(st.integers(0, len(text)))
-        verdict(decoder, text[:place] + data.draw(st.binary(max_size=3)) + text[place + data.draw(st.integers(0, 3)) :])
+        location = data.draw(st.integers(0, len(text)))
+        verdict(
+            decoder,
+            text[:location] + data.draw(st.binary(max_size=3)) + text[location + data.draw(st.integers(0, 3)) :],
+        )
     verdict(decoder, data.draw(st.binary(max_size=30)))
     verdict(decoder, None)
 
@@ -243,8 +246,8 @@ def test_what_could_not_be_decoded_is_refused_with_its_place(member: dict[str, A
         contract_of("ping.json", tree(schema, "ping.json", SchemaFiles(None)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("place", [{}, {"lat": 1.5}, {"lat": 95.0, "lng": 1.0}, {"lat": 1e300, "lng": 1.0}, None])
-def test_half_a_position_or_one_off_the_globe_is_no_position(place: Any) -> None:
+@pytest.mark.parametrize("location", [{}, {"lat": 1.5}, {"lat": 95.0, "lng": 1.0}, {"lat": 1e300, "lng": 1.0}, None])
+def test_half_a_position_or_one_off_the_globe_is_no_position(location: Any) -> None:
     schema = schema_of(
         ({}, {"type": "object", "properties": {"lat": {"type": "number"}, "lng": {"type": "number"}}}, True, [])
     )
@@ -252,7 +255,13 @@ def test_half_a_position_or_one_off_the_globe_is_no_position(place: Any) -> None
     assert known is not None
     batch = Batch(0.0)
     ids = {"device": {"id": "d"}, "event": {"id": "e"}}
-    payload = {"kind": "ping", "version": 1, "timestamp": NOW, **ids, **({} if place is None else {"location": place})}
+    payload = {
+        "kind": "ping",
+        "version": 1,
+        "timestamp": NOW,
+        **ids,
+        **({} if location is None else {"location": location}),
+    }
     decoder = Decoder(Consumer("it", "t", ("ping",), "it"), known[1], Clock())
     decoder.add(batch, Records("t", 0, [5], [NOW], [None], [json.dumps(payload).encode()]))
     assert batch.documents == 1 and b"geo.location" not in batch.body([0])

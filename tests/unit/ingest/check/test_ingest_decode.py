@@ -39,8 +39,8 @@ def test_a_document_is_the_payload_with_a_suffix(world: Any, batch_of: MakeBatch
 
 def test_a_position_becomes_a_point_longitude_first(world: Any, batch_of: MakeBatch, documents_of: Any) -> None:
     batch = batch_of(world.tip_over(location={"lat": 37.123456, "lng": -126.5}), world.tip_over(1))
-    with_place, without = documents_of(batch)
-    assert with_place["geo.location"] == [-126.5, 37.123456]
+    with_location, without = documents_of(batch)
+    assert with_location["geo.location"] == [-126.5, 37.123456]
     assert "geo.location" not in without
 
 

@@ -45,9 +45,9 @@ class Topic:
         self.add(headers(DeadLetter(record, error_type, reason), b"location=1"), record.value)
 
     def mark(self, dead_letter: StoredDeadLetter) -> None:
-        place = [(h.TOPIC, dead_letter.topic.encode()), (h.PARTITION, b"%d" % dead_letter.partition)]
+        partition_headers = [(h.TOPIC, dead_letter.topic.encode()), (h.PARTITION, b"%d" % dead_letter.partition)]
         rest = [(h.OFFSET, b"%d" % dead_letter.offset), (h.CLASS, REPLAYED), (h.TRIES, b"%d" % dead_letter.tries)]
-        self.add([*place, *rest], None)
+        self.add([*partition_headers, *rest], None)
 
     def add(self, having: Any, value: bytes | None) -> None:
         offset = len(self.records)

@@ -21,7 +21,7 @@ from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.kafka.records import Records
 from fleetgauge.progress.commit_note import CommitNote
 
-PLACE = TopicPartition("t", 0)
+TP = TopicPartition("t", 0)
 SINCE = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -33,8 +33,8 @@ class Broker:
         self.asked = 0
         self.away = False
 
-    def committed(self, place: TopicPartition, metadata: bool = False, timeout_ms: int | None = None) -> Any:
-        assert place == PLACE and metadata
+    def committed(self, tp: TopicPartition, metadata: bool = False, timeout_ms: int | None = None) -> Any:
+        assert tp == TP and metadata
         self.asked += 1
         if self.away:
             raise KafkaTimeoutError
@@ -42,10 +42,10 @@ class Broker:
 
     @property
     def _subscription(self) -> Any:
-        return SimpleNamespace(assign_from_subscribed=lambda places: None)
+        return SimpleNamespace(assign_from_subscribed=lambda partitions: None)
 
-    def beginning_offsets(self, places: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
-        return dict.fromkeys(places, 0)
+    def beginning_offsets(self, partitions: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
 
 
 class Instant:
@@ -59,7 +59,7 @@ class Instant:
         return {}
 
     def add(self, records: Records) -> None:
-        self.ends[PLACE] = records.offsets[-1] + 1
+        self.ends[TP] = records.offsets[-1] + 1
 
     def committable(self) -> dict[TopicPartition, int]:
         return self.ends
@@ -74,7 +74,7 @@ def records(*offsets: int) -> Any:
 
     chunk = Chunk()
     chunk.offsets = offsets  # type: ignore[attr-defined]
-    return {PLACE: [chunk]}
+    return {TP: [chunk]}
 
 
 def service(broker: Broker, rewind: Rewind | None = None) -> Service:
@@ -92,8 +92,8 @@ def service(broker: Broker, rewind: Rewind | None = None) -> Service:
 
 def commit(broker: Broker, of: Service) -> CommitNote:
     """Commit what is due; its note."""
-    broker.at = of._due()[PLACE]
-    of._is_committed({PLACE: broker.at})
+    broker.at = of._due()[TP]
+    of._is_committed({TP: broker.at})
     return replace(CommitNote.parse(broker.at.metadata), dead_letters={})
 
 
@@ -110,7 +110,7 @@ def test_an_epoch_goes_on_over_commits_restarts_and_rebalances() -> None:
     first._take(records(2))
     assert commit(broker, first) == begun
     assert broker.asked == 1  # not once a batch
-    first.forget({PLACE})
+    first.forget({TP})
     first._take(records(3))
     assert commit(broker, first) == begun
     second = service(broker)

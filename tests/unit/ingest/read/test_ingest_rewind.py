@@ -40,13 +40,13 @@ class Broker:
     def list_partition_offsets(
         self, wanted: Mapping[TopicPartition, Any], _isolation: Any = None
     ) -> dict[TopicPartition, Found]:
-        (place,), (spec,) = wanted.keys(), wanted.values()
+        (tp,), (spec,) = wanted.keys(), wanted.values()
         if spec is OffsetSpec.EARLIEST:
-            return {place: Found(self.begin, -1)}
+            return {tp: Found(self.begin, -1)}
         if spec is OffsetSpec.LATEST:
-            return {place: Found(self.begin + len(self.times), -1)}
+            return {tp: Found(self.begin + len(self.times), -1)}
         at = next((i for i, time in enumerate(self.times) if time >= spec), None)
-        return {place: Found(-1, -1) if at is None else Found(self.begin + at, self.times[at])}
+        return {tp: Found(-1, -1) if at is None else Found(self.begin + at, self.times[at])}
 
     def list_group_offsets(self, groups: Mapping[str, Any]) -> dict[str, Any]:
         (group,) = groups
