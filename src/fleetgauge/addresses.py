@@ -1,4 +1,4 @@
-"""Addresses as people write them, taken apart once: what is said about a bad one names its fault, never its text.
+"""Addresses as people write them, parsed once: what is said about a bad one names its fault, never its text.
 
 An address can hold a password, and a mistyped one can hold it anywhere; so nothing here repeats what it was given.
 """
@@ -116,7 +116,7 @@ def _postgres(rest: str) -> PostgresAddress:
 
 
 _ESCAPE = (
-    "it cannot be taken apart; in user and password write @ as %40, / as %2F, : as %3A, % as %25, and name the host as "
+    "it cannot be parsed; in user and password write @ as %40, / as %2F, : as %3A, % as %25, and name the host as "
     "host:port"
 )
 

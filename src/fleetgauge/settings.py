@@ -105,11 +105,11 @@ class MetricsSettings(_Section):
 
 
 class SourceSettings(_Section):
-    """One read replica. The primary's address has no place here."""
+    """One read replica. The primary's address belongs nowhere."""
 
     url: DatabaseUrl
     allow_primary: bool = False
-    """A named danger: lets a pass read a server that is not in recovery. Sets the gauge `fleetgauge_source_primary`."""
+    """A named danger: lets a run read a server that is not in recovery. Sets the gauge `fleetgauge_source_primary`."""
     max_transaction_age_s: float | None = None
     """Only for a source without a heartbeat: no transaction there ever lives longer than this, in seconds."""
     statement_timeout_s: float = 20.0

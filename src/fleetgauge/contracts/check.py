@@ -76,7 +76,7 @@ def _released(known: Mapping[str, Contract], contracts: Mapping[str, Contract]) 
             found += problems(old, contracts[kind])
         else:
             found.append(
-                f"contract {kind}.json: was released and is gone, so a replay would bury its events; restore it, or "
-                f"remove it from {released.FILE} once no topic holds any"
+                f"contract {kind}.json: was released and is gone, so a replay would dead-letter its events; restore "
+                f"it, or remove it from {released.FILE} once no topic holds any"
             )
     return found

@@ -46,7 +46,7 @@ def changes(old: Contract, new: Contract) -> list[ContractChange]:
 
 
 def problems(old: Contract, new: Contract) -> list[str]:
-    """One sentence for each change that must not be made like this: place, cause, fix."""
+    """One sentence for each change that must not be made like this: location, cause, fix."""
     found = changes(old, new)
     said = [
         f"contract {new.kind}.json at {change.path}: {change.what}; keep what version {old.version} says, and add an "
@@ -56,8 +56,8 @@ def problems(old: Contract, new: Contract) -> list[str]:
     ]
     if new.version <= old.version:
         said += [
-            f"contract {new.kind}.json at {change.path}: {change.what}, which consumers of version {old.version} bury; "
-            f"raise the maximum of version to {old.version + 1}"
+            f"contract {new.kind}.json at {change.path}: {change.what}, which consumers of version {old.version} "
+            f"dead-letter; raise the maximum of version to {old.version + 1}"
             for change in found
             if not change.breaking
         ]

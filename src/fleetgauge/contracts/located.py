@@ -37,7 +37,7 @@ def _located(content: Path, problem: str, documents: dict[Path, JsonDocument | N
 
 
 def _path(at: str) -> list[int | str]:
-    """The keys of the schema that lead to a place of the event."""
+    """The keys of the schema that lead to a member of the event."""
     found: list[int | str] = []
     for part in at.split(".") if at else []:
         name, *indexes = re.split(r"[\[\]]+", part)

@@ -83,7 +83,7 @@ Node = Scalar | Choice | Array | Object
 
 
 class ContractError(Terminal):
-    """One or more contracts are not valid; `problems` has one sentence for each, with the file and the place in it."""
+    """One or more contracts are not valid; `problems` has one sentence for each, with the file and the path in it."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(dict.fromkeys(problems))

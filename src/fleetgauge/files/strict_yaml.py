@@ -56,7 +56,7 @@ _SAID = (
 
 @dataclass(frozen=True)
 class Document:
-    """A document's value and its nodes, which know their places."""
+    """A document's value and its nodes, which know their lines."""
 
     value: Any
     root: yaml.Node | None

@@ -17,7 +17,7 @@ def read(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except IsADirectoryError:
-        raise Unreadable(1, "is a folder; put a file in its place") from None
+        raise Unreadable(1, "is a folder; put a file there") from None
     except PermissionError:
         raise Unreadable(1, "may not be read by this user; give it read permission") from None
     except OSError as error:

@@ -60,7 +60,7 @@ class Columns:
 def columns(batch: RecordBatch) -> Iterator[Columns]:
     """All that is in `batch`, one of kafka-python whose checksum is right, in its order and once.
 
-    Empty if compaction has left nothing but the place. Never raises: an unreadable record, or what is left of the batch
+    Empty if compaction has left only the offset. Never raises: an unreadable record, or what is left of the batch
     after something that cannot be read, stands in the columns as `unreadable`.
     """
     data = raw(batch)
@@ -150,7 +150,7 @@ def _one_by_one(batch: RecordBatch, data: bytes) -> Iterator[tuple[_Row, Unreada
         following = row[0] + 1
 
 
-KEPT = "the value of this letter is the record batch as it came from Kafka"
+KEPT = "the value of this dead letter is the record batch as it came from Kafka"
 
 
 class _Stream:

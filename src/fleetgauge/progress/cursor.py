@@ -1,4 +1,4 @@
-"""How far a reader has followed a consumer group, and what is new since: the fold keeps such a cursor, and the rollup.
+"""How far a reader has followed a consumer group, and what is new since; commands and rollups keep one each.
 
 Time is no cursor (retries, clocks, refreshes); the position that each stored document carries is one.
 """

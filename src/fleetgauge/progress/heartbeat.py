@@ -96,7 +96,7 @@ def _heartbeat(connection: Connection[Any], source: str) -> SourceWatermark | No
 def of_sessions(connection: Connection[Any], ignored_prefix: str) -> SourceWatermark:
     """The source watermark of a snapshot that is taken on this server *after* the call, measured directly.
 
-    For a server that is written and read in one place. `connection` must be in autocommit: the sessions have to be
+    For a server that is written and read at once. `connection` must be in autocommit: the sessions have to be
     looked at before the snapshot, or a transaction that commits between the two would be missed. Sessions whose
     application name begins with `ignored_prefix` do not count: they write nothing that is read here.
     """

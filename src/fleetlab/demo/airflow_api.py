@@ -77,7 +77,7 @@ class AirflowApi:
         ]
 
     def working(self) -> int:
-        """How many tasks run, or wait in the executor for a place to do so."""
+        """How many tasks run, or wait for a slot of the executor."""
         answer = self._call(
             "GET", "/api/v2/dags/~/dagRuns/~/taskInstances", params={"state": ["queued", "running"], "limit": 1}
         )

@@ -9,7 +9,7 @@ from fleetlab.stack import Stack
 
 
 def main(home: Path) -> None:
-    """Beat until SIGTERM, which `fleetlab down` sends."""
+    """Write heartbeats until SIGTERM, which `fleetlab down` sends."""
     state = Stack(home).state()
     if state is None:
         return

@@ -313,7 +313,7 @@ class _Connection(BaseHTTPRequestHandler):
                 self._answer(status, headers, text)
                 return
             items = json.loads(text)["items"]
-        for i in sorted(refused):  # ascending, so that each finds its place
+        for i in sorted(refused):  # ascending, so that each is inserted at its index
             cause = {"type": error.type, "reason": error.reason}
             id_ = json.loads(lines[2 * i])["create"]["_id"]
             items.insert(i, {"create": {"_id": id_, "status": error.status, "error": cause}})

@@ -30,7 +30,7 @@ FAULTS = (
     Fault.RESET,
     Fault.ITEM_OVERLOADED,
 )
-"""Faults that pass by themselves."""
+"""Faults that end by themselves."""
 REFUSALS = (Fault.UNAUTHORIZED, Fault.ITEM_FORBIDDEN)
 """Faults that stop the consumer, and last until somebody has healed them."""
 _MOST = {Fault.TIME_OUT: 1, Fault.RESET: 2, Fault.TOO_LARGE: 3}
@@ -82,7 +82,7 @@ class Schedule:
 
 
 def schedule(seed: int, events: int = 200_000, *, outages: bool = True) -> Schedule:
-    """Every kind of fault at least once, in random order, at random places of a stream of so many events.
+    """Every kind of fault at least once, in random order, at random positions of a stream of so many events.
 
     Without `outages` the servers stay up: their starts take most of a run's time.
     """

@@ -210,7 +210,7 @@ def of_attempt(attempt: Attempt, vehicle: Vehicle, rng: random.Random) -> list[R
             f'{{"kind":"{kind}","version":1,"event":{{"id":"{event_id}","action":"{action}",'
             f'"dataset":"device.command"{outcome}}},{device}{at}{network}{message}{command}{result}}}'
         )
-        # The gateways' own queues: mostly quick, now and then a second or two, so that steps change places.
+        # The gateways' own queues: mostly quick, now and then a second or two, so that steps change their order.
         delay = 4 + int(rng.expovariate(1 / 40)) + (rng.randrange(500, 3_000) if rng.random() < 0.01 else 0)
         records.append(
             Record(

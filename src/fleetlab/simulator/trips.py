@@ -21,7 +21,7 @@ _METRES = 111_320  # of a degree of latitude
 
 @dataclass(slots=True)
 class Rental:
-    """One ride as it will have been in the end. Times in ms since the epoch, whole seconds apart."""
+    """One ride as it will have been in the end. Times in ms since the epoch, at whole seconds."""
 
     number: int
     id: str
@@ -301,7 +301,7 @@ class Planner:
 
 
 def _towards(rng: random.Random, spot: _Spot, zone: Zone, distance: int) -> tuple[float, float]:
-    """A place that many metres of road away (three quarters of it as the crow flies), in a zone's direction."""
+    """A location that many metres of road away (three quarters of it as the crow flies), in a zone's direction."""
     lat, lng = around(rng, zone)
     north, east = lat - spot.lat, (lng - spot.lng) * 0.79
     length = hypot(north, east) * _METRES or 1.0

@@ -110,7 +110,7 @@ class RentalCounts:
 
 @dataclass(frozen=True, slots=True)
 class CommandTruth:
-    """One command as its events have told it, judged at an instant."""
+    """One command as its events have told it, as of an instant."""
 
     id: str
     type: str
@@ -167,7 +167,7 @@ class Truth:
     """Questions to a truth file. Opens it read-only; may be used while the simulator still writes.
 
     `until` (aware) keeps only windows that end by it: `until` should be a window's edge. `as_of` is the instant at
-    which commands are judged; by default now.
+    which commands have their status; by default now.
     """
 
     def __init__(self, path: Path, zone: str = "Asia/Seoul") -> None:
@@ -223,7 +223,7 @@ class Truth:
     # Commands
 
     def commands(self, as_of: datetime | None = None) -> list[CommandTruth]:
-        """Every command that was sent, judged at `as_of`."""
+        """Every command that was sent, as of `as_of`."""
         now_ms = _ms(as_of or datetime.now(UTC))
         rows = self._db.execute(
             "SELECT command_id, type, device, model, firmware, carrier, command_requested_ms, attempt, deadline_ms,"

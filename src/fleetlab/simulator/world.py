@@ -130,7 +130,7 @@ _DAY = 86_400_000
 
 
 def around(rng: random.Random, zone: Zone) -> tuple[float, float]:
-    """A place in a zone: within some 700 m of its centre."""
+    """A location in a zone: within some 700 m of its centre."""
     return zone.lat + rng.gauss(0, 0.0045), zone.lng + rng.gauss(0, 0.0057)
 
 

@@ -32,7 +32,7 @@ class Guard:
         return cls(process)
 
     def release(self) -> None:
-        """Let the watchdog go without doing anything."""
+        """Dismiss the watchdog without doing anything."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(b"released")

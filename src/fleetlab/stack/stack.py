@@ -169,7 +169,7 @@ class Stack:
         return state.load(layout.find(self.home).run)
 
     def status(self) -> list[ServiceStatus]:
-        """Each service as it is now, judged by its processes and ports."""
+        """Each service as it is now, by its processes and ports."""
         folders = layout.find(self.home)
         saved = state.load(folders.run)
         processes = Processes(folders)

@@ -53,7 +53,7 @@ class Durable:
         """The id of the record behind every document, as often as it is there, in all indices."""
         self.world.ask("POST", f"/{self.world.consumer.index}-*/_refresh")
         found = [one for p in range(PARTITIONS) for one in self._documents(p, 0, len(self.stream.ids[p]))]
-        # A document without a place, or a second one at the same place, is not among them.
+        # A document without a position, or a second one at the same position, is not among them.
         assert self.count() == len(found)
         return found
 

@@ -55,7 +55,7 @@ class Fleet:
             time.sleep(every)
 
     def tend(self) -> None:
-        """Judge those that have ended, and replace those that nobody told to."""
+        """Check those that have ended, and replace those that nobody told to."""
         for process in [one for one in self.members if one.poll() is not None]:
             # Only a consumer that has not begun yet may ask to be started again.
             assert process.returncode == 75 and not self.has_begun(process), self._tail(process)

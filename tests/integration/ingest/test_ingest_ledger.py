@@ -1,4 +1,4 @@
-"""The ledger: whatever happens on the way, every event is stored once or dead-lettered once its place is committed.
+"""The ledger: whatever happens on the way, every event is stored once or dead-lettered once its offset is committed.
 
 Consumers, broker and Elasticsearch are real processes that are stopped and killed; a proxy gives the answers that a
 real server does not give on demand. What happens, where and in which order comes from a seed.

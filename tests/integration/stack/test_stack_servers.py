@@ -67,7 +67,7 @@ def test_logins_can_do_what_they_are_for_and_no_more(postgres: PostgresState) ->
         psycopg.connect(postgres.grafana_url.replace(str(postgres.metrics), str(postgres.replica)))
 
 
-def test_statements_are_counted_on_primary_and_replica_apart(postgres: PostgresState) -> None:
+def test_statements_are_counted_on_primary_and_replica_separately(postgres: PostgresState) -> None:
     with (
         psycopg.connect(postgres.replica_admin_url, autocommit=True) as replica,
         psycopg.connect(postgres.primary_admin_url, autocommit=True) as primary,

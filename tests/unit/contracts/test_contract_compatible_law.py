@@ -18,7 +18,7 @@ PATTERN = st.sampled_from([r"^[a-b]+\Z", r"^[a-z]*\Z"])
 POOL = [
     *range(-4, 6), *(number + 0.5 for number in range(-4, 5)), 1.0, True, "", "a", "ab", "abc", "z", "zz", "zzzz", "-",
 ]  # fmt: skip
-"""Every value that the rules below could tell apart."""
+"""Every value that the rules below could distinguish."""
 
 
 def rules(**known: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

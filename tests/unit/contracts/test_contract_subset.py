@@ -1,4 +1,4 @@
-"""Contracts outside the subset, or against the rules of events, are refused with the place of the problem."""
+"""Contracts outside the subset, or against the rules of events, are refused with the location of the problem."""
 
 import json
 from pathlib import Path

@@ -23,7 +23,7 @@ from fleetgauge.kafka.batches import CORRUPT, TOO_LARGE, columns
 from fleetgauge.kafka.decompress import PIECE, Undecodable, pieces
 from fleetgauge.kafka.records import DamagedError, Record, Records, _PartitionRecords
 
-PLACE = TopicPartition("device-events", 3)
+TP = TopicPartition("device-events", 3)
 CODECS = {"plain": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 MIB = 1024 * 1024
 
@@ -48,7 +48,7 @@ def read(data: bytes) -> list[batches.Columns]:
 
 
 def taken(data: bytes, first: int = 0, tries: Any = None) -> list[Records]:
-    part = _PartitionRecords(first, PLACE, MemoryRecords(data), tries=tries)
+    part = _PartitionRecords(first, TP, MemoryRecords(data), tries=tries)
     found: list[Records] = []
     while part:
         found += part.take(1)
@@ -162,7 +162,7 @@ def test_a_damaged_batch_is_fetched_again_before_it_counts_as_damaged() -> None:
     bad[-1] ^= 1
     data = good + bytes(bad) + more
     tries: Counter[Any] = Counter()
-    read = partial(_PartitionRecords, 0, PLACE, MemoryRecords(data), tries=tries)
+    read = partial(_PartitionRecords, 0, TP, MemoryRecords(data), tries=tries)
     part = read()
     (chunk,) = part.take(1)
     assert chunk.values == [b"a"] and part.next_fetch_offset == 1
@@ -180,8 +180,8 @@ def test_a_damaged_batch_is_fetched_again_before_it_counts_as_damaged() -> None:
 def test_a_damaged_batch_at_the_end_is_left_by_its_own_word_if_that_agrees() -> None:
     bad = bytearray(made([b"b", b"c"], base=7))
     bad[-1] ^= 1
-    tries: Counter[Any] = Counter({(PLACE, 7): 2})
-    part = _PartitionRecords(7, PLACE, MemoryRecords(bytes(bad)), tries=tries)
+    tries: Counter[Any] = Counter({(TP, 7): 2})
+    part = _PartitionRecords(7, TP, MemoryRecords(bytes(bad)), tries=tries)
     assert len(part.take(1)) == 1 and part.next_fetch_offset == 9
 
 
@@ -204,7 +204,7 @@ def test_any_bytes_are_decompressed_or_refused(codec: int, data: bytes) -> None:
         assert all(0 < len(piece) <= PIECE for piece in pieces(codec, data))
 
 
-def test_splitting_keeps_what_is_unreadable_in_its_place() -> None:
+def test_splitting_keeps_what_is_unreadable_at_its_offset() -> None:
     some = Records.of([Record("t", 0, i, i, None, b"v", []) for i in range(4)])
     some.unreadable[3] = batches.UnreadableRecord(CORRUPT, "why")
     left, right = some.split(2)

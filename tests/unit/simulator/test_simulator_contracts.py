@@ -1,4 +1,4 @@
-"""Valid events keep their contracts, broken ones break them: judged by jsonschema, not by the pipeline."""
+"""Valid events keep their contracts, broken ones break them: checked by jsonschema, not by the pipeline."""
 
 import json
 import random

@@ -37,7 +37,7 @@ def naive_status(events: list[dict[str, Any]], now_ms: int) -> str:
     return "timed_out" if "sent" in steps else "expired"
 
 
-def test_statuses_equal_a_naive_fold_of_the_shuffled_bytes(
+def test_statuses_equal_a_naive_reading_of_the_shuffled_bytes(
     small: Timeline, small_backlog: list[Record], small_truth: Truth
 ) -> None:
     sent = [r for r in small_backlog if r.fault in (VALID, DUPLICATE) and r.topic == "device-commands"]
@@ -46,9 +46,9 @@ def test_statuses_equal_a_naive_fold_of_the_shuffled_bytes(
     for record in sent:
         body = json.loads(record.value or b"")
         events[body["command"]["id"]].append(body)
-    folded = {key: naive_status(found, small.live_ms) for key, found in events.items()}
+    expected = {key: naive_status(found, small.live_ms) for key, found in events.items()}
     told = {c.id: c.status for c in small_truth.commands(as_of=small.live_from)}
-    assert told == folded
+    assert told == expected
     assert {"succeeded", "failed", "rejected", "timed_out", "expired"} <= set(told.values())
 
 

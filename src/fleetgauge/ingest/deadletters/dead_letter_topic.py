@@ -1,7 +1,7 @@
 """The dead-letter topic as a set: what lies in it, what was replayed, and what came back.
 
-Delivery is at least once, so dead letters are told apart by the position of their record's first try. A replay leaves a
-mark with the dead letter's own key behind it; a dead letter that comes back afterwards has a higher number of tries.
+Delivery is at least once, so the position of a record's first try identifies its dead letter. A
+replay leaves a mark with the dead letter's own key behind it; one that comes back afterwards has more tries.
 """
 
 import hashlib

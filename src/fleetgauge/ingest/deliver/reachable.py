@@ -14,11 +14,11 @@ _AWAY = (502, 503, 504)
 _SILENT_S = 30.0
 _IDLE_S = 5.0
 _OUTAGE_S = 1.0
-"""What passes sooner is no outage: of two requests at a time, one may fail again and again and the other never."""
+"""What ends sooner is no outage: of two requests at a time, one may fail again and again and the other never."""
 
 
 class WatchedBulk:
-    """Passes requests on and remembers how the last one ended. Thread-safe."""
+    """Forwards requests and remembers how the last one ended. Thread-safe."""
 
     def __init__(self, bulk: Bulk, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._bulk = bulk

@@ -183,7 +183,7 @@ class Indices:
             if changed:
                 raise Terminal(
                     f"index {index} holds {', '.join(changed)} with another type than the contracts give; a field "
-                    "cannot change its type in place: rename it, or delete the old indices"
+                    "cannot change its type: rename it, or delete the old indices"
                 )
             lacking[index] = {name: wanted[name] for name in wanted.keys() - known.keys()}
         return lacking

@@ -104,12 +104,12 @@ class Service:
         self._started: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, str] = {}
         self._due_since: float | None = None
-        self._beat = time.monotonic()
+        self._turned_at = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
 
     def healthy(self) -> str | None:
         """What is wrong with the process itself, for `/healthz`; any thread."""
-        silent = time.monotonic() - self._beat
+        silent = time.monotonic() - self._turned_at
         return f"the loop has not turned for {silent:.0f} s" if silent > _STUCK_S else None
 
     def assigned(self) -> bool:
@@ -150,7 +150,7 @@ class Service:
     def _loop(self) -> bool:
         """Whether it ended because the goal was reached."""
         while not self._stop.asked.is_set():
-            self._beat = time.monotonic()
+            self._turned_at = time.monotonic()
             self._pipeline.collect()
             self._raise_failure()
             wait = self._pipeline.pump()
@@ -243,7 +243,7 @@ class Service:
     def _look_for_missed(self, tp: TopicPartition, expected: int) -> None:
         """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
         try:
-            # Compaction and transaction markers leave holes too; only the beginning of the log tells them apart.
+            # Compaction and transaction markers leave holes too; only the beginning of the log tells which is which.
             missed = self._kafka.beginning_offsets([tp], timeout_ms=5_000)[tp] - expected
         except KafkaError:
             return

@@ -80,14 +80,14 @@ NODE = st.recursive(
     ),
     max_leaves=5,
 )
-PLACE = (
+LOCATION = (
     st.fixed_dictionaries({}, optional={"lat": typed("number", minimum=NUMBER), "lng": typed("number")})
     .flatmap(with_some_required)
 )  # fmt: skip
 ID = {"type": "string", "pattern": ID_PATTERN.replace(r"\Z", "$"), "maxLength": 60}
 HOLDER = {"type": "object", "required": ["id"], "properties": {"id": ID}}
 SCHEMA = st.tuples(
-    st.dictionaries(NAMES, NODE, max_size=3), st.none() | PLACE, st.booleans(), st.lists(NAMES, max_size=2)
+    st.dictionaries(NAMES, NODE, max_size=3), st.none() | LOCATION, st.booleans(), st.lists(NAMES, max_size=2)
 )
 
 
@@ -240,7 +240,7 @@ BASE = schema_of(({}, None, True, []))
         ({"a": {"type": "number", "minimum": math.nan}}, "finite"),
     ],
 )
-def test_what_could_not_be_decoded_is_refused_with_its_place(member: dict[str, Any], says: str) -> None:
+def test_what_could_not_be_decoded_is_refused_with_its_path(member: dict[str, Any], says: str) -> None:
     schema = {**BASE, "properties": {**BASE["properties"], **member}}
     with pytest.raises(ContractError, match=says):
         contract_of("ping.json", tree(schema, "ping.json", SchemaFiles(None)))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from fleetgauge.ingest.deliver.delivery import Report
 from fleetgauge.ingest.deliver.delivery_pipeline import Pipeline
 from fleetgauge.kafka.records import Records
 
-PLACE = TopicPartition("device-events", 0)
+TP = TopicPartition("device-events", 0)
 
 
 class HeldDelivery:
@@ -86,7 +86,7 @@ def test_completion_out_of_order_commits_only_the_beginning(
     assert pipeline.committable() == {}
     delivery.finish(early)
     collect(pipeline)
-    assert pipeline.committable() == {PLACE: 4}
+    assert pipeline.committable() == {TP: 4}
     assert pipeline.counts["ok"] == 4 and pipeline.idle
 
 
@@ -125,7 +125,7 @@ def test_a_failed_batch_is_never_committed(pipeline: Pipeline, delivery: HeldDel
     delivery.finish(second, Stop("refused"))
     collect(pipeline)
     assert isinstance(pipeline.failure, Stop)
-    assert pipeline.committable() == {PLACE: 2}
+    assert pipeline.committable() == {TP: 2}
 
 
 def test_dropped_partitions_are_cancelled_and_forgotten(pipeline: Pipeline, delivery: HeldDelivery, world: Any) -> None:
@@ -143,7 +143,7 @@ def test_dropped_partitions_are_cancelled_and_forgotten(pipeline: Pipeline, deli
     delivery.wait_for(2)
     delivery.finish(delivery.held[1])
     collect(pipeline)
-    assert pipeline.committable() == {PLACE: 2}
+    assert pipeline.committable() == {TP: 2}
 
 
 def test_draining_finishes_what_was_read_or_gives_up_in_time(
@@ -154,4 +154,4 @@ def test_draining_finishes_what_was_read_or_gives_up_in_time(
     delivery.wait_for(1)
     delivery.finish(delivery.held[0])
     assert pipeline.drain(10)
-    assert pipeline.committable() == {PLACE: 1}
+    assert pipeline.committable() == {TP: 1}

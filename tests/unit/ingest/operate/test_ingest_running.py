@@ -38,7 +38,7 @@ SECRETS = ("sasl-Passw0rd", "es-Passw0rd", "Api-K3y", "metrics-Passw0rd", "repli
 
 
 def secretive(**elasticsearch: Any) -> Settings:
-    """Secrets in every place that may hold one, and servers that are not there."""
+    """Secrets wherever the settings may hold one, and servers that are not there."""
     return Settings(
         content=ROOT,
         kafka=KafkaSettings(
