@@ -16,7 +16,7 @@ import typer
 
 from bench.isolation.pin import busy, pinned
 from bench.isolation.production import Load, Pgbench
-from bench.isolation.viewers import DEFINITION, ON_AGGREGATES, ON_PRODUCTION, VIEWERS, Seen, passes, viewers
+from bench.isolation.viewers import DEFINITION, ON_AGGREGATES, ON_PRODUCTION, VIEWERS, Seen, rolling_up, viewers
 from bench.rollup.lab import Databases, databases, laboratory
 from bench.rollup.workload import SCHEMA, fill
 from fleetgauge.rollup import raise_failures, run_metrics
@@ -35,7 +35,7 @@ PHASES = {
     "idle": "nobody looks",
     "busy": f"{VIEWERS} processes that only count, other core",
     "a": f"{VIEWERS} viewers on production's tables",
-    "b": f"{VIEWERS} viewers on the aggregates, passes beside",
+    "b": f"{VIEWERS} viewers on the aggregates, runs beside",
 }
 
 
@@ -48,7 +48,7 @@ class Round:
     dashboards: int
     """Opened to the end."""
     dashboard_s: float | None
-    passes: int
+    runs: int
 
 
 def main(
@@ -103,7 +103,7 @@ def _run(found: Databases, pgbench: Pgbench, phase: str, rate: float, seconds: f
     with _audience(found, phase) as seen:
         load = pgbench.at(rate, seconds)
         dashboards = list(seen.opened)
-    return Round(phase, load, len(dashboards), statistics.median(dashboards) if dashboards else None, seen.passes)
+    return Round(phase, load, len(dashboards), statistics.median(dashboards) if dashboards else None, seen.runs)
 
 
 @contextmanager
@@ -115,14 +115,14 @@ def _audience(found: Databases, phase: str) -> Iterator[Seen]:
         with busy(VIEWERS):
             yield Seen()
     elif phase == "b":
-        with viewers(found.url("metrics", "grafana"), ON_AGGREGATES) as seen, passes(found, seen):
+        with viewers(found.url("metrics", "grafana"), ON_AGGREGATES) as seen, rolling_up(found, seen):
             yield seen
     else:
         yield Seen()
 
 
 def _report(runs: list[Round]) -> tuple[list[str], dict[str, bool]]:
-    lines = [f"{'medians':50} per s    of idle   p99 ms    × idle   dashboards  seconds each  passes"]
+    lines = [f"{'medians':50} per s    of idle   p99 ms    × idle   dashboards  seconds each  runs"]
     bars: dict[str, bool] = {}
     of = {phase: [run for run in runs if run.phase == phase] for phase in PHASES}
     idle, control = _median(of["idle"]), _median(of["busy"])
@@ -136,7 +136,7 @@ def _report(runs: list[Round]) -> tuple[list[str], dict[str, bool]]:
             f"{phase:5}{PHASES[phase]:44}{load.per_s:8.1f}{share:10.3f}{load.p99_ms:9.2f}{slower:10.2f}"
             f"{statistics.median(run.dashboards for run in found):9.0f}"
             f"{statistics.median(dashboards) if dashboards else 0:12.2f}"
-            f"{sum(run.passes for run in found):9}"
+            f"{sum(run.runs for run in found):9}"
         )
         if phase == "b":
             bars[f"(b) throughput ≥ {THROUGHPUT} of idle"] = share >= THROUGHPUT

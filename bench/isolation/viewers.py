@@ -70,7 +70,7 @@ class Seen:
 
     opened: list[float] = field(default_factory=list)
     """Seconds that each dashboard took to open."""
-    passes: int = 0
+    runs: int = 0
 
 
 @contextmanager
@@ -104,8 +104,8 @@ def viewers(url: str, queries: tuple[str, ...]) -> Iterator[Seen]:
 
 
 @contextmanager
-def passes(databases: Databases, seen: Seen) -> Iterator[None]:
-    """Incremental passes, one every few seconds, where Airflow would make one each minute."""
+def rolling_up(databases: Databases, seen: Seen) -> Iterator[None]:
+    """Incremental runs, one every few seconds, where Airflow would make one each minute."""
     stop = threading.Event()
     failed: list[BaseException] = []
 
@@ -113,7 +113,7 @@ def passes(databases: Databases, seen: Seen) -> Iterator[None]:
         try:
             while not stop.wait(PASS_EVERY_S):
                 raise_failures(run_metrics(databases.settings, [DEFINITION], "minute"))
-                seen.passes += 1
+                seen.runs += 1
         except Exception as error:  # told by the main thread
             failed.append(error)
 

@@ -21,7 +21,7 @@ SCALE = Scale(vehicles=13_500, days=1, rate=2.5, live_seconds=0)
 """A little more than 30,000 rentals in the day."""
 ATTEMPTS = 20_000
 
-# As the fold leaves them: answered attempts of the same day.
+# As they are materialised: answered attempts of the same day.
 _COMMANDS = """
 INSERT INTO fleetgauge.command_attempt (command_id, attempt, described_by, command_type, device_id, vehicle_model,
     firmware, carrier, sim, requested_at, deadline_at, sent_at, delivered_at, responded_at, result, sent_bytes,

@@ -1,6 +1,6 @@
 -- Run once on the production primary; each statement on its own, outside a transaction (psql -f does that). They let the
 -- pipeline's reads on the replica use an index: by event time for the windows of a recomputation, by change time for
--- what has changed since the last pass. CONCURRENTLY: writers are not blocked.
+-- what has changed since the last run. CONCURRENTLY: writers are not blocked.
 
 CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_rentals_started_at ON rentals (started_at);
 CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_rentals_updated_at ON rentals (updated_at);

@@ -41,5 +41,5 @@ class Stop(FleetgaugeError):
 def sure(value: _T | None, what: str) -> _T:
     """The value, which an earlier check has made sure of; `what` names it. Raises `Stop` if that check is missing."""
     if value is None:
-        raise Stop(f"{what} is missing where an earlier check lets nobody pass without it; this is a defect, report it")
+        raise Stop(f"{what} is missing although an earlier check asked for it; this is a defect, report it")
     return value

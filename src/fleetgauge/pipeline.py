@@ -370,7 +370,7 @@ def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]
 
 
 def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Leftover:
-    """Let go of a metric that is not defined any more, or of a view that no definition makes.
+    """Drop a metric that is not defined any more, or of a view that no definition makes.
 
     Raises `Terminal` when there is none of that name, and when something depends on it, naming that.
     """

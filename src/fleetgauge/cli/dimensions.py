@@ -1,4 +1,4 @@
-"""`fleetgauge dimensions`: values that are kept apart, and room for others."""
+"""`fleetgauge dimensions`: distinct values, and room for others."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ from fleetgauge.cli.selection import AsJson, DryRun, Metric, OneMetric
 if TYPE_CHECKING:
     from fleetgauge.rollup.operating.dimensions import Expiry
 
-app = typer.Typer(no_args_is_help=True, help="Dimensions: the values that are kept apart, and room for others.")
+app = typer.Typer(no_args_is_help=True, help="Dimensions: the distinct values, and room for others.")
 
 _INTERRUPTED = 130
 
@@ -63,7 +63,7 @@ def expire(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let values go, so that others can be kept apart; compute anew what was counted together for want of room.
+    """Expire values, so that others get rows of their own; compute anew what was counted together for want of room.
 
     Rows of a value that expired stay. Windows whose source is not whole any more, and those that show expired
     values, stay as they are, and are told. Interrupted, the same command goes on.

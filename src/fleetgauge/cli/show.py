@@ -27,7 +27,7 @@ def show(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Dimensions to keep apart, with commas between; '' for none, by default all.", show_default=False
+            help="Dimensions to split by, with commas between; '' for none, by default all.", show_default=False
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest so many rows.")] = 100,

@@ -1,4 +1,4 @@
-"""`fleetgauge test`: the unit tests of metrics, `sql/metrics/<metric>/tests/*.yaml`."""
+"""`fleetgauge test`: metric tests, `sql/metrics/<metric>/tests/*.yaml`."""
 
 from dataclasses import asdict
 

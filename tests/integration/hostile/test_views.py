@@ -136,7 +136,7 @@ def test_an_added_measure_is_shown_by_the_run_that_fills_it_and_takes_nothing_aw
 
 
 @fault(
-    "A measure's type changes while an analyst's view hangs on the metric's view",
+    "A measure's type changes while an analyst's view depends on the metric's view",
     number="the older version's, until the view may be made again; nothing is dropped",
     freshness="error: the new version waits, and why",
     doctor="fail: the same",

@@ -1,5 +1,5 @@
-"""Which dimension values are kept apart. A value is admitted when it is first seen, while there is room; the rest is
-`other`.
+"""Which values of a dimension have rows of their own. A value is admitted when it is first seen, while there is room;
+the rest is `other`.
 
 The list grows until its limit. What has a place keeps it until `fleetgauge dimensions expire` takes it; from then on, a
 value may have rows of its own in some windows and be part of `other` in others, never both in one.
@@ -26,7 +26,7 @@ class Admission:
         """Whether any value became `other`, so that rows may have fallen together."""
 
     def fits(self, values: tuple[str, ...]) -> bool:
-        """Whether each value is kept apart, admitting new ones where there is room."""
+        """Whether each value has rows of its own, admitting new ones where there is room."""
         return self.place(values) == values and OTHER not in values
 
     def place(self, values: tuple[str, ...]) -> tuple[str, ...]:

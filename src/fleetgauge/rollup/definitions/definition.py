@@ -109,12 +109,12 @@ CheckText = Annotated[
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Dimension:
-    """A column of source.sql to group by. The first `limit` values seen are kept apart, later ones become `other`."""
+    """A column of source.sql to group by. The first `limit` values have rows of their own, later ones become `other`."""
 
     column: FieldPath
     """Column of source.sql, or field of the documents."""
     limit: Annotated[int, Field(strict=True, ge=1, le=100_000)]
-    """How many values are kept apart."""
+    """How many distinct values there may be."""
     description: str = ""
     """What readers see beside the column."""
 
@@ -199,7 +199,7 @@ class Definition:
     """What is measured, by the name of the column."""
     source_sql: str = ""
     dimensions: dict[Identifier, Dimension] = field(default_factory=dict)
-    """What numbers are kept apart by, by the name of the column."""
+    """What numbers are split by, by the name of the column."""
     documents: Documents | None = None
     """Stands in place of source.sql; `source` is then the file of a consumer, and columns are paths of fields."""
     change_time: Identifier | None = None
@@ -312,7 +312,7 @@ class Definition:
 
     @property
     def sees_changes(self) -> bool:
-        """Whether a pass learns which rows have changed; if not, every window is read once, after its grace."""
+        """Whether a run learns which rows have changed; if not, every window is read once, after its grace."""
         return self.change_time is not None or self.documents is not None
 
     @property

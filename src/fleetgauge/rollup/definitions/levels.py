@@ -12,7 +12,7 @@ PARTITIONS: dict[Grain, Literal["month", "year"]] = {"minute": "month", "hour": 
 
 @dataclass(frozen=True)
 class Level:
-    """One table: windows of a grain, kept apart by some of the dimensions."""
+    """One table: windows of a grain, split by some of the dimensions."""
 
     name: str
     """Also the end of the view's name: `hour`, or `by_zone_hour` for a subset."""

@@ -207,7 +207,7 @@ def take_report(run: Run, report: RunReport) -> None:
     run.done.restated, run.done.late_unapplied = report.restated, report.late_unapplied
     run.done.conflicts = report.conflicts
     run.counts = {
-        "passes": 1,
+        "runs": 1,
         "failures": int(report.error is not None),
         "deferrals": int(report.deferred is not None),
         "windows": report.windows,

@@ -1,4 +1,4 @@
-"""Unit tests of metrics as data: rows that are given, rows that must come out, through the real queries and engine."""
+"""Metric tests as data: rows that are given, rows that must come out, through the real queries and engine."""
 
 from fleetgauge.rollup.metric_tests.file import MetricTest, load_tests
 from fleetgauge.rollup.metric_tests.run import MetricTestResult, run_tests

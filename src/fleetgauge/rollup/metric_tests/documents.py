@@ -14,7 +14,7 @@ from fleetgauge.rollup.sources.elasticsearch import ElasticsearchFacts
 from fleetgauge.rollup.sources.elasticsearch_search import Search
 from fleetgauge.settings import ElasticsearchSettings
 
-PREFIX = "fleetgauge-unit-test-"
+PREFIX = "fleetgauge-metric-test-"
 """What the indices are called; the login needs the rights to create and delete those."""
 
 

@@ -42,7 +42,7 @@ class MetricTest:
     """What a metric must make of some rows of its source."""
 
     now: Instant
-    """The instant of the pass: what happens from then on is unknown, an open interval lasts until then."""
+    """The instant of the run: what happens from then on is unknown, an open interval lasts until then."""
     given: Annotated[dict[TableName, list[GivenRow]], Field(min_length=1)]
     """Table of the source → its rows. Columns have the type of their values; those that are left out are NULL.
 

@@ -33,7 +33,7 @@ class Omission:
 
 @dataclass(frozen=True)
 class Filling:
-    """How many values of a dimension are kept apart."""
+    """How many distinct values a dimension may have."""
 
     dimension: str
     values: int

@@ -1,4 +1,4 @@
-"""Values of dimensions that are kept apart: which they are, since when unused, and how to make room for others.
+"""Distinct values of dimensions: which they are, since when unused, and how to make room for others.
 
 A value that expires loses its place, not its history: rows of it stay. What was counted together in `other` for want of
 room is computed anew where its source is still whole, the newest day first.
@@ -84,7 +84,7 @@ class Expiry:
     dimension: str
     limit: int
     values: int
-    """How many were kept apart before."""
+    """How many there were before."""
     expired: tuple[str, ...] = ()
     plans: tuple[Plan, ...] = ()
     """One for each local day with overflow that can be computed anew, the newest first."""

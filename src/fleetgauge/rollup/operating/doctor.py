@@ -200,7 +200,7 @@ def _replica(
         if _one(connection, "SELECT pg_is_in_recovery()")[0]:
             yield "ok", "is a standby", ""
         else:
-            yield "warn", "is a primary, and allow_primary is set", "passes burden production: name a standby"
+            yield "warn", "is a primary, and allow_primary is set", "runs burden production: name a standby"
         yield from _heartbeat(connection, name, source, tolerance)
         yield from _conflicts(connection, source)
         yield from _rights(connection)
@@ -251,7 +251,7 @@ def _conflicts(connection: Connection[Any], source: SourceSettings) -> Iterator[
     )
     if values["hot_standby_feedback"] == "on":
         said = "hot_standby_feedback is on: long reads here keep vacuum off the primary's rows"
-        yield "warn", said, "switch it off; passes try again after a conflict"
+        yield "warn", said, "switch it off; runs try again after a conflict"
     delay_s = int(values["max_standby_streaming_delay"]) / 1000
     if delay_s < 0:
         yield "warn", "max_standby_streaming_delay is -1: a long read stops replication", "set it to 30s"

@@ -1,4 +1,4 @@
-"""What the rollup exports to Prometheus, read anew from the metrics database at each scrape: passes are short-lived.
+"""What the rollup exports to Prometheus, read anew from the metrics database at each scrape: runs are short-lived.
 
 `CATALOGUE` is the one list; the documentation is made from it: `python -m fleetgauge.rollup.operating.exports
 docs/operating-rollups.md` renews it.
@@ -60,7 +60,7 @@ OVERDUE = Export(
 PENDING = Export(
     "gauge",
     "fleetgauge_rollup_pending_minutes",
-    "Minutes up to now that are not computed. Rising: passes do not run, or do not keep up.",
+    "Minutes up to now that are not computed. Growing: no run, or runs that do not keep up.",
 )
 LEFT_OUT = Export(
     "gauge",
@@ -71,7 +71,7 @@ LEFT_OUT = Export(
 VALUES = Export(
     "gauge",
     "fleetgauge_dimension_values",
-    "Values of a dimension that are kept apart.",
+    "Distinct values of a dimension, each with rows of its own.",
     ("metric", "dimension"),
 )
 LIMIT = Export(
@@ -97,12 +97,12 @@ CONDITION = Export(
 LATE = Export(
     "counter",
     "fleetgauge_rollup_late_unapplied_total",
-    "Touched cells that could not be computed anew, since their source or their rows are let go.",
+    "Touched cells that could not be computed anew, since their source or their rows have expired.",
 )
 FROZEN = Export(
     "gauge",
     "fleetgauge_rollup_frozen_before_timestamp_seconds",
-    "What is older stays as it is, since its source or its rows are let go. Absent: nothing is.",
+    "What is older stays as it is, since its source or its rows have expired. Absent: nothing is.",
 )
 INVALID = Export(
     "gauge",
@@ -112,7 +112,7 @@ INVALID = Export(
 PRIMARY = Export(
     "gauge",
     "fleetgauge_source_primary",
-    "1 where the settings let a pass read a server that is not a standby (allow_primary). Should be 0.",
+    "1 where the settings let a run read a server that is not a standby (allow_primary). Should be 0.",
     ("source",),
 )
 SOURCE_LAG = Export(
@@ -133,8 +133,8 @@ AHEAD = Export(
     "How far the future is called computed or final, since a clock was wrong. Should be 0; a run heals it.",
     ("metric", "grain"),
 )
-FAILING = Export("gauge", "fleetgauge_rollup_failing", "1 when the last pass failed; its task's log says why.")
-DEFERRED = Export("gauge", "fleetgauge_rollup_deferred", "1 when the last pass was put off: its source is behind.")
+FAILING = Export("gauge", "fleetgauge_rollup_failing", "1 when the last run failed; its task's log says why.")
+DEFERRED = Export("gauge", "fleetgauge_rollup_deferred", "1 when the last run was put off: its source is behind.")
 WAITING = Export(
     "gauge",
     "fleetgauge_rollup_waiting",
@@ -154,13 +154,13 @@ RESTATED = Export(
     "them.",
 )
 COUNTED = (
-    Export("counter", "fleetgauge_rollup_passes_total", "Runs.", column="passes"),
+    Export("counter", "fleetgauge_rollup_runs_total", "Runs.", column="runs"),
     Export("counter", "fleetgauge_rollup_failures_total", "Runs that failed.", column="failures"),
     Export("counter", "fleetgauge_rollup_deferrals_total", "Runs that were put off.", column="deferrals"),
     Export(
         "counter",
         "fleetgauge_rollup_windows_total",
-        "Windows computed as a whole, by passes and backfills.",
+        "Windows computed as a whole, by runs and backfills.",
         column="windows",
     ),
     Export("counter", "fleetgauge_rollup_cells_total", "Touched cells computed anew.", column="cells"),

@@ -43,7 +43,7 @@ FROM until, clock_timestamp() AS now
 
 @dataclass(frozen=True)
 class MetricFreshness:
-    """One metric at one grain; instants are UTC, None before the first pass."""
+    """One metric at one grain; instants are UTC, None before the first run."""
 
     metric: str
     grain: Grain

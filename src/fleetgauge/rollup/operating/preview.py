@@ -223,7 +223,7 @@ def _look(
     """The look of a run, save for questions that would read a large table from end to end."""
     unknown = []
     if definition.source == COMMANDS:
-        unknown.append("command events that were not folded yet; a run folds them first")
+        unknown.append("command events that are not materialised yet; a run does that first")
     if not warnings:
         found = look(facts, source, definition, state, options, clocks, changes=True)
         return replace(found, unknown=tuple(unknown))

@@ -1,4 +1,4 @@
-"""What changed after it was final, as it was written down: listed, counted, and let go after a while."""
+"""What changed after it was final, as it was written down: listed, counted, and dropped after a while."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -76,5 +76,5 @@ def recent(connection: Connection[Any]) -> dict[str, int]:
 
 
 def expire(connection: Connection[Any]) -> None:
-    """Let go of what is older than `KEPT`, of whichever metric."""
+    """Drop what is older than `KEPT`, of whichever metric."""
     connection.execute("DELETE FROM fleetgauge.restatement WHERE restated_at < now() - %s::interval", [KEPT])

@@ -1,4 +1,4 @@
-"""The run log: what ran, what it planned and wrote, how it ended; let go after a while."""
+"""The run log: what ran, what it planned and wrote, how it ended; dropped after a while."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -93,5 +93,5 @@ def writers(
 
 
 def expire(connection: Connection[Any]) -> None:
-    """Let go of what is kept no longer, of whichever metric."""
+    """Drop what is kept no longer, of whichever metric."""
     connection.execute(_EXPIRE, {"kept": KEPT, "plain": PLAIN_KEPT})

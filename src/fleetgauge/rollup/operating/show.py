@@ -46,7 +46,7 @@ def show(
 ) -> Shown:
     """The latest rows of the windows that begin within a time until now or within a span, at most `limit`; blocks.
 
-    `by`: the dimensions to keep apart, None for all.
+    `by`: the dimensions to split by, None for all.
 
     Reads the smallest view that has them; while the views wait to show the definition, in the words of the version that
     they do show. Raises `Terminal` for what is no dimension, or before `fleetgauge migrate`.

@@ -323,8 +323,8 @@ def _end(
     until = sure(found.closing_watermark, "the closing watermark") - definition.grace
     known = state.cursor
     newer = known is None or cursor.at > known.at or (cursor.at == known.at and cursor != known)
-    beats = state.heartbeat_at is None or heartbeat_at > state.heartbeat_at
-    if busy or newer or beats or state.closed_after(until) != state.closed:
+    newer_heartbeat = state.heartbeat_at is None or heartbeat_at > state.heartbeat_at
+    if busy or newer or newer_heartbeat or state.closed_after(until) != state.closed:
         yield Advance(cursor, heartbeat_at, until, tuple(look.touched.rows))
     if forgone or state.views == "due" or (state.views == "waiting" and not state.complete):
         yield Publish(None if state.shown == definition.version else state.shown)

@@ -1,4 +1,4 @@
-"""Partitions of the metric tables: made when they are first written to, let go as a whole.
+"""Partitions of the metric tables: made when they are first written to, dropped as a whole.
 
 They begin at local midnights of the metric's time zone, so that no hour or day lies in two of them.
 """
