@@ -109,7 +109,7 @@ CheckText = Annotated[
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Dimension:
-    """A column of source.sql to group by. The first `limit` values have rows of their own, later ones become `other`."""
+    """A column of source.sql to group by. The first `limit` values have their own rows, later ones become `other`."""
 
     column: FieldPath
     """Column of source.sql, or field of the documents."""
