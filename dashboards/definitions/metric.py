@@ -22,7 +22,7 @@ SUFFIXES = {"_krw": "currencyKRW", "_ms": "ms", "_s": "s", "_m": "lengthm", "byt
 
 
 def uid(metric: str) -> str:
-    """The dashboard's uid, at most 40 letters as Grafana wants."""
+    """The dashboard's uid, at most 40 characters, as Grafana wants."""
     return f"metric-{metric}"
 
 

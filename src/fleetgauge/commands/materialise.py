@@ -70,8 +70,8 @@ def materialise(
 ) -> MaterialiseReport:
     """Materialise all that ingest has finished; blocks until then. Called by a run before it reads `command_attempt`.
 
-    `clock` is this worker's; deadlines are judged by the earlier of it and the metrics database's, so that neither
-    alone lets one pass. A topic whose index does not exist yet is no work. Raises `Transient` (a server is away;
+    `clock` is this worker's; deadlines go by the earlier of it and the metrics database's, so that neither
+    alone ends one. A topic whose index does not exist yet is no work. Raises `Transient` (a server is away;
     another run holds the lock) or `Terminal` (no such topic, no right, no schema). Whatever it raises, the next run
     goes on where this one stood.
     """
@@ -82,7 +82,7 @@ def materialise(
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         healed = store.correct(max(clocks.now().values()) + tolerance, min(clocks.now().values()) - settle)
         if healed:
-            _log.warning("deadlines were judged by a clock that was ahead; they are judged again", topic=source.topic)
+            _log.warning("deadlines were closed by a clock that was ahead; that is undone", topic=source.topic)
         # After the lock: another run may have moved the cursor beyond offsets that were read before it.
         progress = read_progress(settings.kafka, source.topic, source.group, Earliest(clocks))
         documents = stack.enter_context(ElasticsearchDocuments(settings.elasticsearch))

@@ -179,7 +179,7 @@ class _PageSerializer(JsonSerializer):
         if not hits:
             return plain
         # A document without any of the fields, or with text that is not Unicode (half of a surrogate pair), which the
-        # standard library lets pass: it will be found unusable, but must not hold up its neighbours.
+        # standard library accepts: it will be found unusable, but must not hold up its neighbours.
         return _Found(
             plain["pit_id"],
             _Hits([_Hit(msgspec.Raw(json.dumps(hit.get("_source")).encode()), tuple(hit["sort"])) for hit in hits]),

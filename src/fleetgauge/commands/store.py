@@ -17,7 +17,7 @@ from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.settings import MetricsSettings
 
 NEVER = datetime(1, 1, 1, tzinfo=UTC)
-"""No deadline has been judged yet; the database keeps it as -infinity, which Python's datetime lacks."""
+"""No deadline has been looked at yet; the database keeps it as -infinity, which Python's datetime lacks."""
 
 _BINARY = {"text": "text", "smallint": "int2", "integer": "int4", "timestamptz": "int8"}
 """How a column travels in a binary COPY: a timestamptz as the int8 it is (see `events.postgres_microseconds`)."""
@@ -101,7 +101,7 @@ class AttemptStore:
         return found.astimezone(UTC)
 
     def correct(self, limit: datetime, judged_at: datetime) -> bool:
-        """If deadlines were judged beyond `limit`, which cannot be, judge them anew by `judged_at`; else False."""
+        """If deadlines were closed beyond `limit`, which cannot be, close them anew by `judged_at`; else False."""
         with self._connection.transaction():
             wrong = self._connection.execute(
                 "UPDATE fleetgauge.command_cursor SET judged_at = %s, updated_at = now()"

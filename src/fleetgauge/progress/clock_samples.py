@@ -29,7 +29,7 @@ class Clocks:
 
 
 class Earliest:
-    """A `Clock`: the earliest of several, so that none that is ahead makes anything pass early."""
+    """A `Clock`: the earliest of several, so that none that is ahead ends anything early."""
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks

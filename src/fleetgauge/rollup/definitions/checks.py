@@ -22,7 +22,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Check:
-    """`left operator right`. A NULL on either side passes."""
+    """`left operator right`. A NULL on either side breaks nothing."""
 
     text: str
     left: tuple[Term, ...]

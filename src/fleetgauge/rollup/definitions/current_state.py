@@ -1,7 +1,7 @@
 """`lint`'s rule against history that rewrites itself: no column or condition may come from a table of current state.
 
 `sql/source/current_state.yaml` names such tables. A join that picks its row by time (`h.from_at <= r.started_at`) is no
-look at the present and passes, and so does what says which rows belong together (`v.id = r.vehicle_id`). Touches files
+look at the present and is accepted, and so is what says which rows belong together (`v.id = r.vehicle_id`). Touches files
 only.
 """
 
@@ -126,7 +126,7 @@ def _conditions(scope: Scope, listed: Mapping[str, str]) -> Iterator[tuple[int, 
 
 
 def _tests(query: exp.Select) -> Iterator[exp.Expr]:
-    """What rows must pass, each by itself. What a LEFT JOIN asks removes none."""
+    """What each row must fulfil by itself. What a LEFT JOIN asks removes none."""
     wholes = [query.args[part].this for part in ("where", "having") if query.args.get(part)]
     wholes += [j.args["on"] for j in query.args.get("joins") or [] if j.args.get("on") and j.side != "LEFT"]
     for whole in wholes:

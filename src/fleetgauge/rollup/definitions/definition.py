@@ -124,7 +124,7 @@ class Checks:
     """Comparisons of measures that each stored minute row must satisfy: `completed <= started`."""
 
     fail: list[CheckText] = field(default_factory=list)
-    """A minute that breaks one keeps its old rows, and stays provisional until it passes."""
+    """A minute that breaks one keeps its old rows, and stays provisional until it holds."""
     warn: list[CheckText] = field(default_factory=list)
     """Only logged."""
 

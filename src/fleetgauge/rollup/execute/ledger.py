@@ -206,7 +206,7 @@ class LedgerWriter:
             [(self._key["metric"], self._key["version"], *v) for v in values],
         )
 
-    def judge(
+    def update_blocked(
         self, computed: Callable[[Cell], bool], broken: Sequence[BlockedCell], source_watermark: datetime | None
     ) -> bool:
         """Of the cells that were `computed`, block the broken ones and forget the others; whether anything changed.

@@ -94,14 +94,16 @@ class Rows:
             written = self.connection.execute(self._sql.fill(merged)).rowcount
         else:
             written = self.connection.execute(self._sql.merge_span(lowest, STAGED), values).rowcount
-        judged = self.ledger.judge(lambda cell: span[0] <= cell[0] < span[1], broken, self.plan.source_watermark)
+        changed = self.ledger.update_blocked(
+            lambda cell: span[0] <= cell[0] < span[1], broken, self.plan.source_watermark
+        )
         self.ledger.minutes_done(span, limit)
         written += self._merge_upwards(levels[1:], spans, lowest.grain)
         self._restatements.write(why(self.plan.request, stage.reason))
         if grain != "minute":  # what is not kept is done too, in what is
             self.ledger.done_above("hour", spans["hour"])
             self.ledger.done_above("day", spans["day"])
-        if judged:
+        if changed:
             self.ledger.settle()
         self.tally.windows += int((span[1] - span[0]) / MINUTE)
         self.tally.rows += written
@@ -132,12 +134,12 @@ class Rows:
         self._withhold(broken, "minute")
         if broken:
             self.connection.execute(self._sql.withhold_touched())
-        judged = self.ledger.judge(frozenset(fit).__contains__, broken, self.plan.source_watermark)
+        changed = self.ledger.update_blocked(frozenset(fit).__contains__, broken, self.plan.source_watermark)
         self.tally.cells += len(fit)
         self.tally.restated += self.ledger.touched_closed()
         self.connection.execute(_FOR_CELLS)
         self.tally.rows += self._write_touched(fit)
-        if judged:
+        if changed:
             self.ledger.settle()
         return whole
 

@@ -2,7 +2,7 @@
 
 `freshness` takes its verdict from here, `doctor` its lines, the exporter its gauge `fleetgauge_rollup_condition`; so
 nothing is told in one place and missing in another. To add one: what it needs in `attention.MetricStatus`, a function
-that judges it, and an entry in `CONDITIONS`.
+that finds it there, and an entry in `CONDITIONS`.
 """
 
 from collections.abc import Callable, Iterable

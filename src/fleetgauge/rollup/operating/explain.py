@@ -123,4 +123,4 @@ def not_final(definition: Definition, state: State, grain: Grain, window: Span) 
     if not covers(state.done[grain])(begin):
         return "a run that computes it"
     until = (end + definition.grace).astimezone(begin.tzinfo)
-    return f"the watermark of source {definition.source} to pass {until.isoformat()}, its end and the grace"
+    return f"the watermark of source {definition.source} to reach {until.isoformat()}, its end and the grace"

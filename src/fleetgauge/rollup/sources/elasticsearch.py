@@ -192,7 +192,7 @@ class ElasticsearchFacts:
             )
 
     def _ask(self, *filters: query.Json, step_ms: int = query.MINUTE_MS, from_ms: int = 0) -> _Asked:
-        """Ask for the rows of what passes the filters, in windows of `step_ms` counted from `from_ms`."""
+        """Ask for the rows of what fulfils the filters, in windows of `step_ms` counted from `from_ms`."""
         measures = self.definition.stored
         keys = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms)
         numbers = self._grouped(query.matching(self.definition, *filters), keys, query.numbers(measures))

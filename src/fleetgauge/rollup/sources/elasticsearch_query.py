@@ -30,7 +30,7 @@ _EXACT = 2**53
 
 
 def matching(definition: Definition, *more: Json) -> Json:
-    """The metric's documents that pass all of `more`."""
+    """The metric's documents that fulfil all of `more`."""
     return _all([*conditions(sure(definition.documents, "documents").where), *more])
 
 
@@ -81,7 +81,7 @@ def stored_at(partition: int, offsets: Offsets) -> Json:
 
 
 def any_of(filters: Iterable[Json]) -> Json:
-    """Documents that pass one of the filters."""
+    """Documents that fulfil one of the filters."""
     return {"bool": {"should": list(filters), "minimum_should_match": 1}}
 
 

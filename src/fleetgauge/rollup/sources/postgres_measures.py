@@ -96,7 +96,7 @@ def _bucket(value: sql.Composable) -> sql.Composable:
 
 
 def finished(definition: Definition) -> list[sql.Composable]:
-    """The columns outside the grouping: buckets and hashes become sketches there, everything else passes.
+    """The columns outside the grouping: buckets and hashes become sketches there, everything else stays.
 
     Beside durations a minute may have no fact: there a count is 0.
     """

@@ -72,7 +72,7 @@ def source(definition: Definition) -> sql.Composable:
 
 
 def countable(definition: Definition) -> list[tuple[str, sql.Composable]]:
-    """Column → what its values must be so that a row can be counted; NULL passes. NaN and infinities never do."""
+    """Column → what its values must be so that a row can be counted; NULL can. NaN and infinities never."""
     rules: dict[str, sql.Composable] = {}
     for measure in definition.stored.values():
         of = getattr(measure, "of", None)

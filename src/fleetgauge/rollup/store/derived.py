@@ -30,7 +30,7 @@ class Statement:
 
 
 def statements(script: str) -> list[Statement]:
-    """The script's statements, in order. Never raises: what is no view of ours is left to the server to judge."""
+    """The script's statements, in order. Never raises: what is no view of ours is left to the server."""
     found: list[Statement] = []
     tokens: list[Any] = []
     for token in [*Postgres().tokenize(script), None]:
