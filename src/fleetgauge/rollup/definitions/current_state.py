@@ -1,7 +1,7 @@
 """`lint`'s rule against history that rewrites itself: no column or condition may come from a table of current state.
 
 `sql/source/current_state.yaml` names such tables. A join that picks its row by time (`h.from_at <= r.started_at`) is no
-look at the present and is accepted, and so is what says which rows belong together (`v.id = r.vehicle_id`). Touches files
+look at the present and is accepted; so is what says which rows belong together (`v.id = r.vehicle_id`). Touches files
 only.
 """
 
