@@ -45,7 +45,7 @@ def history(command_id: str, attempt: int = 1, answer_s: float | None = 0.9, res
 
 @pytest.fixture
 def rolled(metrics, materialise_listed, empty, connection):
-    """Folds documents and runs the two metrics, as one pass does."""
+    """Materialises documents and runs the two metrics, as one run does."""
     settings = Settings(metrics=metrics, content=CONTENT)
 
     def run(documents, watermark=NOW):

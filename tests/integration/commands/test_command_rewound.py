@@ -113,7 +113,7 @@ def test_what_an_index_lost_is_materialised_after_a_rewind_that_has_caught_up(wo
     before = world.committed()
 
     assert world.ingest(since=LONG_AGO)["ok"] == 8
-    assert world.committed() == before  # nothing went backwards, by what a pass can see of the offsets
+    assert world.committed() == before  # nothing went backwards, by what a run can see of the offsets
     report = world.materialise()
     assert (report.restarted, report.events) == (True, 8)
     check(world, attempts, report)
@@ -126,7 +126,7 @@ def test_what_an_index_lost_is_materialised_after_a_rewind_that_has_caught_up(wo
     check(world, attempts, report)
     assert world.materialise().events == 0
 
-    # The same instant again, and ordinary commits beyond it before the next pass.
+    # The same instant again, and ordinary commits beyond it before the next run.
     world.delete_indices()
     assert world.ingest(since=LONG_AGO)["ok"] == 12
     world.send("c-4")

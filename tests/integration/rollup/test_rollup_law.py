@@ -1,4 +1,4 @@
-"""The law: after every pass that returns, each grain equals a recomputation from all committed facts."""
+"""The law: after every run that returns, each grain equals a recomputation from all committed facts."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -179,7 +179,7 @@ def test_rows_that_move_leave_nothing_behind(world: World, examples: int) -> Non
 
 
 class Player:
-    """Plays one script and compares whenever a pass is through."""
+    """Plays one script and compares whenever a run is through."""
 
     def __init__(self, world: World, one: Definition, base: datetime) -> None:
         self.world, self.one, self.base = world, one, base

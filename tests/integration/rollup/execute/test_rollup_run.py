@@ -1,4 +1,4 @@
-"""What a pass refuses, blocks, defers and reports, on a real standby."""
+"""What a run refuses, blocks, defers and reports, on a real standby."""
 
 import threading
 from collections.abc import Iterator
@@ -473,7 +473,7 @@ def test_a_changed_definition_is_shown_when_it_is_filled(world: World) -> None:
     assert migrate(world.settings, {"changing": new}).waiting == ("changing",)
     assert world.metrics.execute(view).fetchone() == (1,)
     assert world.run(new).error is None
-    assert migrate(world.settings, {"changing": new}).published == ()  # the pass has done it
+    assert migrate(world.settings, {"changing": new}).published == ()  # the run has done it
     assert world.metrics.execute(view).fetchone() == (1,)
 
     assert migrate(world.settings, {"changing": wider}).waiting == ("changing",)
@@ -481,7 +481,7 @@ def test_a_changed_definition_is_shown_when_it_is_filled(world: World) -> None:
     assert world.metrics.execute("SELECT fresh FROM metrics.changing_minute").fetchall() == [(1,)]
 
 
-def test_a_pass_before_migrate_says_so(world: World) -> None:
+def test_a_run_before_migrate_says_so(world: World) -> None:
     report = world.run(definition("nowhere"))
     assert report.severity == "terminal"
     assert "run fleetgauge migrate" in (report.error or "")

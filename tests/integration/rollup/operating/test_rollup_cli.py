@@ -161,7 +161,7 @@ def test_it_waits_for_a_replica_that_is_behind(shell: Shell, ride: Definition) -
     midnight = datetime.combine(TODAY, datetime.min.time())
     request = BackfillOrder(midnight - DAY, midnight, reason="x")
     steps = list(backfill_metrics(world.settings, [ride], request, sleep=lambda _: _ready(world)))
-    assert [type(step).__name__ for step in steps] == ["Waiting", "Done"]
+    assert [type(step).__name__ for step in steps] == ["ReplicaBehind", "Done"]
     assert steps[0].lag >= timedelta(minutes=10)
 
 
@@ -229,7 +229,7 @@ def test_a_first_fill_tells_how_far_it_is(shell: Shell, ride: Definition) -> Non
 
 def test_reconcile_names_what_differs_and_mends_it(shell: Shell, ride: Definition) -> None:
     world = shell.world
-    world.app.execute("UPDATE facts SET changed_at = now() - interval '1 hour'")  # else the next pass reads them again
+    world.app.execute("UPDATE facts SET changed_at = now() - interval '1 hour'")  # else the next run reads them again
     _ready(world)
     (report,) = shell("reconcile", "ride", "--days", "6", "--json").json["metrics"]
     assert (report["different"], report["hours"] > 100) == (0, True)

@@ -34,7 +34,7 @@ def shell(world: World, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return made
 
 
-def test_before_and_after_the_first_pass(shell: Shell) -> None:
+def test_before_and_after_the_first_run(shell: Shell) -> None:
     one = shell.write()
     fresh = shell("plan", "--json").json
     assert "0001" in fresh["revisions"]

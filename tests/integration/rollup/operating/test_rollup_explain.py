@@ -47,7 +47,7 @@ def test_a_number_is_explained_down_to_its_source_rows(world: World) -> None:
     late = explain(world.settings, one, datetime.now(UTC) - timedelta(minutes=5), "minute", {})
     assert not late.final
     assert late.waits_for is not None
-    assert late.waits_for.startswith("the watermark of source operations to pass ")
+    assert late.waits_for.startswith("the watermark of source operations to reach ")
     with pytest.raises(Terminal, match="no dimension 'zoned'; it has zone, kind"):
         explain(world.settings, one, AT, "day", {"zoned": "a"})
     assert found.to_dict()["source_rows"]["count"] == 3

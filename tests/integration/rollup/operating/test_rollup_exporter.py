@@ -38,7 +38,7 @@ def _scrape(shell: Shell) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
-def test_it_tells_what_ledger_and_passes_say(shell: Shell) -> None:
+def test_it_tells_what_ledger_and_runs_say(shell: Shell) -> None:
     found = _scrape(shell)
     assert found["fleetgauge_exporter_up"] == 1
     assert found['fleetgauge_source_primary{source="operations"}'] == 0

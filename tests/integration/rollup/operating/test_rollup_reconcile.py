@@ -65,7 +65,7 @@ def test_hard_deletes_and_silent_updates_are_found_and_restated(world: World, on
     assert row == (3,)
 
 
-def test_what_the_next_pass_will_do_is_no_difference(world: World, one: Definition) -> None:
+def test_what_the_next_run_will_do_is_no_difference(world: World, one: Definition) -> None:
     world.insert(NOW - timedelta(hours=20), zone="b")
     assert _reconcile(world, one).different == 0
     assert world.run(one).error is None

@@ -1,4 +1,4 @@
-"""What a real standby does to a pass: conflicts, paused replay, a crash, a promotion. On servers of its own."""
+"""What a real standby does to a run: conflicts, paused replay, a crash, a promotion. On servers of its own."""
 
 import os
 import re
@@ -78,7 +78,7 @@ class Interrupted(PostgresSource):
             yield facts
 
 
-def _pass(world: World, one: Definition, act: Callable[[int, Any], None], interval: Any = None) -> RunReport:
+def _run(world: World, one: Definition, act: Callable[[int, Any], None], interval: Any = None) -> RunReport:
     source = Interrupted("operations", world.settings.source("operations"))
     source.act = act
     single = Engine(one, source, lambda: connect_metrics(world.settings.metrics, QUICK), QUICK)
@@ -131,7 +131,7 @@ def test_what_the_primary_does_meanwhile_costs_a_piece_at_most(
             _ready(world)  # a commit of its own: what VACUUM writes is not flushed by itself, so nobody would meet it
 
     with _replay_waits(world, "50ms"):
-        report = _pass(world, one, act, (NOW - timedelta(hours=8), NOW))
+        report = _run(world, one, act, (NOW - timedelta(hours=8), NOW))
     assert met
     assert report.conflicts >= 1
     _ready(world)
@@ -177,7 +177,7 @@ def test_paused_replay_closes_nothing_and_loses_nothing(world: World, one: Defin
     world.assert_right(one)
 
 
-def test_a_replica_killed_during_a_pass_and_back_later(world: World, one: Definition, own: Stack) -> None:
+def test_a_replica_killed_during_a_run_and_back_later(world: World, one: Definition, own: Stack) -> None:
     _facts(world)
     _ready(world)
 
@@ -187,7 +187,7 @@ def test_a_replica_killed_during_a_pass_and_back_later(world: World, one: Defini
             _kill_replica(own)
 
     try:
-        _pass(world, one, act)
+        _run(world, one, act)
     except FleetgaugeError as error:  # else the session has outlived its server for the one question it still had
         assert re.search(r"broke off|not standby", str(error))
     assert world.replica.closed
@@ -233,7 +233,7 @@ def test_a_replica_promoted_between_two_transactions_is_not_read_again(world: Wo
 
     before = {level.name: world.stored(one, level) for level in one.levels}
     with pytest.raises(Stop, match="promoted"):
-        _pass(world, one, act, (NOW - timedelta(hours=8), NOW))
+        _run(world, one, act, (NOW - timedelta(hours=8), NOW))
     assert looks == [1]
     assert {level.name: world.stored(one, level) for level in one.levels} == before
     report = world.run(one)
