@@ -1,0 +1,86 @@
+"""One word for one thing: where docs/glossary.md has a term, the words that stood for it before do not come back."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SUFFIXES = {".py", ".md", ".sql", ".yaml", ".toml", ".mako"}
+FROZEN = (
+    "src/fleetgauge/rollup/store/migrations/",  # what a migration did then
+    "docs/faults.md",  # made from the tests
+)
+
+# The glossary's term → words that are not to stand for it, and where they are plain English: file, part of the line.
+WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
+    "dead letter": (
+        r"(?<!dead[ -])\bletters?\b",
+        {
+            ("docs/ingest.md", "letters, digits"),
+            ("docs/ingest.md", "letter (`record_time`)"),  # the line before ends with "dead"
+            ("src/fleetgauge/contracts/load.py", "letters, digits"),
+            ("src/fleetgauge/rollup/definitions/definition.py", "letters, digits"),
+            ("src/fleetgauge/rollup/definitions/definition.py", "the 40 letters that a view's name may have"),
+            ("src/fleetgauge/rollup/definitions/words.py", "letters, digits"),
+        },
+    ),
+    "to dead-letter": (r"\b(bury|buried|buries|burial)\b", set()),
+    "dead-letter topic": (r"\b(letter)?box\b", {("src/fleetgauge/cli/top.py", "box=None")}),
+    "validator": (
+        r"\bjudges?\b",
+        {
+            ("docs/README.md", "who judges a list of suspects"),
+            ("docs/sudden-stops.md", "whoever judges a list of suspects"),
+        },
+    ),
+    "run": (
+        r"\bpass(es)?\b",
+        {
+            ("docs/late-data.md", "`a check passes again`"),
+            ("src/fleetgauge/elasticsearch/answers.py", "likely to pass"),
+            ("src/fleetgauge/ingest/check/decode.py", "passes(picked)"),
+            ("src/fleetgauge/ingest/check/decode.py", "def passes("),
+            ("src/fleetgauge/ingest/operate/scrape.py", "lets only http pass"),
+            ("src/fleetgauge/kafka/batches.py", "Pass over so many bytes"),
+            ("src/fleetgauge/kafka/login.py", "come to pass"),
+            ("src/fleetgauge/rollup/execute/restatement_log.py", '"a check passes again"'),
+            ("src/fleetlab/faults/proxy.py", "a single one passes"),
+        },
+    ),
+    "to materialise, to merge": (
+        r"\bfold(s|ed|ing)?\b",
+        {("src/fleetlab/simulator/truth.py", "fold=0")},  # datetime's own word
+    ),
+    "watermark": (r"\b(frontiers?|horizons?)\b", set()),
+    "distinct value": (r"\b(kept|keeps?) apart\b", set()),
+    "to expire, to drop": (r"\b(let|lets|letting) go\b", set()),
+    "metric test": (r"\bunit[ -]?tests?\b", set()),
+    "dashboard": (r"\bboards?\b", set()),
+}
+
+
+def lines() -> Iterator[tuple[str, int, str]]:
+    """File, number and text of every line of code and docs."""
+    for folder in ("src", "docs"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            name = path.relative_to(ROOT).as_posix()
+            if path.suffix in SUFFIXES and not name.startswith(FROZEN):
+                for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                    if text.strip() != "pass":  # the statement
+                        yield name, number, text
+
+
+@pytest.mark.parametrize("term", WORDS)
+def test_one_word_stands_for_one_thing(term: str) -> None:
+    pattern, plain_english = WORDS[term]
+    found = [line for line in lines() if re.search(pattern, line[2], re.IGNORECASE)]
+    allowed = {(name, part) for name, part in plain_english for at, _, text in found if at == name and part in text}
+    wrong = [
+        f"{name}:{number}: {text.strip()}"
+        for name, number, text in found
+        if not any(at == name and part in text for at, part in plain_english)
+    ]
+    assert wrong == [], f"say {term!r}, as docs/glossary.md does"
+    assert plain_english == allowed, "what is allowed but stands nowhere any more"
