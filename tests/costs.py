@@ -7,7 +7,6 @@ than the clock. Registered by `conftest.py`; works with and without pytest-xdist
 import json
 import os
 import resource
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -52,7 +51,7 @@ class Costs:
         self._cpu = 0.0
 
     def pytest_sessionstart(self) -> None:
-        self._journal = Path(tempfile.mkdtemp(prefix="fleetgauge-costs-")) / "started"
+        self._journal = Path(tempfile.gettempdir()) / f"fleetgauge-started-{os.getpid()}"
         self._cpu = processor_seconds()
 
     @pytest.hookimpl(wrapper=True)
@@ -79,8 +78,6 @@ class Costs:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         os.environ.pop(JOURNAL_VARIABLE, None)
-        if self._journal is not None:
-            shutil.rmtree(self._journal.parent, ignore_errors=True)
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             files = {name: [c.tests, c.wall, c.cpu, dict(c.started)] for name, c in self.files.items()}

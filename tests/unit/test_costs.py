@@ -56,4 +56,4 @@ def test_files_tests_and_servers_are_told(tmp_path: Path, workers: int) -> None:
     assert burnt and 0.4 < float(burnt[1]) < 5, done.stdout
     assert re.search(r"^ +[\d.]+  test_burns.py::test_computes$", done.stdout, re.M)
     assert done.stdout.count("started: kafka 3") == 1
-    assert not list(tmp_path.glob("fleetgauge-costs-*"))
+    assert not list(tmp_path.glob("fleetgauge-started-*"))

@@ -1,10 +1,10 @@
 """Imports go one way, as docs/architecture.md draws it; a cycle between the parts would show here first."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,13 +49,21 @@ ROLLUP = {
 """Within the rollup; besides these, all may use what lies beside the folders (spans, windows, values)."""
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    found: set[str] = set()
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("part", sorted(MAY_IMPORT))
@@ -100,7 +108,7 @@ def test_a_plan_is_made_without_any_connection() -> None:
         *(f"fleetgauge.rollup.{p.stem}" for p in beside),
     )
     for path in sorted({*(ENGINE / "rollup" / "plan").glob("*.py"), *beside}):
-        used = [name for name in imported(path) if name.split(".")[0] in ("fleetgauge", "psycopg", "structlog")]
+        used = [name for name in sorted(imported(path)) if name.split(".")[0] in ("fleetgauge", "psycopg", "structlog")]
         assert [name for name in used if not name.startswith(allowed)] == [], path.relative_to(ROOT)
 
 
@@ -108,7 +116,7 @@ def test_what_executes_does_not_plan() -> None:
     """One way: observe, plan, execute. Only what puts them together knows the planner as a function."""
     execute = ENGINE / "rollup" / "execute"
     for path in sorted(execute.glob("*.py")):
-        names = set(imported(path))
+        names = imported(path)
         assert path.stem == "engine" or "fleetgauge.rollup.plan.planner.plan" not in names, path.relative_to(ROOT)
         assert path.stem == "metrics_run" or "fleetgauge.rollup.execute.engine" not in names, path.relative_to(ROOT)
     assert len((execute / "engine.py").read_text("utf-8").splitlines()) <= 300
@@ -153,7 +161,7 @@ def test_private_parts_of_kafkas_clients_are_touched_in_one_file_alone() -> None
     """`internals` names them, and a test of its own fails when a new version has moved them."""
     public, private = {"kafka", "kafka.admin", "kafka.errors"}, {"kafka", "aiokafka"}
     for path in sorted({*ENGINE.rglob("*.py")} - {ENGINE / "kafka" / "internals.py"}):
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        nodes = nodes_of(path)
         modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
         modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         assert {name for name in modules if name.split(".")[0] in private} <= public, path.relative_to(ROOT)
@@ -173,7 +181,7 @@ def test_nothing_that_is_decided_at_run_time_rests_on_an_assertion() -> None:
     found = [
         f"{path.relative_to(ENGINE)}:{node.lineno}"
         for path in sorted(ENGINE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Assert)
     ]
     assert not found

@@ -96,16 +96,14 @@ def content(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path
 
 
-def told(content: Path, file: str, line: int | None = None) -> tuple[str, ...]:
-    """The problems, all of which must be in good words; at least one of this file, at this line if it is given."""
-    problems = check(content).problems
+def told(problems: tuple[str, ...], file: str, line: int | None = None) -> None:
+    """All of them must be in good words; at least one is of this file, at this line if it is given."""
     for problem in problems:
         assert re.match(r"[\w./-]+:\d+: ", problem), problem
         assert not PYTHON_WORDS.search(problem), problem
         assert ";" in problem or " must " in problem, f"no cure: {problem}"
     where = file if line is None else f"{file}:{line}:"
     assert any(problem.startswith(where) for problem in problems), (where, problems)
-    return problems
 
 
 def test_the_content_that_is_mutated_is_good(content: Path) -> None:
@@ -118,7 +116,7 @@ def test_a_bad_byte_is_told_with_its_line(content: Path, file: str, byte: bytes)
     raw = (content / file).read_bytes()
     at = raw.find(b"\n") + 1
     (content / file).write_bytes(raw[:at] + byte + raw[at:])
-    told(content, file, 1 + (at > 0))
+    told(check(content).problems, file, 1 + (at > 0))
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -126,8 +124,8 @@ def test_a_truncated_file_is_told_or_still_valid(content: Path, file: str) -> No
     text = (content / file).read_text()
     for cut in range(0, len(text), max(1, len(text) // 11)):
         (content / file).write_text(text[:cut])
-        if check(content).problems:
-            told(content, file)
+        if problems := check(content).problems:
+            told(problems, file)
 
 
 def keys(value: Any, at: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
@@ -171,5 +169,5 @@ def test_a_wrong_value_at_any_key_is_told_or_valid(content: Path, file: str) -> 
             changed = read(text)
             put(changed, at, new)
             (content / file).write_text(write(changed), errors="surrogatepass")
-            if check(content).problems:
-                told(content, file)
+            if problems := check(content).problems:
+                told(problems, file)
