@@ -11,8 +11,8 @@ READY := $(VENV)/.ready
 DEMO ?=
 PYTEST ?=
 BENCH ?=
-# Test processes; each starts servers of its own, some 2.5 GB.
-WORKERS ?= 2
+# Test processes; each starts servers, some 2.5 GB. With three or more, the last runs what has servers of its own, or none.
+WORKERS ?= 3
 
 $(READY): pyproject.toml src/fleetlab/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found on PATH; install one or say make PYTHON=/path/to/python." >&2; exit 1; }

@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -15,6 +16,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Costs(), "costs")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of pytest-xdist, for `--dist loadfile`."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from scheduling import Scheduling
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,71 @@
+"""Which test process runs which file, so that none waits for another's servers.
+
+Every process but the last starts one stack, which all its files share. The last takes the files whose tests start
+servers of their own, or none: their servers would come on top of the stack anyway, and what they mostly do is wait.
+Within each part the longest come first, so that all processes end at about the same time.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from xdist.scheduler import LoadFileScheduling
+
+ALONE = (
+    "tests/integration/demo/",
+    "tests/integration/dags/",
+    "tests/integration/stack/test_stack_lifecycle.py",
+    "tests/integration/ingest/test_ingest_secured.py",
+    "tests/integration/rollup/sources/test_rollup_standby.py",
+    "tests/unit/",
+)
+"""They need none of the servers of the run; in the order in which they are begun."""
+LONG = (
+    "tests/integration/ingest/test_ingest_ledger.py",
+    "tests/integration/rollup/test_rollup_law.py",
+    "tests/integration/ingest/",
+    "tests/integration/hostile/test_wild",
+    "tests/integration/hostile/test_secrets.py",
+    "tests/integration/commands/",
+    "tests/integration/rollup/sources/",
+    "tests/integration/hostile/",
+    "tests/integration/rollup/",
+)
+"""Those that share a stack, the longest first; the account at the end of a run tells. All others follow."""
+
+
+def rank(file: str, order: Sequence[str]) -> int:
+    """The place of a file among beginnings of names; beyond all of them if none fits."""
+    return next((place for place, beginning in enumerate(order) if file.startswith(beginning)), len(order))
+
+
+def is_alone(file: str) -> bool:
+    """Whether its tests need none of the servers that the files of a process share."""
+    return file.startswith(ALONE)
+
+
+def chosen(waiting: Sequence[str], *, last: bool, workers: int) -> str | None:
+    """The file that a worker begins next; None ends the worker.
+
+    `last`: it is the one for files that are alone; with fewer than three workers there is none. The last worker takes
+    no other file, or it would start one more stack; the others help it out once theirs are done.
+    """
+    shared = sorted((file for file in waiting if not is_alone(file)), key=lambda file: rank(file, LONG))
+    alone = sorted((file for file in waiting if is_alone(file)), key=lambda file: rank(file, ALONE))
+    if last and workers > 2:
+        return next(iter(alone), None)
+    return next(iter([*shared, *alone]), None)
+
+
+class Scheduling(LoadFileScheduling):
+    """One file to one worker at a time, as `chosen`."""
+
+    def _assign_work_unit(self, node: Any) -> None:
+        file = chosen(list(self.workqueue), last=self._is_last(node), workers=self.numnodes)
+        if file is None:
+            node.shutdown()
+            return
+        self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
+
+    def _is_last(self, node: Any) -> bool:
+        return bool(node.gateway.id == f"gw{self.numnodes - 1}")

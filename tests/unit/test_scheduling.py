@@ -1,0 +1,84 @@
+"""Which worker runs which file; each file runs once, and the last worker starts no stack."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scheduling import ALONE, LONG, chosen, is_alone
+
+ROOT = Path(__file__).parents[2]
+FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+
+
+@pytest.mark.parametrize("beginning", [*ALONE, *LONG])
+def test_names_are_of_files_that_are_there(beginning: str) -> None:
+    assert any(file.startswith(beginning) for file in FILES)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_every_file_is_run_once_whoever_is_quickest(workers: int) -> None:
+    waiting, ran = list(FILES), list[str]()
+    turn = 0
+    active = list(range(workers))
+    while active:
+        worker = active[turn % len(active)]
+        last = worker == workers - 1
+        file = chosen(waiting, last=last, workers=workers)
+        if file is None:
+            active.remove(worker)
+            continue
+        assert not (last and workers > 2) or is_alone(file)
+        waiting.remove(file)
+        ran.append(file)
+        turn += 1 + len(ran) % 3
+    assert sorted(ran) == FILES
+
+
+def test_long_files_come_first_and_those_without_servers_last() -> None:
+    assert chosen(FILES, last=False, workers=3) == "tests/integration/ingest/test_ingest_ledger.py"
+    assert chosen(FILES, last=True, workers=3) == "tests/integration/demo/test_demo.py"
+    left = [file for file in FILES if is_alone(file)]
+    assert chosen(left, last=False, workers=3) == "tests/integration/demo/test_demo.py"
+
+
+CONFTEST = """
+import sys
+sys.path.insert(0, {tests!r})
+import scheduling
+
+def pytest_xdist_make_scheduler(config, log):
+    return scheduling.Scheduling(config, log)
+"""
+TEST = """
+import os, pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_of_it(number):
+    with open({log!r}, "a") as log:
+        log.write(os.environ["PYTEST_XDIST_WORKER"] + " " + __file__ + "\\n")
+"""
+
+
+def test_workers_of_xdist_obey(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    files = ["demo/test_a.py", "dags/test_b.py", "hostile/test_c.py", "hostile/test_d.py", "rollup/test_e.py"]
+    for file in files:
+        (tmp_path / "tests" / "integration" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tests" / "integration" / file).write_text(TEST.format(log=str(log)))
+    (tmp_path / "conftest.py").write_text(CONFTEST.format(tests=str(ROOT / "tests")))
+    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-p", "xdist", "-n", "3", "--dist", "loadfile", str(tmp_path)],
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = [tuple(line.split()) for line in log.read_text().splitlines()]
+    assert len(ran) == 20 and {file for _, file in ran} == {str(tmp_path / "tests" / "integration" / f) for f in files}
+    of_last = {file for worker, file in ran if worker == "gw2"}
+    assert of_last and all(is_alone(str(Path(file).relative_to(tmp_path))) for file in of_last)
