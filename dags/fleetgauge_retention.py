@@ -1,6 +1,6 @@
 """Once a day delete indices and partitions that are older than they are kept, and versions that nothing shows.
 
-Scheduling only: the work is `fleetgauge.ingest.operate.index_retention.run`, and in `fleetgauge.pipeline`
+Scheduling only: the work is `index_retention.run`, and of `fleetgauge.pipeline` and `fleetgauge.command_attempts`
 `drop_partitions`, `drop_command_months` and `prune_versions`.
 A cluster with lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in
 the settings needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from fleetgauge import pipeline, settings
+from fleetgauge import command_attempts, pipeline, settings
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.operate import index_retention as retention
 
@@ -51,7 +51,7 @@ def prune_superseded_versions() -> dict[str, list[str]]:
 @task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))
 def drop_expired_command_months() -> list[str]:
     """Months of command events and attempts that were dropped."""
-    return list(pipeline.drop_command_months(settings.load()).months)
+    return list(command_attempts.drop_command_months(settings.load()).months)
 
 
 with DAG(

@@ -1,1 +1,1 @@
-"""One module a dashboard; each has `build()`, which returns an unplaced SDK builder."""
+"""One module or package for each dashboard; each has `build()`, which returns an unplaced SDK builder."""

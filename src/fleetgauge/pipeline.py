@@ -1,19 +1,17 @@
 """Runs over sources: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
 from fleetgauge import postgres
-from fleetgauge.clock import SystemClock
-from fleetgauge.commands import health, month_partitions, rebuild
+from fleetgauge.command_attempts import materialise_commands
 from fleetgauge.commands.tariff import load_tariffs
 from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
-from fleetgauge.document_sources import event_streams, replaying_groups
+from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
 from fleetgauge.rollup import (
@@ -33,16 +31,13 @@ from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.run_counts import Watch
 from fleetgauge.rollup.operating import backfill as backfills
-from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
 from fleetgauge.rollup.operating.dimensions import DimensionValues, Expiry, expire_values, list_values
-from fleetgauge.rollup.operating.doctor import Finding
 from fleetgauge.rollup.operating.expire import Dropped, drop_expired
 from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.operating.preview import MetricPreview, Preview, preview_metrics
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
 from fleetgauge.rollup.plan.request import RunRequest
-from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.catalogue import owned_views
 from fleetgauge.rollup.store.migrate import Migration
@@ -51,13 +46,7 @@ from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
 from fleetgauge.settings import Settings
 
-if TYPE_CHECKING:
-    pass
-
 _log = structlog.get_logger(__name__)
-
-COMMANDS_CONSUMER = "device_commands"
-"""The consumer whose documents are materialised as `command_attempt` before that table is read."""
 
 RECONCILED_AT_MOST = timedelta(days=730)
 """How far back the weekly comparison with the sources goes."""
@@ -175,7 +164,7 @@ def _runs_of(
 ) -> list[RunReport]:
     """The runs of one source; what fails before the first of them is told by all their reports."""
     try:
-        watermark = _materialise(settings) if source == COMMANDS and grain == "minute" else None
+        watermark = materialise_commands(settings) if source == COMMANDS and grain == "minute" else None
         streams = event_streams(settings.content, definitions)
     except FleetgaugeError as error:
         return [RunReport(d.metric, d.version, grain, error=str(error), severity=severity(error)) for d in definitions]
@@ -291,68 +280,10 @@ def undefined(settings: Settings) -> tuple[Leftover, ...]:
         return tuple(leftovers(connection, read_definitions(settings.content).valid, folders(settings.content)))
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Whether what rollup and ingest need is there, finding by finding. Changes nothing."""
-    from fleetgauge.ingest.operate.examine import examine as examine_consumers
-
-    definitions = read_definitions(settings.content).valid
-    for name, one in broken(settings.content).items():
-        yield Finding(f"metric {name}", "fail", str(one), "correct it (fleetgauge lint); the others go on without it")
-    streams: dict[str, EventStream] = {}
-    for definition in definitions.values():
-        try:
-            streams |= event_streams(settings.content, [definition])
-        except Terminal as error:
-            yield Finding(f"metric {definition.metric}", "fail", str(error))
-    yield from doctor.examine(settings, definitions, streams)
-    for remark in examine_consumers(settings):
-        yield Finding(remark.about, remark.status, remark.said, remark.remedy)
-    if any(definition.source == COMMANDS for definition in definitions.values()):
-        yield from _commands(settings)
-
-
-def for_production(settings: Settings) -> str:
-    """SQL that the production DBA has to run."""
-    return doctor.for_production(settings, read_definitions(settings.content).valid)
-
-
 def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:
     """Expire the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
     done = drop_expired(settings, read_definitions(settings.content).valid.values(), dry_run=dry_run)
     return [*done, *(Dropped(name, error=str(one)) for name, one in broken(settings.content).items())]
-
-
-def drop_command_months(settings: Settings, *, dry_run: bool = False) -> month_partitions.Expired:
-    """Drop the months of command events and attempts that no metric over them needs any more (`source_kept`).
-
-    Waits up to a minute for whoever reads them. Raises `Transient` or `Terminal`.
-    """
-    if unread := broken(settings.content):
-        _log.warning("no month of commands is dropped: who knows what these metrics need", metrics=sorted(unread))
-        return month_partitions.Expired(None)
-    definitions = read_definitions(settings.content).valid.values()
-    kept = [one.source_kept for one in definitions if one.source == COMMANDS]
-    longest = max((one for one in kept if one is not None), default=None)
-    with postgres.metrics(settings.metrics).session("retention", lock_timeout="60s") as connection:
-        return month_partitions.drop_before(connection, None if None in kept else longest, dry_run=dry_run)
-
-
-def rebuild_commands(settings: Settings, *, from_empty: bool = False, dry_run: bool = False) -> rebuild.Rebuilt:
-    """Read every stored command event again; goes on with a rebuild that was broken off. Blocks until done.
-
-    Raises `Transient` or `Terminal`; whatever it raises, the next run or rebuild goes on where this one stood.
-    """
-    with postgres.metrics(settings.metrics).session("rebuild", lock_timeout="120s") as connection:
-        sources = tuple(rebuild.progress(connection))
-        before = rebuild.Rebuilt(sources, *rebuild.held(connection))
-        if dry_run:
-            return before
-        if from_empty or not any(one.rescan for one in sources):
-            with connection.transaction():
-                rebuild.request(connection, from_empty=from_empty)
-        _materialise(settings)
-        events, attempts = rebuild.held(connection)
-    return replace(before, events_after=events, attempts_after=attempts)
 
 
 def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]:
@@ -409,35 +340,3 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
 
 def _of_source(definitions: Mapping[str, Definition], source: str) -> dict[str, Definition]:
     return {name: definition for name, definition in sorted(definitions.items()) if definition.source == source}
-
-
-def _commands(settings: Settings) -> Iterator[Finding]:
-    try:
-        with postgres.metrics(settings.metrics).session("doctor") as connection:
-            for status, said, remedy in health.findings(connection):
-                yield Finding("commands", status, said, remedy)
-    except FleetgaugeError as error:
-        yield Finding("commands", "fail", str(error))
-    about = f"documents of {COMMANDS_CONSUMER}"
-    try:
-        from fleetgauge.ingest.consumer import load_consumer
-
-        for status, said, remedy in doctor.documents(
-            settings, load_consumer(settings.content, COMMANDS_CONSUMER).index
-        ):
-            yield Finding(about, status, said, remedy)
-    except FleetgaugeError as error:
-        yield Finding(about, "fail", str(error))
-
-
-def _materialise(settings: Settings) -> datetime:
-    """Materialise the finished command events; returns the watermark by which command windows may close."""
-    from fleetgauge.commands.materialise import CommandSource, materialise
-    from fleetgauge.ingest.consumer import load_consumer
-
-    consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
-    # Its own last: it alone decides what has passed.
-    for group in (*replaying_groups(settings.content, consumer), consumer.group):
-        report = materialise(settings, CommandSource(consumer.topic, group, consumer.index), SystemClock())
-        _log.info("materialised", group=group, **asdict(report))
-    return report.watermark

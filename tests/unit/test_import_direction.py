@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "rollup": {"contracts", "progress", "elasticsearch", "postgres"},
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"}
-    | {"lint", "document_sources"},
+    | {"lint", "document_sources", "command_attempts", "diagnosis"},
 }
 
 INGEST = {

@@ -36,10 +36,10 @@ def rebuild(
     Example:
       fleetgauge commands rebuild --dry-run
     """
-    from fleetgauge import pipeline, settings
+    from fleetgauge import command_attempts, settings
 
     configure_logging()
-    found = pipeline.rebuild_commands(settings.load(), from_empty=from_empty, dry_run=dry_run)
+    found = command_attempts.rebuild_commands(settings.load(), from_empty=from_empty, dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(found)})
         return

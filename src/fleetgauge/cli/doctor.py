@@ -28,7 +28,7 @@ def doctor(
       fleetgauge doctor
       fleetgauge doctor --sql > for-production.sql
     """
-    from fleetgauge import pipeline, settings
+    from fleetgauge import diagnosis, settings
     from fleetgauge.errors import Terminal
 
     configure_logging(quiet=True)
@@ -37,7 +37,7 @@ def doctor(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     loaded = settings.load()
     if sql:
-        text = pipeline.for_production(loaded)
+        text = diagnosis.for_production(loaded)
         if as_json:
             print_json({"sql": text})
         else:
@@ -49,7 +49,7 @@ def doctor(
     if not as_json:
         for key, where in sorted(origins.items()):
             typer.echo(f"setting {key}: from {where}")
-    for finding in pipeline.examine(loaded):
+    for finding in diagnosis.examine(loaded):
         failed |= finding.status == "fail"
         found.append(finding)
         if not as_json:  # at once: a server that does not answer takes its time

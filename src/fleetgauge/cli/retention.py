@@ -29,7 +29,7 @@ def retention(
       fleetgauge retention --dry-run
       fleetgauge retention device-events
     """
-    from fleetgauge import pipeline, settings
+    from fleetgauge import command_attempts, pipeline, settings
     from fleetgauge.cli.output import print_json
     from fleetgauge.errors import Terminal, Transient
     from fleetgauge.ingest.operate.index_retention import run
@@ -39,7 +39,7 @@ def retention(
         raise Terminal("consumers have indices only; leave --only out")
     outcomes = [] if only == "partitions" else run(loaded, names or (), dry_run=dry_run)
     dropped = [] if only == "indices" or names else pipeline.drop_partitions(loaded, dry_run=dry_run)
-    commands = None if only == "indices" or names else pipeline.drop_command_months(loaded, dry_run=dry_run)
+    commands = None if only == "indices" or names else command_attempts.drop_command_months(loaded, dry_run=dry_run)
     if as_json:
         consumers = [_plain(outcome) for outcome in outcomes]
         print_json(

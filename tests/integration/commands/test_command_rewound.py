@@ -14,7 +14,7 @@ from elasticsearch import Elasticsearch
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
-from fleetgauge import pipeline
+from fleetgauge import command_attempts
 from fleetgauge.clock import SystemClock
 from fleetgauge.commands.materialise import CommandSource, MaterialiseReport, materialise
 from fleetgauge.ingest import Consumer, DeadLetterLimit
@@ -189,7 +189,7 @@ def test_a_replay_beside_the_running_consumer_is_materialised_by_its_own_cursor(
     declare("device_commands.py", running)
     world.send("c-1", "c-2")
     world.ingest(contracts=("command",))
-    pipeline._materialise(world.settings)
+    command_attempts.materialise_commands(world.settings)
     assert attempts("status") == [("timed_out",), ("timed_out",)]
     world.consumer = replace(running, name=f"{running.name}-again")
     declare("again.py", world.consumer)
@@ -197,6 +197,6 @@ def test_a_replay_beside_the_running_consumer_is_materialised_by_its_own_cursor(
     world.consumer = running
     world.send("c-3")
     world.ingest()
-    watermark = pipeline._materialise(world.settings)
+    watermark = command_attempts.materialise_commands(world.settings)
     assert set(attempts(COLUMNS)) == expected_rows(world.sent, watermark)
     assert len(attempts("command_id")) == 3

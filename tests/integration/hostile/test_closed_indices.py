@@ -8,7 +8,7 @@ from elasticsearch import Elasticsearch
 from fault_table import fault
 from prometheus_client import CollectorRegistry, generate_latest
 
-from fleetgauge import pipeline
+from fleetgauge import diagnosis
 from fleetgauge.rollup.operating.exports import RollupCollector
 from fleetgauge.rollup.operating.freshness import freshness
 
@@ -24,7 +24,7 @@ def told(world: Any) -> tuple[set[str], dict[str, str], list[Any], float]:
     registry.register(RollupCollector(world.settings, definitions))
     sample = f'fleetgauge_rollup_condition{{condition="closed_index",metric="{world.name}"}} '
     (line,) = (found for found in generate_latest(registry).decode().splitlines() if found.startswith(sample))
-    lines = [one for one in pipeline.examine(world.settings) if one.about == "numbers"]
+    lines = [one for one in diagnosis.examine(world.settings) if one.about == "numbers"]
     return {one.verdict for one in standings}, said, lines, float(line.removeprefix(sample))
 
 

@@ -12,7 +12,7 @@ from command_world import COLUMNS, document, expected_rows
 from fault_table import fault
 from prometheus_client import CollectorRegistry, generate_latest
 
-from fleetgauge import pipeline
+from fleetgauge import command_attempts, diagnosis
 from fleetgauge.commands import health, month_partitions, rebuild
 from fleetgauge.commands.health import CommandsCollector
 
@@ -41,7 +41,7 @@ def samples(weather: Weather) -> Mapping[str, float]:
 
 
 def doctor(weather: Weather) -> list[str]:
-    found = [one for one in pipeline.examine(weather.settings) if one.about == "commands"]
+    found = [one for one in diagnosis.examine(weather.settings) if one.about == "commands"]
     return [f"{one.status} {one.said}" for one in found]
 
 
@@ -113,10 +113,10 @@ def test_months_are_dropped_as_a_whole_and_do_not_come_back_in_part(weather: Wea
     begin = noon()
     old = begin - timedelta(days=500)
     weather.run(attempt(1, 5, old, command_id="old"), attempt(1, 5, begin, command_id="new"))
-    would = pipeline.drop_command_months(weather.settings, dry_run=True)
+    would = command_attempts.drop_command_months(weather.settings, dry_run=True)
     assert would.months == (f"{old:%Y%m}",)
-    assert pipeline.drop_command_months(weather.settings) == would
-    assert pipeline.drop_command_months(weather.settings) == replace(would, months=())
+    assert command_attempts.drop_command_months(weather.settings) == would
+    assert command_attempts.drop_command_months(weather.settings) == replace(would, months=())
     held = "SELECT command_id FROM fleetgauge.command_attempt"
     assert weather.owner.execute(held).fetchall() == [("new",)]
     report = weather.run([document("delivered", at(old, 1), command_id="old", requested_ms=at(old, 0))])

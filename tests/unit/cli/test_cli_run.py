@@ -22,7 +22,7 @@ def test_json_is_json_when_what_comes_before_the_metrics_fails(
     config = tmp_path / "fleetgauge.toml"
     config.write_text(f'content = "{CONTENT}"\n')
     monkeypatch.setenv("FLEETGAUGE_CONFIG", str(config))
-    monkeypatch.setattr(pipeline, "_materialise", broken)
+    monkeypatch.setattr(pipeline, "materialise_commands", broken)
     monkeypatch.setattr(sys, "argv", ["fleetgauge", "run", "--source", "commands", "--json"])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -1,0 +1,116 @@
+"""What commands cost in cellular traffic: over time, by command, by carrier, and why."""
+
+# ruff: noqa: S608 - queries are put together from this package's constants; nothing that a viewer types is among them
+
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from dashboards.definitions.commands.reads import COST_SOURCE, COST_VIEW, TRAFFIC_WHERE, UID, VIEW
+from dashboards.panels import (
+    EXACT_KRW,
+    KRW,
+    Limits,
+    bars,
+    coloured,
+    filter_link,
+    gauge_cell,
+    lines,
+    number,
+    prop,
+    ranking,
+    table_panel,
+)
+from dashboards.postgres import Sql
+
+
+def panels() -> list[Builder[Panel]]:
+    """The row's panels."""
+    by_type = table_panel(
+        "Cost by command",
+        "One row a command type, the dearest first. Bytes are payload; billed bytes add protocol overhead and rounding "
+        "up to the tariff's step. Per 1,000: KRW for 1,000 requested commands, answers and retries included. "
+        f"Unpriced: messages without a tariff or a known size, whose cost is missing here. {COST_SOURCE}",
+        f"""
+        WITH cost AS (
+          SELECT command_type, sum(messages) AS messages, sum(bytes) AS bytes, sum(billed_bytes) AS billed,
+            sum(cost_krw) AS krw, sum(unpriced_messages) AS unpriced
+          FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1
+        ), commands AS (
+          SELECT command_type, sum(requested) AS requested FROM {VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1
+        )
+        SELECT command_type AS "Command", requested AS "Requested", messages AS "Messages", bytes AS "Bytes",
+          billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share of cost",
+          1000 * krw / nullif(requested, 0) AS "Per 1,000", unpriced AS "Unpriced"
+        FROM cost LEFT JOIN commands USING (command_type) ORDER BY krw DESC NULLS LAST, 1""",
+    )
+    by_type = (
+        by_type.span(16)
+        .unit("locale")
+        .decimals(0)
+        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
+        .override_by_name("Bytes", number("decbytes", 1))
+        .override_by_name("Billed bytes", number("decbytes", 1))
+        .override_by_name("Cost", number(EXACT_KRW, 0))
+        .override_by_name("Share of cost", gauge_cell())
+        .override_by_name("Per 1,000", number(EXACT_KRW, 0))
+        .override_by_name("Unpriced", coloured(Limits(warn=1, bad=1)))
+    )
+    return [
+        bars(
+            "Cost per $grain by command",
+            f"Traffic cost in KRW by the time of the message, stacked by command type. {COST_SOURCE}",
+            Sql(
+                f"""
+                SELECT window_start AS "time", command_type AS metric, sum(cost_krw) AS "cost"
+                FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit=KRW,
+            stacked=True,
+        ).span(16),
+        ranking(
+            "Share of cost by command",
+            f"Each command type's part of the traffic cost of the time range. {COST_SOURCE}",
+            f"""
+            SELECT command_type AS "command", (sum(cost_krw) / nullif(sum(sum(cost_krw)) OVER (), 0))::float8 AS "share"
+            FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            unit="percentunit",
+            decimals=1,
+        ).max(1),
+        by_type,
+        ranking(
+            "Cost by carrier",
+            f"Traffic cost of the time range in KRW, by the SIM's carrier. {COST_SOURCE}",
+            f"""
+            SELECT carrier AS "carrier", sum(cost_krw) AS "cost"
+            FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            unit=EXACT_KRW,
+            decimals=0,
+        ),
+        bars(
+            "Bytes per $grain by direction",
+            "Payload bytes of commands over the air: downlink to the vehicle, uplink (acks, answers) from it. "
+            "Heeds the filters Command and Carrier. Source: metrics.traffic_$grain.",
+            Sql(
+                f"""
+                SELECT window_start AS "time", direction AS metric, sum(bytes) AS "bytes"
+                FROM metrics.traffic_${{grain}} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit="decbytes",
+            stacked=True,
+        ),
+        lines(
+            "Billed bytes for each payload byte, per $grain",
+            "How much the tariff's overhead and rounding add: 2 means that twice the payload is paid for. "
+            f"Small messages drive it up. {COST_SOURCE}",
+            Sql(
+                f"""
+                SELECT window_start AS "time", command_type AS metric,
+                  sum(billed_bytes)::float8 / nullif(sum(bytes), 0) AS "billed"
+                FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit="none",
+        ).decimals(2),
+    ]

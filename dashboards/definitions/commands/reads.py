@@ -1,0 +1,28 @@
+"""What the panels on commands read, and from which value on it is bad."""
+
+from dashboards.frame import Filter, where
+from dashboards.panels import Limits
+from dashboards.views import of_metric
+
+UID = "fleetgauge-commands"
+FILTERS = (
+    Filter("command_type", "Command", "device_command"),
+    Filter("vehicle_model", "Vehicle model", "device_command"),
+    Filter("firmware", "Firmware", "device_command"),
+    Filter("carrier", "Carrier", "device_command"),
+)
+VIEW = "metrics.device_command_${grain}"
+VIEWS = of_metric("device_command", FILTERS)
+BY_COMMAND = VIEWS.needing("command_type")
+BY_FIRMWARE = VIEWS.needing("vehicle_model", "firmware")
+BY_CARRIER = VIEWS.needing("carrier")
+SOURCE = "Source: metrics.device_command_$grain, or its smallest subset that fits."
+
+TRAFFIC_WHERE = where([FILTERS[0], FILTERS[3]])
+"""Traffic knows neither model nor firmware, so cost heeds the filters Command and Carrier only."""
+COST_VIEW = "metrics.command_cost_${grain}"
+COST_SOURCE = "Heeds the filters Command and Carrier. Source: metrics.command_cost_$grain."
+
+FAILURES = Limits(warn=0.05, bad=0.08)
+LATENCY = Limits(warn=5_000, bad=15_000)
+"""Milliseconds at the 95th percentile; the rider stands beside the vehicle and waits."""
