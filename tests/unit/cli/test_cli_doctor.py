@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kafka.errors import KafkaError
 
-from fleetgauge import pipeline
+from fleetgauge import diagnosis
 from fleetgauge.cli import main
 from fleetgauge.kafka.kafka_clients import administering
 from fleetgauge.rollup.operating.doctor import Finding
@@ -51,7 +51,7 @@ def test_kafkas_many_tries_do_not_drown_the_verdict(
         except KafkaError as error:
             yield Finding("topics", "fail", str(error))
 
-    monkeypatch.setattr(pipeline, "examine", ask)
+    monkeypatch.setattr(diagnosis, "examine", ask)
     assert _run(monkeypatch, "doctor") == 78
     said = capsys.readouterr()
     assert said.err == ""
