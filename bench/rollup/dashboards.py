@@ -40,7 +40,7 @@ DEFINITION: Definition = TypeAdapter(Definition).validate_python(
             "failed": {"agg": "count", "where": {"status": "failed"}},
             "cost": {"agg": "sum", "of": "cost", "type": "numeric"},
             "latency_ms": {"agg": "percentile", "of": "latency_ms"},
-            "vehicles": {"agg": "distinct", "of": "vehicle_id"},
+            "vehicles": {"agg": "distinct", "of": "vehicle_id", "personal": False},
             "failure_rate": {"agg": "ratio", "numerator": "failed", "denominator": "requested"},
         },
         "rollups": SUBSETS,

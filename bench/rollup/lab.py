@@ -11,10 +11,10 @@ from typing import Any
 import psycopg
 from pydantic import SecretStr
 
-from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
+from fleetgauge.settings import MetricsSettings, RollupSettings, Settings, SourceSettings
 from fleetlab.cli.options import end_on_sigterm
 from fleetlab.stack import PostgresState, Service, Silent, Stack, StackState
-from fleetlab.stack.state import PostgresServer
+from fleetlab.stack.state import DISTINCT_KEY, PostgresServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,6 +85,7 @@ def databases(postgres: PostgresState, name: str, schema: str) -> Iterator[Datab
             owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
         ),
         sources={"operations": SourceSettings(url=SecretStr(postgres.url("replica", "fleetgauge_reader", name)))},
+        rollup=RollupSettings(distinct_key=SecretStr(DISTINCT_KEY)),
         content=ROOT,
     )
     try:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bench.rollup.lab import ROOT, Databases, databases, scalar
+from fleetgauge import pipeline
 from fleetgauge.rollup import COMMANDS, RunReport, load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.store.migrate import migrate
 from fleetlab.simulator import operations
@@ -66,8 +67,9 @@ class Figure:
 
 def measure(postgres: PostgresState, rounds: int) -> list[Figure]:
     """Both kinds; blocks for a minute or two."""
-    definitions = {n: d for n, d in load_definitions(ROOT).items() if d.source in ("operations", COMMANDS)}
     with databases(postgres, "bench_runs", "GRANT CREATE, USAGE ON SCHEMA public TO scooter_app") as found:
+        every = load_definitions(ROOT, pipeline.key_id(found.settings))
+        definitions = {n: d for n, d in every.items() if d.source in ("operations", COMMANDS)}
         plan = Timeline.ending(SCALE, datetime.now(UTC))
         engine = operations.app_engine(found.url("primary", "scooter_app"))
         operations.create_schema(engine)

@@ -10,6 +10,7 @@ from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.rollup import COMMANDS, read_definitions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.doctor import Finding
+from fleetgauge.rollup.sketches.distinct_key import id_of
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.settings import Settings
 
@@ -18,7 +19,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Whether what rollup and ingest need is there, finding by finding. Changes nothing."""
     from fleetgauge.ingest.operate.examine import examine as examine_consumers
 
-    found = read_definitions(settings.content)
+    found = read_definitions(settings.content, id_of(settings.rollup.distinct_key))
     for name, one in sorted(found.broken.items()):
         yield Finding(f"metric {name}", "fail", str(one), "correct it (fleetgauge lint); the others go on without it")
     streams: dict[str, EventStream] = {}
@@ -36,7 +37,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def for_production(settings: Settings) -> str:
     """SQL that the production DBA has to run."""
-    return doctor.for_production(settings, read_definitions(settings.content).valid)
+    return doctor.for_production(
+        settings, read_definitions(settings.content, id_of(settings.rollup.distinct_key)).valid
+    )
 
 
 def _commands(settings: Settings) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from fleetgauge.rollup import (
     run_metrics,
 )
 from fleetgauge.rollup.definitions.definition import RECONCILED
-from fleetgauge.rollup.definitions.loader import Broken, folders
+from fleetgauge.rollup.definitions.loader import Broken, Loaded, folders
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.run_counts import Watch
@@ -38,6 +38,7 @@ from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.operating.preview import MetricPreview, Preview, preview_metrics
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
 from fleetgauge.rollup.plan.request import RunRequest
+from fleetgauge.rollup.sketches.distinct_key import id_of
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.catalogue import owned_views
 from fleetgauge.rollup.store.migrate import Migration
@@ -76,13 +77,13 @@ def broken(content: Path, source: str | None = None) -> dict[str, Broken]:
     return {name: one for name, one in sorted(found.items()) if source is None or one.source in (None, source)}
 
 
-def chosen(content: Path, metrics: Collection[str] = (), source: str | None = None) -> dict[str, Definition]:
+def chosen(settings: Settings, metrics: Collection[str] = (), source: str | None = None) -> dict[str, Definition]:
     """The definitions of these metrics (none named: all that can be read), of this source if one is given.
 
     Reads files only. Raises `Terminal` for a name that is not defined or cannot be read, or a source that no metric
     reads.
     """
-    loaded = read_definitions(content)
+    loaded = _read(settings)
     definitions = loaded.valid
     if wrong := [
         problem for name in sorted(set(metrics) & loaded.broken.keys()) for problem in loaded.broken[name].problems
@@ -145,7 +146,7 @@ def _runs(
     source: str | None,
     watch: Watch | None = None,
 ) -> list[RunReport]:
-    definitions = chosen(settings.content, metrics, source)
+    definitions = chosen(settings, metrics, source)
     reports: list[RunReport] = []
     for name in sorted({definition.source for definition in definitions.values()}):
         reports += _runs_of(settings, name, list(_of_source(definitions, name).values()), grain, interval, watch)
@@ -183,7 +184,7 @@ def reconcile(
 
     Blocks. One metric's failure does not stop the others: give the reports to `raise_unreconciled`.
     """
-    definitions = chosen(settings.content, metrics, source).values()
+    definitions = chosen(settings, metrics, source).values()
     streams = event_streams(settings.content, definitions)
     reports = reconcile_metrics(settings, definitions, span, dry_run=dry_run, streams=streams)
     for report in reports:
@@ -205,7 +206,7 @@ def backfill(
     settings: Settings, order: BackfillOrder, metrics: Collection[str] = (), source: str | None = None
 ) -> Iterator[backfills.Done | backfills.ReplicaBehind]:
     """Compute a span anew, whatever the ledger says; see `backfill_metrics`. Nothing happens until it is iterated."""
-    definitions = chosen(settings.content, metrics, source).values()
+    definitions = chosen(settings, metrics, source).values()
     return backfills.backfill_metrics(settings, definitions, order, event_streams(settings.content, definitions))
 
 
@@ -213,13 +214,13 @@ def outline_backfill(
     settings: Settings, order: BackfillOrder, metrics: Collection[str] = (), source: str | None = None
 ) -> list[Outline]:
     """What `backfill` would do."""
-    definitions = chosen(settings.content, metrics, source).values()
+    definitions = chosen(settings, metrics, source).values()
     return backfills.outline_backfill(settings, definitions, order, event_streams(settings.content, definitions))
 
 
 def dimension_values(settings: Settings, metric: str | None = None) -> list[DimensionValues]:
     """Values of each dimension of one metric, or of all."""
-    return list_values(settings, chosen(settings.content, [metric] if metric else ()).values())
+    return list_values(settings, chosen(settings, [metric] if metric else ()).values())
 
 
 def expire_dimension_values(
@@ -232,7 +233,7 @@ def expire_dimension_values(
     dry_run: bool = False,
 ) -> Expiry:
     """Let values go, and compute the overflow anew; see `expire_values`. Blocks."""
-    (definition,) = chosen(settings.content, [metric]).values()
+    (definition,) = chosen(settings, [metric]).values()
     streams = event_streams(settings.content, [definition])
     return expire_values(settings, definition, dimension, values, unused_for, streams, dry_run=dry_run)
 
@@ -245,7 +246,7 @@ def preview(
     source: str | None = None,
 ) -> tuple[MetricPreview, ...]:
     """What `runs` of the same arguments would do. Changes nothing; blocks for some questions to each server."""
-    definitions = chosen(settings.content, metrics, source).values()
+    definitions = chosen(settings, metrics, source).values()
     streams = event_streams(settings.content, definitions)
     unread = {} if metrics else broken(settings.content, source)
     told = [MetricPreview(name, "", error=str(one), severity="terminal") for name, one in unread.items()]
@@ -254,7 +255,7 @@ def preview(
 
 def plan(settings: Settings, metrics: Collection[str] = (), source: str | None = None) -> Preview:
     """What `migrate` and the next runs would do. Changes nothing; blocks for some questions to each server."""
-    definitions = chosen(settings.content, metrics, source)
+    definitions = chosen(settings, metrics, source)
     found = preview(settings, metrics=metrics, source=source)
     left = undefined(settings) if not metrics and source is None else ()
     if settings.metrics.owner_url is None:
@@ -267,7 +268,7 @@ def plan(settings: Settings, metrics: Collection[str] = (), source: str | None =
 
 def describe(settings: Settings, metric: str) -> tuple[Definition, MetricViews]:
     """A metric's views as they are. Raises `Terminal` for a name that is not defined."""
-    definition = chosen(settings.content, [metric])[metric]
+    definition = chosen(settings, [metric])[metric]
     with postgres.metrics(settings.metrics).session("describe") as connection:
         return definition, look_at(connection, definition, owned_views(connection))
 
@@ -277,12 +278,12 @@ def undefined(settings: Settings) -> tuple[Leftover, ...]:
     with postgres.metrics(settings.metrics).session("plan") as connection:
         if not exists(connection, "fleetgauge.metric_version"):
             return ()
-        return tuple(leftovers(connection, read_definitions(settings.content).valid, folders(settings.content)))
+        return tuple(leftovers(connection, _read(settings).valid, folders(settings.content)))
 
 
 def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Dropped]:
     """Expire the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
-    done = drop_expired(settings, read_definitions(settings.content).valid.values(), dry_run=dry_run)
+    done = drop_expired(settings, _read(settings).valid.values(), dry_run=dry_run)
     return [*done, *(Dropped(name, error=str(one)) for name, one in broken(settings.content).items())]
 
 
@@ -290,7 +291,7 @@ def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]
     """Drop the tables of versions that no view shows a row of; called once a day, and by hand. Blocks."""
     found: list[Unused] = []
     with postgres.metrics(settings.metrics).session("prune", lock_timeout="60s") as connection:
-        for definition in read_definitions(settings.content).valid.values():
+        for definition in _read(settings).valid.values():
             with connection.transaction(force_rollback=dry_run):
                 gone = prune(connection, definition)
             found += gone
@@ -305,7 +306,7 @@ def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Le
 
     Raises `Terminal` when there is none of that name, and when something depends on it, naming that.
     """
-    definitions = load_definitions(settings.content)
+    definitions = load_definitions(settings.content, key_id(settings))
     with postgres.metrics(settings.metrics).session("drop", lock_timeout="60s") as connection:
         known = {one.name: one for one in leftovers(connection, definitions, folders(settings.content))}
         if name not in known:
@@ -328,7 +329,7 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
     Bad prices are told before anything is changed. Raises `Terminal` or `Transient`, as migrating the metrics does.
     """
     load_tariffs(settings.content)
-    migration = migrate_metrics(settings, read_definitions(settings.content).valid, dry_run=dry_run)
+    migration = migrate_metrics(settings, _read(settings).valid, dry_run=dry_run)
     if dry_run and migration.revisions:  # no table of prices to compare with yet, or an older one
         return Migrated(**vars(migration))
     with (
@@ -336,6 +337,15 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
         owner.transaction(force_rollback=dry_run),
     ):
         return Migrated(**vars(migration), tariffs=tuple(restate_tariffs(owner, settings.content)))
+
+
+def key_id(settings: Settings) -> str | None:
+    """Id of the key of fingerprints; None if none is set."""
+    return id_of(settings.rollup.distinct_key)
+
+
+def _read(settings: Settings) -> Loaded:
+    return read_definitions(settings.content, key_id(settings))
 
 
 def _of_source(definitions: Mapping[str, Definition], source: str) -> dict[str, Definition]:

@@ -42,6 +42,10 @@ def _of_postgres(url: DatabaseUrl) -> DatabaseUrl:
 PostgresUrl = Annotated[DatabaseUrl, AfterValidator(_of_postgres)]
 
 
+SHORTEST_KEY = 32
+"""Characters of a key that nobody guesses."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -123,6 +127,20 @@ class ClockSettings(_Section):
     """A source that claims to be later than the other clocks by more than this, in seconds, is not believed."""
 
 
+def _long(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < SHORTEST_KEY:
+        raise ValueError(f"it is shorter than {SHORTEST_KEY} characters; make one with fleetgauge metrics key")
+    return key
+
+
+class RollupSettings(_Section):
+    """What runs of metrics need besides their sources."""
+
+    distinct_key: Annotated[SecretStr, AfterValidator(_long)] | None = None
+    """Of the fingerprints by which `distinct` measures tell persons apart; the same wherever runs are made. Another
+    key makes another version of these metrics."""
+
+
 class Settings(BaseSettings):
     """All of it; frozen, and safe to print (secrets are masked)."""
 
@@ -132,6 +150,7 @@ class Settings(BaseSettings):
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     metrics: MetricsSettings = MetricsSettings()
     clocks: ClockSettings = ClockSettings()
+    rollup: RollupSettings = RollupSettings()
     sources: dict[str, SourceSettings] = Field(default_factory=dict)
     content: Path = Path()
     """The folder that holds `schemas/`, `consumers/`, `sql/` and `dashboards/`."""

@@ -54,7 +54,7 @@ def backfill(
     if listed:
         _list(loaded, as_json=as_json)
         return
-    stretch = span(begin, end, pipeline.chosen(loaded.content, metrics or (), source).values())
+    stretch = span(begin, end, pipeline.chosen(loaded, metrics or (), source).values())
     if stretch is None:
         raise Terminal("say what to compute anew: fleetgauge backfill METRIC… --from DATE --to DATE --reason TEXT")
     lag = duration("--max-lag", max_lag)

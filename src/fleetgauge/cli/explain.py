@@ -33,7 +33,7 @@ def explain(
     from fleetgauge.rollup.operating.explain import explain as read
 
     loaded = settings.load()
-    definition = pipeline.chosen(loaded.content, [metric])[metric]
+    definition = pipeline.chosen(loaded, [metric])[metric]
     values: dict[str, str] = {}
     for one in where or ():
         name, equals, value = one.partition("=")

@@ -38,7 +38,7 @@ def exporter(
     configure_logging()
     loaded = settings.load()
     registry = CollectorRegistry()
-    definitions = pipeline.chosen(loaded.content)
+    definitions = pipeline.chosen(loaded)
     registry.register(RollupCollector(loaded, definitions, pipeline.broken(loaded.content)))
     if any(one.source == COMMANDS for one in definitions.values()):
         registry.register(CommandsCollector(loaded))

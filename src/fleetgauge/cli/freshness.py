@@ -41,7 +41,7 @@ def freshness(
     limits = [
         None if given is None else duration(name, given) for name, given in (("--warn", warn), ("--error", error))
     ]
-    chosen = pipeline.chosen(loaded.content, metrics or ())
+    chosen = pipeline.chosen(loaded, metrics or ())
     found = engine.freshness(loaded, chosen.values(), *limits)
     if not metrics:
         found += engine.frozen(loaded, chosen)

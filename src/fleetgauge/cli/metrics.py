@@ -19,11 +19,12 @@ def ls(as_json: AsJson = False) -> None:
     Example:
       fleetgauge metrics ls
     """
-    from fleetgauge import settings
+    from fleetgauge import pipeline, settings
     from fleetgauge.cli.output import print_json, print_table
     from fleetgauge.rollup import DefinitionError, read_definitions
 
-    loaded = read_definitions(settings.load().content)
+    configured = settings.load()
+    loaded = read_definitions(configured.content, pipeline.key_id(configured))
     found = loaded.valid.values()
     if as_json:
         print_json(
@@ -90,6 +91,23 @@ def docs(
         typer.echo(f"{len(wanted)} files in {content}, {len(stale)} renewed")
     if check and stale:
         raise Terminal(f"{', '.join(stale)} in {content} is not up to date; run fleetgauge metrics docs")
+
+
+@app.command("key")
+def key(
+    show_id: Annotated[bool, typer.Option("--id", help="The id of the key in force instead; it is no secret.")] = False,
+) -> None:
+    """A new key for rollup.distinct_key, by which distinct measures tell persons apart. Changes nothing.
+
+    \b
+    Example:
+      fleetgauge metrics key
+    """
+    import secrets
+
+    from fleetgauge import pipeline, settings
+
+    typer.echo(pipeline.key_id(settings.load()) or "none is set" if show_id else secrets.token_hex(32))
 
 
 @app.command("describe")

@@ -39,7 +39,7 @@ def reconcile(
     configure_logging(quiet=True)
     loaded = settings.load()
     now = datetime.now(UTC)
-    stretch = span(begin, end, pipeline.chosen(loaded.content, metrics or (), source).values())
+    stretch = span(begin, end, pipeline.chosen(loaded, metrics or (), source).values())
     stretch = stretch or (now - timedelta(days=days), now)
     reports = pipeline.reconcile(loaded, stretch, metrics or (), source, dry_run=dry_run)
     if as_json:

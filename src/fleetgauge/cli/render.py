@@ -34,7 +34,7 @@ def render(
     from fleetgauge import pipeline, settings
     from fleetgauge.rollup.operating.render import render as text_of
 
-    definition = pipeline.chosen(settings.load().content, [metric])[metric]
+    definition = pipeline.chosen(settings.load(), [metric])[metric]
     text = text_of(definition, what, grain, datetime.now(UTC))
     if as_json:
         print_json({"metric": metric, "version": definition.version, "what": what, "grain": grain, "text": text})

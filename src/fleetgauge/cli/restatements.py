@@ -28,7 +28,7 @@ def restatements(
     from fleetgauge.rollup.operating.restatements import restated
 
     loaded = settings.load()
-    (definition,) = pipeline.chosen(loaded.content, [metric]).values()
+    (definition,) = pipeline.chosen(loaded, [metric]).values()
     found = restated(loaded, metric, definition.time_zone, span(begin, end, [definition]), limit)
     if as_json:
         print_json([one.to_dict() for one in found])

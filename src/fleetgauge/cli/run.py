@@ -43,7 +43,7 @@ def run(
 
     configure_logging(quiet=dry_run)
     loaded = settings.load()
-    interval = span(begin, end, pipeline.chosen(loaded.content, metrics or (), source).values())
+    interval = span(begin, end, pipeline.chosen(loaded, metrics or (), source).values())
     if dry_run:
         found = pipeline.preview(loaded, grain, interval, metrics or (), source)
         if as_json:

@@ -49,7 +49,7 @@ def show(
     from fleetgauge.rollup.operating.show import show as read
 
     loaded = settings.load()
-    definition = pipeline.chosen(loaded.content, [metric])[metric]
+    definition = pipeline.chosen(loaded, [metric])[metric]
     dimensions = None if by is None else [name.strip() for name in by.split(",") if name.strip()]
     between = span(begin, end, [definition])
     if between and last is not None:

@@ -28,7 +28,7 @@ def test(
 
     configure_logging()
     loaded = settings.load()
-    chosen = list(pipeline.chosen(loaded.content, [] if metric is None else [metric]).values())
+    chosen = list(pipeline.chosen(loaded, [] if metric is None else [metric]).values())
     unread = {} if metric is not None else pipeline.broken(loaded.content)
     tests = load_tests(loaded.content, chosen)
     outcomes = []

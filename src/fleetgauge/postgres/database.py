@@ -71,6 +71,14 @@ class Database:
                 raise
         return connection
 
+    def started_with(self, values: Mapping[str, str]) -> str:
+        """Libpq's `options` that start a session with these server settings, beside those of the address.
+
+        Unlike what a statement sets, they are in no log and no statistics of a server. Values of letters and digits.
+        """
+        own = self.url.postgres.keywords.get("options", "") if self.url.postgres is not None else ""
+        return " ".join([own, *(f"-c {name}={value}" for name, value in values.items())]).strip()
+
     @contextmanager
     def session(self, part: str, **options: str) -> Iterator[psycopg.Connection[Row]]:
         """`connect` for a block, in UTC, with the server settings `options`; errors inside come out translated."""

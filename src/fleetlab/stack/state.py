@@ -20,6 +20,8 @@ _T = TypeVar("_T")
 PRODUCTION_DATABASE = "scooter"
 METRICS_DATABASE = "metrics"
 AIRFLOW_DATABASE = "airflow"
+DISTINCT_KEY = "of-the-laboratory-and-therefore-no-secret"
+"""`rollup.distinct_key` of the laboratory."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def write_config(path: Path, state: StackState, content: Path) -> None:
         sections.append(("kafka", {"bootstrap_servers": state.kafka.bootstrap, "replay_key": "of-the-laboratory"}))
     if state.elasticsearch:
         sections.append(("elasticsearch", {"url": state.elasticsearch.url}))
+    sections.append(("rollup", {"distinct_key": DISTINCT_KEY}))
     if state.postgres:
         metrics = {"url": state.postgres.metrics_writer_url, "owner_url": state.postgres.metrics_owner_url}
         sections.append(("metrics", metrics))

@@ -30,7 +30,7 @@ def metrics(postgres: PostgresState, metrics_template: str) -> Iterator[MetricsS
         url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
         owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
     )
-    migrate(Settings(metrics=found, content=CONTENT), load_definitions(CONTENT))
+    migrate(Settings(metrics=found, content=CONTENT), load_definitions(CONTENT, "0a0a0a0a"))
     yield found
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

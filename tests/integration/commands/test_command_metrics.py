@@ -16,7 +16,7 @@ from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
 from fleetgauge.settings import Settings
 
 CONTENT = Path(__file__).parents[3]
-DEFINITIONS = load_definitions(CONTENT)
+DEFINITIONS = load_definitions(CONTENT, "0a0a0a0a")
 NOW = datetime.now(UTC).replace(microsecond=0)
 BASE = (NOW - timedelta(days=1)).replace(hour=3, minute=0, second=0)  # noon in Seoul: hours around it are of one day
 

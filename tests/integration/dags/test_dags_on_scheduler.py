@@ -118,7 +118,7 @@ def lab() -> Iterator[Lab]:
             settings = load()
             pipeline.migrate(settings)
             pipeline.run(settings, "operations", "minute")
-            (definition,) = pipeline.chosen(folder).values()
+            (definition,) = pipeline.chosen(settings).values()
             login = {"username": airflow.username, "password": airflow.password}
             with (
                 psycopg.connect(postgres.url("metrics", "postgres", "metrics"), autocommit=True) as metrics,

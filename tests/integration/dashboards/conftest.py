@@ -12,14 +12,16 @@ import pytest
 from dashboard_world import SOURCE, Documents, Filled
 from pydantic import SecretStr
 
+from fleetgauge import pipeline
 from fleetgauge.commands.materialise import materialise_documents
 from fleetgauge.commands.store import open_store
 from fleetgauge.commands.tariff import apply_tariffs
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.store.migrate import migrate
-from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
+from fleetgauge.settings import MetricsSettings, RollupSettings, Settings, SourceSettings
 from fleetlab.simulator import Heartbeat, Scale, Timeline, operations
 from fleetlab.stack import PostgresState
+from fleetlab.stack.state import DISTINCT_KEY
 
 ROOT = Path(__file__).parents[3]
 if str(ROOT) not in sys.path:
@@ -51,8 +53,9 @@ def filled(postgres: PostgresState, metrics_template: str) -> Iterator[Filled]:
                 owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
             ),
             sources={"operations": SourceSettings(url=SecretStr(replica))},
+            rollup=RollupSettings(distinct_key=SecretStr(DISTINCT_KEY)),
         )
-        definitions = load_definitions(ROOT)
+        definitions = load_definitions(ROOT, pipeline.key_id(settings))
         migrate(settings, definitions)
         with psycopg.connect(postgres.url("metrics", "fleetgauge_owner", name), autocommit=True) as owner:
             apply_tariffs(owner, ROOT)

@@ -31,7 +31,7 @@ measures:
   open: {agg: count, where: {state: open}}
   length: {agg: sum, of: length, type: integer}
   score: {agg: percentile, of: score}
-  kinds: {agg: distinct, of: length}
+  kinds: {agg: distinct, of: length, personal: false}
   share: {agg: ratio, numerator: open, denominator: n}
 rollups: {by_zone: [zone]}
 """

@@ -18,7 +18,7 @@ from elasticsearch import Elasticsearch
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 from pydantic import SecretStr
-from rollup_world import window_start
+from rollup_world import KEY, SECRET, window_start
 
 from fleetgauge import pipeline
 from fleetgauge.ingest.consumer import load_consumer
@@ -26,7 +26,7 @@ from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.rollup import Definition, RunReport, load_definitions
 from fleetgauge.rollup.sketches import distinct, sketch
-from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, Settings
+from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, RollupSettings, Settings
 
 ROOT = Path(__file__).parents[4]
 PARTITIONS = 2
@@ -49,7 +49,7 @@ METRIC = {
         "full_bytes": {"agg": "sum", "of": "message.bytes", "where": {"battery_percent": [99, 100]}},
         "lowest": {"agg": "min", "of": "battery_percent"},
         "fastest": {"agg": "max", "of": "speed", "type": "float"},
-        "devices": {"agg": "distinct", "of": "device.id"},
+        "devices": {"agg": "distinct", "of": "device.id", "personal": False},
         "skt_devices": {"agg": "distinct", "of": "device.id", "where": {"network.carrier": {"not_in": ["kt", "lgu"]}}},
         "speed": {"agg": "percentile", "of": "speed", "where": {"device.model": {"ne": "m1"}}},
         "warmth": {"agg": "percentile", "of": "temperature_c"},
@@ -101,7 +101,7 @@ class World:
 
     @property
     def definition(self) -> Definition:
-        return load_definitions(self.settings.content)[self.name]
+        return load_definitions(self.settings.content, KEY.id)[self.name]
 
     def declare(self, consumer: str) -> None:
         declared = (
@@ -177,7 +177,7 @@ def _measures(events: list[Event]) -> tuple[Any, ...]:
         min(percents, default=None),
         max(speeds, default=None),
         distinct.sketch(e["device"]["id"] for e in events),
-        distinct.sketch(e["device"]["id"] for e in events if e["network"]["carrier"] == "skt"),
+        distinct.sketch((e["device"]["id"] for e in events if e["network"]["carrier"] == "skt"), KEY),
         sketch.sketch(e["speed"] for e in events if "speed" in e and e["device"]["model"] != "m1"),
         sketch.sketch(e["temperature_c"] for e in events if "temperature_c" in e),
     )
@@ -208,6 +208,7 @@ def world(database, kafka, elasticsearch, tmp_path: Path) -> Iterator[World]:
         kafka=KafkaSettings(bootstrap_servers=kafka.bootstrap),
         elasticsearch=ElasticsearchSettings(url=elasticsearch.url),
         metrics=database[0],
+        rollup=RollupSettings(distinct_key=SECRET),
         content=tmp_path,
     )
     with closing(KafkaAdminClient(bootstrap_servers=kafka.bootstrap)) as admin:

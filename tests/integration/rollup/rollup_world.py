@@ -14,16 +14,23 @@ from zoneinfo import ZoneInfo
 import psycopg
 from pydantic import SecretStr, TypeAdapter
 
+from fleetgauge.errors import sure
 from fleetgauge.rollup import Definition, RunReport, run_metrics
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.sketches.distinct import sketch as distinct_sketch
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sketches.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.store.migrate import migrate
-from fleetgauge.settings import MetricsSettings, Settings, SourceSettings
+from fleetgauge.settings import MetricsSettings, RollupSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
+from fleetlab.stack.state import DISTINCT_KEY
+
+SECRET = SecretStr(DISTINCT_KEY)
+KEY = sure(DistinctKey.of(SECRET), "a key")
+"""Of the fingerprints."""
 
 QUICK = RunOptions(overlap=timedelta(0), pause_s=0.0, dense=3, clock_steps=False)
 """Without the overlap, and without reading again, a cursor that is taken too late shows at once; and few cells
@@ -62,7 +69,7 @@ _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 
 def definition(metric: str = "fact", **changes: Any) -> Definition:
     """The metric of the tests; `changes` stand in for keys of metric.yaml."""
-    return _ADAPTER.validate_python(
+    found: Definition = _ADAPTER.validate_python(
         {
             "metric": metric,
             "source": "operations",
@@ -88,6 +95,7 @@ def definition(metric: str = "fact", **changes: Any) -> Definition:
             **changes,
         }
     )
+    return found.keyed(KEY.id)
 
 
 class Off:
@@ -139,7 +147,7 @@ class FusedSource(PostgresSource):
     """A source over such connections."""
 
     def __init__(self, name: str, settings: SourceSettings, fuse: Fuse) -> None:
-        super().__init__(name, settings)
+        super().__init__(name, settings, key=KEY)
         self._class = fused(fuse)
 
     def _connect(self, **options: Any) -> psycopg.Connection[Any]:
@@ -280,7 +288,7 @@ def _measures(rows: list[Any]) -> tuple[Any, ...]:
         min(lengths, default=None),
         max(scores, default=None),
         sketch(scores),
-        distinct_sketch(length for state, _, length, _ in rows if state != "open" and length is not None),
+        distinct_sketch((length for state, _, length, _ in rows if state != "open" and length is not None), KEY),
         latest[1],
         latest[0],
     )
@@ -326,6 +334,7 @@ def build(postgres: PostgresState, name: str, template: str = "template1") -> It
             owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
         ),
         sources={"operations": SourceSettings(url=SecretStr(postgres.url("replica", "fleetgauge_reader", name)))},
+        rollup=RollupSettings(distinct_key=SECRET),
     )
     app = psycopg.connect(postgres.url("primary", "postgres", name), autocommit=True)
     app.execute(FACTS + HEARTBEAT)

@@ -41,7 +41,7 @@ measures:
   waiting: {agg: count, where: {picked_up_at: {is_null: true}}}
   loaves: {agg: sum, of: loaves}
   turnover: {agg: sum, of: price, type: numeric, where: {cancelled: false}}
-  customers: {agg: distinct, of: customer}
+  customers: {agg: distinct, of: customer, personal: false}
   wait_s: {agg: percentile, of: wait_s, description: From the order to the counter.}
   per_order: {agg: ratio, numerator: loaves, denominator: orders}
 

@@ -53,6 +53,7 @@ FLAGS = {
     "--error": "limit of a failure",
     "--what": "which text",
     "--only": "one kind",
+    "--id": "what a secret is called by",
     "--check": "write nothing, fail if outdated",
     "--sql": "SQL for production",
     "--from-empty": "forget everything first",

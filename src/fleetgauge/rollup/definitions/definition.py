@@ -3,6 +3,7 @@
 Everything here is checked when it is read, for a definition is data that becomes SQL. Nothing here touches a database.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
@@ -21,6 +22,7 @@ from fleetgauge.rollup.definitions.measures import (
     STRICT,
     Column,
     Count,
+    Distinct,
     Duration,
     FieldPath,
     Identifier,
@@ -233,6 +235,8 @@ class Definition:
     """What the metric says, for its readers."""
     owner: str = ""
     """The team to ask."""
+    distinct_key: str | None = None
+    """Id of the key of its fingerprints, from the settings; None where they need none, or none is set."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -314,6 +318,27 @@ class Definition:
     def sees_changes(self) -> bool:
         """Whether a run learns which rows have changed; if not, every window is read once, after its grace."""
         return self.change_time is not None or self.documents is not None
+
+    @property
+    def personal(self) -> tuple[str, ...]:
+        """The measures whose fingerprints need a key."""
+        return tuple(name for name, m in self.measures.items() if isinstance(m, Distinct) and m.personal)
+
+    def keyed(self, key_id: str | None) -> "Definition":
+        """The same with fingerprints by the key of this id: another version, unless it needs no key."""
+        return dataclasses.replace(self, distinct_key=key_id) if self.personal else self
+
+    @property
+    def lacks_key(self) -> str | None:
+        """Why no run may compute it, with what to do; None if one may."""
+        if not self.personal or self.distinct_key is not None:
+            return None
+        return (
+            f"metric {self.metric}: {', '.join(self.personal)} is about persons, whose fingerprints need a key, and "
+            "rollup.distinct_key is not set; make one with fleetgauge metrics key and set "
+            "FLEETGAUGE_ROLLUP__DISTINCT_KEY wherever runs are made, or say personal: false if the values stand for "
+            "nobody"
+        )
 
     @property
     def columns(self) -> tuple[Column, ...]:

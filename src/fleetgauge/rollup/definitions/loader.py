@@ -13,7 +13,7 @@ from fleetgauge.files.plain import shown as shown_value
 from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions import layout, source_sql, views_sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.words import IN_FILES, told
+from fleetgauge.rollup.definitions.words import IN_FILES, OUTSIDE, told
 
 METRICS_FOLDER = layout.METRICS_FOLDER
 
@@ -59,16 +59,19 @@ def folders(content_root: Path) -> list[str]:
     return sorted(path.name for path in (content_root / METRICS_FOLDER).glob("*") if path.is_dir())
 
 
-def load_definitions(content_root: Path) -> dict[str, Definition]:
+def load_definitions(content_root: Path, distinct_key: str | None = None) -> dict[str, Definition]:
     """All metrics below `<content_root>/sql/metrics`, by name. Raises `DefinitionError` with all problems."""
-    found = read_definitions(content_root)
+    found = read_definitions(content_root, distinct_key)
     if found.broken:
         raise DefinitionError(found.problems)
     return dict(found.valid)
 
 
-def read_definitions(content_root: Path) -> Loaded:
-    """The valid metrics below `<content_root>/sql/metrics`, and beside them what cannot be read. Raises nothing."""
+def read_definitions(content_root: Path, distinct_key: str | None = None) -> Loaded:
+    """The valid metrics below `<content_root>/sql/metrics`, and beside them what cannot be read. Raises nothing.
+
+    `distinct_key`: the id of the settings' key of fingerprints, a part of the version of those that need one.
+    """
     valid: dict[str, Definition] = {}
     broken: dict[str, Broken] = {}
     for name, problem in layout.strays(content_root):
@@ -79,7 +82,7 @@ def read_definitions(content_root: Path) -> Loaded:
         except DefinitionError as error:
             broken[folder.name] = Broken(error.problems, _source_of(folder))
         else:
-            valid[definition.metric] = definition
+            valid[definition.metric] = definition.keyed(distinct_key)
     return Loaded(valid, broken)
 
 
@@ -98,6 +101,9 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     said += [
         (document.line([key]), f"{key} belongs into a file beside it, {key[:-4]}.sql")
         for key in sorted(IN_FILES & raw.keys())
+    ]
+    said += [
+        (document.line([key]), f"{key} comes from {where}; remove it") for key, where in OUTSIDE.items() if key in raw
     ]
     if raw.get("metric", folder.name) != folder.name:
         named = f"metric: is {shown_value(raw['metric'])} but its folder is {folder.name!r}; rename one"

@@ -128,6 +128,8 @@ class Distinct:
 
     agg: Literal["distinct"]
     of: FieldPath
+    personal: StrictBool = True
+    """Whether the values stand for persons: they are told apart by keyed fingerprints then, which need a key."""
     where: Where = field(default_factory=dict)
     description: str = ""
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.words import IN_FILES, OUTSIDE
 
 FILE = Path("schemas") / "metric.schema.json"
 """Where it lies below the content."""
@@ -29,7 +30,7 @@ class _Plain(GenerateJsonSchema):
 def metric_schema() -> dict[str, Any]:
     """JSON Schema 2020-12 of metric.yaml."""
     found: dict[str, Any] = TypeAdapter(Definition).json_schema(schema_generator=_Plain, mode="validation")
-    for name in ("source_sql", "views_sql"):
+    for name in (*sorted(IN_FILES), *OUTSIDE):
         del found["properties"][name]
     _tidy(found)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "metric.yaml"}

@@ -34,6 +34,8 @@ VERSIONED = frozenset(
         "measures.*.of",
         "measures.*.type",
         "measures.*.where",
+        "measures.*.personal",
+        "distinct_key",
     }
 )
 """What changes numbers, when they become final, or which facts are found again after they have changed."""
@@ -62,14 +64,20 @@ def fingerprint(plain: Mapping[str, Any]) -> str:
     shape = {name: value for name, value in plain.items() if name not in UNVERSIONED}
     shape["source_sql"] = _tokens(shape.get("source_sql", ""))
     shape["dimensions"] = {name: _without(one) for name, one in shape.get("dimensions", {}).items()}
-    shape["measures"] = {name: _measure(one) for name, one in shape["measures"].items() if one["agg"] != "ratio"}
+    shape["measures"] = {
+        name: _measure(one, keyed="distinct_key" in shape)
+        for name, one in shape["measures"].items()
+        if one["agg"] != "ratio"
+    }
     text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _measure(plain: Mapping[str, Any]) -> dict[str, Any]:
-    # The sketches of a distinct were arrays before, which do not merge with these.
-    return _without(plain) | ({"sketch": "bits"} if plain["agg"] == "distinct" else {})
+def _measure(plain: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
+    # The sketches of a distinct were arrays before, which do not merge with these. Where no fingerprint has a key, it
+    # changes none of them whether they stand for persons.
+    found = _without(plain) | ({"sketch": "bits"} if plain["agg"] == "distinct" else {})
+    return {name: value for name, value in found.items() if keyed or name != "personal"}
 
 
 def _without(plain: Mapping[str, Any]) -> dict[str, Any]:

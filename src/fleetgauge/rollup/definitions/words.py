@@ -10,6 +10,8 @@ from fleetgauge.rollup.definitions.measures import IDENTIFIER_LENGTH, MEASURES, 
 
 IN_FILES = {"source_sql", "views_sql"}
 """What a definition has from the files beside its own."""
+OUTSIDE = {"distinct_key": "rollup.distinct_key of the settings"}
+"""What it has from elsewhere, and from where."""
 
 _NOT_MERGEABLE = {"avg", "average", "mean", "median", "stddev", "variance", "mode"}
 _KINDS = ", ".join(MEASURES)
@@ -74,7 +76,7 @@ def _known_keys(loc: Path) -> set[str]:
         owner = MEASURES.get(str(loc[2]) if len(loc) > 2 else "", Comparison)
     else:
         owner = (_part(get_type_hints(Definition).get(str(loc[0]))) if loc else None) or Definition
-    return {one.name for one in fields(owner)} - IN_FILES
+    return {one.name for one in fields(owner)} - IN_FILES - OUTSIDE.keys()
 
 
 def _part(hint: Any) -> type | None:

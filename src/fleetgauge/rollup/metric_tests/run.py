@@ -167,6 +167,7 @@ def _differences(connection: Rehearsal, definition: Definition, test: MetricTest
         retention=Retention(),
         source_kept=None,
         views_sql=None,
+        distinct_key=None,  # nothing of it stays, so whoever writes a test needs no key
     )
     connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
     create(connection, one)

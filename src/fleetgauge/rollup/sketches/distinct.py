@@ -17,6 +17,8 @@ import hashlib
 import math
 from collections.abc import Iterable
 
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
+
 EXACT = 128
 """So many fingerprints at most."""
 PRINT = 32
@@ -36,17 +38,21 @@ _MANY = 0.5772156649015329 / math.log(2) - 0.5
 """Of x values a register has log2(x) + this coupons, when x is large."""
 
 
-def hashed(value: object) -> int:
-    """The first 64 bits of the SHA-256 of a value's text: a hash that every database can compute."""
-    return int.from_bytes(hashlib.sha256(str(value).encode()).digest()[:8], "big")
+def hashed(value: object, key: DistinctKey | None = None) -> int:
+    """The first 64 bits of the HMAC-SHA-256 of a value's text, or without a key of its SHA-256.
+
+    Hashes that every database can compute.
+    """
+    text = str(value).encode()
+    return int.from_bytes((hashlib.sha256(text).digest() if key is None else key.digest(text))[:8], "big")
 
 
-def fingerprint(value: object) -> int:
+def fingerprint(value: object, key: DistinctKey | None = None) -> int:
     """31 bits: the coupon, (rank - 1) * 2048 + register, and the last 15 bits of the hash.
 
     The rank is the place of the first one in the bits that the register leaves.
     """
-    number = hashed(value)
+    number = hashed(value, key)
     rest = number & ((1 << REST) - 1)
     rank = min(REST + 1 - rest.bit_length(), RANKS)
     return ((rank - 1) * REGISTERS + (number >> REST)) << FINER | number & ((1 << FINER) - 1)
@@ -60,9 +66,9 @@ def of_fingerprints(prints: Iterable[int]) -> str:
     return _bitmap(one >> FINER for one in different)
 
 
-def sketch(values: Iterable[object]) -> str:
+def sketch(values: Iterable[object], key: DistinctKey | None = None) -> str:
     """Sketch of values, as Postgres shows a `bit varying`."""
-    return of_fingerprints(map(fingerprint, values))
+    return of_fingerprints(fingerprint(value, key) for value in values)
 
 
 def merge(sketches: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any
 
@@ -35,11 +35,12 @@ from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
 from fleetgauge.rollup.sketches import distinct
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
 from fleetgauge.rollup.sources.elasticsearch_search import KEEP_ALIVE, Group, Search
-from fleetgauge.rollup.sources.port import Conflict, Row, looking
+from fleetgauge.rollup.sources.port import Conflict, Row, key_of, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
@@ -68,6 +69,8 @@ class ElasticsearchFacts:
     progress: Mapping[str, GroupProgress]
     token: Mapping[str, Any] | None
     """A `GroupCursor` for each consumer group, and what was closed: once it is open, its documents may be new."""
+    key: DistinctKey | None = None
+    """Of the fingerprints of persons."""
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
@@ -212,7 +215,7 @@ class ElasticsearchFacts:
             _add(found, (stretch(window), values), measures, _numbers(measures, group))
         for place, measure, groups in sketches:
             placed = (((stretch(window), values), group) for (window, values), group in groups)
-            for cell, sketch in _sketches(measure, placed):
+            for cell, sketch in _sketches(measure, placed, self.key):
                 found[cell][place] = sketch
         return [(window, *values, *row) for (window, values), row in found.items()]
 
@@ -239,6 +242,7 @@ class ElasticsearchSource:
             found = problems(definition, self._stream.fields)
             if found:
                 raise Terminal(f"metric {definition.metric} cannot be read from {self.name}: {'; '.join(found)}")
+            key = key_of(definition, DistinctKey.of(self._settings.rollup.distinct_key))
             progress = self._progress()
             own = progress[self._stream.group]
             with self._translated(), self._search() as search:
@@ -246,7 +250,7 @@ class ElasticsearchSource:
                 if search.closed:
                     token[_NO_GROUP] = {"closed": {index: at.isoformat() for index, at in search.closed.items()}}
                 source_watermark = SourceWatermark(own.watermark, own.observed_at)
-                yield ElasticsearchFacts(definition, source_watermark, search, progress, token)
+                yield ElasticsearchFacts(definition, source_watermark, search, progress, token, key)
 
     def close(self) -> None:
         """See `Source`."""
@@ -339,11 +343,14 @@ def _celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Gr
 
 
 def _sketches(
-    measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]]
+    measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]], key: DistinctKey | None
 ) -> Iterator[tuple[Cell, list[int] | str]]:
     """One sketch a cell, of groups that have a value besides."""
-    value_of, whole = (bucket, flat) if isinstance(measure, Percentile) else (_fingerprint, _set)
-    number = cache(value_of)
+    whole: Callable[[Mapping[int, int]], list[int] | str]
+    if isinstance(measure, Percentile):
+        number, whole = cache(bucket), flat
+    else:
+        number, whole = cache(partial(_fingerprint, key=key if measure.personal else None)), _set
     parts: dict[Cell, dict[int, int]] = {}
     before: Cell | None = None
     counts: dict[int, int] = {}
@@ -373,8 +380,8 @@ def _add(found: dict[Any, list[Any]], place: Any, measures: Mapping[str, StoredM
                 known[i] = query.together(measure, known[i], values[i])
 
 
-def _fingerprint(value: Any) -> int:
-    return distinct.fingerprint(query.text_of(value))
+def _fingerprint(value: Any, key: DistinctKey | None) -> int:
+    return distinct.fingerprint(query.text_of(value), key)
 
 
 def _set(prints: Mapping[int, int]) -> str:

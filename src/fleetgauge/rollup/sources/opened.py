@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup.definitions.definition import COMMANDS
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.settings import Settings, SourceSettings
 
-DIALECTS: dict[str, Callable[[str, SourceSettings], Source]] = {
+DIALECTS: dict[str, Callable[..., Source]] = {
     "postgresql": PostgresSource,
     "postgres": PostgresSource,
 }
@@ -26,16 +27,17 @@ def open_source(
 
     Raises `Terminal` for one that is not configured; does not connect.
     """
+    key = DistinctKey.of(settings.rollup.distinct_key)
     if streams and name in streams:
         from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource  # its client takes long to import
 
         return ElasticsearchSource(name, streams[name], settings, clock or SystemClock())
     if name == COMMANDS:
-        return PostgresSource(name, SourceSettings(url=settings.metrics.url), itself=True)
+        return PostgresSource(name, SourceSettings(url=settings.metrics.url), itself=True, key=key)
     configured = settings.source(name)
     dialect = DIALECTS.get(configured.url.scheme)
     if dialect is None:  # a mistyped scheme is a part of the address, so it is not repeated
         raise Terminal(
             f"source {name}: the scheme of sources.{name}.url is not one of {', '.join(sorted(DIALECTS))}; correct it"
         )
-    return dialect(name, configured)
+    return dialect(name, configured, key=key)

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from fleetgauge.errors import Conflict as Conflict
-from fleetgauge.errors import Transient
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 
@@ -92,6 +93,20 @@ class Source(Protocol):
     def close(self) -> None:
         """Give the connection back."""
         ...
+
+
+def key_of(definition: Definition, key: DistinctKey | None) -> DistinctKey | None:
+    """The key of the definition's fingerprints; None if they need none. Raises `Terminal` without the right one."""
+    if definition.lacks_key is not None:
+        raise Terminal(definition.lacks_key)
+    if not definition.personal:
+        return None
+    if key is None or key.id != definition.distinct_key:
+        raise Terminal(
+            f"metric {definition.metric} was read with key {definition.distinct_key} of fingerprints, and the settings "
+            f"have {'none' if key is None else key.id}; start again with one rollup.distinct_key"
+        )
+    return key
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from fleetgauge import postgres
 from fleetgauge.postgres import Connection, IsolationLevel, sql
 from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
-from fleetgauge.rollup.sources.port import ROLLUP, Row, looking
+from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, looking
+from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
@@ -107,12 +109,17 @@ class PostgresFacts:
 class PostgresSource:
     """A Postgres database. One connection, opened when first needed and again after a failure; not thread-safe."""
 
-    def __init__(self, name: str, settings: SourceSettings, *, itself: bool = False) -> None:
+    def __init__(
+        self, name: str, settings: SourceSettings, *, itself: bool = False, key: DistinctKey | None = None
+    ) -> None:
+        """`key`: of the fingerprints of persons. It is set with the session's start, which no server writes down."""
         self.name = name
         self.seconds = 0.0
         self._settings = settings
         self._database = postgres.source(name, settings, itself=itself)
         self._itself = itself  # the metrics database: written and read in one place, so no standby is asked for
+        self._key = key
+        self._has_key = False
         self._connection: Connection[Row] | None = None
         self._fitting: set[str] = set()
         """Versions of definitions whose columns were looked at through this connection."""
@@ -121,7 +128,7 @@ class PostgresSource:
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
         """See `Source`."""
         with looking(self), self._database.translated():
-            connection = self._connected()
+            connection = self._connected(key_of(definition, self._key))
             source_watermark = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}") if self._itself else None
             with connection.transaction():
                 self._guard(connection)
@@ -139,10 +146,16 @@ class PostgresSource:
             self._connection = None
             self._fitting.clear()
 
-    def _connected(self) -> Connection[Row]:
+    def _connected(self, key: DistinctKey | None) -> Connection[Row]:
+        if key is not None and not self._has_key:
+            self.close()
         if self._connection is None or self._connection.closed:
             anything = self._itself or self._settings.allow_primary
-            connection = self._connect(target_session_attrs="any" if anything else "standby")
+            options = {"target_session_attrs": "any" if anything else "standby"}
+            self._has_key = key is not None
+            if key is not None:
+                options["options"] = self._database.started_with({INNER: key.inner.hex(), OUTER: key.outer.hex()})
+            connection = self._connect(**options)
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             self._connection = connection

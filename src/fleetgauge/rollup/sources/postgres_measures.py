@@ -55,7 +55,9 @@ def _aggregate(column: Column, definition: Definition) -> sql.Composable:
             return sql.SQL("array_agg({0}) FILTER (WHERE {0} IS NOT NULL AND {1})").format(value, where)
         case Distinct():
             return sql.SQL("array_agg(DISTINCT {}) FILTER (WHERE {} IS NOT NULL AND {})").format(
-                _hash(col(measure.of)), col(measure.of), where
+                _hash(col(measure.of), keyed=measure.personal and definition.distinct_key is not None),
+                col(measure.of),
+                where,
             )
         case Last():
             known = sql.SQL("FILTER (WHERE {} IS NOT NULL AND {})").format(col(measure.of), where)
@@ -72,11 +74,22 @@ def _aggregate(column: Column, definition: Definition) -> sql.Composable:
             raise AssertionError("durations are read by _held")
 
 
-def _hash(value: sql.Composable) -> sql.Composable:
-    """The first 64 bits of a value's SHA-256, as `distinct.hashed`."""
-    return sql.SQL("('x' || left(encode(sha256(convert_to({}::text, 'UTF8')), 'hex'), 16))::bit(64)::bigint").format(
-        value
-    )
+INNER, OUTER = "fleetgauge.distinct_inner", "fleetgauge.distinct_outer"
+"""Settings of a session that hold the two halves of the key of fingerprints, in hexadecimal digits."""
+
+
+def _hash(value: sql.Composable, *, keyed: bool) -> sql.Composable:
+    """The first 64 bits of a value's HMAC-SHA-256, or of its SHA-256, as `distinct.hashed`.
+
+    The key is read from the session, once for a query, so that no text of a statement, no plan and no log has it.
+    """
+    digest = sql.SQL("sha256(convert_to({}::text, 'UTF8'))").format(value)
+    if keyed:
+        inner, outer = (
+            sql.SQL("(SELECT decode(current_setting({}), 'hex'))").format(sql.Literal(name)) for name in (INNER, OUTER)
+        )
+        digest = sql.SQL("sha256({} || sha256({} || convert_to({}::text, 'UTF8')))").format(outer, inner, value)
+    return sql.SQL("('x' || left(encode({}, 'hex'), 16))::bit(64)::bigint").format(digest)
 
 
 def _whole(value: sql.Composable) -> sql.Composable:

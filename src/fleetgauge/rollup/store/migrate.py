@@ -128,6 +128,9 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
     scripts = {d.metric: d.views_sql for d in definitions.values() if d.views_sql}
     own = derived.names(scripts.values())
     for definition in definitions.values():
+        if definition.lacks_key is not None and not _is_there(guard, definition):
+            refused[definition.metric] = definition.lacks_key
+            continue
         created += create(guard, definition)
         now = publication(guard, definition, own)
         dropped += now.dropped
@@ -139,6 +142,11 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
             waiting.append(definition.metric)
     derived.apply(guard, scripts, dropped)
     return Migration(revisions, tuple(created), tuple(published), tuple(waiting), refused)
+
+
+def _is_there(guard: Connection, definition: Definition) -> bool:
+    query = "SELECT FROM fleetgauge.metric_version WHERE metric = %s AND version = %s"
+    return guard.execute(query, [definition.metric, definition.version]).fetchone() is not None
 
 
 def _lacking(guard: Connection, definitions: Iterable[Definition]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from pydantic import SecretStr
-from rollup_world import QUICK, Fuse, World, definition
+from rollup_world import KEY, QUICK, Fuse, World, definition
 
 from fleetgauge.errors import Stop, Terminal, Transient
 from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures, run_metrics
@@ -450,7 +450,7 @@ def test_migrate_at_once_and_twice_and_dry(world: World) -> None:
 
 
 def test_all_definitions_of_the_project_migrate(world: World) -> None:
-    definitions = load_definitions(CONTENT)
+    definitions = load_definitions(CONTENT, KEY.id)
     migrate(world.settings, definitions)
     assert migrate(world.settings, definitions).created == ()
     for one in definitions.values():

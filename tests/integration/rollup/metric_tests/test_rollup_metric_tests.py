@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from elasticsearch import Elasticsearch
-from rollup_world import World
+from rollup_world import KEY, World
 from typer.testing import CliRunner, Result
 
 from fleetgauge.cli.app import app
@@ -63,7 +63,7 @@ TEST: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def migrated(world: World) -> None:
-    world.migrate(*load_definitions(ROOT).values())
+    world.migrate(*load_definitions(ROOT, KEY.id).values())
 
 
 def everything(world: World) -> list[tuple[Any, ...]]:

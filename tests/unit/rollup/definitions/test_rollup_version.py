@@ -44,6 +44,7 @@ HELD: dict[str, Any] = {
     "interval": {"longest": "1d", "until_next_of": "id"},
     "measures": {"held": {"agg": "duration"}},
 }
+KEYED: dict[str, Any] = {"distinct_key": "0a"}
 STORED: dict[str, Any] = {"source_sql": "", "documents": {}, "change_time": None}
 
 CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
@@ -82,6 +83,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "views_sql": [({}, {"views_sql": "CREATE OR REPLACE VIEW metrics.m_more AS SELECT 1 AS one"})],
     "description": [({}, {"description": "d"})],
     "owner": [({}, {"owner": "o"})],
+    "distinct_key": [({}, {"distinct_key": "0a"})],
 }
 
 
@@ -95,6 +97,12 @@ CHANGES |= {
     "measures.*.type": [_measure(n, type="numeric") for n in ("amount", "least", "latest")],
     "measures.*.where": [_measure(n, where={"kind": "x"}) for n in ("n", "amount", "least", "sketch", "latest")],
     "measures.*.description": [_measure(n, description="d") for n in PLAIN["measures"]],
+    "measures.*.personal": [
+        (
+            {**KEYED, "measures": {"d": {"agg": "distinct", "of": "id"}}},
+            {**KEYED, "measures": {"d": {"agg": "distinct", "of": "id", "personal": False}}},
+        )
+    ],
     "measures.*.numerator": [_measure("share", numerator="least")],
     "measures.*.denominator": [_measure("share", denominator="least")],
 }
