@@ -96,6 +96,7 @@ def docs(
 @app.command("key")
 def key(
     show_id: Annotated[bool, typer.Option("--id", help="The id of the key in force instead; it is no secret.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """A new key for rollup.distinct_key, by which distinct measures tell persons apart. Changes nothing.
 
@@ -106,8 +107,13 @@ def key(
     import secrets
 
     from fleetgauge import pipeline, settings
+    from fleetgauge.cli.output import print_json
 
-    typer.echo(pipeline.key_id(settings.load()) or "none is set" if show_id else secrets.token_hex(32))
+    found = pipeline.key_id(settings.load()) if show_id else secrets.token_hex(32)
+    if as_json:
+        print_json({"id" if show_id else "key": found})
+    else:
+        typer.echo(found or "none is set")
 
 
 @app.command("describe")
