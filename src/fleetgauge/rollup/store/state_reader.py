@@ -39,7 +39,8 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
     key = [definition.metric, definition.version]
     rows = {row[0]: row[1:] for row in connection.execute(_LEDGER, key).fetchall()}
     if not rows:
-        raise Terminal(f"metric {definition.metric} version {definition.version} has no tables; run fleetgauge migrate")
+        lacking = f"metric {definition.metric} version {definition.version} has no tables; run fleetgauge migrate"
+        raise Terminal(definition.lacks_key or lacking)
     known = versions(connection, definition.metric)
     _, _, _, at, token, heartbeat_at, _ = rows["minute"]
     unavailable = {grain: _spans(rows[grain][6]) for grain in GRAINS}
