@@ -65,7 +65,7 @@ class Filter:
 
 
 def where(filters: Sequence[Filter]) -> str:
-    """The condition of a query that heeds the time range and `filters`."""
+    """The condition of a query that follows the time range and `filters`."""
     return " AND ".join(
         ["$__timeFilter(window_start)", *(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)]
     )

@@ -23,7 +23,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
             ("src/fleetgauge/contracts/load.py", "letters, digits"),
             ("src/fleetgauge/rollup/definitions/definition.py", "letters, digits"),
             ("src/fleetgauge/rollup/definitions/definition.py", "the 40 letters that a view's name may have"),
-            ("src/fleetgauge/rollup/definitions/words.py", "letters, digits"),
+            ("src/fleetgauge/rollup/definitions/validation_messages.py", "letters, digits"),
         },
     ),
     "to dead-letter": (r"\b(bury|buried|buries|burial)\b", set()),

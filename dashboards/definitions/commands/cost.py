@@ -90,7 +90,7 @@ def panels() -> list[Builder[Panel]]:
         bars(
             "Bytes per $grain by direction",
             "Payload bytes of commands over the air: downlink to the vehicle, uplink (acks, answers) from it. "
-            "Heeds the filters Command and Carrier. Source: metrics.traffic_$grain.",
+            "Filtered by Command and Carrier only. Source: metrics.traffic_$grain.",
             Sql(
                 f"""
                 SELECT window_start AS "time", direction AS metric, sum(bytes) AS "bytes"

@@ -19,9 +19,9 @@ BY_CARRIER = VIEWS.needing("carrier")
 SOURCE = "Source: metrics.device_command_$grain, or its smallest subset that fits."
 
 TRAFFIC_WHERE = where([FILTERS[0], FILTERS[3]])
-"""Traffic knows neither model nor firmware, so cost heeds the filters Command and Carrier only."""
+"""Traffic knows neither model nor firmware, so cost follows the filters Command and Carrier only."""
 COST_VIEW = "metrics.command_cost_${grain}"
-COST_SOURCE = "Heeds the filters Command and Carrier. Source: metrics.command_cost_$grain."
+COST_SOURCE = "Filtered by Command and Carrier only. Source: metrics.command_cost_$grain."
 
 FAILURES = Limits(warn=0.05, bad=0.08)
 LATENCY = Limits(warn=5_000, bad=15_000)

@@ -86,10 +86,10 @@ def expire(
     if as_json:
         print_json(found.to_dict())
     else:
-        typer.echo(_told(found))
+        typer.echo(_summary(found))
 
 
-def _told(found: "Expiry") -> str:
+def _summary(found: "Expiry") -> str:
     from fleetgauge.rollup.plan.describe import lines
 
     would = "would expire" if found.dry_run else "expired"

@@ -50,15 +50,15 @@ def explain(
     typer.echo("final" if found.waits_for is None else f"not final; waits for {found.waits_for}")
     print_table(
         ("where", "measure", "value"),
-        [(_told(v.dimensions), v.measure, "-" if v.value is None else v.value) for v in found.values],
+        [(_cell(v.dimensions), v.measure, "-" if v.value is None else v.value) for v in found.values],
     )
     typer.echo(f"{found.source_rows.count} rows of source {found.source}; this shows them:")
     typer.echo(found.source_rows.query)
     for change in found.restatements:
-        place = f"{change.cells} cells" if change.dimensions is None else _told(change.dimensions)
+        place = f"{change.cells} cells" if change.dimensions is None else _cell(change.dimensions)
         became = f"{change.measure} was {change.before}, became {change.after} ({change.reason})"
         typer.echo(f"{utc(change.restated_at)} {place}: {became}")
 
 
-def _told(dimensions: Mapping[str, str]) -> str:
+def _cell(dimensions: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in dimensions.items())

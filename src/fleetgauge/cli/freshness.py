@@ -49,9 +49,9 @@ def freshness(
     found += [engine.unread(name, str(one)) for name, one in unread.items()]
     _show(found, as_json=as_json)
     said: list[tuple[Severity, str]] = [
-        (told.condition.severity, f"metric {told.metric}: {told.said}")
-        for told in _told(found)
-        if told.condition.verdict == "error"
+        (held.condition.severity, f"metric {held.metric}: {held.said}")
+        for held in _conditions(found)
+        if held.condition.verdict == "error"
     ]
     late = [f"{one.metric} by {one.grain} {_why(one)}" for one in found if one.late == "error"]
     if late:
@@ -59,9 +59,9 @@ def freshness(
     raise_worst(said)
 
 
-def _told(found: "list[MetricFreshness]") -> "list[HeldCondition]":
+def _conditions(found: "list[MetricFreshness]") -> "list[HeldCondition]":
     """What holds for metrics, each once."""
-    return list({(told.metric, told.condition.name): told for one in found for told in one.told}.values())
+    return list({(held.metric, held.condition.name): held for one in found for held in one.conditions}.values())
 
 
 def _why(one: "MetricFreshness") -> str:
@@ -93,5 +93,5 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
             for one in found
         ],
     )
-    for told in _told(found):
-        typer.echo(f"{told.condition.verdict}: {told.metric}: {told.said}")
+    for held in _conditions(found):
+        typer.echo(f"{held.condition.verdict}: {held.metric}: {held.said}")

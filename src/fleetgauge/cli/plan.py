@@ -41,7 +41,7 @@ def plan(metrics: Metrics = None, source: OfSource = None, as_json: AsJson = Fal
         if found.tables:
             typer.echo(f"new tables: {', '.join(found.tables)}")
         for one in found.metrics:
-            typer.echo(told(one))
+            typer.echo(summary(one))
         for left in found.leftovers:
             gone = "is not defined any more, and its views show the same for ever"
             said = gone if left.metric else "is a view that no definition makes"
@@ -57,7 +57,7 @@ def raise_errors(found: "Iterable[MetricPreview]") -> None:
     raise_worst([(one.severity or "stop", f"metric {one.metric}: {one.error}") for one in found if one.error])
 
 
-def told(one: "MetricPreview") -> str:
+def summary(one: "MetricPreview") -> str:
     """One metric for people; `run --dry-run` says it too."""
     states = {
         "new": "new",

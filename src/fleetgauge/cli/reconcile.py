@@ -46,13 +46,13 @@ def reconcile(
         print_json({"dry_run": dry_run, "metrics": [report.to_dict() for report in reports]})
     else:
         for report in reports:
-            typer.echo(_told(report))
+            typer.echo(_summary(report))
     pipeline.raise_unreconciled(reports)
     if dry_run and any(report.different for report in reports):
         raise typer.Exit(1)
 
 
-def _told(report: "Reconciliation") -> str:
+def _summary(report: "Reconciliation") -> str:
     from fleetgauge.rollup.plan.describe import lines
 
     if report.error is not None:

@@ -50,7 +50,7 @@ def run(
             print_json([one.to_dict() for one in found])
         else:
             for one in found:
-                typer.echo(planned.told(one))
+                typer.echo(planned.summary(one))
             typer.echo("nothing was changed (--dry-run)")
         planned.raise_errors(found)
         return

@@ -63,7 +63,7 @@ def test_the_other_cells_of_the_minute_are_right(world: World, one: Definition) 
     [minute, hour, day] = freshness(world.settings, [one])
     assert {minute.verdict, hour.verdict, day.verdict} == {"error"}
     assert minute.late == hour.late == "ok"
-    assert "zone=a" in minute.told[0].said
+    assert "zone=a" in minute.conditions[0].said
     findings = [f for f in examine(world.settings, {one.metric: one}, {}) if f.about == "numbers"]
     assert [(f.status, "zone=a" in f.said) for f in findings] == [("fail", True)]
     samples = {

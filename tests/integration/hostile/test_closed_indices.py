@@ -19,7 +19,7 @@ def told(world: Any) -> tuple[set[str], dict[str, str], list[Any], float]:
     """Of the world's metric: verdicts and conditions of freshness, doctor's lines, the exporter's sample."""
     definitions = {world.name: world.definition}
     standings = freshness(world.settings, definitions.values())
-    said = {one.condition.name: one.said for standing in standings for one in standing.told}
+    said = {one.condition.name: one.said for standing in standings for one in standing.conditions}
     registry = CollectorRegistry()
     registry.register(RollupCollector(world.settings, definitions))
     sample = f'fleetgauge_rollup_condition{{condition="closed_index",metric="{world.name}"}} '

@@ -220,8 +220,8 @@ def test_what_is_old_is_let_go(world: World, one: Definition) -> None:
 
 def test_stretches_beyond_some_are_told_by_the_hour() -> None:
     minutes = [(AT + timedelta(minutes=2 * n), AT + timedelta(minutes=2 * n + 1)) for n in range(activity.MOST + 1)]
-    assert activity.told_spans(minutes[:-1]) == minutes[:-1]
-    (told,) = activity.told_spans(minutes)
+    assert activity.merged_spans(minutes[:-1]) == minutes[:-1]
+    (told,) = activity.merged_spans(minutes)
     assert told[0] == AT.replace(minute=0)
 
 

@@ -322,7 +322,7 @@ def test_a_waiting_version_is_told_everywhere(shell: Shell) -> None:
     def verdicts(code: int = 0) -> dict[str, tuple[str, str | None]]:
         answer = shell("freshness", "told", "--json", code=code)
         return {
-            one["grain"]: (one["verdict"], "; ".join(held["said"] for held in one["told"]) or None)
+            one["grain"]: (one["verdict"], "; ".join(held["said"] for held in one["conditions"]) or None)
             for one in answer.json
         }
 
@@ -406,8 +406,8 @@ def test_a_renamed_metric_is_told_everywhere(shell: Shell) -> None:
     shell("run", "--source", "operations")
     told = {one["metric"]: one for one in shell("freshness", "--json", code=75).json}
     assert (told["after"]["verdict"], told["before"]["verdict"]) == ("ok", "error")
-    assert [one["condition"] for one in told["before"]["told"]] == ["undefined"]
-    assert "fleetgauge metrics drop before" in told["before"]["told"][0]["said"]
+    assert [one["condition"] for one in told["before"]["conditions"]] == ["undefined"]
+    assert "fleetgauge metrics drop before" in told["before"]["conditions"][0]["said"]
     assert 'fleetgauge_rollup_undefined{metric="before"} 1.0' in shell("exporter", "--once").out
     assert 'fleetgauge_rollup_condition{condition="undefined",metric="before"} 1.0' in shell("exporter", "--once").out
     assert "fail numbers: metric before: it is not defined any more" in shell("doctor", code=None).out

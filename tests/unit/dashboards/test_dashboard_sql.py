@@ -91,13 +91,13 @@ def test_time_series_have_an_ascending_time(dashboard: dict[str, Any]) -> None:
         assert not tree.args["order"].expressions[0].args.get("desc"), query.name
 
 
-def test_every_filter_is_heeded_or_its_absence_told(dashboard: dict[str, Any]) -> None:
+def test_every_filter_is_used_or_its_absence_said(dashboard: dict[str, Any]) -> None:
     filters = [v["name"] for v in dashboard["templating"]["list"] if v["multi"]]
     told = {p["title"]: p["description"] for p in dashboard["panels"] if p["type"] != "row"}
     for query in panel_queries(dashboard, {}, FROM, TO):
         missing = [name for name in filters if f"${{{name}:sqlstring}}" not in query.raw_sql]
         if missing and query.name != "Final until":  # finality belongs to the window, not to its cells
-            assert "Heeds the filters Command and Carrier" in told[query.name], (query.name, missing)
+            assert "Filtered by Command and Carrier only" in told[query.name], (query.name, missing)
             assert missing == ["vehicle_model", "firmware"], query.name
 
 

@@ -13,7 +13,7 @@ from fleetgauge.files.plain import shown as shown_value
 from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions import layout, source_sql, views_sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.words import IN_FILES, OUTSIDE, told
+from fleetgauge.rollup.definitions.validation_messages import IN_FILES, OUTSIDE, messages
 
 METRICS_FOLDER = layout.METRICS_FOLDER
 
@@ -115,7 +115,7 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     try:
         definition = _ADAPTER.validate_python({**raw, "source_sql": text, "views_sql": views})
     except ValidationError as error:
-        found = [one_told for one in error.errors(include_url=False) for one_told in told(one)]
+        found = [message for one in error.errors(include_url=False) for message in messages(one)]
         said += [(document.line(path), words) for path, words in found]
     problems = [f"{yaml_file}:{line}: {words}" for line, words in sorted(set(said))] + problems
     if problems or definition is None:

@@ -136,7 +136,7 @@ class Run:
                 _count(connection, self.metric, self.counts, self.states)
 
     def _values(self) -> dict[str, Any]:
-        spans = told_spans(self.done.written)
+        spans = merged_spans(self.done.written)
         return {
             "id": self.id,
             "metric": self.metric,
@@ -243,7 +243,7 @@ def record_dropped(
         run.stages = [{"stage": "DropTables", "reason": "shown no more", "tables": list(tables)}]
 
 
-def told_spans(spans: Sequence[Span]) -> list[Span]:
+def merged_spans(spans: Sequence[Span]) -> list[Span]:
     """Sorted and disjoint; very many as the hours, or the days, that hold them (UTC)."""
     found = union(spans)
     for grain in ("hour", "day"):

@@ -78,11 +78,11 @@ def raise_failures(reports: Sequence[RunReport]) -> None:
         if report.error is not None:
             said.append((report.severity or "stop", f"metric {report.metric}: {report.error}"))
         if report.blocked:
-            said.append(("terminal", f"metric {report.metric}: {told_blocked(report.blocked)}"))
+            said.append(("terminal", f"metric {report.metric}: {blocked_message(report.blocked)}"))
     raise_worst(said)
 
 
-def told_blocked(cells: Sequence[BlockedCell]) -> str:
+def blocked_message(cells: Sequence[BlockedCell]) -> str:
     """One sentence about blocked cells, with what to do."""
     return (
         f"check {cells[0].check!r} is broken in {len(cells)} cell(s), first {cells[0]}; they keep their old rows, and "

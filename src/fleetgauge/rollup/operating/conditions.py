@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fleetgauge.rollup.execute.report import Severity, told_blocked
+from fleetgauge.rollup.execute.report import Severity, blocked_message
 from fleetgauge.rollup.operating.attention import MetricStatus
 
 Verdict = Literal["ok", "warn", "error"]
@@ -45,7 +45,7 @@ class HeldCondition:
 
 
 def _blocked(status: MetricStatus) -> Found:
-    return (len(status.blocked), told_blocked(status.blocked)) if status.blocked else None
+    return (len(status.blocked), blocked_message(status.blocked)) if status.blocked else None
 
 
 def _failing(status: MetricStatus) -> Found:

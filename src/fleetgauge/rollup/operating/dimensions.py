@@ -129,7 +129,7 @@ def expire_values(
 ) -> Expiry:
     """Let values go, and compute anew the windows of the overflow for which there is room then. Blocks.
 
-    `values`: only these; `unused_for`: only those that no row has had for so long, reckoned from the newest heartbeat
+    `values`: only these; `unused_for`: only those that no row has had so long, counted back from the newest heartbeat
     that was computed under. Interrupted, the same call goes on: what is left of the overflow is computed then.
     Raises `Terminal` for a dimension or a value that is not there, `Transient` while the source says nothing.
     """

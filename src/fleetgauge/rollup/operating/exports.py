@@ -302,16 +302,16 @@ class RollupCollector(Collector):
 
 def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:
     status = status_of(connection, definition)
-    told = conditions(status)
+    held = conditions(status)
     for grain in GRAINS:
-        found = metric_freshness(connection, definition, grain, told, tolerance=tolerance)
+        found = metric_freshness(connection, definition, grain, held, tolerance=tolerance)
         if found.behind is not None and found.overdue is not None:
             samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)
             samples.add(LAG, found.behind.total_seconds(), definition.metric, grain)
             samples.add(OVERDUE, found.overdue.total_seconds(), definition.metric, grain)
     samples.add(BLOCKED, len({one.window_start for one in status.blocked}), definition.metric)
     samples.add(BLOCKED_CELLS, len(status.blocked), definition.metric)
-    _conditions(definition.metric, told, samples)
+    _conditions(definition.metric, held, samples)
     samples.add(UNDEFINED, 0.0, definition.metric)
     samples.add(WAITING, float(status.waiting is not None), definition.metric)
     for omission in status.omissions:
@@ -335,10 +335,10 @@ def _ledger(connection: Connection[Any], definition: Definition, samples: _Sampl
         samples.add(FROZEN, frozen, definition.metric)
 
 
-def _conditions(metric: str, told: Iterable[HeldCondition], samples: _Samples) -> None:
-    held = {one.condition.name: one.count for one in told}
+def _conditions(metric: str, held: Iterable[HeldCondition], samples: _Samples) -> None:
+    counts = {one.condition.name: one.count for one in held}
     for condition in CONDITIONS:
-        samples.add(CONDITION, held.get(condition.name, 0), metric, condition.name)
+        samples.add(CONDITION, counts.get(condition.name, 0), metric, condition.name)
 
 
 def _activity(row: Mapping[str, Any], samples: _Samples) -> None:

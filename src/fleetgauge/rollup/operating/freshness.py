@@ -16,7 +16,7 @@ from fleetgauge.rollup.operating.conditions import HeldCondition, Verdict, condi
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.settings import Settings
 
-# A blocked window is told apart: it does not make all that comes after it late. Where it is filled in, the hour or day
+# A blocked window is held apart: it does not make all that comes after it late. Where it is filled in, the hour or day
 # around it must lie within what is closed else, or it would be called final before it has ended. A window that this
 # version cannot compute makes nothing late either.
 _QUERY = """
@@ -60,16 +60,18 @@ class MetricFreshness:
     late: Verdict
     """By `overdue` alone."""
     verdict: Verdict
-    """The gravest of lateness and of what `told` says."""
-    told: tuple[HeldCondition, ...] = ()
+    """The gravest of lateness and of what `conditions` say."""
+    conditions: tuple[HeldCondition, ...] = ()
     """What else is wrong, late, withheld or not shown."""
     ahead: timedelta | None = None
     """By how much the ledger calls the future final or computed: a clock was wrong. None: it does not."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601, stretches as seconds."""
-        found: dict[str, Any] = plain(asdict(replace(self, told=())))
-        found["told"] = [{"condition": one.condition.name, "count": one.count, "said": one.said} for one in self.told]
+        found: dict[str, Any] = plain(asdict(replace(self, conditions=())))
+        found["conditions"] = [
+            {"condition": one.condition.name, "count": one.count, "said": one.said} for one in self.conditions
+        ]
         for name in ("behind", "overdue", "ahead"):
             value = found.pop(name)
             found[f"{name}_s"] = None if value is None else value.total_seconds()
@@ -89,9 +91,9 @@ def freshness(
     with postgres.metrics(settings.metrics).session("freshness") as connection:
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         return [
-            metric_freshness(connection, definition, grain, told, warn, error, tolerance)
+            metric_freshness(connection, definition, grain, held, warn, error, tolerance)
             for definition in definitions
-            for told in [conditions(status_of(connection, definition))]
+            for held in [conditions(status_of(connection, definition))]
             for grain in GRAINS
         ]
 
@@ -101,11 +103,11 @@ def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[Me
     found = []
     with postgres.metrics(settings.metrics).session("freshness") as connection:
         for last, status in forgotten(connection, definitions, folders(settings.content)):
-            told = conditions(status)
+            held = conditions(status)
             if last is None:
-                found.append(_unmeasured(status.metric, told))
+                found.append(_unmeasured(status.metric, held))
             else:
-                found += [metric_freshness(connection, last, grain, told) for grain in GRAINS]
+                found += [metric_freshness(connection, last, grain, held) for grain in GRAINS]
     # Nothing computes them, so lateness is no news.
     return [replace(one, late="ok", verdict="error") for one in found]
 
@@ -115,20 +117,20 @@ def unread(metric: str, said: str) -> MetricFreshness:
     return _unmeasured(metric, conditions(MetricStatus(metric, unread=said)))
 
 
-def _unmeasured(metric: str, told: tuple[HeldCondition, ...]) -> MetricFreshness:
-    return MetricFreshness(metric, "minute", None, None, None, None, 0, "ok", "error", told=told)
+def _unmeasured(metric: str, held: tuple[HeldCondition, ...]) -> MetricFreshness:
+    return MetricFreshness(metric, "minute", None, None, None, None, 0, "ok", "error", conditions=held)
 
 
 def metric_freshness(
     connection: Connection[Any],
     definition: Definition,
     grain: Grain,
-    told: tuple[HeldCondition, ...],
+    held: tuple[HeldCondition, ...],
     warn: timedelta | None = None,
     error: timedelta | None = None,
     tolerance: timedelta = TOLERANCE,
 ) -> MetricFreshness:
-    """One metric at one grain. `told`: its conditions, whatever the grain; `tolerance`: how far clocks may differ."""
+    """One metric at one grain. `held`: its conditions, whatever the grain; `tolerance`: how far clocks may differ."""
     row = connection.execute(
         _QUERY,
         {
@@ -158,7 +160,7 @@ def metric_freshness(
         overdue=overdue,
         blocked=blocked,
         late=late,
-        verdict=worst([late, *(one.condition.verdict for one in told)]),
-        told=told,
+        verdict=worst([late, *(one.condition.verdict for one in held)]),
+        conditions=held,
         ahead=ahead if ahead > tolerance else None,
     )

@@ -19,7 +19,7 @@ _KINDS = ", ".join(MEASURES)
 Path = tuple[int | str, ...]
 
 
-def told(error: Any) -> Iterator[tuple[Path, str]]:
+def messages(error: Any) -> Iterator[tuple[Path, str]]:
     """One of `ValidationError.errors()`: the path of the key, and path and words as they are shown."""
     loc = error["loc"]
     misfit = error.get("ctx", {}).get("error")
