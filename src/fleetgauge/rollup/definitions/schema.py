@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.words import IN_FILES, OUTSIDE
+from fleetgauge.rollup.definitions.validation_messages import IN_FILES, OUTSIDE
 
 FILE = Path("schemas") / "metric.schema.json"
 """Where it lies below the content."""
