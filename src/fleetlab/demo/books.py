@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from fleetlab.simulator.truth import Grain, Truth
+from fleetlab.simulator.counts import Grain
+from fleetlab.simulator.truth import Truth
 
 _SLACK = timedelta(seconds=10)
 """How old what a run reads may be: the heartbeat, and what the server still appends of a deadline just past."""

@@ -18,7 +18,8 @@ from fleetgauge.rollup import load_definitions
 from fleetlab.demo import events, verify
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check, CommandLine, Report, TopicCount
-from fleetlab.simulator.truth import Truth, nearest_rank
+from fleetlab.simulator.counts import nearest_rank
+from fleetlab.simulator.truth import Truth
 from fleetlab.stack import StackState
 
 PIPELINE_LOGINS = ("fleetgauge_reader", "fleetgauge", "fleetgauge_owner", "grafana", "analyst", "airflow")

@@ -13,7 +13,8 @@ from psycopg.types.multirange import Multirange
 from fleetgauge.rollup.sketches import tally
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check
-from fleetlab.simulator.truth import Grain, TrafficDimension, Truth, nearest_rank
+from fleetlab.simulator.counts import Grain, TrafficDimension, nearest_rank
+from fleetlab.simulator.truth import Truth
 
 GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
 QUANTILES = (0.5, 0.95)

@@ -2,19 +2,29 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
-from math import ceil
 from pathlib import Path
-from typing import Literal
 from zoneinfo import ZoneInfo
 
-import yaml
-
 from fleetgauge.errors import Terminal
+from fleetlab.simulator.counts import (
+    CommandCounts,
+    CommandTruth,
+    Dimension,
+    Grain,
+    Key,
+    RentalCounts,
+    RentalDimension,
+    SuddenStop,
+    Telemetry,
+    Traffic,
+    TrafficDimension,
+    windows,
+)
+from fleetlab.simulator.prices import Price, prices
 from fleetlab.simulator.records import EVENTS_TOPIC
 
 TRUTH_FILE = "truth.sqlite"
@@ -22,145 +32,6 @@ TRUTH_FILE = "truth.sqlite"
 
 _MINUTE_MS = 60_000
 _STATE_COUNTS_MS = 48 * 3_600_000
-
-Grain = Literal["minute", "hour", "day"]
-Dimension = Literal["type", "model", "firmware", "carrier"]
-TrafficDimension = Literal["subject", "carrier", "direction", "bytes"]
-RentalDimension = Literal["zone", "model"]
-Key = tuple[object, ...]
-"""A window's start (UTC), unless no grain was asked for, then the values of the dimensions."""
-
-
-@dataclass(slots=True)
-class CommandCounts:
-    """Commands by their outcome. `open`: the last attempt is neither answered nor past its deadline."""
-
-    requested: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    rejected: int = 0
-    timed_out: int = 0
-    expired: int = 0
-    open: int = 0
-    late_success: int = 0
-    """Part of `unsuccessful`: done at one of its attempts, but the answer came after the deadline."""
-    attempts: int = 0
-    latencies_ms: list[int] = field(default_factory=list)
-    """Request of the command to the answer, of those that succeeded."""
-
-    @property
-    def unsuccessful(self) -> int:
-        """All that came to nothing."""
-        return self.failed + self.rejected + self.timed_out + self.expired
-
-    @property
-    def failure_rate(self) -> float | None:
-        """Unsuccessful of requested; None for none requested."""
-        return self.unsuccessful / self.requested if self.requested else None
-
-    def latency_ms(self, q: float) -> int | None:
-        """The exact nearest-rank quantile of the latency, in ms."""
-        return nearest_rank(self.latencies_ms, q)
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Messages over the air and their payload."""
-
-    messages: int = 0
-    bytes: int = 0
-
-
-@dataclass(slots=True)
-class Telemetry:
-    """What vehicles reported: valid unique events, their payload, and who sent them."""
-
-    events: int = 0
-    bytes: int = 0
-    devices: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class RentalCounts:
-    """Rentals by the time of their start. Sums are of completed or refunded ones."""
-
-    started: int = 0
-    completed: int = 0
-    """Ended, refunded ones included."""
-    refunded: int = 0
-    fare_krw: int = 0
-    refund_krw: int = 0
-    distance_m: int = 0
-    durations_s: list[int] = field(default_factory=list)
-
-    @property
-    def open(self) -> int:
-        """Still riding."""
-        return self.started - self.completed
-
-    @property
-    def duration_total_s(self) -> int:
-        """Sum of the durations, in seconds."""
-        return sum(self.durations_s)
-
-    def duration_s(self, q: float) -> int | None:
-        """The exact nearest-rank quantile of the duration, in seconds."""
-        return nearest_rank(self.durations_s, q)
-
-
-@dataclass(frozen=True, slots=True)
-class CommandTruth:
-    """One command as its events have told it, as of an instant."""
-
-    id: str
-    type: str
-    device: str
-    model: str
-    firmware: str
-    carrier: str
-    requested_ms: int
-    attempts: int
-    status: str
-    latency_ms: int | None
-    late_success: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SuddenStop:
-    """A vehicle that died under its rider at `stopped_ms`; the rental could be ended only at `ended_ms`."""
-
-    device: str
-    model: str
-    rental_id: str
-    stopped_ms: int
-    ended_ms: int
-
-
-def nearest_rank(values: Iterable[int], q: float) -> int | None:
-    """The nearest-rank quantile (0 < q <= 1): the smallest value that at least that share does not exceed."""
-    ranked = sorted(values)
-    return ranked[max(0, ceil(q * len(ranked)) - 1)] if ranked else None
-
-
-def windows(grain: Grain | None, zone: ZoneInfo) -> Callable[[int], tuple[datetime, ...]]:
-    """A function from an instant (ms) to `(start of its window in UTC,)`, or to `()` without a grain."""
-    known: dict[int, tuple[datetime, ...]] = {}
-
-    def start(instant_ms: int) -> tuple[datetime, ...]:
-        if grain is None:
-            return ()
-        minute = instant_ms // 60_000
-        if minute not in known:
-            at = datetime.fromtimestamp(minute * 60, UTC)
-            local = at.astimezone(zone)
-            if grain == "hour":
-                at -= timedelta(minutes=local.minute)
-            elif grain == "day":
-                at = local.replace(hour=0, minute=0, fold=0).astimezone(UTC)
-            known[minute] = (at,)
-        return known[minute]
-
-    return start
 
 
 class Truth:
@@ -326,12 +197,12 @@ class Truth:
         until: datetime | None,
         commands_only: bool,
     ) -> dict[Key, tuple[Decimal, int]]:
-        prices, window = _prices(tariffs), self._window(grain)
+        entries, window = prices(tariffs), self._window(grain)
         columns = ", carrier" + "".join(f", {d}" for d in dimensions)
         # Most messages share price and size: count first, multiply afterwards.
-        counts: dict[tuple[Key, _Price | None, int], int] = defaultdict(int)
+        counts: dict[tuple[Key, Price | None, int], int] = defaultdict(int)
         for at_ms, nbytes, carrier, *values in self._messages(columns, until, commands_only):
-            entry = next((p for p in prices if p.carrier == carrier and p.from_ms <= at_ms), None)
+            entry = next((p for p in entries if p.carrier == carrier and p.from_ms <= at_ms), None)
             counts[(*window(at_ms), *values), entry, nbytes] += 1
         costs: dict[Key, tuple[Decimal, int]] = {}
         for (key, entry, nbytes), count in counts.items():
@@ -430,35 +301,6 @@ class Truth:
 
     def _window(self, grain: Grain | None) -> Callable[[int], tuple[datetime, ...]]:
         return windows(grain, self._zone)
-
-
-@dataclass(frozen=True, slots=True)
-class _Price:
-    carrier: str
-    valid_from: datetime
-    from_ms: int
-    overhead: int
-    step: int
-    price: Decimal
-
-    def of(self, nbytes: int) -> Decimal:
-        """KRW for one message: every started step is charged."""
-        return -(-(nbytes + self.overhead) // self.step) * self.price
-
-
-def _prices(folder: Path) -> list[_Price]:
-    """All entries, newest first."""
-    prices = []
-    for path in sorted(folder.glob("*.yaml")):
-        for entry in yaml.safe_load(path.read_text())["entries"]:
-            if entry["rounding"] != "message":
-                raise Terminal(f"{path}: the ground truth can only price rounding by message, not {entry['rounding']}")
-            begin = datetime.fromisoformat(str(entry["valid_from"]))
-            price = Decimal(entry["price_krw"])
-            prices.append(
-                _Price(entry["carrier"], begin, _ms(begin), entry["overhead_bytes"], entry["step_bytes"], price)
-            )
-    return sorted(prices, key=lambda p: -p.from_ms)
 
 
 def _ms(instant: datetime) -> int:

@@ -1,32 +1,29 @@
 """Starting, stopping and looking at a whole stack."""
 
-import fcntl
 import json
-import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge.errors import Terminal
 from fleetlab.stack import airflow, artifacts, elasticsearch, kafka, layout, ports, postgres, state
 from fleetlab.stack.context import Context, Secrets
 from fleetlab.stack.guard import Guard
 from fleetlab.stack.java import Jdk, find_jdk, look_at
+from fleetlab.stack.lock import locked
 from fleetlab.stack.processes import Cancelled, Processes
 from fleetlab.stack.progress import Silent, StackProgress
 from fleetlab.stack.state import SERVICES, JavaState, Service, StackState
 
 NEEDED_BYTES = 3 * 1000**3
 """Free space without which a start is refused: servers that fill the disk half-way fail in unclear ways."""
-_LOCK_WAIT_S = 120
 
 _PROCESSES: dict[Service, tuple[str, ...]] = {
     "postgres": (postgres.PRIMARY, postgres.REPLICA, postgres.METRICS),
@@ -86,7 +83,7 @@ class Stack:
         progress = progress or Silent()
         wanted = _wanted(services)
         layout.remove_orphans()
-        with self._locked():
+        with locked(self.home):
             folders = layout.prepare(self.home)
             processes = Processes(folders)
             before = self._running(folders, processes)
@@ -127,7 +124,7 @@ class Stack:
         """Stop everything of this home, whoever started it, also after a crash; with `wipe` delete its data too."""
         folders = layout.find(self.home)
         if folders.run.is_dir():
-            with self._locked():
+            with locked(self.home):
                 self._stop_all_but([], Processes(folders))
                 state.remove(folders.run)
                 if wipe:
@@ -143,7 +140,7 @@ class Stack:
         With `kill` nothing is said to its processes, as with `kill -9`.
         """
         processes, names = Processes(layout.find(self.home)), _PROCESSES[service]
-        with self._locked():
+        with locked(self.home):
             if kill:
                 processes.stop(names, signals=dict.fromkeys(names, signal.SIGKILL), grace_s=0)
             else:
@@ -161,7 +158,7 @@ class Stack:
             self.down(wipe=wipe)
             return
         folders = layout.find(self.home)
-        with self._locked():
+        with locked(self.home):
             self._stop_all_but(keep, Processes(folders))
 
     def state(self) -> StackState | None:
@@ -354,35 +351,6 @@ class Stack:
         return ServiceStatus(
             service, not closed, address, memory, f"does not answer on {', '.join(closed)}" if closed else "up"
         )
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One command at a time on a home; released by the system when its holder dies."""
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            # Each time, and even then it may be gone: the holder before us may delete the stack with its lock.
-            path = layout.make_run(self.home) / "lock"
-            try:
-                lock = path.open("a+", encoding="ascii")
-            except FileNotFoundError:
-                continue
-            with lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-                        lock.truncate(0)
-                        lock.write(str(os.getpid()))
-                        lock.flush()
-                        yield
-                        return
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        lock.seek(0)
-                        raise Transient(
-                            f"another command (pid {lock.read().strip()}) has been starting or stopping {self.home} "
-                            f"for {_LOCK_WAIT_S} s; wait for it or end it, and try again"
-                        ) from None
-                    time.sleep(0.1)
 
 
 def _wanted(services: Collection[Service]) -> frozenset[Service]:

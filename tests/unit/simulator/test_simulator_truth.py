@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from fleetgauge.errors import Terminal
 from fleetlab.simulator import Timeline, Truth
+from fleetlab.simulator.counts import nearest_rank, windows
 from fleetlab.simulator.ledger import Ledger
 from fleetlab.simulator.records import DUPLICATE, EVENTS_TOPIC, VALID, Record
-from fleetlab.simulator.truth import nearest_rank, windows
 from fleetlab.simulator.world import ROAMING
 
 TARIFFS = Path(__file__).parents[3] / "sql" / "tariffs"
