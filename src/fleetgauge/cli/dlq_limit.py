@@ -66,20 +66,20 @@ def accept(
     """
     from datetime import UTC, datetime, timedelta
 
-    from fleetgauge.ingest.deadletters.acceptance import Wish
+    from fleetgauge.ingest.deadletters.acceptance import AcceptanceRequest
     from fleetgauge.ingest.deadletters.acceptance import accept as grant
 
     settings, consumer = _start(name)
     end = datetime.now(UTC) + timedelta(days=1) if until is None else instant("--until", until)
-    wish = Wish(error_type, count, end, value, reason[:200])
-    before = grant(settings.kafka, consumer, wish, dry_run=dry_run)
+    request = AcceptanceRequest(error_type, count, end, value, reason[:200])
+    before = grant(settings.kafka, consumer, request, dry_run=dry_run)
     ended = [one.partition for one in before if one.error_type == error_type and value in ("", one.value)]
     if as_json:
         print_json(
             {
                 "consumer": consumer.name,
                 "dry_run": dry_run,
-                "accepted": asdict(wish),
+                "accepted": asdict(request),
                 "ended_in_partitions": ended,
                 "partitions": [_plain(one) for one in before],
             }

@@ -1,4 +1,4 @@
-"""The wish to stop: asked once, everything ends in good order; asked twice, nothing is waited for any more."""
+"""A request to stop: asked once, everything ends in good order; asked twice, nothing is waited for any more."""
 
 import signal
 import threading

@@ -164,7 +164,7 @@ class LimitState:
 
 
 @dataclass(frozen=True)
-class Wish:
+class AcceptanceRequest:
     """What an operator wants to accept."""
 
     reason: str
@@ -183,15 +183,19 @@ def limit_states(settings: KafkaSettings, consumer: Consumer) -> list[LimitState
         ]
 
 
-def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: bool = False) -> list[LimitState]:
-    """Allow what the wish says, in every partition, and end the halts and quarantines that it speaks of; blocks.
+def accept(
+    settings: KafkaSettings, consumer: Consumer, request: AcceptanceRequest, *, dry_run: bool = False
+) -> list[LimitState]:
+    """Allow what is asked for, in every partition, and end the halts and quarantines that it speaks of; blocks.
 
-    Returns how the limits stood before. Raises `Terminal` for a wish that cannot be granted, else as `limit_states`.
+    Returns how the limits stood before. Raises `Terminal` for a request that cannot be granted, else as `limit_states`.
     """
     now = datetime.now(UTC)
-    if not now < wish.until <= now + LONGEST:
-        raise Terminal(f"until {wish.until.isoformat()} is not within the next {LONGEST.days} days; name one in them")
-    if wish.count < 0:
+    if not now < request.until <= now + LONGEST:
+        raise Terminal(
+            f"until {request.until.isoformat()} is not within the next {LONGEST.days} days; name one in them"
+        )
+    if request.count < 0:
         raise Terminal("the number of dead letters to accept is negative; give 0 or more")
     with _admin(settings, consumer) as admin:
         accepted, counters = _accepted(admin, consumer), _counters(admin, consumer)
@@ -202,12 +206,12 @@ def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: 
             counter = counters[partition][1] if partition in counters else LimitCounter()
             one = Acceptance(
                 id_,
-                wish.reason,
-                wish.count,
-                int(wish.until.timestamp() * 1000),
-                wish.value,
-                _lifted(counter, wish),
-                wish.note,
+                request.reason,
+                request.count,
+                int(request.until.timestamp() * 1000),
+                request.value,
+                _lifted(counter, request),
+                request.note,
             )
             kept = [old for old in accepted.get(partition, ()) if old.until_ms > now.timestamp() * 1000]
             text = msgspec.json.encode([*kept, one]).decode()
@@ -227,9 +231,13 @@ def accept(settings: KafkaSettings, consumer: Consumer, wish: Wish, *, dry_run: 
     return before
 
 
-def _lifted(counter: LimitCounter, wish: Wish) -> tuple[str, ...]:
-    found = [quarantined.id for value, quarantined in counter.quarantined.items() if wish.value in ("", value)]
-    if counter.halt is not None and counter.halt.error_type == wish.reason and wish.value in ("", counter.halt.value):
+def _lifted(counter: LimitCounter, request: AcceptanceRequest) -> tuple[str, ...]:
+    found = [quarantined.id for value, quarantined in counter.quarantined.items() if request.value in ("", value)]
+    if (
+        counter.halt is not None
+        and counter.halt.error_type == request.reason
+        and request.value in ("", counter.halt.value)
+    ):
         found.append(counter.halt.id)
     return tuple(found)
 
