@@ -27,6 +27,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         },
     ),
     "to dead-letter": (r"\b(bury|buried|buries|burial)\b", set()),
+    "quarantine": (r"\b(set|sets|setting|settings) apart\b", set()),
     "dead-letter topic": (r"\b(letter)?box\b", {("src/fleetgauge/cli/top.py", "box=None")}),
     "validator": (
         r"\bjudges?\b",
@@ -51,7 +52,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
     ),
     "to materialise, to merge": (
         r"\bfold(s|ed|ing)?\b",
-        {("src/fleetlab/simulator/truth.py", "fold=0")},  # datetime's own word
+        {("src/fleetlab/simulator/counts.py", "fold=0")},  # datetime's own word
     ),
     "watermark": (r"\b(frontiers?|horizons?)\b", set()),
     "distinct value": (r"\b(kept|keeps?) apart\b", set()),
