@@ -21,6 +21,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
             ("docs/ingest.md", "letters, digits"),
             ("docs/ingest.md", "letter (`record_time`)"),  # the line before ends with "dead"
             ("src/fleetgauge/contracts/load.py", "letters, digits"),
+            ("src/fleetgauge/postgres/database.py", "letters and digits"),
             ("src/fleetgauge/rollup/definitions/definition.py", "letters, digits"),
             ("src/fleetgauge/rollup/definitions/definition.py", "the 40 letters that a view's name may have"),
             ("src/fleetgauge/rollup/definitions/validation_messages.py", "letters, digits"),
@@ -40,6 +41,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         r"\bpass(es)?\b",
         {
             ("docs/late-data.md", "`a check passes again`"),
+            ("docs/privacy.md", "must pass `options` on"),
             ("src/fleetgauge/elasticsearch/answers.py", "likely to pass"),
             ("src/fleetgauge/ingest/check/decode.py", "passes(picked)"),
             ("src/fleetgauge/ingest/check/decode.py", "def passes("),
