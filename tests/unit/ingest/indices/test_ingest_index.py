@@ -1,4 +1,4 @@
-"""What a refusal to prepare an index means for the exit code."""
+"""What a refusal to prepare an index means for the exit code, and answers that are not what Elasticsearch says."""
 
 import json
 
@@ -42,3 +42,32 @@ def test_a_server_that_fails_is_tried_again_and_a_wrong_request_is_not(
     indices = Indices(Refusing(answer), "device-events", contracts)
     with pytest.raises(expected, match=f"refused (PUT|GET) .* with {answer.status}"):
         indices.prepare() if step == "prepare" else indices.ensure(["device-events-2026.11.21"])
+
+
+class Saying:
+    """Answers everything with one body."""
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self.body = body
+        self.status = status
+
+    def request(self, method: str, path: str, body: bytes | None) -> Answer:
+        return Answer(self.status, self.body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>welcome</html>", b"", b"{", b'{"index_templates":[{}]}', b"[]", b'"x"', b"\xff", b"null", b"[" * 5000],
+)
+@pytest.mark.parametrize("step", ["prepare", "installed", "newer"])
+def test_what_elasticsearch_does_not_say_is_tried_again_and_told(
+    contracts: ContractSet, body: bytes, step: str
+) -> None:
+    with pytest.raises(Transient, match="not what Elasticsearch says"):
+        getattr(Indices(Saying(body), "raw", contracts), step)()
+
+
+@pytest.mark.parametrize("body", [b"<html>not here</html>", b'{"error":{"ty', b""])
+def test_a_refusal_that_names_nothing_is_tried_again(contracts: ContractSet, body: bytes) -> None:
+    with pytest.raises(Transient, match=r"answered 404 with .* not what Elasticsearch says"):
+        Indices(Saying(body, 404), "raw", contracts).prepare()
