@@ -17,15 +17,16 @@ TIMEZONE = "Asia/Seoul"
 TAG = "fleetgauge"
 
 # Half an hour or half a day above the round number, since "last 12 hours" lasts some milliseconds longer.
+# Coarser still where that grain's rows have expired at the beginning of the range.
 GRAIN_SQL = """
-SELECT CASE
+SELECT fleetgauge.range_grain(CASE
   WHEN wish = 'minute' AND hours <= 48.5 THEN 'minute'
   WHEN wish IN ('minute', 'hour') AND hours <= 92.5 * 24 THEN 'hour'
   WHEN wish <> 'auto' THEN 'day'
   WHEN hours <= 12.5 THEN 'minute'
   WHEN hours <= 31.5 * 24 THEN 'hour'
   ELSE 'day'
-END AS grain
+END, $__timeFrom()::timestamptz, METRICS) AS grain
 FROM (SELECT ${resolution:sqlstring} AS wish, (${__to} - ${__from}) / 3600000.0 AS hours) AS asked
 """
 
@@ -65,36 +66,69 @@ class Filter:
 
 
 def where(filters: Sequence[Filter]) -> str:
-    """The condition of a query that follows the time range and `filters`."""
-    return " AND ".join(
-        ["$__timeFilter(window_start)", *(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)]
+    """The condition of a query that follows `filters`."""
+    return " AND ".join([*(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)] or ["true"])
+
+
+def of_range(stem: str, *, whole: bool = False) -> str:
+    """What stands in FROM: the rows of the time range, exact to the minute; `stem`: the view without its grain.
+
+    For a chart they lie in buckets of the grain in use, of which the first and the last hold only what lies in the
+    range; `whole`: for one number over the range, which needs no buckets, so that days are read in the middle.
+    """
+    grain = "" if whole else ", '${grain}'"
+    return f"metrics.{stem}_range($__timeFrom(), $__timeTo(){grain})"
+
+
+def stretch(metric: str) -> str:
+    """What is written behind the title of a panel that sums over the range: nothing, or which stretch it sums.
+
+    That is another one where finer rows have expired, so that a cut hour or day is read as a whole.
+    """
+    return f"${{stretch_{metric}}}"
+
+
+def stretch_variable(metric: str) -> dashboard.QueryVariable:
+    """Finds what `stretch` writes."""
+    return (
+        dashboard.QueryVariable(f"stretch_{metric}")
+        .hide(model.VariableHide.HIDE_VARIABLE)
+        .description("The stretch that is summed, where finer rows have expired at an edge of the range; else nothing.")
+        .datasource(datasource())
+        .query(f"SELECT fleetgauge.range_said('{metric}', $__timeFrom(), $__timeTo())")
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .multi(False)
+        .include_all(False)
+        .current(model.VariableOption(text="", value="", selected=True))
     )
 
 
 def final_until(view: str) -> str:
     """SQL of the instant (milliseconds) up to which every window of the range is final."""
     return f"""
-        SELECT extract(epoch FROM max(window_start) + interval '1 ${{grain}}') * 1000 AS "final until"
-        FROM metrics.{view}_${{grain}}
-        WHERE $__timeFilter(window_start) AND NOT provisional AND window_start < coalesce(
-          (SELECT min(window_start) FROM metrics.{view}_${{grain}} WHERE $__timeFilter(window_start) AND provisional),
-          'infinity')"""
+        WITH windows AS (
+          SELECT window_start + ('1 ' || window_grain)::interval AS window_end, window_start, provisional
+          FROM {of_range(view)}
+        )
+        SELECT extract(epoch FROM max(window_end)) * 1000 AS "final until"
+        FROM windows
+        WHERE NOT provisional
+          AND window_start < coalesce((SELECT min(window_start) FROM windows WHERE provisional), 'infinity')"""
 
 
 def provisional_sql(view: str) -> str:
     """SQL of the regions to shade: unbroken runs of windows that may still change."""
     sql = f"""
         WITH windows AS (
-          SELECT window_start, bool_or(provisional) AS provisional
-          FROM metrics.{view}_${{grain}} WHERE $__timeFilter(window_start) GROUP BY window_start
+          SELECT bucket_start, bool_or(provisional) AS provisional FROM {of_range(view)} GROUP BY bucket_start
         ), runs AS (
-          SELECT window_start, provisional,
-            row_number() OVER (ORDER BY window_start)
-              - row_number() OVER (PARTITION BY provisional ORDER BY window_start) AS run
+          SELECT bucket_start, provisional,
+            row_number() OVER (ORDER BY bucket_start)
+              - row_number() OVER (PARTITION BY provisional ORDER BY bucket_start) AS run
           FROM windows
         )
-        SELECT min(window_start) AS "time",
-          least(max(window_start) + interval '1 ${{grain}}', $__timeTo()::timestamptz) AS "timeEnd",
+        SELECT min(bucket_start) AS "time",
+          least(max(bucket_start) + interval '1 ${{grain}}', $__timeTo()::timestamptz) AS "timeEnd",
           'Provisional: these windows may still change' AS "text"
         FROM runs WHERE provisional GROUP BY run ORDER BY 1"""
     return dedent(sql).strip()
@@ -135,9 +169,9 @@ def filled(found: dashboard.Dashboard, tiles: Panels, rows: Sequence[tuple[str, 
 
 
 def new_dashboard(
-    uid: str, title: str, description: str, tags: Sequence[str], filters: Sequence[Filter]
+    uid: str, title: str, description: str, tags: Sequence[str], filters: Sequence[Filter], metrics: Sequence[str]
 ) -> dashboard.Dashboard:
-    """An empty dashboard with its variables and its link to the other dashboards."""
+    """An empty dashboard with its variables and its link to the other dashboards; `metrics`: those that it reads."""
     resolution = (
         dashboard.CustomVariable("resolution")
         .label("Grain")
@@ -155,7 +189,7 @@ def new_dashboard(
         .hide(model.VariableHide.HIDE_VARIABLE)
         .description("The grain in use: the last part of the names of the views that are read.")
         .datasource(datasource())
-        .query(GRAIN_SQL.strip())
+        .query(GRAIN_SQL.strip().replace("METRICS", ", ".join(f"'{name}'" for name in metrics)))
         .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .multi(False)
         .include_all(False)
@@ -186,6 +220,8 @@ def new_dashboard(
         .with_variable(resolution)
         .with_variable(grain)
     )
+    for metric in metrics:
+        found = found.with_variable(stretch_variable(metric))
     for one in filters:
         found = found.with_variable(one.variable())
     return found

@@ -19,6 +19,8 @@ ALL = "$__all"
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)(?::([^}]+))?\}")
 _MACRO = re.compile(r"\$(\w+)\(([^)]*)\)")
 _INTERVAL = re.compile(r"(\d+)(s|m|h|d)")
+_STRETCH = re.compile(r"\$\{stretch_\w+\}")
+"""Ends a title with the stretch that is summed, where it is not the time range."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -132,7 +134,7 @@ def _raw_queries(
         yield "annotation", annotation["name"], target["refId"], target["format"], target["rawSql"]
     for panel in panels(dashboard):
         for target in panel.get("targets", []):
-            yield "panel", panel["title"], target["refId"], target["format"], target["rawSql"]
+            yield "panel", _STRETCH.sub("", panel["title"]), target["refId"], target["format"], target["rawSql"]
 
 
 def _formatted(value: Value, form: str | None, many: bool) -> str:

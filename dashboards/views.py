@@ -9,7 +9,7 @@ from pathlib import Path
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.frame import Filter, where
+from dashboards.frame import Filter, of_range, where
 from dashboards.postgres import datasource
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import load_definitions
@@ -46,7 +46,7 @@ class Views:
         return "_".join(["stem", *self.needs])
 
     def variable(self) -> dashboard.QueryVariable:
-        """Chooses the view. Minutes have no subsets.
+        """Chooses the view.
 
         `'*' IN (zone)` is true exactly while the filter says All: then Grafana writes the column's name, which is '*'
         here.
@@ -55,12 +55,12 @@ class Views:
         for name, kept in sorted(self.subsets.items(), key=lambda one: len(one[1])):
             if not set(self.needs) <= set(kept):
                 continue
-            fits = ["${grain:sqlstring} <> 'minute'"]
+            fits = []
             for left in (one for one in self.dimensions if one not in kept):
                 fits.append(f"'*' IN (${{{left}:sqlstring}})")
                 if self.split:
                     fits.append(f"${{by:sqlstring}} <> '{left}'")
-            cases.append(f"  WHEN {' AND '.join(fits)} THEN '{self.metric}_{name}_'")
+            cases.append(f"  WHEN {' AND '.join(fits) or 'true'} THEN '{self.metric}_{name}_'")
         whole = f"{self.metric}_"
         chosen = "\n".join(["CASE", *cases, f"  ELSE '{whole}'", "END"]) if cases else f"'{whole}'"
         return (
@@ -75,14 +75,15 @@ class Views:
             .current(model.VariableOption(text=whole, value=whole, selected=True))
         )
 
-    def rows(self, *more: str) -> str:
+    def rows(self, *more: str, whole: bool = False) -> str:
         """What stands in FROM: the rows of the view in use, in the time range, narrowed; `more`: further columns.
 
-        Where that view lacks a dimension, its name means the column of `every` instead, so that a filter which says
-        All (`zone IN (zone)`) is still true.
+        `whole` as for `of_range`. Where that view lacks a dimension, its name means the column of `every` instead, so
+        that a filter which says All (`zone IN (zone)`) is still true.
         """
         columns = ", ".join(["*", *more])
-        cell = f"(SELECT {columns} FROM metrics.${{{self.stem}}}${{grain}} WHERE {where(self.filters)}) AS cell"
+        rows = of_range(f"${{{self.stem}}}", whole=whole).replace("}_range", "}range")
+        cell = f"(SELECT {columns} FROM {rows} WHERE {where(self.filters)}) AS cell"
         if not self.dimensions:
             return cell
         return f"(SELECT cell.* FROM {self._every} CROSS JOIN LATERAL {cell}) AS cells"

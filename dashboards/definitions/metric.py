@@ -9,7 +9,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation
+from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation, stretch
 from dashboards.panels import bars, lines, stat_tile
 from dashboards.postgres import Sql
 from dashboards.views import Views
@@ -30,7 +30,7 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
     """The dashboard and its annotations."""
     filters = [Filter(name, name.replace("_", " ").capitalize(), one.metric) for name in one.dimensions]
     found = new_dashboard(
-        uid(one.metric), f"Metric: {one.metric}", " ".join(one.description.split()), ["metric"], filters
+        uid(one.metric), f"Metric: {one.metric}", " ".join(one.description.split()), ["metric"], filters, [one.metric]
     ).timezone(one.time_zone)
     if one.dimensions:
         found = found.with_variable(_split(one))
@@ -69,7 +69,7 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
     for name, measure in one.measures.items():
         target = Sql(
             f"""
-            SELECT window_start AS "time", split AS metric, {over_rows(name, measure)} AS "value"
+            SELECT bucket_start AS "time", split AS metric, {over_rows(name, measure)} AS "value"
             FROM {rows}
             GROUP BY 1, 2 ORDER BY 1, 2""",
             "time_series",
@@ -79,9 +79,9 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
             f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
         )
         if isinstance(measure, Count | Sum | Duration):
-            yield bars(f"{name} per $grain", note, target, unit=unit(name, measure), stacked=True)
+            yield bars(f"{name} per $grain{stretch(one.metric)}", note, target, unit=unit(name, measure), stacked=True)
         else:
-            yield lines(f"{name} per $grain", note, target, unit=unit(name, measure))
+            yield lines(f"{name} per $grain{stretch(one.metric)}", note, target, unit=unit(name, measure))
 
 
 def _what(measure: Measure) -> str:

@@ -10,7 +10,16 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation, where
+from dashboards.frame import (
+    Filter,
+    filled,
+    final_until,
+    new_dashboard,
+    of_range,
+    provisional_annotation,
+    stretch,
+    where,
+)
 from dashboards.panels import (
     EXACT_KRW,
     GREY,
@@ -39,7 +48,8 @@ FILTERS = (Filter("zone", "Zone", "rental"), Filter("vehicle_model", "Vehicle mo
 DIMENSIONS = "zone IN (${zone:sqlstring}) AND vehicle_model IN (${vehicle_model:sqlstring})"
 VIEWS = of_metric("rental", FILTERS)
 WHERE = where(FILTERS)
-WHOLE = "metrics.rental_${grain}"
+STRETCH = stretch("rental")
+WHOLE = of_range("rental")
 """Where rows are told apart by `provisional`: one ride under way makes all of a coarser row provisional."""
 BY_ZONE, BY_MODEL = VIEWS.needing("zone"), VIEWS.needing("vehicle_model")
 SOURCE = "Source: metrics.rental_$grain, or its smallest subset that fits."
@@ -58,6 +68,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         "Rentals, revenue and rides. A rental counts in the window in which it started. Days are Asia/Seoul days.",
         ["service"],
         FILTERS,
+        ["rental"],
     )
     for views in (VIEWS, BY_ZONE, BY_MODEL):
         found = found.with_variable(views.variable())
@@ -68,50 +79,50 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
 def _tiles() -> list[Builder[Panel]]:
     return [
         stat_tile(
-            "Rentals started",
+            f"Rentals started{STRETCH}",
             f"Rentals that started in the time range. {SOURCE}",
             f"""
-            SELECT window_start AS "time", sum(started) AS "started"
+            SELECT bucket_start AS "time", sum(started) AS "started"
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             unit="locale",
             decimals=0,
             total=True,
         ),
         stat_tile(
-            "Revenue",
+            f"Revenue{STRETCH}",
             f"Fares less refunds of the rentals that started in the time range, in KRW. {SOURCE}",
             f"""
-            SELECT window_start AS "time", {NET} AS "revenue"
+            SELECT bucket_start AS "time", {NET} AS "revenue"
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             unit=KRW,
             decimals=1,
             total=True,
         ),
         stat_tile(
-            "Revenue per completed rental",
+            f"Revenue per completed rental{STRETCH}",
             f"Fares less refunds, divided by completed rentals, in KRW. {SOURCE}",
             f"""
             SELECT {NET} / nullif(sum(completed), 0) AS "revenue per rental"
-            FROM {VIEWS.rows()}""",
+            FROM {VIEWS.rows(whole=True)}""",
             unit=EXACT_KRW,
             decimals=0,
         ),
         stat_tile(
-            "Completion rate",
+            f"Completion rate{STRETCH}",
             f"Completed rentals divided by started ones. Rides that are still under way lower it. {SOURCE}",
             f"""
             SELECT sum(completed)::float8 / nullif(sum(started), 0) AS "completion rate"
-            FROM {VIEWS.rows()}""",
+            FROM {VIEWS.rows(whole=True)}""",
             unit="percentunit",
             decimals=1,
             limits=COMPLETION,
         ),
         stat_tile(
-            "Refund rate",
+            f"Refund rate{STRETCH}",
             f"Refunded rentals divided by completed ones. Refunds come days later and restate past windows. {SOURCE}",
             f"""
             SELECT sum(refunded)::float8 / nullif(sum(completed), 0) AS "refund rate"
-            FROM {VIEWS.rows()}""",
+            FROM {VIEWS.rows(whole=True)}""",
             unit="percentunit",
             decimals=2,
             limits=REFUNDS,
@@ -130,12 +141,12 @@ def _tiles() -> list[Builder[Panel]]:
 def _course() -> list[Builder[Panel]]:
     return [
         bars(
-            "Rentals per $grain",
+            f"Rentals per $grain{STRETCH}",
             "Rentals by the window in which they started. Faint bars are provisional; the grey line is the same hour "
             f"of the day before (at day grain: of the week before). {SOURCE}",
             Sql(
                 f"""
-                SELECT window_start AS "time",
+                SELECT bucket_start AS "time",
                   sum(started) FILTER (WHERE NOT provisional) AS "started",
                   sum(started) FILTER (WHERE provisional) AS "started (provisional)"
                 FROM {WHOLE} WHERE {WHERE} GROUP BY 1 ORDER BY 1""",
@@ -146,10 +157,10 @@ def _course() -> list[Builder[Panel]]:
                 WITH shift AS (
                   SELECT CASE '${{grain}}' WHEN 'day' THEN interval '7 days' ELSE interval '1 day' END AS by
                 )
-                SELECT window_start + shift.by AS "time", sum(started) AS "period before"
-                FROM {WHOLE}, shift
-                WHERE window_start BETWEEN $__timeFrom()::timestamptz - shift.by AND $__timeTo()::timestamptz - shift.by
-                  AND {DIMENSIONS}
+                SELECT bucket_start + shift.by AS "time", sum(started) AS "period before"
+                FROM shift CROSS JOIN LATERAL metrics.rental_range(
+                  $__timeFrom()::timestamptz - shift.by, $__timeTo()::timestamptz - shift.by, '${{grain}}')
+                WHERE {WHERE}
                 GROUP BY 1 ORDER BY 1""",
                 "time_series",
                 "B",
@@ -170,11 +181,11 @@ def _course() -> list[Builder[Panel]]:
             ],
         ),
         bars(
-            "Revenue per $grain by vehicle model",
+            f"Revenue per $grain by vehicle model{STRETCH}",
             f"Fares less refunds by the window in which the rental started, in KRW, stacked by model. {SOURCE}",
             Sql(
                 f"""
-                SELECT window_start AS "time", vehicle_model AS metric, {NET} AS "revenue"
+                SELECT bucket_start AS "time", vehicle_model AS metric, {NET} AS "revenue"
                 FROM {BY_MODEL.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
@@ -182,19 +193,19 @@ def _course() -> list[Builder[Panel]]:
             stacked=True,
         ),
         lines(
-            "Completion rate per $grain",
+            f"Completion rate per $grain{STRETCH}",
             "Completed rentals divided by started ones, per window. It is low in the newest windows, whose rides are "
             f"still under way: those are dashed. {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
-                  SELECT window_start, bool_or(provisional) AS provisional,
+                  SELECT bucket_start, bool_or(provisional) AS provisional,
                     sum(completed)::float8 / nullif(sum(started), 0) AS rate
                   FROM {VIEWS.rows()} GROUP BY 1
                 )
-                SELECT window_start AS "time",
+                SELECT bucket_start AS "time",
                   CASE WHEN NOT provisional THEN rate END AS "completion rate",
-                  CASE WHEN provisional OR lead(provisional) OVER (ORDER BY window_start) THEN rate END AS "provisional"
+                  CASE WHEN provisional OR lead(provisional) OVER (ORDER BY bucket_start) THEN rate END AS "provisional"
                 FROM windows ORDER BY 1""",
                 "time_series",
             ),
@@ -206,16 +217,16 @@ def _course() -> list[Builder[Panel]]:
         .override_by_name("completion rate", [colour("green")])
         .override_by_name("provisional", [colour("green"), *PROVISIONAL_LINE]),
         lines(
-            "Ride duration per $grain",
+            f"Ride duration per $grain{STRETCH}",
             "Median and 95th percentile of the durations of completed rentals, from mergeable sketches "
             f"(relative error at most 1 %). {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
-                  SELECT window_start, fleetgauge.sketch_merge(duration_s) AS sketch
+                  SELECT bucket_start, fleetgauge.sketch_merge(duration_s) AS sketch
                   FROM {VIEWS.rows()} GROUP BY 1
                 )
-                SELECT window_start AS "time",
+                SELECT bucket_start AS "time",
                   fleetgauge.quantile(sketch, 0.5) AS "median",
                   fleetgauge.quantile(sketch, 0.95) AS "p95"
                 FROM windows ORDER BY 1""",
@@ -230,7 +241,7 @@ def _course() -> list[Builder[Panel]]:
 
 def _breakdown() -> list[Builder[Panel]]:
     by_zone = table_panel(
-        "Zones",
+        f"Zones{STRETCH}",
         "One row a zone, by revenue. Click a zone to see it alone. Revenue: fares less refunds, in KRW. Ride "
         f"length: mean metres of a completed ride. {SOURCE}",
         f"""
@@ -242,7 +253,7 @@ def _breakdown() -> list[Builder[Panel]]:
           {NET} / nullif(sum(completed), 0) AS "Per rental",
           sum(distance_m)::float8 / nullif(sum(completed), 0) AS "Ride length",
           fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) AS "Median ride"
-        FROM {BY_ZONE.rows()} GROUP BY zone ORDER BY 5 DESC NULLS LAST""",
+        FROM {BY_ZONE.rows(whole=True)} GROUP BY zone ORDER BY 5 DESC NULLS LAST""",
     )
     by_zone = (
         by_zone.span(16)
@@ -258,11 +269,11 @@ def _breakdown() -> list[Builder[Panel]]:
         .override_by_name("Median ride", number("s", 1))
     )
     by_model = ranking(
-        "Rentals by vehicle model",
+        f"Rentals by vehicle model{STRETCH}",
         f"Rentals started in the time range, by vehicle model. {SOURCE}",
         f"""
         SELECT vehicle_model AS "model", sum(started) AS "started"
-        FROM {BY_MODEL.rows()} GROUP BY 1 ORDER BY 2 DESC""",
+        FROM {BY_MODEL.rows(whole=True)} GROUP BY 1 ORDER BY 2 DESC""",
         unit="locale",
         decimals=0,
     ).height(10)
@@ -278,8 +289,8 @@ def _week() -> Builder[Panel]:
     )
     panel = table_panel(
         "Rentals by weekday and hour",
-        "Mean number of rentals started in that hour of that weekday (Asia/Seoul), over the time range or the last "
-        "7 days, whichever is longer. Source: metrics.rental_hour.",
+        "Mean number of rentals started in that hour of that weekday (Asia/Seoul), over the whole hours of the time "
+        "range or of the last 7 days, whichever is longer. Source: metrics.rental_hour.",
         f"""
         WITH hours AS (
           SELECT started, window_start,
@@ -288,7 +299,7 @@ def _week() -> Builder[Panel]:
             extract(isodow FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS weekday
           FROM metrics.rental_hour
           WHERE window_start BETWEEN least($__timeFrom()::timestamptz, $__timeTo()::timestamptz - interval '7 days')
-              AND $__timeTo()::timestamptz
+              AND $__timeTo()::timestamptz - interval '1 hour'
             AND {DIMENSIONS}
         )
         SELECT (ARRAY['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'])[weekday] AS "Weekday",

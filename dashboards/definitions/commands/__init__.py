@@ -11,18 +11,22 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.definitions.commands import cost, failures, latency
 from dashboards.definitions.commands.reads import (
+    BOTH,
     BY_CARRIER,
     BY_COMMAND,
     BY_FIRMWARE,
+    COMMANDS,
+    COST,
     COST_SOURCE,
+    COST_STRETCH,
     COST_VIEW,
     FAILURES,
     FILTERS,
     LATENCY,
     SOURCE,
+    STRETCH,
     TRAFFIC_WHERE,
     UID,
-    VIEW,
     VIEWS,
 )
 from dashboards.frame import filled, final_until, new_dashboard, provisional_annotation
@@ -38,6 +42,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         "decides its outcome. Failure rate = (failed + rejected + timed out + expired) / requested.",
         ["commands"],
         FILTERS,
+        ["device_command", "traffic"],
     )
     for views in (VIEWS, BY_COMMAND, BY_FIRMWARE, BY_CARRIER):
         found = found.with_variable(views.variable())
@@ -52,43 +57,43 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
 def _tiles() -> list[Builder[Panel]]:
     return [
         stat_tile(
-            "Commands requested",
+            f"Commands requested{STRETCH}",
             f"Commands requested in the time range. {SOURCE}",
             f"""
-            SELECT window_start AS "time", sum(requested) AS "requested"
+            SELECT bucket_start AS "time", sum(requested) AS "requested"
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             unit="locale",
             decimals=0,
             total=True,
         ),
         stat_tile(
-            "Failure rate",
+            f"Failure rate{STRETCH}",
             "(failed + rejected + timed out + expired) / requested, over the whole time range. Commands whose deadline "
             f"has not passed are not failures yet. Amber from 5 %, red from 8 %. {SOURCE}",
             f"""
             SELECT sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "failure rate"
-            FROM {VIEWS.rows()}""",
+            FROM {VIEWS.rows(whole=True)}""",
             unit="percentunit",
             decimals=2,
             limits=FAILURES,
         ),
         stat_tile(
-            "Latency p95",
+            f"Latency p95{STRETCH}",
             "95 of 100 succeeded commands were answered within this time after their request. "
             f"Amber from 5 s, red from 15 s. {SOURCE}",
             f"""
             SELECT fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-            FROM {VIEWS.rows()}""",
+            FROM {VIEWS.rows(whole=True)}""",
             unit="ms",
             decimals=1,
             limits=LATENCY,
         ),
         stat_tile(
-            "Traffic cost",
+            f"Traffic cost{COST_STRETCH}",
             "Cost of commands, acknowledgements and answers over the air, retries included, in KRW. Unpriced: messages "
             f"without a tariff or a known size, whose cost is missing here. {COST_SOURCE}",
             f"""
-            SELECT window_start AS "time", sum(cost_krw) AS "cost", sum(unpriced_messages) AS "unpriced"
+            SELECT bucket_start AS "time", sum(cost_krw) AS "cost", sum(unpriced_messages) AS "unpriced"
             FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 1""",
             unit=KRW,
             decimals=1,
@@ -97,12 +102,12 @@ def _tiles() -> list[Builder[Panel]]:
         .text_mode(BigValueTextMode.VALUE_AND_NAME)
         .override_by_name("unpriced", [*number("locale", 0), *coloured(Limits(warn=1, bad=1))]),
         stat_tile(
-            "Cost per 1,000 commands",
+            f"Cost per 1,000 commands{BOTH}",
             f"Traffic cost, of what has a price, divided by requested commands, times 1,000, in KRW. {COST_SOURCE}",
             f"""
             SELECT 1000 * cost.krw / nullif(commands.requested, 0) AS "cost per 1,000"
-            FROM (SELECT sum(cost_krw) AS krw FROM {COST_VIEW} WHERE {TRAFFIC_WHERE}) AS cost,
-              (SELECT sum(requested) AS requested FROM {VIEW} WHERE {TRAFFIC_WHERE}) AS commands""",
+            FROM (SELECT sum(cost_krw) AS krw FROM {COST} WHERE {TRAFFIC_WHERE}) AS cost,
+              (SELECT sum(requested) AS requested FROM {COMMANDS} WHERE {TRAFFIC_WHERE}) AS commands""",
             unit=EXACT_KRW,
             decimals=0,
         ),

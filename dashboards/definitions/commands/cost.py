@@ -5,7 +5,17 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import COST_SOURCE, COST_VIEW, TRAFFIC_WHERE, UID, VIEW
+from dashboards.definitions.commands.reads import (
+    BOTH,
+    COMMANDS,
+    COST,
+    COST_SOURCE,
+    COST_STRETCH,
+    COST_VIEW,
+    TRAFFIC_WHERE,
+    UID,
+)
+from dashboards.frame import of_range
 from dashboards.panels import (
     EXACT_KRW,
     KRW,
@@ -26,7 +36,7 @@ from dashboards.postgres import Sql
 def panels() -> list[Builder[Panel]]:
     """The row's panels."""
     by_type = table_panel(
-        "Cost by command",
+        f"Cost by command{BOTH}",
         "One row a command type, the dearest first. Bytes are payload; billed bytes add protocol overhead and rounding "
         "up to the tariff's step. Per 1,000: KRW for 1,000 requested commands, answers and retries included. "
         f"Unpriced: messages without a tariff or a known size, whose cost is missing here. {COST_SOURCE}",
@@ -34,9 +44,9 @@ def panels() -> list[Builder[Panel]]:
         WITH cost AS (
           SELECT command_type, sum(messages) AS messages, sum(bytes) AS bytes, sum(billed_bytes) AS billed,
             sum(cost_krw) AS krw, sum(unpriced_messages) AS unpriced
-          FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1
+          FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1
         ), commands AS (
-          SELECT command_type, sum(requested) AS requested FROM {VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1
+          SELECT command_type, sum(requested) AS requested FROM {COMMANDS} WHERE {TRAFFIC_WHERE} GROUP BY 1
         )
         SELECT command_type AS "Command", requested AS "Requested", messages AS "Messages", bytes AS "Bytes",
           billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share of cost",
@@ -57,11 +67,11 @@ def panels() -> list[Builder[Panel]]:
     )
     return [
         bars(
-            "Cost per $grain by command",
+            f"Cost per $grain by command{COST_STRETCH}",
             f"Traffic cost in KRW by the time of the message, stacked by command type. {COST_SOURCE}",
             Sql(
                 f"""
-                SELECT window_start AS "time", command_type AS metric, sum(cost_krw) AS "cost"
+                SELECT bucket_start AS "time", command_type AS metric, sum(cost_krw) AS "cost"
                 FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
@@ -69,44 +79,44 @@ def panels() -> list[Builder[Panel]]:
             stacked=True,
         ).span(16),
         ranking(
-            "Share of cost by command",
+            f"Share of cost by command{COST_STRETCH}",
             f"Each command type's part of the traffic cost of the time range. {COST_SOURCE}",
             f"""
             SELECT command_type AS "command", (sum(cost_krw) / nullif(sum(sum(cost_krw)) OVER (), 0))::float8 AS "share"
-            FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
             unit="percentunit",
             decimals=1,
         ).max(1),
         by_type,
         ranking(
-            "Cost by carrier",
+            f"Cost by carrier{COST_STRETCH}",
             f"Traffic cost of the time range in KRW, by the SIM's carrier. {COST_SOURCE}",
             f"""
             SELECT carrier AS "carrier", sum(cost_krw) AS "cost"
-            FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
             unit=EXACT_KRW,
             decimals=0,
         ),
         bars(
-            "Bytes per $grain by direction",
+            f"Bytes per $grain by direction{COST_STRETCH}",
             "Payload bytes of commands over the air: downlink to the vehicle, uplink (acks, answers) from it. "
             "Filtered by Command and Carrier only. Source: metrics.traffic_$grain.",
             Sql(
                 f"""
-                SELECT window_start AS "time", direction AS metric, sum(bytes) AS "bytes"
-                FROM metrics.traffic_${{grain}} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                SELECT bucket_start AS "time", direction AS metric, sum(bytes) AS "bytes"
+                FROM {of_range("traffic")} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
             unit="decbytes",
             stacked=True,
         ),
         lines(
-            "Billed bytes for each payload byte, per $grain",
+            f"Billed bytes for each payload byte, per $grain{COST_STRETCH}",
             "How much the tariff's overhead and rounding add: 2 means that twice the payload is paid for. "
             f"Small messages drive it up. {COST_SOURCE}",
             Sql(
                 f"""
-                SELECT window_start AS "time", command_type AS metric,
+                SELECT bucket_start AS "time", command_type AS metric,
                   sum(billed_bytes)::float8 / nullif(sum(bytes), 0) AS "billed"
                 FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, FAILURES, SOURCE, UID, VIEWS
+from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, FAILURES, SOURCE, STRETCH, UID, VIEWS
 from dashboards.panels import (
     GREY,
     PROVISIONAL_LINE,
@@ -35,12 +35,12 @@ OUTCOMES = (
 def panels() -> list[Builder[Panel]]:
     """The row's panels."""
     outcomes = bars(
-        "Outcomes per $grain",
+        f"Outcomes per $grain{STRETCH}",
         "Commands by the window of their request, stacked by outcome. Open: the deadline has not passed yet; such a "
         f"window is provisional. {SOURCE}",
         Sql(
             f"""
-            SELECT window_start AS "time",
+            SELECT bucket_start AS "time",
               {", ".join(f'sum({name}) AS "{name.replace("_", " ")}"' for name, _ in OUTCOMES)}
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
             "time_series",
@@ -52,7 +52,7 @@ def panels() -> list[Builder[Panel]]:
         outcomes = outcomes.override_by_name(name.replace("_", " "), [colour(shade)])
 
     types = table_panel(
-        "Failures by command",
+        f"Failures by command{STRETCH}",
         "One row a command type, the worst first. Click a command to see it alone. Late: a success that came "
         "after the deadline; those commands stay unsuccessful. Rolled back: a success that the device took back later. "
         "Conflicting: attempts whose events disagree. Attempts: sent attempts for each command. "
@@ -64,7 +64,7 @@ def panels() -> list[Builder[Panel]]:
           sum(expired) AS "Expired", sum(open) AS "Open", sum(late_success) AS "Late",
           sum(rolled_back) AS "Rolled back", sum(conflicting) AS "Conflicting",
           sum(attempts)::float8 / nullif(sum(requested), 0) AS "Attempts"
-        FROM {BY_COMMAND.rows()} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1""",
+        FROM {BY_COMMAND.rows(whole=True)} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1""",
     )
     types = (
         types.span(14)
@@ -77,13 +77,13 @@ def panels() -> list[Builder[Panel]]:
     )
 
     matrix = table_panel(
-        "Failure rate by firmware and vehicle model",
+        f"Failure rate by firmware and vehicle model{STRETCH}",
         "Failure rate of each pair of vehicle model (row) and firmware (column). A red column is a bad firmware, a red "
         f"row a bad model; an empty cell had no commands. {SOURCE}",
         f"""
         SELECT vehicle_model AS "Model", firmware AS "Firmware",
           sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "Failure rate"
-        FROM {BY_FIRMWARE.rows()} GROUP BY 1, 2 ORDER BY 2, 1""",
+        FROM {BY_FIRMWARE.rows(whole=True)} GROUP BY 1, 2 ORDER BY 2, 1""",
     )
     matrix = (
         matrix.span(10)
@@ -108,21 +108,21 @@ def panels() -> list[Builder[Panel]]:
 
     return [
         lines(
-            "Failure rate per $grain",
+            f"Failure rate per $grain{STRETCH}",
             "(failed + rejected + timed out + expired) / requested. The dashed end is provisional: commands there may "
             f"still fail. Of attempts: those that came to nothing, retried ones included. The limit is 5 %. {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
-                  SELECT window_start, bool_or(provisional) AS provisional,
+                  SELECT bucket_start, bool_or(provisional) AS provisional,
                     sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS rate,
                     sum(attempts_unsuccessful)::float8 / nullif(sum(attempts_known), 0) AS of_attempts
                   FROM {VIEWS.rows()} GROUP BY 1
                 )
-                SELECT window_start AS "time",
+                SELECT bucket_start AS "time",
                   CASE WHEN NOT provisional THEN rate END AS "failure rate",
                   of_attempts AS "of attempts",
-                  CASE WHEN provisional OR lead(provisional) OVER (ORDER BY window_start) THEN rate END AS "provisional"
+                  CASE WHEN provisional OR lead(provisional) OVER (ORDER BY bucket_start) THEN rate END AS "provisional"
                 FROM windows ORDER BY 1""",
                 "time_series",
             ),

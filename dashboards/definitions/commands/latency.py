@@ -5,7 +5,7 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, LATENCY, SOURCE, UID, VIEWS
+from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, LATENCY, SOURCE, STRETCH, UID, VIEWS
 from dashboards.panels import GREY, colour, coloured, filter_link, lines, prop, ranking, table_panel
 from dashboards.postgres import Sql
 
@@ -13,13 +13,13 @@ from dashboards.postgres import Sql
 def panels() -> list[Builder[Panel]]:
     """The row's panels."""
     by_type = table_panel(
-        "Latency by command",
+        f"Latency by command{STRETCH}",
         "p50 to p99: time from request to answer of succeeded commands. Ack: time from sending to the transport's "
         f"acknowledgement. From mergeable sketches (relative error at most 1 %); the slowest first. {SOURCE}",
         f"""
         WITH types AS (
           SELECT command_type, fleetgauge.sketch_merge(latency_ms) AS latency, fleetgauge.sketch_merge(ack_ms) AS ack
-          FROM {BY_COMMAND.rows()} GROUP BY 1
+          FROM {BY_COMMAND.rows(whole=True)} GROUP BY 1
         )
         SELECT command_type AS "Command",
           fleetgauge.quantile(latency, 0.5) AS "p50", fleetgauge.quantile(latency, 0.95) AS "p95",
@@ -36,17 +36,17 @@ def panels() -> list[Builder[Panel]]:
     )
     return [
         lines(
-            "Latency per $grain",
+            f"Latency per $grain{STRETCH}",
             "Median and 95th percentile of the time from request to answer of succeeded commands, and 95th percentile "
             f"of the time from sending to the transport's acknowledgement. {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
-                  SELECT window_start, fleetgauge.sketch_merge(latency_ms) AS latency,
+                  SELECT bucket_start, fleetgauge.sketch_merge(latency_ms) AS latency,
                     fleetgauge.sketch_merge(ack_ms) AS ack
                   FROM {VIEWS.rows()} GROUP BY 1
                 )
-                SELECT window_start AS "time",
+                SELECT bucket_start AS "time",
                   fleetgauge.quantile(latency, 0.5) AS "p50",
                   fleetgauge.quantile(latency, 0.95) AS "p95",
                   fleetgauge.quantile(ack, 0.95) AS "ack p95"
@@ -59,12 +59,12 @@ def panels() -> list[Builder[Panel]]:
         .override_by_name("p95", [colour("purple")])
         .override_by_name("ack p95", [colour(GREY)]),
         lines(
-            "Latency p95 per $grain by command",
+            f"Latency p95 per $grain by command{STRETCH}",
             f"95th percentile of the time from request to answer of succeeded commands, by command type. "
             f"Logarithmic. {SOURCE}",
             Sql(
                 f"""
-                SELECT window_start AS "time", command_type AS metric,
+                SELECT bucket_start AS "time", command_type AS metric,
                   fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
                 FROM {BY_COMMAND.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
@@ -74,11 +74,11 @@ def panels() -> list[Builder[Panel]]:
         ),
         by_type,
         ranking(
-            "Latency p95 by carrier",
+            f"Latency p95 by carrier{STRETCH}",
             f"95th percentile of the time from request to answer of succeeded commands, by carrier. {SOURCE}",
             f"""
             SELECT carrier AS "carrier", fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-            FROM {BY_CARRIER.rows()} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            FROM {BY_CARRIER.rows(whole=True)} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
             unit="ms",
             decimals=1,
         ),

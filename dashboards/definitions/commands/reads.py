@@ -1,6 +1,6 @@
 """What the panels on commands read, and from which value on it is bad."""
 
-from dashboards.frame import Filter, where
+from dashboards.frame import Filter, of_range, stretch, where
 from dashboards.panels import Limits
 from dashboards.views import of_metric
 
@@ -11,7 +11,7 @@ FILTERS = (
     Filter("firmware", "Firmware", "device_command"),
     Filter("carrier", "Carrier", "device_command"),
 )
-VIEW = "metrics.device_command_${grain}"
+COMMANDS = of_range("device_command", whole=True)
 VIEWS = of_metric("device_command", FILTERS)
 BY_COMMAND = VIEWS.needing("command_type")
 BY_FIRMWARE = VIEWS.needing("vehicle_model", "firmware")
@@ -20,8 +20,11 @@ SOURCE = "Source: metrics.device_command_$grain, or its smallest subset that fit
 
 TRAFFIC_WHERE = where([FILTERS[0], FILTERS[3]])
 """Traffic knows neither model nor firmware, so cost follows the filters Command and Carrier only."""
-COST_VIEW = "metrics.command_cost_${grain}"
+COST_VIEW, COST = of_range("command_cost"), of_range("command_cost", whole=True)
 COST_SOURCE = "Filtered by Command and Carrier only. Source: metrics.command_cost_$grain."
+
+STRETCH, COST_STRETCH = stretch("device_command"), stretch("traffic")
+BOTH = STRETCH + COST_STRETCH
 
 FAILURES = Limits(warn=0.05, bad=0.08)
 LATENCY = Limits(warn=5_000, bad=15_000)

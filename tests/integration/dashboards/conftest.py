@@ -69,7 +69,7 @@ def filled(postgres: PostgresState, metrics_template: str) -> Iterator[Filled]:
                 raise_failures(
                     run_metrics(settings, chosen, "minute", watermark=watermark if source == "commands" else None)
                 )
-        yield Filled(postgres.url("metrics", "grafana", name), now)
+        yield Filled(postgres.url("metrics", "grafana", name), replica, now)
     finally:
         for url in (postgres.metrics_admin_url, postgres.primary_admin_url):
             with psycopg.connect(url, autocommit=True) as admin:

@@ -18,6 +18,8 @@ class Filled:
     """A filled metrics database."""
 
     grafana_url: str = field(repr=False)
+    replica_url: str = field(repr=False)
+    """Production's replica, as its reader."""
     now: datetime
     """Where the company's history ends: some rides are under way then."""
 

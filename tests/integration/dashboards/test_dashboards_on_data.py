@@ -72,12 +72,18 @@ def test_variables_and_shading(
     dashboard: dict[str, Any], span: timedelta, grafana: psycopg.Connection, filled: Filled
 ) -> None:
     grain = {15 * 60: "minute", 3 * 86400: "hour", 180 * 86400: "day"}[int(span.total_seconds())]
-    for query in dashboard_queries(dashboard, {"grain": grain}, filled.now - span, filled.now):
+    for query in dashboard_queries(dashboard, {"grain": grain, "resolution": grain}, filled.now - span, filled.now):
         if query.kind == "panel":
             continue
         names, rows = run(grafana, query)
         if query.name == "grain":
             assert rows == [(grain,)]
+        elif query.name.startswith("stretch_"):
+            ((said,),) = rows
+            begins = (filled.now - timedelta(days=180, minutes=30)).astimezone(ZoneInfo("Asia/Seoul"))
+            expired = span > timedelta(days=90) and query.name.endswith(("rental", "vehicle_state"))
+            assert said.startswith(f" ({begins:%Y-%m-%d %H:%M} to ") == expired, query.name
+            assert bool(said) == expired, query.name
         elif query.kind == "variable":
             assert rows, query.name
             assert all(isinstance(value, str) and value for (value,) in rows), query.name

@@ -145,7 +145,7 @@ def test_variables(dashboard: dict[str, Any]) -> None:
     assert grain["refresh"] == 2, "computed anew when the time range changes"
     assert grain["skipUrlSync"] is True, "a link made for another range must not pin the grain"
     for variable in dashboard["templating"]["list"][2:]:
-        if variable["name"].startswith("stem"):
+        if variable["name"].startswith(("stem", "stretch_")):
             assert (variable["hide"], variable["refresh"], variable["skipUrlSync"]) == (2, 2, True)
             continue
         assert variable["multi"]

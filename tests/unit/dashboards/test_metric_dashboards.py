@@ -36,7 +36,10 @@ def test_only_the_metrics_own_views_are_read_and_cut_by_time(dashboard: dict[str
         tree = sqlglot.parse_one(query.sql, dialect="postgres")
         assert isinstance(tree, exp.Query), query.name
         for table in tree.find_all(exp.Table):
-            if table.db or table.name.startswith(name):
+            if isinstance(table.this, exp.Anonymous):
+                assert table.sql().startswith(f"metrics.{name}_"), query.name
+                assert {"2025-05-29T03:21:00Z", "2025-06-01T03:21:00Z"} <= {x.this for x in table.find_all(exp.Literal)}
+            elif table.db or table.name.startswith(name):
                 assert (table.db, table.name.startswith(f"{name}_")) == ("metrics", True), query.name
                 select = table.find_ancestor(exp.Select)
                 assert select is not None
@@ -46,7 +49,8 @@ def test_only_the_metrics_own_views_are_read_and_cut_by_time(dashboard: dict[str
 def test_every_measure_has_a_panel_that_explains_itself(dashboard: dict[str, Any]) -> None:
     one = DEFINITIONS[dashboard["uid"].removeprefix("metric-")]
     found = {panel["title"]: panel for panel in panels(dashboard)}
-    assert set(found) == {"Final until", *(f"{name} per $grain" for name in one.measures)}
+    stretch = f"${{stretch_{one.metric}}}"
+    assert set(found) == {"Final until", *(f"{name} per $grain{stretch}" for name in one.measures)}
     for panel in found.values():
         assert "Source: metrics." in panel["description"]
     assert dashboard["timezone"] == one.time_zone
@@ -56,7 +60,7 @@ def test_every_measure_has_a_panel_that_explains_itself(dashboard: dict[str, Any
 STEMS = [
     ("hour", {}, "nothing", "vehicle_state_total_"),
     ("day", {}, "nothing", "vehicle_state_total_"),
-    ("minute", {}, "nothing", "vehicle_state_"),
+    ("minute", {}, "nothing", "vehicle_state_total_"),
     ("hour", {}, "zone", "vehicle_state_by_zone_"),
     ("hour", {}, "vehicle_state", "vehicle_state_by_state_"),
     ("hour", {"zone": ["a", "o'neil"]}, "nothing", "vehicle_state_by_zone_"),

@@ -44,7 +44,7 @@ OTHER = "other"
 UNKNOWN = "unknown"
 """What a dimension value of NULL is stored as."""
 
-RESERVED = frozenset({"window_start", "date", "provisional"})
+RESERVED = frozenset({"window_start", "date", "provisional", "version", "bucket_start", "window_grain"})
 VARIABLES = frozenset({"by", "grain", "resolution"})
 """What the metric's dashboard asks its reader besides a value of each dimension."""
 

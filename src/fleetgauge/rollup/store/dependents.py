@@ -42,6 +42,16 @@ WHERE n.nspname = %(schema)s AND c.relname = ANY (%(views)s) AND x.grantee <> c.
 ORDER BY c.relname, a.name NULLS FIRST, 3, 4
 """
 
+_ON_FUNCTION = """
+SELECT p.oid::regprocedure::text, CASE WHEN r.oid IS NULL THEN o.type ELSE 'view' END,
+    coalesce(r.ev_class::regclass::text, o.identity)
+FROM pg_proc AS p JOIN pg_depend AS d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS o
+WHERE p.pronamespace = %(schema)s::regnamespace AND p.proname = %(name)s
+ORDER BY 2, 3
+"""
+
 
 @dataclass(frozen=True)
 class Dependent:
@@ -92,6 +102,11 @@ def dependents(
     ours = {*(f"{schema}.{name}" for name in names), *(f"{VIEWS}.{name}" for name in own)}
     rows = connection.execute(_DEPENDENTS, {"schema": schema, "views": list(names)}).fetchall()
     return [one for row in rows if (one := Dependent(*row)).name not in ours]
+
+
+def dependents_of_function(connection: Connection, schema: str, name: str) -> list[Dependent]:
+    """What hangs directly on the functions of this name."""
+    return [Dependent(*row) for row in connection.execute(_ON_FUNCTION, {"schema": schema, "name": name}).fetchall()]
 
 
 def grants(connection: Connection, views: Collection[str], *, everybody: bool = False) -> list[Grant]:

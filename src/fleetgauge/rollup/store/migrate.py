@@ -10,7 +10,7 @@ from fleetgauge.errors import Stop
 from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
-from fleetgauge.rollup.store import derived, tables, viewers
+from fleetgauge.rollup.store import derived, ranges, tables, viewers
 from fleetgauge.rollup.store.catalogue import Saved
 from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
@@ -141,6 +141,9 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
         elif now.state == "waiting":
             waiting.append(definition.metric)
     derived.apply(guard, scripts, dropped)
+    trios = [trio for one in definitions.values() for trio in ranges.of_metric(one)]
+    trios += [trio for metric, script in scripts.items() for trio in ranges.of_views(metric, derived.names([script]))]
+    refused |= ranges.apply(guard, trios)
     return Migration(revisions, tuple(created), tuple(published), tuple(waiting), refused)
 
 

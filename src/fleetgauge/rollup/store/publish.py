@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from fleetgauge.postgres import Connection, only_row, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Level
-from fleetgauge.rollup.store import catalogue, views
+from fleetgauge.rollup.store import catalogue, ranges, views
 from fleetgauge.rollup.store.catalogue import (
     Saved,
     ViewState,
@@ -31,7 +31,7 @@ from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
 
-_FORMAT = 2
+_FORMAT = 3
 """Rises when views are composed in another way, so that all are made again."""
 
 _NOTE = "[NULL "
@@ -81,6 +81,7 @@ def publication(connection: Connection, definition: Definition, own: Collection[
     with as_writer(connection):
         for change in changes:
             dropped += _apply(connection, definition, change, own or (), _said(known))
+        ranges.apply(connection, list(ranges.of_metric(definition)))
     shown = _is_shown(definition, known)
     connection.execute(
         "UPDATE fleetgauge.metric_version SET shape = %s,"

@@ -1,0 +1,157 @@
+"""`metrics.<stem>_range(since, until, grain)`: the rows of any range, exact to the minute.
+
+Beside the views of each metric, each subset of its dimensions and each trio of derived views `…_minute`, `…_hour` and
+`…_day`. It reads whole windows in the middle and finer ones at the edges, through the views, with its caller's rights.
+SQL that the planner takes apart, so that conditions reach the indexes of the tables. Its text names no object for the
+catalogue, so views can be made anew beneath it.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from fleetgauge.postgres import Connection, errors, sql
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.store.catalogue import columns_of
+from fleetgauge.rollup.store.dependents import dependents_of_function
+from fleetgauge.rollup.store.tables import VIEWER, VIEWS
+from fleetgauge.rollup.store.views import ViewColumn
+
+_OWN = ("window_start", "date")
+_PARTS: tuple[tuple[Grain, str, str], ...] = (
+    ("minute", "begins", "hours_begin"),
+    ("hour", "hours_begin", "days_begin"),
+    ("day", "days_begin", "days_end"),
+    ("hour", "days_end", "hours_end"),
+    ("minute", "hours_end", "ends"),
+)
+_SIGNATURE = sql.SQL("(timestamptz, timestamptz, text)")
+
+
+@dataclass(frozen=True)
+class Trio:
+    """Views of three grains over the same measures."""
+
+    metric: str
+    """Whose rows they are made of, and whose retention counts."""
+    stem: str
+    minute: str
+
+    @property
+    def function(self) -> str:
+        """Its name in schema `metrics`."""
+        return f"{self.stem}_range"
+
+    def view(self, grain: Grain) -> str:
+        """The view of a grain, in schema `metrics`; subsets of the dimensions have none of minutes."""
+        return self.minute if grain == "minute" else f"{self.stem}_{grain}"
+
+
+def of_metric(definition: Definition) -> Iterator[Trio]:
+    """Those of the metric's own views."""
+    minute = f"{definition.metric}_minute"
+    yield Trio(definition.metric, definition.metric, minute)
+    for name in definition.rollups:
+        yield Trio(definition.metric, f"{definition.metric}_{name}", minute)
+
+
+def of_views(metric: str, views: Collection[str]) -> Iterator[Trio]:
+    """Those among the views of a metric's `views.sql`."""
+    for name in views:
+        stem = name.removesuffix("_minute")
+        if stem != name and {f"{stem}_{grain}" for grain in GRAINS} <= {*views}:
+            yield Trio(metric, stem, name)
+
+
+def apply(connection: Connection, trios: Collection[Trio]) -> dict[str, str]:
+    """Make the functions whose views are there. Inside the caller's transaction, as the role that owns the views.
+
+    Returns by metric why a function keeps the columns that it had: others have built on it.
+    """
+    refused = {}
+    for trio in trios:
+        columns = _columns(connection, trio)
+        if columns:
+            why = _replace(connection, trio, columns)
+            if why is not None:
+                refused[trio.metric] = why
+    return refused
+
+
+def create(trio: Trio, columns: Collection[ViewColumn]) -> sql.Composed:
+    """`CREATE OR REPLACE FUNCTION` of one trio."""
+    returned = [
+        sql.SQL("{} {}").format(sql.Identifier(one.name), sql.SQL(one.type))
+        for one in (
+            ViewColumn("bucket_start", "timestamptz"),
+            ViewColumn("window_grain", "text"),
+            ViewColumn("window_start", "timestamptz"),
+            *columns,
+        )
+    ]
+    names = sql.SQL("").join(sql.SQL(", t.{}").format(sql.Identifier(one.name)) for one in columns)
+    selects = [
+        sql.SQL(
+            "SELECT {bucket}, {grain}, t.window_start{names} FROM {view} AS t"
+            " WHERE t.window_start >= (SELECT e.{begin} FROM e) AND t.window_start < (SELECT e.{end} FROM e)"
+        ).format(
+            bucket=sql.SQL("t.window_start")
+            if grain == "day"
+            else sql.SQL(
+                "CASE WHEN (SELECT e.grain FROM e) = {} THEN t.window_start"
+                " WHEN t.window_start >= (SELECT e.last_bucket FROM e) THEN (SELECT e.last_bucket FROM e)"
+                " ELSE (SELECT e.first_bucket FROM e) END"
+            ).format(sql.Literal(grain)),
+            grain=sql.SQL("{}::text").format(sql.Literal(grain)),
+            names=names,
+            view=sql.Identifier(VIEWS, trio.view(grain)),
+            begin=sql.Identifier(begin),
+            end=sql.Identifier(end),
+        )
+        for grain, begin, end in _PARTS
+    ]
+    body = sql.SQL("WITH e AS MATERIALIZED (SELECT * FROM fleetgauge.range_edges({}, $1, $2, $3)) {}").format(
+        sql.Literal(trio.metric), sql.SQL(" UNION ALL ").join(selects)
+    )
+    return sql.SQL(
+        "CREATE OR REPLACE FUNCTION {} (timestamptz, timestamptz, text DEFAULT 'day') RETURNS TABLE ({})"
+        " LANGUAGE sql STABLE PARALLEL SAFE AS {}"
+    ).format(sql.Identifier(VIEWS, trio.function), sql.SQL(", ").join(returned), sql.Literal(body.as_string(None)))
+
+
+def _columns(connection: Connection, trio: Trio) -> list[ViewColumn]:
+    """What views of all three grains have, in the order of the hours'; none where a view is missing."""
+    found = {grain: {one.name: one for one in columns_of(connection, VIEWS, trio.view(grain))} for grain in GRAINS}
+    return [
+        one
+        for one in found["hour"].values()
+        if one.name not in _OWN and all(one.type == getattr(found[g].get(one.name), "type", None) for g in GRAINS)
+    ]
+
+
+def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn]) -> str | None:
+    name = sql.Identifier(VIEWS, trio.function)
+    try:
+        with connection.transaction():
+            connection.execute(create(trio, columns))
+    except errors.InvalidFunctionDefinition:  # other columns than it has
+        found = dependents_of_function(connection, VIEWS, trio.function)
+        if found:
+            return (
+                f"function {VIEWS}.{trio.function} keeps its columns, for these hang on it: "
+                f"{'; '.join(map(str, found))}; drop them, run fleetgauge migrate and make them again"
+            )
+        connection.execute(sql.SQL("DROP FUNCTION {}{}").format(name, _SIGNATURE))
+        connection.execute(create(trio, columns))
+    connection.execute(
+        sql.SQL("COMMENT ON FUNCTION {}{} IS {}").format(
+            name,
+            _SIGNATURE,
+            sql.Literal(
+                "Rows from an instant until before another, to the minute; bucket_start is the window of the grain "
+                "(day, hour or minute) that a row lies in."
+            ),
+        )
+    )
+    connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {}{} TO {}").format(name, _SIGNATURE, sql.Identifier(VIEWER)))
+    return None
