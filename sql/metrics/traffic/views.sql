@@ -58,10 +58,14 @@ message AS (
         fleetgauge.date_start(p.date, 'Asia/Seoul'), p.date, h.window_start, h.command_type, h.carrier, h.direction,
         h.messages, h.bytes, h.payload, h.payload_unknown, h.provisional
     FROM split AS p
-    INNER JOIN metrics.traffic_hour AS h
-        ON h.carrier = p.carrier
-        AND h.window_start >= fleetgauge.date_start(p.date, 'Asia/Seoul')
-        AND h.window_start < fleetgauge.date_start(p.date + 1, 'Asia/Seoul')
+    CROSS JOIN LATERAL (
+        SELECT * FROM metrics.traffic_hour
+        WHERE
+            carrier = p.carrier
+            AND window_start >= fleetgauge.date_start(p.date, 'Asia/Seoul')
+            AND window_start < fleetgauge.date_start(p.date + 1, 'Asia/Seoul')
+        OFFSET 0  -- keeps it a look-up by window for each such day, and no join over all hours
+    ) AS h
 )
 SELECT
     m.window_start,
