@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation, stretch
-from dashboards.panels import bars, lines, stat_tile
+from dashboards.panels import bars, lines, stat_tile, table_panel
 from dashboards.postgres import Sql
 from dashboards.views import Views
 from fleetgauge.rollup import Definition
@@ -36,7 +36,9 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
         found = found.with_variable(_split(one))
     views = Views(one.metric, tuple(one.dimensions), one.rollups, filters, split=True)
     found = found.with_variable(views.variable())
-    return filled(found, [_final(one)], [("Measures", list(_panels(one, views)))]), [provisional_annotation(one.metric)]
+    return filled(found, [_final(one), _left_out(one)], [("Measures", list(_panels(one, views)))]), [
+        provisional_annotation(one.metric)
+    ]
 
 
 def _split(one: Definition) -> dashboard.CustomVariable:
@@ -59,7 +61,21 @@ def _final(one: Definition) -> Builder[Panel]:
         final_until(one.metric),
         unit="time:MMM D, HH:mm",
         no_value="not yet",
-    ).span(24)
+    ).span(12)
+
+
+def _left_out(one: Definition) -> Builder[Panel]:
+    return table_panel(
+        "Left out",
+        "Rows of the time range that are in no number, by reason: a value that is not finite or too large. Those whose "
+        f"time is no time of a fleet belong to every range. Source: metrics.{one.metric}_$grain leaves them out.",
+        f"""
+        SELECT reason AS "Reason", row_count AS "Rows"
+        FROM fleetgauge.left_out_rows('{one.metric}', $__timeFrom(), $__timeTo())
+        UNION ALL
+        SELECT 'nothing', 0 WHERE NOT EXISTS (
+          SELECT FROM fleetgauge.left_out_rows('{one.metric}', $__timeFrom(), $__timeTo()))""",
+    ).height(4)
 
 
 def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:

@@ -57,7 +57,8 @@ def show(
     found = read(loaded, definition, grain, between or duration("--last", last or _LAST), dimensions, limit)
     if as_json:
         rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-        print_json({"view": found.view, "waiting": found.waiting, "rows": plain(rows)})
+        left_out = [{"reason": reason, "rows": count} for reason, count in found.left_out]
+        print_json({"view": found.view, "waiting": found.waiting, "left_out": left_out, "rows": plain(rows)})
         return
     first = 1 if grain == "day" else 0  # of days, the date says it all
     headings = (*found.columns[first:-1], "")
@@ -69,6 +70,8 @@ def show(
         typer.echo(f"no row of {found.view} begins {told}; see fleetgauge freshness {metric}")
     elif any(row[-1] for row in found.rows):
         typer.echo("… provisional: may still change")
+    for reason, count in found.left_out:
+        typer.echo(f"left out: {count} row(s) of the source, since {reason}; see fleetgauge doctor")
     if len(found.rows) == limit:
         typer.echo(f"the newest {limit} rows; more with --limit, fewer with --by")
 

@@ -34,6 +34,8 @@ class Shown:
     rows: tuple[tuple[Any, ...], ...]
     waiting: str | None = None
     """Why the view does not show the definition as it is, if it does not."""
+    left_out: tuple[tuple[str, int], ...] = ()
+    """Rows of the source that are in none of these numbers: why, and how many; those of no time of a fleet always."""
 
 
 def show(
@@ -61,7 +63,8 @@ def show(
         names = tuple(column.name for column in cursor.description or ())
         zone = ZoneInfo(definition.time_zone)
         rows = tuple((row[0].astimezone(zone), *row[1:]) for row in cursor.fetchall())
-        return Shown(f"{VIEWS}.{view}", names, rows, waits.why if waits else None)
+        left_out = tuple(connection.execute(_left_out(definition, within)).fetchall())
+        return Shown(f"{VIEWS}.{view}", names, rows, waits.why if waits else None, left_out)
 
 
 def _query(
@@ -102,6 +105,18 @@ def _within(stretch: timedelta | Span) -> sql.Composed:
         return sql.SQL("v.window_start >= now() - {}").format(sql.Literal(stretch))
     begin, end = map(sql.Literal, stretch)
     return sql.SQL("v.window_start >= {} AND v.window_start < {}").format(begin, end)
+
+
+def _left_out(definition: Definition, stretch: timedelta | Span) -> sql.Composed:
+    begin: sql.Composable
+    end: sql.Composable
+    if isinstance(stretch, timedelta):
+        begin, end = sql.SQL("now() - {}").format(sql.Literal(stretch)), sql.SQL("'infinity'")
+    else:
+        begin, end = map(sql.Literal, stretch)
+    return sql.SQL("SELECT reason, row_count FROM fleetgauge.left_out_rows({}, {}, {})").format(
+        sql.Literal(definition.metric), begin, end
+    )
 
 
 def _smallest(definition: Definition, grain: Grain, kept: Sequence[str]) -> Level:
