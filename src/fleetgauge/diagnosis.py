@@ -1,12 +1,14 @@
-"""What `fleetgauge doctor` says: of the rollup, the consumers and the command events, put together."""
+"""What `fleetgauge doctor` says: of the rollup, the consumers, the command events and suspects, put together."""
 
 from collections.abc import Iterator
 
 from fleetgauge import postgres
+from fleetgauge.clock import SystemClock
 from fleetgauge.command_attempts import COMMANDS_CONSUMER
 from fleetgauge.commands import health
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.fleet import suspect_health, suspect_method
 from fleetgauge.rollup import COMMANDS, read_definitions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.doctor import Finding
@@ -33,6 +35,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding(remark.about, remark.status, remark.said, remark.remedy)
     if any(definition.source == COMMANDS for definition in found.valid.values()):
         yield from _commands(settings)
+    if suspect_method.exists(settings.content):
+        yield from _suspects(settings)
 
 
 def for_production(settings: Settings) -> str:
@@ -59,3 +63,13 @@ def _commands(settings: Settings) -> Iterator[Finding]:
             yield Finding(about, status, said, remedy)
     except FleetgaugeError as error:
         yield Finding(about, "fail", str(error))
+
+
+def _suspects(settings: Settings) -> Iterator[Finding]:
+    try:
+        zone = suspect_method.load(settings.content).time_zone
+        with postgres.metrics(settings.metrics).session("doctor") as connection:
+            for status, said, remedy in suspect_health.findings(connection, zone, SystemClock().now()):
+                yield Finding("suspects", status, said, remedy)
+    except FleetgaugeError as error:
+        yield Finding("suspects", "fail", str(error))

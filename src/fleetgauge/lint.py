@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fleetgauge.commands.tariff import TariffError, load_tariffs
 from fleetgauge.document_sources import document_problems
+from fleetgauge.fleet import suspect_method
 from fleetgauge.rollup import DefinitionError, read_definitions
 from fleetgauge.rollup.definitions import current_state, moving
 from fleetgauge.rollup.metric_tests import load_tests
@@ -46,6 +47,11 @@ def check(content: Path) -> Checked:
     try:
         load_tariffs(content)
     except TariffError as error:
+        problems += error.problems
+    try:
+        if suspect_method.exists(content):
+            suspect_method.load(content)
+    except suspect_method.MethodError as error:
         problems += error.problems
     return Checked(
         tuple(sorted(contracts)),

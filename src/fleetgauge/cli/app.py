@@ -20,6 +20,7 @@ from fleetgauge.cli import (
     doctor,
     explain,
     exporter,
+    fleet,
     freshness,
     indices,
     lint,
@@ -84,6 +85,7 @@ app.command("test")(test.test)
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(dimensions.app, name="dimensions")
 app.add_typer(commands.app, name="commands")
+app.add_typer(fleet.app, name="fleet")
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")

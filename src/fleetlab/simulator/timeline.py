@@ -96,14 +96,17 @@ class Timeline:
         """Every command that is requested before `end`, as it will have ended."""
         return [c for c, _ in self._commands(0, self.end_ms) if c.attempts[0].requested_ms <= self.end_ms]
 
-    def telemetry(self) -> Iterator[tuple[Vehicle, list[Record]]]:
-        """Each vehicle's telemetry alone, unsorted, appended by the timeline's end; no commands: for many vehicles."""
+    def telemetry(self, *, parked: bool = True) -> Iterator[tuple[Vehicle, list[Record]]]:
+        """Each vehicle's telemetry alone, unsorted, appended by the timeline's end; no commands: for many vehicles.
+
+        Without `parked`, that of its rides alone.
+        """
         shifts = list(enumerate(range(self.start_ms, self.end_ms, SHIFT_MS)))
         for vehicle in self.world.vehicles:
             records: list[Record] = []
             for rental in self.trips.by_vehicle.get(vehicle.number, ()):
                 records += self._of_rental(rental)
-            for shift, begin in shifts:
+            for shift, begin in shifts if parked else ():
                 records += telemetry.of_parked(self.dice, self.trips, vehicle, shift, begin)
             yield vehicle, [r for r in records if r.append_ms <= self.end_ms]
 

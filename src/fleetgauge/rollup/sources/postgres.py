@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection, IsolationLevel, sql
+from fleetgauge.postgres.guard import guard
 from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sketches.distinct_key import DistinctKey
@@ -18,7 +19,6 @@ from fleetgauge.rollup.spans import Span, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
-LOCK_TIMEOUT_S = 5.0
 _CHEAP = 100_000.0
 """The planner's cost up to which a question is asked in every run."""
 
@@ -131,7 +131,7 @@ class PostgresSource:
             connection = self._connected(key_of(definition, self._key))
             source_watermark = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}") if self._itself else None
             with connection.transaction():
-                self._guard(connection)
+                guard(connection, self._database, self._settings, itself=self._itself)
                 if not self._itself:
                     source_watermark = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
                 if definition.version not in self._fitting:
@@ -163,14 +163,3 @@ class PostgresSource:
 
     def _connect(self, **options: Any) -> Connection[Row]:
         return self._database.connect(ROLLUP, **options)
-
-    def _guard(self, connection: Connection[Row]) -> None:
-        """First statement of every transaction: a replica may have been promoted since the last one."""
-        row = connection.execute(
-            "SELECT pg_is_in_recovery(),"
-            " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-            " set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true)",
-            [f"{self._settings.statement_timeout_s * 1000:.0f}ms", f"{LOCK_TIMEOUT_S * 1000:.0f}ms"],
-        ).fetchone()
-        if not (row and row[0]) and not self._settings.allow_primary and not self._itself:
-            raise self._database.is_primary()

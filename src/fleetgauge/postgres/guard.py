@@ -1,0 +1,26 @@
+"""The guard of every transaction on a source: whether it still is a read replica, and how long a statement may take."""
+
+from typing import Any
+
+from psycopg import Connection
+
+from fleetgauge.postgres.database import Database
+from fleetgauge.settings import SourceSettings
+
+LOCK_TIMEOUT_S = 5.0
+
+
+def guard(connection: Connection[Any], database: Database, settings: SourceSettings, *, itself: bool = False) -> None:
+    """First statement of a transaction: a replica may have been promoted since the last one.
+
+    `itself`: the source is the metrics database, which is no standby. Raises `Stop` when a standby was asked for and
+    this is none.
+    """
+    row = connection.execute(
+        "SELECT pg_is_in_recovery(),"
+        " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+        " set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true)",
+        [f"{settings.statement_timeout_s * 1000:.0f}ms", f"{LOCK_TIMEOUT_S * 1000:.0f}ms"],
+    ).fetchone()
+    if not (row and row[0]) and not settings.allow_primary and not itself:
+        raise database.is_primary()
