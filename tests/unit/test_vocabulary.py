@@ -55,7 +55,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
     "watermark": (r"\b(frontiers?|horizons?)\b", set()),
     "distinct value": (r"\b(kept|keeps?) apart\b", set()),
     "to expire, to drop": (r"\b(let|lets|letting) go\b", set()),
-    "metric test": (r"\bunit[ -]?tests?\b", set()),
+    "metric test": (r"\bunit[ -]?tests?\b", {("docs/glossary.md", "| dbt: unit test |")}),
     "dashboard": (r"\bboards?\b", set()),
 }
 
