@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.postgres import Sql, datasource
 
-GREEN, AMBER, RED, BLUE, PURPLE, GREY = "green", "orange", "red", "blue", "purple", "#8e8e8e"
+GREEN, AMBER, RED, BLUE, GREY = "green", "orange", "red", "blue", "#8e8e8e"
 KRW, EXACT_KRW = "currencyKRW", "currency:financial:₩"
 """Shortened (₩1.2 M) for totals and axes; in full (₩1,234,567) where amounts are compared."""
 CALM = BLUE

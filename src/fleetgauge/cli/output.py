@@ -90,16 +90,6 @@ def instant(option: str, text: str) -> datetime:
     return found
 
 
-def moment(option: str, text: str) -> datetime:
-    """A date or an instant in ISO 8601; naive, which means local time, without an offset. Raises `Terminal`."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise Terminal(
-            f"{option} {text!r} is neither a date nor an instant; write it like 2026-11-21 or 2026-11-21T14:00:00+09:00"
-        ) from None
-
-
 def duration(option: str, text: str) -> timedelta:
     """A number and ms, s, m, h, d or y. Raises `Terminal` naming `option`."""
     from pydantic import TypeAdapter, ValidationError

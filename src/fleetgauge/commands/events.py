@@ -86,11 +86,6 @@ def fact(source: msgspec.Raw | bytes) -> Fact:
     return tuple(found)
 
 
-def fact_as_dict(stated: Fact) -> dict[str, Any]:
-    """The fact by the names of its columns."""
-    return dict(zip(_NAMES, stated, strict=True))
-
-
 def _storable(text: str | None) -> str | None:
     """JSON can hold one character that Postgres cannot: U+0000 becomes U+FFFD."""
     return text.replace("\x00", "\ufffd") if text is not None else None

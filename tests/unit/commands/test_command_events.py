@@ -4,15 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from fleetgauge.commands.columns import EVENT
 from fleetgauge.commands.events import fact as fact_of
-from fleetgauge.commands.events import fact_as_dict, postgres_microseconds
+from fleetgauge.commands.events import postgres_microseconds
 
 AT = 1_763_700_000_123
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def fact(source) -> SimpleNamespace:
-    return SimpleNamespace(**fact_as_dict(fact_of(json.dumps(source).encode())))
+    names = (column.name for column in EVENT)
+    return SimpleNamespace(**dict(zip(names, fact_of(json.dumps(source).encode()), strict=True)))
 
 
 def document(action: str, **changes):
