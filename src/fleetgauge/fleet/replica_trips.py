@@ -79,12 +79,12 @@ def replica_trips(settings: Settings, method: Method) -> Iterator[ReplicaTrips]:
         connection.read_only = True
         with connection.transaction():
             guard(connection, database, configured)
-            horizon = of_snapshot(connection, method.source, configured.max_transaction_age_s)
-            if horizon is None:
+            watermark = of_snapshot(connection, method.source, configured.max_transaction_age_s)
+            if watermark is None:
                 raise Transient(
                     f"source {method.source}: there is no heartbeat yet; production writes it (sql/source/)"
                 )
-            yield ReplicaTrips(method, horizon.at, connection)
+            yield ReplicaTrips(method, watermark.at, connection)
 
 
 def _ms(instant: datetime) -> int:
