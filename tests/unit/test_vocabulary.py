@@ -13,7 +13,8 @@ FROZEN = (
     "docs/faults.md",  # made from the tests
 )
 
-# The glossary's term → words that are not to stand for it, and where they are plain English: file, part of the line in lower case.
+# The glossary's term → words that are not to stand for it, and where they are plain English: file, part of the line
+# (lower case).
 WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
     "dead letter": (
         r"(?<!dead[ -])\bletters?\b(?!,? (and )?digits)",
@@ -26,7 +27,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
     ),
     "to dead-letter": (r"\b(bury|buried|buries|burial)\b", set()),
     "quarantine": (r"\b(set|sets|setting|settings) apart\b", set()),
-    "dead-letter topic": (r"\b(letter)?box\b", {("src/fleetgauge/cli/top.py", "box=None")}),
+    "dead-letter topic": (r"\b(letter)?box\b", {("src/fleetgauge/cli/top.py", "box=none")}),
     "validator": (
         r"\bjudges?\b",
         {
