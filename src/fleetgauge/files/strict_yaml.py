@@ -78,6 +78,10 @@ class Document:
                 line = node.start_mark.line + 1
         return line
 
+    def lines(self) -> dict[str, int]:
+        """The line of each key, by its path with dots between; keys within lists are not among them."""
+        return dict(_lines(self.root, ""))
+
     def twice(self) -> Iterator[tuple[int, str]]:
         """Line and name of each key that stands in a mapping for a second time: plain YAML lets it win in silence."""
         for node in _nodes(self.root):
@@ -244,3 +248,11 @@ def _no_name(key: yaml.ScalarNode, numbers: bool) -> bool:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _lines(node: yaml.Node | None, above: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = f"{above}{key.value}"
+            yield path, key.start_mark.line + 1
+            yield from _lines(value, f"{path}.")

@@ -237,6 +237,8 @@ class Definition:
     """The team to ask."""
     distinct_key: str | None = None
     """Id of the key of its fingerprints, from the settings; None where they need none, or none is set."""
+    lines: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """Where its keys stand in metric.yaml; empty if it comes from nowhere near a file."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -368,7 +370,14 @@ class Definition:
     def plain(self) -> dict[str, Any]:
         """JSON values that `of_plain` makes the same definition of; what has its default is left out."""
         found: dict[str, Any] = _ADAPTER.dump_python(self, mode="json", exclude_defaults=True)
+        found.pop("lines", None)
         return found
+
+    def line(self, path: str) -> int:
+        """Where a key, by its path with dots between, stands in metric.yaml; else the key above it; 1 if none does."""
+        while path and path not in self.lines:
+            path = path.rpartition(".")[0]
+        return self.lines.get(path, 1)
 
     def table(self, level: Level) -> str:
         """The table's name in schema `store`."""

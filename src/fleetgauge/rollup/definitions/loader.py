@@ -113,7 +113,9 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     problems += [*wrong, *layout.unread(folder, str(shown))]
     definition = None
     try:
-        definition = _ADAPTER.validate_python({**raw, "source_sql": text, "views_sql": views})
+        definition = _ADAPTER.validate_python(
+            {**raw, "source_sql": text, "views_sql": views, "lines": document.lines()}
+        )
     except ValidationError as error:
         found = [message for one in error.errors(include_url=False) for message in messages(one)]
         said += [(document.line(path), words) for path, words in found]

@@ -10,7 +10,7 @@ from fleetgauge.rollup.definitions.measures import IDENTIFIER_LENGTH, MEASURES, 
 
 IN_FILES = {"source_sql", "views_sql"}
 """What a definition has from the files beside its own."""
-OUTSIDE = {"distinct_key": "rollup.distinct_key of the settings"}
+OUTSIDE = {"distinct_key": "rollup.distinct_key of the settings", "lines": "the file itself"}
 """What it has from elsewhere, and from where."""
 
 _NOT_MERGEABLE = {"avg", "average", "mean", "median", "stddev", "variance", "mode"}

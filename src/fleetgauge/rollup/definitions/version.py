@@ -55,6 +55,7 @@ UNVERSIONED: Mapping[str, str] = {
     "views_sql": "views of its own, made anew by each migration",
     "description": "is for readers",
     "owner": "is for readers",
+    "lines": "where keys stand in the file",
 }
 """What does not, and why."""
 

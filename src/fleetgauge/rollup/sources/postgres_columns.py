@@ -30,10 +30,10 @@ _WORDS = {
 class ColumnError(Terminal):
     """Columns of a source do not fit. `problems`: each begins with the path of a key of metric.yaml."""
 
-    def __init__(self, metric: str, problems: list[str]) -> None:
+    def __init__(self, definition: Definition, problems: list[str]) -> None:
         self.problems = tuple(problems)
-        told = "; ".join(f"sql/metrics/{metric}/metric.yaml: {problem}" for problem in problems)
-        super().__init__(told)
+        file = f"sql/metrics/{definition.metric}/metric.yaml"
+        super().__init__("; ".join(f"{file}:{definition.line(p.partition(': ')[0])}: {p}" for p in problems))
 
 
 def check(connection: Connection[Any], definition: Definition) -> None:
@@ -43,7 +43,7 @@ def check(connection: Connection[Any], definition: Definition) -> None:
     """
     found = problems(definition, types(connection, definition))
     if found:
-        raise ColumnError(definition.metric, found)
+        raise ColumnError(definition, found)
 
 
 def types(connection: Connection[Any], definition: Definition) -> list[tuple[str, str]]:

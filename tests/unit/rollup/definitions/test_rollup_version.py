@@ -83,6 +83,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "views_sql": [({}, {"views_sql": "CREATE OR REPLACE VIEW metrics.m_more AS SELECT 1 AS one"})],
     "description": [({}, {"description": "d"})],
     "owner": [({}, {"owner": "o"})],
+    "lines": [({}, {"lines": {"measures.n": 7}})],
     "distinct_key": [({}, {"distinct_key": "0a"})],
 }
 
