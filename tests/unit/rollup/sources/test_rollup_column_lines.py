@@ -11,7 +11,7 @@ metric: ride
 source: operations
 event_time: at
 dimensions:
-  zone: {column: zon}
+  zone: {column: zon, limit: 4}
 
 measures:
   n: {agg: count}
