@@ -37,7 +37,7 @@ def estimate(number: int) -> float:
 
 
 def sketch(values: Iterable[float]) -> list[int]:
-    """Sketch of finite values: the numbers of its buckets, rising, then their counts in the same order."""
+    """Sketch of finite values: the numbers of its buckets, ascending, then their counts in the same order."""
     return flat(Counter(bucket(v) for v in values))
 
 

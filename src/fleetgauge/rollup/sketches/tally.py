@@ -1,6 +1,6 @@
 """Tallies: how often each whole number occurs. The twin of the functions in the metrics database (migration 0014).
 
-A tally is laid out like a sketch: its values, rising, then their counts in the same order. It is exact, and merges by
+A tally is laid out like a sketch: its values, ascending, then their counts in the same order. It is exact, and merges by
 adding up the counts of equal values.
 """
 
@@ -18,7 +18,7 @@ def tally(values: Iterable[int]) -> list[int]:
 
 
 def counts(one: Sequence[int]) -> dict[int, int]:
-    """How often each value occurs, by rising value."""
+    """How often each value occurs, by ascending value."""
     half = len(one) // 2
     return dict(zip(one[:half], one[half:], strict=True))
 

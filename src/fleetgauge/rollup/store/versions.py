@@ -73,7 +73,7 @@ def versions(connection: Connection, metric: str) -> list[Version]:
 
 
 def shares(newest_first: Sequence[Version], grain: Grain) -> list[Share]:
-    """Who shows what, by rising time: each window belongs to the first version that can compute it.
+    """Who shows what, by ascending time: each window belongs to the first version that can compute it.
 
     What none can is left to the newest: of an hour or a day that it could not compute as a whole, a part, never final.
     """
