@@ -1,6 +1,6 @@
 """Tallies: how often each whole number occurs. The twin of the functions in the metrics database (migration 0014).
 
-A tally is laid out like a sketch: its values, ascending, then their counts in the same order. It is exact, and merges by
+A tally is stored like a sketch: its values, ascending, then their counts in the same order. It is exact, and merges by
 adding up the counts of equal values.
 """
 
