@@ -24,7 +24,7 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 @dataclass(frozen=True)
 class Shown:
-    """Rows in order of window; `columns` begin with `window_start`, of days with `date` besides, end with `provisional`.
+    """Rows by window; `columns` begin with `window_start`, of days also with `date`, and end with `provisional`.
 
     Instants are in the time zone of the metric, `date` is the local day.
     """
