@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fleetgauge.contracts import patterns
 from fleetgauge.errors import Terminal
 from fleetgauge.files import json_lines
 from fleetgauge.files.plain import shown
@@ -161,6 +162,8 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], files: SchemaF
     if kind == "object":
         return _object(schema, where, note, lambda key, child: _read(child, file, _below(at, key), seen, files))
     constraints = {key: _constraint(key, schema[key], where, kind) for key in keys - {"type", "items", "format"}}
+    if "pattern" in schema:
+        _matched_soon(schema["pattern"], constraints.get("maxLength"), where)
     if kind == "array":
         return Array(_read(schema.get("items"), file, f"{at}[]", seen, files), constraints, note)
     for bound in ("Minimum", "Maximum"):
@@ -229,6 +232,13 @@ def _constraint(keyword: str, value: Any, where: str, kind: str) -> Any:
             [f"{where}: {keyword} is {shown(value)}; it must be a number: finite, and whole of integers and lengths"]
         )
     return value
+
+
+def _matched_soon(pattern: str, longest: int | None, where: str) -> None:
+    try:
+        patterns.check(pattern, longest)
+    except patterns.TooComplex as error:
+        raise ContractError([f"{where}: pattern {shown(pattern)} {error}"]) from None
 
 
 def _pattern(pattern: Any, where: str) -> str:
