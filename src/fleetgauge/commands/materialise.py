@@ -6,7 +6,7 @@ overtaken.
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from fleetgauge.commands.columns import EVENT, RESPONDED
 from fleetgauge.commands.events import Fact, fact
 from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page
 from fleetgauge.commands.store import AttemptStore, CommandCursor, CommandSource, open_store
+from fleetgauge.elasticsearch.daily_indices import day_of
 from fleetgauge.progress.clock_samples import METRICS, Clocks, Earliest
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.settings import Settings
@@ -32,6 +33,8 @@ look timed out, and its window final, for one run."""
 
 _STEP, _AT, _DEADLINE = ([c.name for c in EVENT].index(name) for name in ("step", "at", "deadline_at"))
 
+_DAY = timedelta(days=1)
+
 _log = structlog.get_logger(__name__)
 
 
@@ -40,7 +43,7 @@ class MaterialiseReport:
     """What one run did."""
 
     watermark: datetime
-    """Every event appended before this instant (UTC) is in the tables."""
+    """Every event appended before this instant (UTC) is in the tables, save those in closed indices of earlier days."""
     events: int
     """Documents read."""
     attempts: int
@@ -100,10 +103,19 @@ def materialise_documents(
     """The run itself, with its servers given. Deadlines count as passed `settle` before the watermark."""
     started = time.monotonic()
     cursor = store.cursor()
+    shut = frozenset(documents.closed(source.index))
+    opened = cursor.closed - shut
+    # Before anything is read without them: whatever ends this run, they are remembered.
+    cursor = replace(cursor, closed=cursor.closed | shut)
     if cursor.began_anew(progress):
         # From here on its offsets are those that the new epoch starts from.
         cursor = CommandCursor(
-            progress.topic_id, progress.committed, progress.epochs, rescan=True, judged_at=cursor.judged_at
+            progress.topic_id,
+            progress.committed,
+            progress.epochs,
+            rescan=True,
+            judged_at=cursor.judged_at,
+            closed=cursor.closed,
         )
         store.save(cursor)
         _log.warning("ingest began anew, reading every stored command event again", topic=source.topic)
@@ -111,24 +123,37 @@ def materialise_documents(
     cursor = replace(cursor, epochs={**cursor.epochs, **progress.epochs})
     counts = _Counts()
     if cursor.rescan:
-        for page in _ahead(documents.pages(source.index, None, after=cursor.rescanned)):
+        for page in _ahead(documents.pages(source.index, None, after=cursor.rescanned, without=shut)):
             cursor = replace(cursor, rescanned=(page.partition, page.offset))
             counts.merge(store, page, cursor)
         cursor = replace(cursor, rescan=False, rescanned=None)
+    for index in sorted(opened):  # what was stored in them before they were closed may be below the offsets
+        for page in _ahead(documents.pages(index, None)):
+            counts.merge(store, page, cursor)
+    if opened:
+        _log.warning("daily indices are open again and were read as a whole", opened=sorted(opened))
     if spans := cursor.new(progress):
-        for page in _ahead(documents.pages(source.index, spans)):
+        for page in _ahead(documents.pages(source.index, spans, without=shut)):
             cursor = _advance(cursor, page, progress)
             counts.merge(store, page, cursor)
+    known = min([progress.watermark, *(_unjudged(shut, source.index, cursor.judged_at))])
     done = replace(
         cursor,
         topic_id=progress.topic_id,
         offsets=dict(cursor.offsets) | progress.committed,
         # Never backwards: a deadline once judged as passed stays so, whatever an ill-stamped record says later.
-        judged_at=max(cursor.judged_at, progress.watermark - settle),
+        judged_at=max(cursor.judged_at, known - settle),
+        closed=cursor.closed - opened,
     )
+    if shut:
+        _log.warning(
+            "daily indices of commands are closed: what they hold is not read; open them",
+            closed=sorted(shut),
+            judged_until=known.isoformat(),
+        )
     overdue = store.finish(done, unusable=counts.unusable)
     return MaterialiseReport(
-        watermark=progress.watermark,
+        watermark=known,
         events=counts.events,
         attempts=counts.attempts,
         late=counts.late,
@@ -141,6 +166,14 @@ def materialise_documents(
         backlog=progress.lag,
         seconds=time.monotonic() - started,
     )
+
+
+def _unjudged(closed: Iterable[str], prefix: str, judged_at: datetime) -> Iterator[datetime]:
+    """When the closed days begin that deadlines have not passed yet: an answer in them is not seen."""
+    for index in closed:
+        begin = day_of(index, prefix)
+        if begin is not None and begin + _DAY > judged_at:
+            yield begin
 
 
 def _ahead(pages: Generator[Page]) -> Generator[Page]:

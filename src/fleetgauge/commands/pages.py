@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -16,9 +17,11 @@ from fleetgauge.elasticsearch.client import (
     JsonSerializer,
     NotFoundError,
     TransportError,
+    closed_days,
     connect,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import translate
+from fleetgauge.errors import Transient
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.settings import ElasticsearchSettings
 
@@ -39,12 +42,22 @@ class Page:
 class CommandDocuments(Protocol):
     """Where events are read; a port so that a test can break it."""
 
+    def closed(self, index: str) -> Collection[str]:
+        """The daily indices behind the alias that somebody has closed, so that they cannot be read. Blocks."""
+        ...
+
     def pages(
-        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+        self,
+        index: str,
+        spans: Mapping[int, Offsets] | None,
+        *,
+        after: tuple[int, int] | None = None,
+        without: Collection[str] = (),
     ) -> Generator[Page]:
         """Pages by ascending (partition, offset): documents within `spans`, or all with None. Close it when done.
 
-        With `after`, only those at this position (partition, offset) and beyond it.
+        With `after`, only those at this position (partition, offset) and beyond it. `without`: the closed indices, as
+        the caller has noted them; any other that turns out to be closed raises `Transient`.
 
         Blocks; sees every acknowledged write. An index that does not exist yet has no pages. Raises `Transient` or
         `Terminal`; never hands out a part as if it were all.
@@ -72,29 +85,50 @@ class ElasticsearchDocuments:
         """Drop the connections."""
         self._client.close()
 
+    def closed(self, index: str) -> Collection[str]:
+        """See `CommandDocuments`."""
+        with self._translated(index):
+            return closed_days(self._client, index)
+
     def pages(
-        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+        self,
+        index: str,
+        spans: Mapping[int, Offsets] | None,
+        *,
+        after: tuple[int, int] | None = None,
+        without: Collection[str] = (),
     ) -> Generator[Page]:
         """See `CommandDocuments`. Refreshes first, then reads one point in time, so writes meanwhile change nothing."""
-        try:
+        with self._translated(index):
+            some = bool(without)
             try:
-                self._client.indices.refresh(index=index)
-                point = self._client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE)["id"]
+                self._client.indices.refresh(index=index, ignore_unavailable=some)
+                point = self._client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=some)[
+                    "id"
+                ]
             except NotFoundError as error:
                 if error.error == "index_not_found_exception":
                     return
                 raise
             scan = _Scan(self._client, point, self._page)
             try:
+                if some and (more := set(closed_days(self._client, index)) - set(without)):
+                    raise Transient(f"index {', '.join(sorted(more))} has just been closed; the next run notes it")
                 if spans is None:
                     yield from scan.read(_from(after))
                 for partition, span in sorted((spans or {}).items()):
                     yield from self._windows(scan, partition, span)
             finally:
                 self._client.options(ignore_status=404).close_point_in_time(id=scan.point)
+
+    @contextmanager
+    def _translated(self, index: str) -> Iterator[None]:
+        try:
+            yield
         except (ApiError, TransportError) as error:
             what = f"documents of index {index!r} could not be read from {self._settings.url}"
-            raise translate(error, what, "give the login read and maintenance on this alias") from error
+            rights = "give the login read, maintenance and view_index_metadata on this alias and its indices"
+            raise translate(error, what, rights) from error
 
     def _windows(self, scan: "_Scan", partition: int, span: Offsets) -> Generator[Page]:
         """A span in pieces of about one page: the server then sorts what it returns, not all that is left each time."""

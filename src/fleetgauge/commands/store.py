@@ -45,6 +45,8 @@ class CommandCursor(GroupCursor):
     """Up to where that has come; documents at this very position may be still to read."""
     judged_at: datetime = NEVER
     """Deadlines before this instant (UTC) have been counted as passed."""
+    closed: frozenset[str] = frozenset()
+    """Daily indices that were closed when `offsets` passed them, so that documents in them may be still to read."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,14 @@ class AttemptStore:
         with self._connection.transaction():
             row = self._connection.execute(
                 """
-                SELECT topic_id, offsets, rescan, rescanned, nullif(judged_at, '-infinity'), epochs
+                SELECT topic_id, offsets, rescan, rescanned, nullif(judged_at, '-infinity'), epochs, closed
                 FROM fleetgauge.command_cursor WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
                 """,
                 self._key,
             ).fetchone()
         if row is None:
             return CommandCursor()
-        topic_id, offsets, rescan, rescanned, judged_at, epochs = row
+        topic_id, offsets, rescan, rescanned, judged_at, epochs, closed = row
         return CommandCursor(
             topic_id,
             {int(partition): int(offset) for partition, offset in offsets.items()},
@@ -92,6 +94,7 @@ class AttemptStore:
             rescan=rescan,
             rescanned=(rescanned[0], rescanned[1]) if rescanned is not None else None,
             judged_at=judged_at.astimezone(UTC) if judged_at is not None else NEVER,
+            closed=frozenset(closed),
         )
 
     def now(self) -> datetime:
@@ -155,14 +158,15 @@ class AttemptStore:
             """
             INSERT INTO fleetgauge.command_cursor AS c (
                 topic, consumer_group, index_name, topic_id, offsets, rescan, rescanned, judged_at, epochs,
-                unusable, reused_ids, expired, updated_at
+                closed, unusable, reused_ids, expired, updated_at
             )
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
             ON CONFLICT (topic, consumer_group, index_name) DO UPDATE SET
                 topic_id = excluded.topic_id, offsets = excluded.offsets, rescan = excluded.rescan,
                 rescanned = excluded.rescanned, judged_at = excluded.judged_at, epochs = excluded.epochs,
-                unusable = c.unusable + excluded.unusable, reused_ids = c.reused_ids + excluded.reused_ids,
-                expired = c.expired + excluded.expired, updated_at = excluded.updated_at
+                closed = excluded.closed, unusable = c.unusable + excluded.unusable,
+                reused_ids = c.reused_ids + excluded.reused_ids, expired = c.expired + excluded.expired,
+                updated_at = excluded.updated_at
             """,
             (
                 *self._key,
@@ -172,6 +176,7 @@ class AttemptStore:
                 list(cursor.rescanned) if cursor.rescanned is not None else None,
                 _as_of(cursor),
                 _by_partition(cursor.epochs),
+                sorted(cursor.closed),
                 unusable,
                 reused_ids,
                 expired,

@@ -1,7 +1,7 @@
 """Events of commands for tests, and a brute-force answer to what they must become."""
 
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -163,8 +163,16 @@ class ListedDocuments:
         self.fail_before_page: int | None = None
         self.failure: Exception = RuntimeError("injected")
 
+    def closed(self, index: str) -> list[str]:
+        return []
+
     def pages(
-        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
+        self,
+        index: str,
+        spans: Mapping[int, Offsets] | None,
+        *,
+        after: tuple[int, int] | None = None,
+        without: Collection[str] = (),
     ) -> Generator[Page]:
         chosen = [
             (partition, offset, one)

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from fleetgauge.commands.pages import Page
 from fleetgauge.commands.store import CommandSource
@@ -34,9 +35,10 @@ class Documents:
                 if one.topic == SOURCE.topic and not one.fault and one.value is not None:
                     self.partitions.setdefault(one.partition, []).append(one.value)
 
-    def pages(
-        self, index: str, spans: Mapping[int, Offsets] | None, *, after: tuple[int, int] | None = None
-    ) -> Generator[Page]:
+    def closed(self, index: str) -> list[str]:
+        return []
+
+    def pages(self, index: str, spans: Mapping[int, Offsets] | None, **_: Any) -> Generator[Page]:
         for partition, found in sorted(self.partitions.items()):
             yield Page(found, partition, len(found) - 1)
 

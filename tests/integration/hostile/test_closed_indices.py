@@ -1,16 +1,25 @@
 """Daily indices that cannot be read: their days wait and are named, everything else goes on."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import document_world as documents
+import pytest
+from command_weather import SOURCE, Weather
+from command_world import Document, document, instant
 from elasticsearch import Elasticsearch
 from fault_table import fault
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fleetgauge import diagnosis
+from fleetgauge.commands.materialise import MaterialiseReport
+from fleetgauge.commands.pages import ElasticsearchDocuments
+from fleetgauge.rollup import raise_failures, run_metrics
+from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.exports import RollupCollector
 from fleetgauge.rollup.operating.freshness import freshness
+from fleetgauge.settings import ElasticsearchSettings, Settings
 
 world, database, start = documents.world, documents.database, documents.start
 
@@ -61,3 +70,123 @@ def test_a_closed_day_of_telemetry_is_told_everywhere(world: Any, start: datetim
     world.assert_right()
     verdicts, said, lines, sample = told(world)
     assert (said, [one.status for one in lines], sample) == ({}, ["ok"], 0)
+
+
+class Stored:
+    """Command events in daily indices of a real Elasticsearch, as ingest stores them; topic and group are made up."""
+
+    def __init__(self, weather: Weather, settings: Settings) -> None:
+        self.weather = weather
+        self.settings = settings
+        self.client = Elasticsearch(settings.elasticsearch.url)
+        where = {"kafka": {"properties": {"partition": {"type": "integer"}, "offset": {"type": "long"}}}}
+        self.mapping = {"dynamic": False, "properties": where}
+
+    def index(self, at_ms: int) -> str:
+        return f"{SOURCE.index}-{instant(at_ms):%Y.%m.%d}"
+
+    def store(self, *events: Document) -> None:
+        for one in events:
+            index = self.index(one["timestamp"])
+            self.client.options(ignore_status=400).indices.create(
+                index=index, mappings=self.mapping, aliases={SOURCE.index: {}}, settings={"number_of_replicas": 0}
+            )
+            place = {"kafka.partition": 0, "kafka.offset": len(self.weather.come)}
+            self.client.index(index=index, id=f"{one['device']['id']}:{one['event']['id']}", document=one | place)
+            self.weather.come.append(one)
+
+    def run(self, watermark: datetime) -> MaterialiseReport:
+        """Materialise what is new, then a run of every metric over commands."""
+        with ElasticsearchDocuments(self.settings.elasticsearch) as documents:
+            report = self.weather.materialise(watermark=watermark, documents=documents)
+        chosen = [one for one in self.weather.definitions.values() if one.source == "commands"]
+        raise_failures(run_metrics(self.weather.settings, chosen, "minute", watermark=report.watermark))
+        return report
+
+    def told(self) -> tuple[set[str], set[str]]:
+        """What freshness says of the metrics over commands, and doctor."""
+        chosen = [one for one in self.weather.definitions.values() if one.source == "commands"]
+        found = {held for one in freshness(self.weather.settings, chosen) for held in one.told}
+        said = {one.said for one in found if one.condition.name == "closed_index"}
+        lines = doctor.examine(self.weather.settings, {one.metric: one for one in chosen}, {})
+        return said, {one.said for one in lines if one.about == "numbers" and one.status == "fail"}
+
+    def drop(self) -> None:
+        for index in self.client.indices.get(index=f"{SOURCE.index}-*", expand_wildcards="all"):
+            self.client.indices.delete(index=index)
+        self.client.close()
+
+
+@pytest.fixture
+def commands(weather: Weather, elasticsearch: Any) -> Iterator[Stored]:
+    found = Stored(weather, Settings(elasticsearch=ElasticsearchSettings(url=elasticsearch.url)))
+    yield found
+    found.drop()
+
+
+@fault(
+    "Somebody closes a daily index of the command events, of a day whose deadlines have passed",
+    number="of every other day right; of that day as before, and right once it is open again",
+    freshness="error: each metric over commands, the index, and how to open it",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="closed_index"}` 1',
+    exit_code="run 0, freshness 75",
+)
+def test_a_closed_day_of_commands_stops_no_other(commands: Stored) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    today, before = (round(at.timestamp() * 1000) for at in (now - timedelta(minutes=5), now - timedelta(days=2)))
+
+    def asked(number: int, at_ms: int) -> list[Document]:
+        one = {"command_id": f"c-{number}", "requested_ms": at_ms, "deadline_ms": at_ms + 30_000}
+        return [document("requested", at_ms, **one), document("sent", at_ms + 1, **one)]  # type: ignore[arg-type]
+
+    def statuses() -> dict[str, str]:
+        rows = commands.weather.owner.execute("SELECT command_id, status FROM fleetgauge.command_attempt")
+        return dict(rows.fetchall())
+
+    commands.store(*asked(1, before))
+    commands.run(now)
+    assert statuses() == {"c-1": "timed_out"}
+    answer = {"command_id": "c-1", "requested_ms": before, "deadline_ms": before + 30_000}
+    commands.store(document("responded", before + 2_000, **answer), *asked(2, before))  # type: ignore[arg-type]
+    commands.client.indices.close(index=commands.index(before))
+    commands.store(*asked(3, today))
+    for seconds in (1, 2):  # the second run finds nothing new
+        assert commands.run(now + timedelta(seconds=seconds)).watermark == now + timedelta(seconds=seconds)
+        assert statuses() == {"c-1": "timed_out", "c-3": "timed_out"}
+        said, lines = commands.told()
+        (one,) = said
+        assert commands.index(before) in one and f"POST /{commands.index(before)}/_open" in one
+        assert lines and all(commands.index(before) in line for line in lines)
+    commands.client.indices.open(index=commands.index(before), wait_for_active_shards="1")
+    commands.run(now + timedelta(seconds=3))
+    assert statuses() == {"c-1": "succeeded", "c-2": "timed_out", "c-3": "timed_out"}
+    assert commands.told() == (set(), set())
+    requested = commands.weather.rows("sum(requested), sum(succeeded)", "device_command")
+    assert set(map(tuple, requested.values())) == {((3, 1),)}
+
+
+@fault(
+    "A daily index of the command events is closed before its last deadlines were judged",
+    number="provisional from that day on: an answer in it may be unseen, so no command times out by that",
+    freshness="error: the index, and how to open it; then overdue",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="closed_index"}` 1, overdue',
+    exit_code="run 0, freshness 75",
+)
+def test_no_command_times_out_by_an_answer_in_a_closed_index(commands: Stored) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    day = now.replace(hour=0, minute=0, second=0)
+    at = round((day - timedelta(seconds=30)).timestamp() * 1000)
+    one = {"command_id": "c-1", "requested_ms": at, "deadline_ms": at + 60_000}
+    commands.store(document("requested", at, **one))  # type: ignore[arg-type]
+    commands.run(day - timedelta(seconds=10))
+    commands.store(document("responded", at + 5_000, **one))  # type: ignore[arg-type]
+    commands.client.indices.close(index=commands.index(at))
+    assert commands.run(now).watermark == day - timedelta(days=1)
+    status = "SELECT status FROM fleetgauge.command_attempt"
+    assert commands.weather.owner.execute(status).fetchall() == [("queued",)]
+    assert commands.told()[0]
+    commands.client.indices.open(index=commands.index(at), wait_for_active_shards="1")
+    assert commands.run(now).watermark == now
+    assert commands.weather.owner.execute(status).fetchall() == [("succeeded",)]

@@ -192,15 +192,7 @@ def test_a_dead_letter_topic_that_is_away_is_told_by_readyz(world: World, event:
     assert len(world.stored()) == 3
 
 
-@fault(
-    "Somebody closes a daily index of the command events",
-    number="as before: nothing is read past it, and nothing judged",
-    freshness="late, then error",
-    doctor="fail: the index, and how to open it",
-    exporter="overdue",
-    exit_code="run 75, with the index; goes on by itself once it is open",
-)
-def test_a_closed_day_of_commands_is_named(world: World, event: Any) -> None:
+def test_a_closed_day_of_commands_is_named_unless_the_reader_knows_it(world: World, event: Any) -> None:
     world.send([event(number) for number in range(30)])
     consume(world.consumer, world.settings, TO_THE_END)
     closed = sorted(world.ask("GET", f"/{world.consumer.index}/_alias"))[0]

@@ -28,7 +28,7 @@ from fleetgauge.rollup import Definition, RunReport, load_definitions
 from fleetgauge.rollup.sketches import distinct, sketch
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, MetricsSettings, RollupSettings, Settings
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 PARTITIONS = 2
 
 LEDGER = "SELECT done, closed FROM fleetgauge.ledger WHERE metric = %s ORDER BY version, grain"

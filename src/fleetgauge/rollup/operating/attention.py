@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetgauge.postgres import Connection
-from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.store.publish import current_publication, planned, refusal
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
@@ -139,8 +139,9 @@ def closed(connection: Connection[Any], definition: Definition) -> list[str]:
     """The daily indices that were closed when the metric's source was last read, oldest first."""
     rows = connection.execute(
         "SELECT jsonb_object_keys(cursor_token -> '' -> 'closed') FROM fleetgauge.ledger"
-        " WHERE metric = %s AND version = %s AND grain = 'minute' ORDER BY 1",
-        [definition.metric, definition.version],
+        " WHERE metric = %s AND version = %s AND grain = 'minute'"
+        " UNION SELECT unnest(closed) FROM fleetgauge.command_cursor WHERE %s ORDER BY 1",
+        [definition.metric, definition.version, definition.source == COMMANDS],
     ).fetchall()
     return [index for (index,) in rows]
 
