@@ -31,6 +31,7 @@ from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.report import raise_worst, severity
 from fleetgauge.rollup.execute.run_counts import Watch
 from fleetgauge.rollup.operating import backfill as backfills
+from fleetgauge.rollup.operating.accept import Accepted, accept_frozen
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, Outline
 from fleetgauge.rollup.operating.dimensions import DimensionValues, Expiry, expire_values, list_values
 from fleetgauge.rollup.operating.expire import Dropped, drop_expired
@@ -285,6 +286,11 @@ def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Droppe
     """Expire the metrics' rows that are older than each definition keeps them. One's failure stops no other."""
     done = drop_expired(settings, _read(settings).valid.values(), dry_run=dry_run)
     return [*done, *(Dropped(name, error=str(one)) for name, one in broken(settings.content).items())]
+
+
+def accept_blocked(settings: Settings, metric: str, reason: str, *, dry_run: bool = False) -> Accepted:
+    """Let blocked cells whose source has expired keep their rows for good; see `accept_frozen`."""
+    return accept_frozen(settings, chosen(settings, [metric])[metric], reason, dry_run=dry_run)
 
 
 def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]:

@@ -196,5 +196,38 @@ def drop(
         typer.echo(f"{len(found.tables)} tables, {found.size_bytes / 2**20:.1f} MiB, {verb}")
 
 
+@app.command("accept")
+def accept(
+    metric: Metric,
+    reason: Annotated[str, typer.Option(help="Why the rows are good enough; kept in the run log.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be accepted, and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Accept the rows of blocked cells whose source has expired; the next run makes their windows final.
+
+    Cells that runs go on trying stay blocked: correct their source, or the check.
+
+    \b
+    Example:
+      fleetgauge metrics accept rental --reason "fares of March were never corrected"
+    """
+    from fleetgauge import pipeline, settings
+    from fleetgauge.cli.output import configure_logging, print_json
+    from fleetgauge.rollup.execute.report import plain
+
+    configure_logging(quiet=True)
+    found = pipeline.accept_blocked(settings.load(), metric, reason, dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, **plain(asdict(found))})
+        return
+    verb = "would be accepted" if dry_run else "accepted"
+    for cell in found.cells:
+        typer.echo(f"{metric} {cell}: {verb} (check {cell.check!r})")
+    if not found.cells:
+        typer.echo("nothing to accept: no blocked cell has lost its source")
+    if found.kept:
+        typer.echo(f"{len(found.kept)} cell(s) stay blocked, since runs go on trying them")
+
+
 def _is(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text(encoding="utf-8") == text

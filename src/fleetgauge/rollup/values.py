@@ -24,6 +24,8 @@ class BlockedCell:
     """How often it was computed and broke a check."""
     retry_at: datetime = datetime(1, 1, 1, tzinfo=UTC)
     """By the source watermark: not computed again before, unless its source rows change."""
+    frozen: bool = False
+    """Its source, or its rows, have expired: no run computes it again, so that somebody has to accept it as it is."""
 
     @property
     def cell(self) -> Cell:

@@ -9,8 +9,12 @@ import pytest
 from fault_table import fault
 from rollup_world import World, definition, window_start
 
-from fleetgauge.rollup import Definition
+from fleetgauge.errors import Terminal
+from fleetgauge.rollup import Definition, raise_failures
+from fleetgauge.rollup.operating.accept import accept_frozen
+from fleetgauge.rollup.operating.doctor import examine
 from fleetgauge.rollup.operating.expire import drop_expired
+from fleetgauge.rollup.operating.freshness import freshness
 from fleetgauge.rollup.store.migrate import migrate
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -170,11 +174,11 @@ def test_a_source_that_was_not_said_to_forget_is_asked_whether_it_has(world: Wor
 
 @fault(
     "A blocked window is older than what its source keeps",
-    number="the rows that it had, provisional, for ever",
-    freshness="counts the blocked minute",
-    doctor="ok",
-    exporter="fleetgauge_rollup_blocked_windows 1",
-    exit_code="78 of run, naming check and window",
+    number="the rows that it had, provisional until somebody accepts them, then final",
+    freshness="error: check and cell, and the command that accepts them",
+    doctor="fail: the same",
+    exporter='fleetgauge_rollup_blocked_windows 1, `fleetgauge_rollup_condition{condition="frozen_blocked"}` 1',
+    exit_code="0 of run, 78 of freshness",
 )
 def test_a_blocked_window_that_the_source_has_no_more_keeps_its_rows(world: World) -> None:
     one = metric("blocked", source_kept=None, checks={"fail": ["length < 1000"]})
@@ -193,7 +197,28 @@ def test_a_blocked_window_that_the_source_has_no_more_keeps_its_rows(world: Worl
         assert [b.window_start for b in report.blocked] == [at]
         for grain in GRAINS:
             assert shown(world, "blocked", grain) == whole[grain], grain
+        raise_failures([report])  # nothing, for no run can end it
     assert shown(world, "blocked", "minute", "provisional")[at.astimezone(UTC), "a"] == (True,)
+    told = freshness(world.settings, [expired])[0].told
+    assert [one.condition.name for one in told] == ["frozen_blocked"]
+    assert "zone=a" in told[0].said and "fleetgauge metrics accept blocked --reason" in told[0].said
+    lines = [one for one in examine(world.settings, {"blocked": expired}, {}) if "metric blocked: " in one.said]
+    assert [(one.status, told[0].said in one.said) for one in lines] == [("fail", True)]
+    with pytest.raises(Terminal, match="needs a reason"):
+        accept_frozen(world.settings, expired, " ")
+    assert len(accept_frozen(world.settings, expired, "looked at", dry_run=True).cells) == 1
+    (cell,) = accept_frozen(world.settings, expired, "looked at").cells
+    assert (cell.window_start, cell.check) == (at, "length < 1000")
+    assert accept_frozen(world.settings, expired, "looked at").cells == ()
+    ready(world)
+    assert world.run(expired).blocked == ()
+    for grain in GRAINS:
+        window = window_start(at.astimezone(UTC), grain, "Asia/Seoul")
+        assert shown(world, "blocked", grain) == whole[grain], grain
+        assert shown(world, "blocked", grain, "provisional")[window, "a"] == (False,), grain
+    assert freshness(world.settings, [expired])[0].told == ()
+    kept = "SELECT stages -> 0 ->> 'reason' FROM fleetgauge.run WHERE metric = 'blocked' AND command = 'metrics accept'"
+    assert world.metrics.execute(kept).fetchall() == [("looked at",)]
 
 
 def test_a_day_that_is_half_gone_before_anybody_computed_it_is_never_final(world: World) -> None:

@@ -78,6 +78,7 @@ CHANGING = {
     ("fleet", "repaired"),
     ("fleet", "run"),
     ("dlq", "replay"),
+    ("metrics", "accept"),
     ("metrics", "prune"),
     ("metrics", "drop"),
 }

@@ -18,7 +18,7 @@ import structlog
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.postgres import Connection, Jsonb, only_row, sql
-from fleetgauge.rollup.execute.report import RunReport
+from fleetgauge.rollup.execute.report import RunReport, retried
 from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.plan.describe import totals
 from fleetgauge.rollup.plan.planner import Plan
@@ -28,7 +28,16 @@ from fleetgauge.settings import Settings, airflow_run
 
 log = structlog.get_logger(__name__)
 
-Command = Literal["run", "backfill", "reconcile", "dimensions expire", "retention", "metrics prune", "metrics drop"]
+Command = Literal[
+    "run",
+    "backfill",
+    "reconcile",
+    "dimensions expire",
+    "retention",
+    "metrics accept",
+    "metrics prune",
+    "metrics drop",
+]
 """As it is typed."""
 Outcome = Literal["running", "ok", "deferred", "blocked", "failed", "interrupted"]
 
@@ -201,8 +210,8 @@ def take_report(run: Run, report: RunReport) -> None:
         run.error_type = run.error_type or report.severity
     elif report.deferred is not None:
         run.outcome, run.reason = "deferred", report.deferred
-    elif report.blocked:
-        run.outcome, run.reason = "blocked", f"check {report.blocked[0].check!r}: {len(report.blocked)} cell(s)"
+    elif cells := retried(report.blocked):
+        run.outcome, run.reason = "blocked", f"check {cells[0].check!r}: {len(cells)} cell(s)"
     run.done.windows, run.done.cells, run.done.rows = report.windows, report.cells, report.rows
     run.done.restated, run.done.late_unapplied = report.restated, report.late_unapplied
     run.done.conflicts = report.conflicts

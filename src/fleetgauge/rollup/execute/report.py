@@ -72,14 +72,22 @@ def severity(error: FleetgaugeError) -> Severity:
 
 
 def raise_failures(reports: Sequence[RunReport]) -> None:
-    """Raise one error for all metrics that failed or are blocked, of the gravest class; nothing if all is well."""
+    """Raise one error for all metrics that failed or are blocked, of the gravest class; nothing if all is well.
+
+    Blocked cells whose source has expired are no run's failure: `freshness` tells them until somebody accepts them.
+    """
     said: list[tuple[Severity, str]] = []
     for report in reports:
         if report.error is not None:
             said.append((report.severity or "stop", f"metric {report.metric}: {report.error}"))
-        if report.blocked:
-            said.append(("terminal", f"metric {report.metric}: {blocked_message(report.blocked)}"))
+        if cells := retried(report.blocked):
+            said.append(("terminal", f"metric {report.metric}: {blocked_message(cells)}"))
     raise_worst(said)
+
+
+def retried(cells: Sequence[BlockedCell]) -> list[BlockedCell]:
+    """The blocked cells that runs go on trying."""
+    return [cell for cell in cells if not cell.frozen]
 
 
 def blocked_message(cells: Sequence[BlockedCell]) -> str:

@@ -16,7 +16,7 @@ from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
-from fleetgauge.rollup.execute.report import Severity, blocked_message, raise_worst, severity
+from fleetgauge.rollup.execute.report import Severity, blocked_message, raise_worst, retried, severity
 from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, BackfillRecord, Outline, recording
 from fleetgauge.rollup.operating.estimate import facts_in
@@ -146,7 +146,7 @@ class _Work:
         finally:
             self.engine.close()
         self.record.finished()
-        if blocked := self.record.blocked(self.order.span(self.record.definition)):
+        if blocked := retried(self.record.blocked(self.order.span(self.record.definition))):
             self.run.outcome = "blocked"
             raise Terminal(blocked_message(blocked))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fleetgauge.rollup.execute.report import Severity, blocked_message
+from fleetgauge.rollup.execute.report import Severity, blocked_message, retried
 from fleetgauge.rollup.operating.attention import MetricStatus
 
 Verdict = Literal["ok", "warn", "error"]
@@ -45,7 +45,17 @@ class HeldCondition:
 
 
 def _blocked(status: MetricStatus) -> Found:
-    return (len(status.blocked), blocked_message(status.blocked)) if status.blocked else None
+    cells = retried(status.blocked)
+    return (len(cells), blocked_message(cells)) if cells else None
+
+
+def _frozen_blocked(status: MetricStatus) -> Found:
+    cells = [cell for cell in status.blocked if cell.frozen]
+    if not cells:
+        return None
+    said = f"check {cells[0].check!r} was broken in {len(cells)} cell(s), first {cells[0]}, whose source has expired; "
+    said += "they keep their old rows, and are never final, until somebody accepts them "
+    return len(cells), f"{said}(fleetgauge metrics accept {status.metric} --reason WHY)"
 
 
 def _failing(status: MetricStatus) -> Found:
@@ -100,6 +110,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "Cells keep old rows, since their new ones broke a `fail` check; their windows are not final.",
         "correct the source's rows, or the check in metric.yaml",
         _blocked,
+    ),
+    Condition(
+        "frozen_blocked",
+        "error",
+        "terminal",
+        "Cells that a `fail` check blocked have lost their source: no run computes them again, or makes them final.",
+        "accept the rows that they have (fleetgauge metrics accept)",
+        _frozen_blocked,
     ),
     Condition(
         "failing",

@@ -89,9 +89,18 @@ def closed_until(connection: Connection[Any], definition: Definition) -> dict[st
 
 def blocked(connection: Connection[Any], definition: Definition) -> list[BlockedCell]:
     """Blocked cells, oldest first."""
-    rows = connection.execute(_BLOCKED, [definition.metric, definition.version]).fetchall()
+    key = [definition.metric, definition.version]
+    rows = connection.execute(_BLOCKED, key).fetchall()
+    if not rows:
+        return []
+    ledger = {row[0]: row[1:] for row in connection.execute(_LEDGER, key).fetchall()}
+    kept = {grain: ledger[grain][2] for grain in GRAINS}
+    known = ages(definition, kept, ledger["minute"][5], _spans(ledger["minute"][6]))
     names = definition.dimensions
-    return [BlockedCell(window, tuple(zip(names, values, strict=False)), *rest) for window, values, *rest in rows]
+    return [
+        BlockedCell(window, tuple(zip(names, values, strict=False)), check, tries, retry_at, known.frozen(window))
+        for window, values, check, tries, retry_at in rows
+    ]
 
 
 def shown_before(connection: Connection[Any], definition: Definition) -> Definition | None:

@@ -51,6 +51,7 @@ def test_a_report_is_json() -> None:
             "check": "a < b",
             "tries": 1,
             "retry_at": "2026-11-21T00:00:00+00:00",
+            "frozen": False,
         }
     ]
 
@@ -61,6 +62,8 @@ def test_failures_are_raised_together_as_the_gravest() -> None:
 
     raise_failures([RunReport("fine", "v", "minute")])
     blocked = RunReport("b", "v", "minute", blocked=(BlockedCell(datetime(2026, 1, 1, tzinfo=UTC), (), "x < y"),))
+    lost = BlockedCell(datetime(2026, 1, 1, tzinfo=UTC), (), "x < y", frozen=True)
+    raise_failures([RunReport("f", "v", "minute", blocked=(lost,))])
     with pytest.raises(Transient):
         raise_failures([failed("t", "transient")])
     with pytest.raises(Terminal, match=r"check 'x < y' is broken in 1 cell.*metric t"):
