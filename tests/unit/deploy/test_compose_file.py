@@ -100,6 +100,17 @@ def test_engine_accepts_its_environment(
         assert found.metrics.owner_url is not None
     else:
         assert found.elasticsearch.url == "http://elasticsearch:9200"
+    if name.startswith("device-"):
+        key = found.kafka.replay_key
+        assert key is not None and key.get_secret_value() == example["FLEETGAUGE_REPLAY_KEY"]
+
+
+def test_the_broker_stamps_every_event(compose: dict[str, Any]) -> None:
+    """The accepted time range of an event leans on its record's time, which a producer must not choose."""
+    assert any("topics.sh" in volume for volume in compose["services"]["topics"]["volumes"])
+    script = (ROOT / "deploy" / "compose" / "topics.sh").read_text("utf-8")
+    assert script.count("--config message.timestamp.type=LogAppendTime") == 1
+    assert script.count('--topic "$topic" ') == 1
 
 
 def test_consumers_exist_and_answer_where_they_are_asked(compose: dict[str, Any]) -> None:
