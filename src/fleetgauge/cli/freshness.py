@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetgauge.cli.output import brief, duration, print_json, print_table, utc
-from fleetgauge.cli.selection import AnyMetrics, AsJson
+from fleetgauge.cli.selection import AnyMetrics, AsJson, OfSource
 
 if TYPE_CHECKING:
     from fleetgauge.rollup.operating.conditions import HeldCondition
@@ -16,6 +16,7 @@ _RUN = "fleetgauge run METRIC"
 
 def freshness(
     metrics: AnyMetrics = None,
+    source: OfSource = None,
     warn: Annotated[
         str | None, typer.Option(help="Warn from so much overdue on, whatever the definition says.", show_default=False)
     ] = None,
@@ -32,6 +33,7 @@ def freshness(
     Examples:
       fleetgauge freshness
       fleetgauge freshness rental --error 30m
+      fleetgauge freshness --source operations
     """
     from fleetgauge import pipeline, settings
     from fleetgauge.rollup.execute.report import Severity, raise_worst
@@ -41,11 +43,11 @@ def freshness(
     limits = [
         None if given is None else duration(name, given) for name, given in (("--warn", warn), ("--error", error))
     ]
-    chosen = pipeline.chosen(loaded, metrics or ())
+    chosen = pipeline.chosen(loaded, metrics or (), source)
     found = engine.freshness(loaded, chosen.values(), *limits)
-    if not metrics:
+    if not metrics and source is None:
         found += engine.frozen(loaded, chosen)
-    unread = {} if metrics else pipeline.broken(loaded.content)
+    unread = {} if metrics else pipeline.broken(loaded.content, source)
     found += [engine.unread(name, str(one)) for name, one in unread.items()]
     _show(found, as_json=as_json)
     said: list[tuple[Severity, str]] = [

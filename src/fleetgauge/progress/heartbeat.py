@@ -93,6 +93,17 @@ def _heartbeat(connection: Connection[Any], source: str) -> SourceWatermark | No
     return SourceWatermark(at, heartbeat_at, clock)
 
 
+def others(connection: Connection[Any]) -> int:
+    """How many rows of the heartbeat's table nobody reads, since their id is not 1; 0 without the table."""
+    readable = connection.execute(
+        "SELECT coalesce(has_table_privilege(to_regclass(%s), 'SELECT'), false)", [HEARTBEAT_TABLE]
+    )
+    if not only_row(readable)[0]:
+        return 0
+    found = connection.execute(f"SELECT count(*) FROM {HEARTBEAT_TABLE} WHERE id IS DISTINCT FROM 1")  # noqa: S608
+    return int(only_row(found)[0])
+
+
 def of_sessions(connection: Connection[Any], ignored_prefix: str) -> SourceWatermark:
     """The source watermark of a snapshot that is taken on this server *after* the call, measured directly.
 

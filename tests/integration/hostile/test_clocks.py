@@ -223,6 +223,30 @@ def test_a_heartbeat_that_is_no_instant_of_now_changes_nothing(
 
 
 @fault(
+    "The heartbeat's table has rows of other ids, as a second job or an old one leaves them",
+    number="right: the row with id 1 counts, whatever the others say",
+    freshness="ok",
+    doctor="warn: how many rows nobody reads",
+    exporter="ok",
+    exit_code="0",
+)
+def test_rows_beside_the_heartbeat_are_told_and_not_believed(world: World, one: Definition) -> None:
+    world.insert(datetime.now(UTC) - timedelta(minutes=2))
+    _beat(world)
+    world.app.execute(
+        "INSERT INTO fleetgauge_heartbeat VALUES (2, '2001-01-01Z', '2001-01-01Z'), (7, 'infinity', now())"
+    )
+    world.catch_up()
+    report = _run(world, one)
+    assert (report.error, report.deferred) == (None, None)
+    world.assert_right(one)
+    assert "2 row(s) beside that with id 1" in _doctor(world, one, "warn")
+    world.app.execute("DELETE FROM fleetgauge_heartbeat WHERE id <> 1")
+    world.catch_up()
+    assert "beside that with id 1" not in _doctor(world, one, "warn")
+
+
+@fault(
     "A worker's clock is ten minutes fast or slow",
     number="right: the metrics database's and the replica's clocks outvote it",
     freshness="ok",

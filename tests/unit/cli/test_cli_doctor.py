@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 from fleetgauge import diagnosis
 from fleetgauge.cli import main
 from fleetgauge.kafka.kafka_clients import administering
-from fleetgauge.rollup.operating.doctor import Finding
+from fleetgauge.rollup.operating.findings import Finding
 from fleetgauge.settings import Settings
 
 CLOSED = "127.0.0.1:1"

@@ -237,7 +237,8 @@ class DeadLetterGuard:
             f"{halt.what} in {tp[0]} partition {tp[1]}, more than dead_letters allows (the last was "
             f"{halt.error_type}{of}); nothing more of it is dead-lettered, however often this is started, until an "
             "operator says so: correct the producer or the contract, look with `fleetgauge dlq limit "
-            f"{self._consumer}`, and decide with `fleetgauge dlq accept {self._consumer} --type {halt.error_type}`"
+            f"{self._consumer}`, and decide with `fleetgauge dlq accept {self._consumer} --type {halt.error_type} "
+            "--for 1000`"
         )
 
     def _show(self) -> None:

@@ -1,11 +1,12 @@
 """What `fleetgauge doctor` says about consumers: topics, dead-letter limits. Looks, and changes nothing."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from fleetgauge.elasticsearch.transport import ElasticsearchBulk
-from fleetgauge.errors import FleetgaugeError
 from fleetgauge.ingest.check.lint_consumers import load_consumers
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import topic_settings
@@ -28,23 +29,13 @@ class Remark:
     remedy: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Remark]:
-    """Every consumer that is declared, one question after the other; what cannot be asked is a remark too. Blocks."""
+def questions(settings: Settings) -> Iterator[tuple[str, Callable[[], Iterator[Remark]]]]:
+    """What to ask about every consumer that is declared; each blocks, and raises where it cannot be asked."""
     consumers, _ = load_consumers(settings.content)  # lint tells of files that declare none
     for consumer in consumers.values():
-        for about, ask in (
-            (f"topics of {consumer.name}", lambda c=consumer: _topics(settings, c)),
-            (f"dead letters of {consumer.name}", lambda c=consumer: _limit(settings, c)),
-            (f"index template of {consumer.index}", lambda c=consumer: _template(settings, c)),
-        ):
-            yield from _guarded(about, ask)
-
-
-def _guarded(about: str, ask: Callable[[], Iterator[Remark]]) -> Iterator[Remark]:
-    try:
-        yield from ask()
-    except FleetgaugeError as error:
-        yield Remark(about, "fail", str(error))
+        yield f"topics of {consumer.name}", partial(_topics, settings, consumer)
+        yield f"dead letters of {consumer.name}", partial(_limit, settings, consumer)
+        yield f"index template of {consumer.index}", partial(_template, settings, consumer)
 
 
 def _topics(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
@@ -95,7 +86,7 @@ def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
                 "fail",
                 f"the limit was reached in partition {one.partition}: {one.halted}, the last was {one.error_type}",
                 f"correct the producer or the contract, then fleetgauge dlq accept {consumer.name} --type "
-                f"{one.error_type}",
+                f"{one.error_type} --for 1000",
             )
         for value, count in one.quarantined.items():
             well = False
@@ -104,7 +95,8 @@ def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
                 "warn",
                 f"{consumer.dead_letters.by} {value} is quarantined in partition {one.partition}: {count} of its "
                 "broken records are dead letters",
-                f"correct its producer, then fleetgauge dlq accept {consumer.name} --value {value}, or dlq replay",
+                f"correct its producer, then fleetgauge dlq accept {consumer.name} --value {shlex.quote(value)} --type "
+                f"{one.error_type or 'contract'} --for 0 ends the quarantine",
             )
     if well:
         yield Remark(about, "ok", "the limit was not reached")

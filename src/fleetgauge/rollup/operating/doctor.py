@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.clock import SystemClock
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.text import Unreadable, read
 from fleetgauge.postgres import Connection, only_row
-from fleetgauge.progress.heartbeat import of_snapshot
+from fleetgauge.progress.heartbeat import of_snapshot, others
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating.attention import forgotten, status_of
 from fleetgauge.rollup.operating.conditions import conditions
+from fleetgauge.rollup.operating.findings import Finding, Question, Status, together
 from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
@@ -27,8 +28,6 @@ from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.tables import WRITER
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings, SourceSettings
-
-Status = Literal["ok", "warn", "fail"]
 
 STALE = timedelta(seconds=30)
 """An older heartbeat means that production's job stands still, or the replica is behind."""
@@ -50,32 +49,29 @@ WHERE isfinite(mark) AND mark > clock_timestamp() + %s GROUP BY metric ORDER BY 
 """
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One answer."""
-
-    about: str
-    """The server or part that was looked at."""
-    status: Status
-    said: str
-    remedy: str = ""
-
-
 def examine(
     settings: Settings, definitions: Mapping[str, Definition], streams: Mapping[str, EventStream]
 ) -> Iterator[Finding]:
-    """Every check, one after the other; what cannot be reached is a finding too. Blocks, changes nothing."""
+    """Every check, all servers at the same time; what cannot be reached is a finding too. Blocks, changes nothing."""
+    return together(questions(settings, definitions, streams))
+
+
+def questions(
+    settings: Settings, definitions: Mapping[str, Definition], streams: Mapping[str, EventStream]
+) -> Iterator[Question]:
+    """What `examine` looks at."""
     tolerance = timedelta(seconds=settings.clocks.tolerance_s)
-    yield from _guarded("metrics database", lambda: _metrics(settings, definitions))
-    yield from _guarded("numbers", lambda: _numbers(settings, definitions))
+    yield _question("metrics database", lambda: _metrics(settings, definitions))
+    yield _question("numbers", lambda: _numbers(settings, definitions))
     for name, source in sorted(settings.sources.items()):
         mine = [one for one in definitions.values() if one.source == name]
-        yield from _guarded(f"source {name}", lambda s=source, n=name, m=mine: _replica(n, s, m, tolerance))  # type: ignore[misc]
+        yield _question(f"source {name}", partial(_replica, name, source, mine, tolerance))
     for name in sorted({one.source for one in definitions.values()} - {COMMANDS, *settings.sources, *streams}):
-        yield Finding(f"source {name}", "fail", "is not configured", f"add [sources.{name}] with its url")
+        missing = Finding(f"source {name}", "fail", "is not configured", f"add [sources.{name}] with its url")
+        yield Question(missing.about, partial(iter, [missing]))
     for name, stream in sorted(streams.items()):
-        yield from _guarded(f"consumer group of {name}", lambda s=stream: _group(settings, s))  # type: ignore[misc]
-        yield from _guarded(f"documents of {name}", lambda s=stream: documents(settings, s.index))  # type: ignore[misc]
+        yield _question(f"consumer group of {name}", partial(_group, settings, stream))
+        yield _question(f"documents of {name}", partial(documents, settings, stream.index))
 
 
 def for_production(settings: Settings, definitions: Mapping[str, Definition]) -> str:
@@ -110,12 +106,8 @@ def _read(path: Path) -> str:
         raise Terminal(f"{path}:{error.line}: {error}") from None
 
 
-def _guarded(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -> Iterator[Finding]:
-    try:
-        for status, said, remedy in ask():
-            yield Finding(about, status, said, remedy)
-    except FleetgaugeError as error:
-        yield Finding(about, "fail", str(error))
+def _question(about: str, ask: Callable[[], Iterator[tuple[Status, str, str]]]) -> Question:
+    return Question(about, lambda: (Finding(about, *found) for found in ask()))
 
 
 def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Iterator[tuple[Status, str, str]]:
@@ -218,6 +210,9 @@ def _heartbeat(
     if source_watermark is None:
         yield "fail", "shows no heartbeat", "let production call fleetgauge_beat() every few seconds (sql/source)"
         return
+    if more := others(connection):
+        said = f"its heartbeat's table has {more} row(s) beside that with id 1, which nobody reads"
+        yield "warn", said, "delete them, and see what writes them: production's job writes id 1 alone (sql/source)"
     now = SystemClock().now()
     if source_watermark.clock is not None:
         yield _skew("its host's clock", source_watermark.clock - now, tolerance)

@@ -253,6 +253,8 @@ def test_freshness_is_an_exit_code(shell: Shell, ride: Definition) -> None:
     assert set(by_grain) == {"minute", "hour", "day"}
     assert all(one["verdict"] == "ok" for one in by_grain.values())
     assert by_grain["minute"]["behind_s"] < 300
+    assert len(shell("freshness", "--source", "operations", "--json").json) == 3
+    assert "no metric reads from source 'commands'" in shell("freshness", "--source", "commands", code=78).err
     shell.world.metrics.execute(
         "UPDATE fleetgauge.ledger SET closed = closed - tstzmultirange(tstzrange(%s, NULL)) WHERE metric = 'ride'",
         [NOW - DAY - timedelta(minutes=10)],

@@ -21,6 +21,7 @@ from fleetgauge.rollup import run_metrics
 from fleetgauge.rollup.definitions.measures import Percentile
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.operating import doctor
+from fleetgauge.rollup.operating.findings import Finding
 from fleetgauge.rollup.sources import elasticsearch as source_module
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings
@@ -262,10 +263,10 @@ def test_doctor_says_what_is_missing(world: World, start: datetime) -> None:
     assert found[documents].remedy == "check that Elasticsearch runs there, then try again"
 
 
-def _examined(world: World, **elsewhere: Any) -> dict[str, doctor.Finding]:
+def _examined(world: World, **elsewhere: Any) -> dict[str, Finding]:
     streams = event_streams(world.settings.content, [world.definition])
     settings = world.settings.model_copy(update=elsewhere)
-    found: dict[str, doctor.Finding] = {}
+    found: dict[str, Finding] = {}
     for one in doctor.examine(settings, {world.name: world.definition}, streams):
         found.setdefault(one.about, one)  # the first; that this topic takes its producers' times comes after it
     return found
