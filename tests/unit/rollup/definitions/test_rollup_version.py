@@ -100,8 +100,8 @@ CHANGES |= {
     "measures.*.description": [_measure(n, description="d") for n in PLAIN["measures"]],
     "measures.*.personal": [
         (
-            {**KEYED, "measures": {"d": {"agg": "distinct", "of": "id"}}},
-            {**KEYED, "measures": {"d": {"agg": "distinct", "of": "id", "personal": False}}},
+            {**KEYED, "measures": {"n": {"agg": "count"}, "d": {"agg": "distinct", "of": "id"}}},
+            {**KEYED, "measures": {"n": {"agg": "count"}, "d": {"agg": "distinct", "of": "id", "personal": False}}},
         )
     ],
     "measures.*.numerator": [_measure("share", numerator="least")],
