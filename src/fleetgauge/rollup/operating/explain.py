@@ -13,6 +13,15 @@ from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.report import plain
 from fleetgauge.rollup.operating.restatements import Restated, restated
+from fleetgauge.rollup.operating.runs import LoggedRun, writers
+from fleetgauge.rollup.operating.window_history import (
+    LeftOutRows,
+    Verdict,
+    VersionShown,
+    history,
+    left_out,
+    verdicts,
+)
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span, covers
@@ -40,7 +49,9 @@ class Explanation:
 
     metric: str
     version: str
-    """That runs compute, and that the values are of."""
+    """That the values are of: the one by which the views show the window, where its definition is still known."""
+    computed: str
+    """The version that runs compute."""
     shown: str | None
     """The version that the views show; None: none yet."""
     grain: Grain
@@ -55,6 +66,14 @@ class Explanation:
     source: str
     source_rows: SourceRows
     restatements: tuple[Restated, ...]
+    runs: tuple[LoggedRun, ...] = ()
+    """The last that wrote it, the latest first, of those that are still in the log."""
+    left_out: tuple[LeftOutRows, ...] = ()
+    """Rows that are in no number of the window, of all its cells."""
+    checks: tuple[Verdict, ...] = ()
+    versions: tuple[VersionShown, ...] = ()
+    source_watermark: datetime | None = None
+    """Up to where the source shows every change; None: it cannot say."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
@@ -80,20 +99,28 @@ def explain(
     zone = definition.time_zone
     begin = window_start(at, grain, zone)
     window = (begin, window_end(begin, grain, zone))
-    level = next(one for one in definition.levels if one.name == grain)
     with postgres.metrics(settings.metrics).session("explain") as connection:
         state = read_state(connection, definition)
+        all_versions, teller = history(connection, definition, grain, window)
+        if not where.keys() <= teller.dimensions.keys() or teller.time_zone != zone:
+            teller = definition  # it cannot tell these cells apart, or has no such window
+        level = next(one for one in teller.levels if one.name == grain)
+        wrote = writers(connection, definition.metric, teller.version, grain, window)
+        lost = left_out(connection, teller, window)
+        judged = verdicts(connection, teller, state, window, where)
         values = connection.execute(
-            RestatementStatements(definition).values(level),
+            RestatementStatements(teller).values(level),
             {"window": begin, "where": Jsonb(dict(where)), "limit": _MOST},
         ).fetchall()
     named = {name: value for name, value in where.items() if value != OTHER}  # what fell together has no one value
     with open_sources(settings, streams) as opened, opened(definition.source).look(definition) as facts:
         rows = facts.source_rows(window, named)
-    waits_for = not_final(definition, state, grain, window)
+        watermark = None if facts.source_watermark is None else facts.source_watermark.at
+    waits_for = not_final(definition, state, grain, window, watermark)
     changes = (one for one in restated(settings, definition.metric, zone, window) if one.level == grain)
     return Explanation(
         definition.metric,
+        teller.version,
         definition.version,
         state.shown,
         grain,
@@ -105,11 +132,18 @@ def explain(
         definition.source,
         rows,
         tuple(one for one in changes if one.dimensions is None or where.items() <= one.dimensions.items()),
+        wrote,
+        lost,
+        judged,
+        all_versions,
+        watermark,
     )
 
 
-def not_final(definition: Definition, state: State, grain: Grain, window: Span) -> str | None:
-    """Why the window is not final; None if it is."""
+def not_final(
+    definition: Definition, state: State, grain: Grain, window: Span, watermark: datetime | None = None
+) -> str | None:
+    """Why the window is not final; None if it is. `watermark`: the source's, where it is known."""
     begin, end = window
     if covers(state.closed[grain])(begin):
         return None
@@ -121,6 +155,11 @@ def not_final(definition: Definition, state: State, grain: Grain, window: Span) 
             f"check {broken[0].check!r}, which withholds {len(broken)} cell(s) of it until source or check is corrected"
         )
     if not covers(state.done[grain])(begin):
-        return "a run that computes it"
+        late = f"; source {definition.source} has shown no heartbeat" if watermark is None else ""
+        return f"a run that computes it{late}"
     until = (end + definition.grace).astimezone(begin.tzinfo)
-    return f"the watermark of source {definition.source} to reach {until.isoformat()}, its end and the grace"
+    told = f"the watermark of source {definition.source} to reach {until.isoformat()}, its end and the grace"
+    if watermark is None:
+        return f"{told}; the source has shown no heartbeat"
+    now = watermark.astimezone(begin.tzinfo).isoformat(timespec="seconds")
+    return f"{told}; it is at {now}" if watermark < until else f"the next run; {told}, which it has"

@@ -79,7 +79,7 @@ def list_runs(settings: Settings, metric: str | None = None, limit: int = 50) ->
 
 def writers(
     connection: Connection[Any], metric: str, version: str, grain: Grain, window: Span, limit: int = 5
-) -> list[LoggedRun]:
+) -> tuple[LoggedRun, ...]:
     """The last runs that wrote rows of `grain` in the window, the latest first; older ones may have expired."""
     values = {
         "metric": metric,
@@ -89,7 +89,7 @@ def writers(
         "grains": list(GRAINS[: GRAINS.index(grain) + 1]),
         "limit": limit,
     }
-    return connection.cursor(row_factory=class_row(LoggedRun)).execute(_WRITERS, values).fetchall()
+    return tuple(connection.cursor(row_factory=class_row(LoggedRun)).execute(_WRITERS, values).fetchall())
 
 
 def expire(connection: Connection[Any]) -> None:
