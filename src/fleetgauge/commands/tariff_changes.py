@@ -31,6 +31,21 @@ INSERT INTO fleetgauge.tariff_change (carrier, valid_from, valid_to, before, aft
     cost_before_krw, cost_after_krw, unpriced_before, unpriced_after)
 VALUES (%s, %s, coalesce(%s::timestamptz, 'infinity'), %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+# As `metrics.restatement` tells whatever changed after it was final: the view is `command` and `cost_day`.
+_RESTATED = f"""
+INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure, before, after,
+    change, reason)
+SELECT 'command', 'tariff', 'cost_day', 'day', d.window_start, jsonb_build_object('carrier', %(carrier)s::text),
+    m.measure, m.before::text, m.after::text, m.after - m.before, 'tariff'
+FROM unnest(%(dates)s::date[], %(before)s::numeric[], %(after)s::numeric[], %(unpriced_before)s::numeric[],
+    %(unpriced_after)s::numeric[]) AS c(date, before, after, unpriced_before, unpriced_after)
+JOIN (SELECT date, min(window_start) AS window_start FROM {COST} AS v WHERE carrier = %(carrier)s
+    AND date = ANY(%(dates)s::date[]) GROUP BY date
+    HAVING NOT bool_or(coalesce((to_jsonb(v) ->> 'provisional')::boolean, false))) AS d USING (date)
+CROSS JOIN LATERAL (VALUES ('cost_krw', c.before, c.after),
+    ('unpriced_messages', c.unpriced_before, c.unpriced_after)) AS m(measure, before, after)
+WHERE m.before IS DISTINCT FROM m.after
+"""  # noqa: S608
 
 
 @dataclass(frozen=True)
@@ -134,7 +149,7 @@ def _costs(connection: Connection, changes: Sequence[PriceChange]) -> list[Costs
 
 
 def _record(connection: Connection, found: Iterable[Restatement]) -> None:
-    """Write them down in `fleetgauge.tariff_change`."""
+    """Write them down in `fleetgauge.tariff_change`, and days that were final in `fleetgauge.restatement`."""
     for one in found:
         days = [day.date for day in one.days]
         connection.execute(
@@ -154,6 +169,16 @@ def _record(connection: Connection, found: Iterable[Restatement]) -> None:
                 sum(day.unpriced_after for day in one.days),
             ],
         )
+        if one.days:
+            values = {
+                "carrier": one.change.carrier,
+                "dates": days,
+                "before": [day.before_krw for day in one.days],
+                "after": [day.after_krw for day in one.days],
+                "unpriced_before": [day.unpriced_before for day in one.days],
+                "unpriced_after": [day.unpriced_after for day in one.days],
+            }
+            connection.execute(_RESTATED, values)
 
 
 def _prices(tariff: Tariff) -> Prices:

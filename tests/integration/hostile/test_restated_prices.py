@@ -85,6 +85,10 @@ def test_a_corrected_price_says_what_it_moves(shell: Shell) -> None:
         " FROM fleetgauge.tariff_change ORDER BY id DESC LIMIT 1"
     ).fetchone()
     assert row == ("skt", second, *days, 2, Decimal("1.25"), Decimal("2.5"), "0.5")
+    restated = "SELECT dimensions, measure, before::numeric, after::numeric, reason FROM metrics.restatement"
+    told = world.metrics.execute(f"{restated} WHERE level = 'cost_day' ORDER BY window_start").fetchall()
+    changed = [("0.5", "1"), ("0.75", "1.5")]
+    assert told == [({"carrier": "skt"}, "cost_krw", *map(Decimal, values), "tariff") for values in changed]
 
     _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"))
     said = shell("migrate").out

@@ -1,6 +1,7 @@
 """A number that changes after it was final says so: before, after, when and why; nothing else is written down."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from fault_table import fault
 from rollup_world import QUICK, World, definition
 
-from fleetgauge.rollup import Definition
+from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.execute import restatement_log
 from fleetgauge.rollup.operating.backfill import backfill_metrics
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder
@@ -17,6 +18,8 @@ from fleetgauge.rollup.operating.doctor import examine
 from fleetgauge.rollup.operating.exports import RollupCollector
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.operating.restatements import restated
+from fleetgauge.rollup.operating.runs import list_runs
+from fleetgauge.rollup.store import version_changes
 
 AT = (datetime.now(UTC) - timedelta(days=3)).replace(hour=4, minute=5, second=0, microsecond=0)
 
@@ -145,3 +148,108 @@ def test_what_is_not_final_is_not_written_down(world: World) -> None:
         world.insert(at, length=length)
         run(world, patient)
     assert said(world) == []
+
+
+def test_what_a_check_withheld_of_a_final_window_is_told_once_it_is_released(world: World) -> None:
+    strict = definition("strict", source_kept="400d", checks={"fail": ["open < 2"]})
+    world.migrate(strict)
+    world.forget(strict)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement")
+    first = world.insert(AT, zone="a", state="open", amount=10)
+    run(world, strict)
+    fact = world.insert(AT, zone="a", state="open", amount=5)
+    world.beat()
+    world.catch_up()
+    assert world.run(strict).blocked
+    assert said(world) == []
+    world.change(fact, state="done")
+    run(world, strict)
+    assert {reason for (reason,) in said(world, "reason")} <= {"late or changed rows", "a check passes again"}
+    assert said(world, "before, after", "measure = 'n' AND level = 'day'") == [("1", "2")]
+    assert world.metrics.execute(
+        "SELECT bool_and(isempty(reopened)) FROM fleetgauge.ledger WHERE metric = 'strict'"
+    ).fetchone() == (True,)
+    world.change(first, state="done")
+    run(world, strict)
+    assert said(world, "before, after", "measure = 'open' AND level = 'day'")[-1] == ("1", "0")
+
+
+def test_what_was_final_by_a_wrong_clock_is_told_when_it_is_taken_back(world: World) -> None:
+    early = definition("early", source_kept="400d")
+    world.migrate(early)
+    world.forget(early)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement")
+    world.insert(AT, zone="a", state="done", amount=10)
+    world.app.execute(
+        "INSERT INTO fleetgauge_heartbeat SELECT 1, at, at FROM (SELECT clock_timestamp() + interval '3 hours')"
+        " AS _(at)"
+    )
+    world.catch_up()
+    blind = replace(QUICK, tolerance=None)
+    assert run_metrics(world.settings, [early], "minute", options=blind)[0].error is None
+    at = datetime.now(UTC) - timedelta(minutes=3)
+    world.insert(at, zone="a", state="done", amount=3)
+    world.beat()
+    world.catch_up()
+    assert world.run(early).error is None
+    world.assert_right(early)
+    found = said(world, "before, after", "reason = 'clock taken back' AND measure = 'amount' AND level = 'minute'")
+    assert found == [(None, "3")]
+    assert said(world, "reason", "reason <> 'clock taken back'") == []
+    world.insert(at, zone="a", state="done", amount=4)
+    run(world, early)
+    assert said(world, "before, after", "reason <> 'clock taken back' AND measure = 'amount' AND level = 'minute'") == [
+        ("3", "7")
+    ]
+    assert world.metrics.execute(
+        "SELECT bool_and(upper(reopened) > now()) FROM fleetgauge.ledger WHERE metric = 'early'"
+    ).fetchone() == (True,)
+
+
+def test_days_that_a_new_version_shows_otherwise_are_told(world: World, one: Definition) -> None:
+    world.insert(AT, zone="a", state="paid", amount=7, length=3)
+    run(world, one)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement")
+    new = definition(
+        "said",
+        source_kept="400d",
+        measures={"n": {"agg": "count", "where": {"state": "done"}}, "extra": {"agg": "count"}, "length": {
+            "agg": "sum", "of": "length"}},
+        rollups={},
+    )  # fmt: skip
+    world.migrate(new)
+    world.beat()
+    world.catch_up()
+    report = world.run(new)
+    assert report.error is None
+    found = said(world, "level, version, dimensions, measure, before, after, change, cells, reason")
+    assert found == [
+        ("day", new.version, {"zone": "a", "kind": "x"}, "n", "2", "1", -1, 1, "new version"),
+    ]
+    (run_id,) = {run_id for (run_id,) in said(world, "run_id")}
+    assert run_id == list_runs(world.settings, "said", 1)[0].id
+    world.run(new)
+    assert len(said(world)) == 1
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
+def test_days_of_another_zone_are_said_to_be_incomparable(world: World, one: Definition, zone: str) -> None:
+    new = definition("said", source_kept="400d", time_zone=zone)
+    world.migrate(new)
+    world.beat()
+    world.catch_up()
+    assert world.run(new).error is None
+    assert said(world, "measure, before, after, cells, reason") == [("time_zone", "Asia/Seoul", zone, 0, "new version")]
+
+
+def test_many_days_that_a_new_version_shows_otherwise_are_added_up(
+    world: World, one: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_changes, "MOST", 1)
+    new = definition("said", source_kept="400d", measures={"length": {"agg": "sum", "of": "amount"}, "n": {
+        "agg": "count"}}, dimensions={"zone": {"column": "zone", "limit": 16}})  # fmt: skip
+    world.migrate(new)
+    world.beat()
+    world.catch_up()
+    assert world.run(new).error is None
+    assert said(world, "dimensions, measure, before, after, change, cells") == [(None, "length", "6", "30", 24, 2)]

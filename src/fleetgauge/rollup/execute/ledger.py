@@ -67,6 +67,7 @@ class LedgerWriter:
         """Nothing from `since` on is done or closed any more, and changes are read from the cursor on again."""
         self._run(
             "UPDATE fleetgauge.ledger SET done = done - gone, closed = closed - gone,"
+            " reopened = reopened + closed * gone,"
             " cursor_at = CASE WHEN grain = 'minute' THEN %(cursor)s::timestamptz END,"
             " beat_at = CASE WHEN grain = 'minute' THEN %(heartbeat_at)s::timestamptz END,"
             " updated_at = clock_timestamp()"
@@ -245,27 +246,32 @@ class LedgerWriter:
             "UPDATE fleetgauge.ledger SET"
             " cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
             " cursor_at = greatest(cursor_at, %(cursor)s),"
-            " beat_at = greatest(beat_at, %(heartbeat_at)s),"
-            " closed = closed + tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s, 'minute', 'UTC')))"
+            " beat_at = greatest(beat_at, %(heartbeat_at)s)"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             cursor=cursor.at,
             token=_json(cursor),
             heartbeat_at=heartbeat_at,
-            until=closed_until,
         )
-        self.settle()
+        self.settle(closed_until)
 
-    def settle(self) -> None:
-        """Bring `closed` in line: never beyond done, no blocked minute, above only what consists of closed minutes."""
+    def settle(self, until: datetime | None = None) -> None:
+        """Bring `closed` in line: never beyond done, no blocked minute, above only what consists of closed minutes.
+
+        `until`: close what ends by it. What was closed and is not any more is `reopened`, until it closes again.
+        """
         self._run(
-            f"UPDATE fleetgauge.ledger SET closed = closed * done - {_BLOCKED}, updated_at = clock_timestamp()"  # noqa: S608
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
+            f"{_CLOSE} FROM (SELECT (closed + CASE WHEN %(until)s::timestamptz IS NULL THEN '{{}}' ELSE"  # noqa: S608
+            " tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s::timestamptz, 'minute', 'UTC'))) END)"
+            f" * done - {_BLOCKED} AS closed FROM fleetgauge.ledger"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute') AS now"
+            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute'",
+            until=until,
         )
         self._run(
-            "UPDATE fleetgauge.ledger AS l SET closed = l.done * fleetgauge.whole_windows(m.closed, l.grain, %(zone)s),"
-            " updated_at = clock_timestamp() FROM fleetgauge.ledger AS m"
-            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain <> 'minute'"
-            " AND m.metric = l.metric AND m.version = l.version AND m.grain = 'minute'"
+            f"{_CLOSE} FROM (SELECT g.grain, g.done * fleetgauge.whole_windows(m.closed, g.grain, %(zone)s) AS closed"  # noqa: S608
+            " FROM fleetgauge.ledger AS g JOIN fleetgauge.ledger AS m USING (metric, version)"
+            " WHERE metric = %(metric)s AND version = %(version)s AND g.grain <> 'minute' AND m.grain = 'minute')"
+            " AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = now.grain"
         )
 
     def _run(self, query: str, **more: object) -> postgres.Cursor[Any]:
@@ -276,6 +282,10 @@ def _json(cursor: Cursor) -> Jsonb | None:
     return None if cursor.token is None else Jsonb(dict(cursor.token))
 
 
+_CLOSE = (
+    "UPDATE fleetgauge.ledger AS l SET closed = now.closed, updated_at = clock_timestamp(),"
+    " reopened = l.reopened + (l.closed - now.closed) - now.closed"
+)
 _BLOCKED = (
     "(SELECT coalesce(range_agg(tstzrange(b.window_start, b.window_start + interval '1 minute')), '{}')"
     " FROM fleetgauge.blocked AS b WHERE b.metric = %(metric)s AND b.version = %(version)s)"

@@ -28,6 +28,7 @@ from fleetgauge.rollup.store.catalogue import (
 )
 from fleetgauge.rollup.store.dependents import dependents
 from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
+from fleetgauge.rollup.store.version_changes import write_version_changes
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
 
@@ -62,12 +63,14 @@ class ViewChange:
     """Columns whose type changes: the view has to be dropped and made again."""
 
 
-def publication(connection: Connection, definition: Definition, own: Collection[str] | None = None) -> Publication:
+def publication(
+    connection: Connection, definition: Definition, own: Collection[str] | None = None, run_id: int | None = None
+) -> Publication:
     """Make the views show this version, unless it is not filled yet, or others would lose what they have built.
 
     `own`: views that the caller makes again by itself afterwards, so that they may be dropped; they are given by a
-    migration, which makes all views again. With None nothing is done if the views are as they should be. Inside the
-    caller's transaction.
+    migration, which makes all views again. With None nothing is done if the views are as they should be. `run_id`: the
+    run that does it. What days that were final show otherwise by it is written down. Inside the caller's transaction.
     """
     known = versions(connection, definition.metric)
     now = current_publication(definition, known)
@@ -83,6 +86,8 @@ def publication(connection: Connection, definition: Definition, own: Collection[
             dropped += _apply(connection, definition, change, own or (), _said(known))
         ranges.apply(connection, list(ranges.of_metric(definition)))
     shown = _is_shown(definition, known)
+    if not shown and known[0].published_at is not None:
+        write_version_changes(connection, definition, known[0], run_id)
     connection.execute(
         "UPDATE fleetgauge.metric_version SET shape = %s,"
         " published_at = CASE WHEN %s THEN published_at ELSE clock_timestamp() END WHERE metric = %s AND version = %s",

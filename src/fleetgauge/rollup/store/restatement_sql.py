@@ -52,31 +52,14 @@ class RestatementStatements:
             "WITH changed AS MATERIALIZED (SELECT window_start, jsonb_build_object({pairs}) AS dimensions, v.*"
             " FROM (SELECT r.*, true AS _there FROM replaced AS r WHERE level = {level}) AS o"
             " FULL JOIN (SELECT a.*, true AS _there FROM ({rows}) AS a) AS n {key} CROSS JOIN LATERAL"
-            " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs),"
-            " counted AS (SELECT count(*) AS n FROM changed)"
-            " INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
-            " before, after, change, cells, reason, run_id)"
-            " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason}"
-            " FROM changed, counted WHERE n <= {most} UNION ALL"
-            " SELECT {fixed}, window_start, NULL, _measure,"
-            " sum(CASE WHEN _adds THEN _before::numeric END)::text,"
-            " sum(CASE WHEN _adds THEN _after::numeric END)::text,"
-            " sum(_change), count(*), {reason} FROM changed, counted WHERE n > {most} GROUP BY window_start, _measure"
+            " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs) {written}"
         ).format(
             pairs=_comma(pairs),
             level=sql.Literal(level.name),
             rows=self._closed(level, by),
             key=key,
-            values=_comma([_change(column) for column in self.definition.columns]),
-            fixed=_comma(
-                [
-                    sql.SQL("%(metric)s::text, %(version)s::text"),
-                    sql.Literal(level.name),
-                    sql.Literal(level.grain),
-                ]
-            ),
-            reason=sql.SQL("%(reason)s::text, %(run_id)s::bigint"),
-            most=sql.Literal(most),
+            values=changes(self.definition.columns),
+            written=written(level, most),
         )
 
     def values(self, level: Level) -> sql.Composed:
@@ -116,7 +99,7 @@ class RestatementStatements:
             hours=table(self.definition, level),
             keys=_comma(names),
             merges=_comma(merges),
-            values=_comma([_change(column) for column in self.definition.columns]),
+            values=changes(self.definition.columns),
         )
 
     def _closed(self, level: Level, by: By) -> sql.Composed:
@@ -131,6 +114,33 @@ class RestatementStatements:
             "SELECT b.* FROM touched AS t JOIN {} AS b ON {} WHERE t.level = {}"
             " AND t.window_start <@ %(closed)s::tstzmultirange"
         ).format(table(self.definition, level), same, sql.Literal(level.name))
+
+
+def changes(columns: Sequence[Column]) -> sql.Composed:
+    """Of old row `o` and new row `n`: rows of `_change`'s columns, one for each column of measures."""
+    return _comma([_change(column) for column in columns])
+
+
+def written(level: Level, most: int) -> sql.Composed:
+    """Write what a query named `changed` holds: window_start, dimensions, and `changes`; above `most` by window and
+    measure alone. Parameters: `metric`, `version`, `reason`, `run_id`."""
+    return sql.SQL(
+        ", counted AS (SELECT count(*) AS n FROM changed)"
+        " INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
+        " before, after, change, cells, reason, run_id)"
+        " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason}"
+        " FROM changed, counted WHERE n <= {most} UNION ALL"
+        " SELECT {fixed}, window_start, NULL, _measure,"
+        " sum(CASE WHEN _adds THEN _before::numeric END)::text,"
+        " sum(CASE WHEN _adds THEN _after::numeric END)::text,"
+        " sum(_change), count(*), {reason} FROM changed, counted WHERE n > {most} GROUP BY window_start, _measure"
+    ).format(
+        fixed=_comma(
+            [sql.SQL("%(metric)s::text, %(version)s::text"), sql.Literal(level.name), sql.Literal(level.grain)]
+        ),
+        reason=sql.SQL("%(reason)s::text, %(run_id)s::bigint"),
+        most=sql.Literal(most),
+    )
 
 
 def _change(column: Column) -> sql.Composed:

@@ -1,0 +1,105 @@
+"""What a new version of a definition shows otherwise of days that were final by the version before it.
+
+Written down when the views turn to it. Days are compared, by the dimensions and measures that both versions have: their
+hours and minutes are as many more rows, and whoever wants them can read both versions' tables while they are kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fleetgauge.postgres import Connection, sql
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.levels import Level
+from fleetgauge.rollup.definitions.measures import Column
+from fleetgauge.rollup.store.restatement_sql import changes, written
+from fleetgauge.rollup.store.store_sql import merge
+from fleetgauge.rollup.store.tables import column_type, table
+from fleetgauge.rollup.store.versions import Version
+
+MOST = 10_000
+"""Changed values that are written one by one; more are added up by day and measure."""
+REASON = "new version"
+
+_INCOMPARABLE = """
+INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, measure, before, after, cells, reason,
+    run_id)
+SELECT %(metric)s, %(version)s, 'day', 'day', coalesce(max(upper(r)), now()), %(what)s, %(before)s, %(after)s, 0,
+    %(reason)s, %(run_id)s
+FROM fleetgauge.ledger, unnest(closed) AS r WHERE metric = %(metric)s AND version = %(older)s AND grain = 'day'
+"""
+
+
+def write_version_changes(
+    connection: Connection[Any], definition: Definition, older: Version, run_id: int | None = None
+) -> int:
+    """Inside the transaction that turns the views from `older` to the definition; returns the rows written.
+
+    Where days cannot be compared, since they are of another time zone or the older definition is not known any more,
+    one row without cells says so.
+    """
+    values: dict[str, Any] = {
+        "metric": definition.metric,
+        "version": definition.version,
+        "older": older.version,
+        "reason": REASON,
+        "run_id": run_id,
+    }
+    before = older.definition
+    if before is None:
+        told = {"what": "version", "before": older.version, "after": definition.version}
+        return connection.execute(_INCOMPARABLE, values | told).rowcount
+    if before.time_zone != definition.time_zone:
+        told = {"what": "time_zone", "before": before.time_zone, "after": definition.time_zone}
+        return connection.execute(_INCOMPARABLE, values | told).rowcount
+    return connection.execute(_compare(before, definition), values).rowcount
+
+
+def _compare(before: Definition, after: Definition) -> sql.Composed:
+    old, new = _days(before), _days(after)
+    dimensions = [name for name in new.dimensions if name in old.dimensions]
+    known = {column.name: column for column in before.columns}
+    columns = [column for column in after.columns if _alike(column, known.get(column.name))]
+    keys = [sql.Identifier("window_start"), *map(sql.Identifier, dimensions)]
+    pairs = [sql.SQL("{}, {}").format(sql.Literal(name), sql.Identifier(name)) for name in dimensions]
+    return sql.SQL(
+        "WITH days AS MATERIALIZED (SELECT d.window_start FROM (SELECT window_start FROM {old} UNION SELECT"
+        " window_start FROM {new}) AS d JOIN fleetgauge.ledger AS o ON o.closed @> d.window_start"
+        " JOIN fleetgauge.ledger AS n ON n.done @> d.window_start"
+        " WHERE o.metric = %(metric)s AND o.version = %(older)s AND o.grain = 'day' AND n.metric = %(metric)s"
+        " AND n.version = %(version)s AND n.grain = 'day'"
+        " AND d.window_start >= (SELECT min(window_start) FROM {old})),"
+        " o AS ({before}), n AS ({after}), changed AS MATERIALIZED (SELECT window_start,"
+        " jsonb_build_object({pairs}) AS dimensions, v.* FROM o FULL JOIN n USING ({keys}) CROSS JOIN LATERAL"
+        " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs) {written}"
+    ).format(
+        old=table(before, old),
+        new=table(after, new),
+        before=_merged(before, old, keys, columns),
+        after=_merged(after, new, keys, columns),
+        pairs=sql.SQL(", ").join(pairs),
+        keys=sql.SQL(", ").join(keys),
+        values=changes(columns),
+        written=written(new, MOST),
+    )
+
+
+def _merged(one: Definition, level: Level, keys: Sequence[sql.Identifier], columns: Sequence[Column]) -> sql.Composed:
+    merges = [sql.SQL("{} AS {}").format(merge("b", c), sql.Identifier(c.name)) for c in columns]
+    return sql.SQL("SELECT {keys}, {merges} FROM {table} AS b JOIN days USING (window_start) GROUP BY {keys}").format(
+        keys=sql.SQL(", ").join(keys),
+        merges=sql.SQL(", ").join([*merges, sql.SQL("true AS _there")]),
+        table=table(one, level),
+    )
+
+
+def _days(one: Definition) -> Level:
+    return next(level for level in one.levels if level.name == "day")
+
+
+def _alike(column: Column, other: Column | None) -> bool:
+    return (
+        other is not None
+        and type(column.measure) is type(other.measure)
+        and column.beside == other.beside
+        and column_type(column) == column_type(other)
+    )
