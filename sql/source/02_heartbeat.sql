@@ -10,6 +10,11 @@ CREATE TABLE IF NOT EXISTS fleetgauge_heartbeat (
     beat_at           timestamptz NOT NULL,
     oldest_xact_start timestamptz NOT NULL
 );
+-- What a look now and then cannot see: a clock that was set back, and perhaps forward again, in between.
+ALTER TABLE fleetgauge_heartbeat ADD COLUMN IF NOT EXISTS set_back bigint NOT NULL DEFAULT 0;
+ALTER TABLE fleetgauge_heartbeat ADD COLUMN IF NOT EXISTS set_back_to timestamptz;
+COMMENT ON COLUMN fleetgauge_heartbeat.set_back IS 'How often a heartbeat was earlier than the one before it.';
+COMMENT ON COLUMN fleetgauge_heartbeat.set_back_to IS 'The earliest oldest_xact_start of such heartbeats, of the last hour at least.';
 COMMENT ON COLUMN fleetgauge_heartbeat.oldest_xact_start IS
     'No transaction that commits after this row was written carries an earlier now().';
 GRANT SELECT ON fleetgauge_heartbeat TO fleetgauge_reader;
@@ -44,8 +49,12 @@ BEGIN
             (SELECT h.oldest_xact_start FROM public.fleetgauge_heartbeat h WHERE h.id = 1), to_timestamp(0)));
     END IF;
 
-    INSERT INTO public.fleetgauge_heartbeat (id, beat_at, oldest_xact_start) VALUES (1, beat, oldest)
-    ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, oldest_xact_start = excluded.oldest_xact_start;
+    INSERT INTO public.fleetgauge_heartbeat AS h (id, beat_at, oldest_xact_start) VALUES (1, beat, oldest)
+    ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, oldest_xact_start = excluded.oldest_xact_start,
+        set_back = h.set_back + (excluded.beat_at < h.beat_at)::integer,
+        set_back_to = CASE WHEN excluded.beat_at < h.beat_at THEN least(excluded.oldest_xact_start,
+            CASE WHEN h.set_back_to > excluded.beat_at - interval '1 hour' THEN h.set_back_to END)
+            ELSE h.set_back_to END;
 END $$;
 
 REVOKE ALL ON FUNCTION fleetgauge_beat() FROM PUBLIC;

@@ -180,14 +180,16 @@ def reconcile(
     source: str | None = None,
     *,
     dry_run: bool = False,
+    anew: bool = False,
 ) -> list[Reconciliation]:
     """Compare the hours of `span` (aware) with their source and restate those that differ, unless it is a dry run.
 
-    Blocks. One metric's failure does not stop the others: give the reports to `raise_unreconciled`.
+    One that was interrupted goes on where it stood, unless `anew`. Blocks. One metric's failure does not stop the
+    others: give the reports to `raise_unreconciled`.
     """
     definitions = chosen(settings, metrics, source).values()
     streams = event_streams(settings.content, definitions)
-    reports = reconcile_metrics(settings, definitions, span, dry_run=dry_run, streams=streams)
+    reports = reconcile_metrics(settings, definitions, span, dry_run=dry_run, anew=anew, streams=streams)
     for report in reports:
         _log.info("reconciled", **report.to_dict())
     return reports

@@ -22,11 +22,15 @@ def reconcile(
         bool,
         typer.Option("--dry-run", help="Compare, print the plan, change nothing; exits with 1 if something differs."),
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what a comparison that was interrupted has compared already.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare every measure by hour and dimension with the source; compute hours that differ anew.
 
-    Finds what no change column tells of, such as deleted rows. The fleetgauge_reconcile DAG does it every day.
+    Finds what no change column tells of, such as deleted rows. Interrupted, the same command goes on where it stood.
+    The fleetgauge_reconcile DAG does it every day.
 
     \b
     Examples:
@@ -41,7 +45,7 @@ def reconcile(
     now = datetime.now(UTC)
     stretch = span(begin, end, pipeline.chosen(loaded, metrics or (), source).values())
     stretch = stretch or (now - timedelta(days=days), now)
-    reports = pipeline.reconcile(loaded, stretch, metrics or (), source, dry_run=dry_run)
+    reports = pipeline.reconcile(loaded, stretch, metrics or (), source, dry_run=dry_run, anew=again)
     if as_json:
         print_json({"dry_run": dry_run, "metrics": [report.to_dict() for report in reports]})
     else:
@@ -56,8 +60,10 @@ def _summary(report: "Reconciliation") -> str:
     from fleetgauge.rollup.plan.describe import lines
 
     if report.error is not None:
-        return f"{report.metric}: failed after {report.hours} hours"
+        return f"{report.metric}: failed after {report.hours} hours; the next comparison goes on there"
     line = f"{report.metric}: {report.hours} hours compared, {report.different} differ"
+    if report.resumed:
+        line += f" ({report.resumed} more by the interrupted comparison that this one goes on with)"
     if report.different:
         line += " and were computed anew" if report.restated else "; nothing was changed (--dry-run)"
     for one in report.differences:

@@ -20,6 +20,16 @@ HEARTBEAT_TABLE = "fleetgauge_heartbeat"
 
 
 @dataclass(frozen=True)
+class ClockSteps:
+    """What production's heartbeat remembers of its clock being set back."""
+
+    count: int
+    """How often that was, ever."""
+    earliest: datetime | None
+    """The earliest time that it said right after, of the last hour at least (UTC)."""
+
+
+@dataclass(frozen=True)
 class SourceWatermark:
     """Every change that its snapshot does not show has a change time at or after `at`; times in UTC."""
 
@@ -28,6 +38,8 @@ class SourceWatermark:
     """When it was measured; goes backwards if the snapshots come from different replicas, or with the clock."""
     clock: datetime | None = None
     """What the server that was asked says the time is; None where that is no clock of its own."""
+    steps: ClockSteps | None = None
+    """None where nobody remembers them."""
 
 
 def of_snapshot(
@@ -69,8 +81,10 @@ def _heartbeat(connection: Connection[Any], source: str) -> SourceWatermark | No
         # Only years that Python and the arithmetic of windows can hold.
         f"""
         SELECT CASE WHEN sound THEN least(beat_at, oldest_xact_start) END, CASE WHEN sound THEN beat_at END,
-            clock_timestamp(), beat_at::text, oldest_xact_start::text
-        FROM {HEARTBEAT_TABLE}, LATERAL (
+            clock_timestamp(), beat_at::text, oldest_xact_start::text, (row ->> 'set_back')::bigint,
+            CASE WHEN (row ->> 'set_back_to')::timestamptz BETWEEN '0002-01-01Z' AND '9998-01-01Z'
+                THEN (row ->> 'set_back_to')::timestamptz END
+        FROM {HEARTBEAT_TABLE} AS h, LATERAL (SELECT to_jsonb(h) AS row) AS _row, LATERAL (
             SELECT beat_at BETWEEN '0002-01-01Z' AND '9998-01-01Z'
                 AND oldest_xact_start BETWEEN '0002-01-01Z' AND '9998-01-01Z'
         ) AS _(sound)
@@ -84,13 +98,15 @@ def _heartbeat(connection: Connection[Any], source: str) -> SourceWatermark | No
         )
     if not rows:
         return None
-    at, heartbeat_at, clock, heartbeat_text, oldest_text = rows[0]
+    at, heartbeat_at, clock, heartbeat_text, oldest_text, set_back, set_back_to = rows[0]
     if heartbeat_at is None:
         raise Transient(
             f"source {source}: the heartbeat is no instant (beat_at {heartbeat_text or 'NULL'}, oldest_xact_start"
             f" {oldest_text or 'NULL'}), so nothing is computed by it; let production's job write it anew (sql/source/)"
         )
-    return SourceWatermark(at, heartbeat_at, clock)
+    # A table of an earlier release has no such columns.
+    steps = None if set_back is None else ClockSteps(set_back, set_back_to)
+    return SourceWatermark(at, heartbeat_at, clock, steps)
 
 
 def others(connection: Connection[Any]) -> int:

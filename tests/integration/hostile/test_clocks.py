@@ -21,6 +21,7 @@ from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.exports import RollupCollector
 from fleetgauge.rollup.operating.freshness import MetricFreshness, freshness
 from fleetgauge.rollup.operating.preview import preview_metrics
+from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.plan.stages import TakeBack
 from fleetgauge.settings import Settings
@@ -175,6 +176,7 @@ def _sql(statement: str) -> Callable[[World], None]:
 
 SPOILT = {
     "of 2001": "UPDATE fleetgauge_heartbeat SET beat_at = '2001-01-01Z', oldest_xact_start = '2001-01-01Z'",
+    "year 1": "UPDATE fleetgauge_heartbeat SET beat_at = '0001-01-01Z', oldest_xact_start = '0001-01-01Z'",
     "infinity": "UPDATE fleetgauge_heartbeat SET beat_at = 'infinity', oldest_xact_start = 'infinity'",
     "-infinity": "UPDATE fleetgauge_heartbeat SET oldest_xact_start = '-infinity'",
     "year 99999": "UPDATE fleetgauge_heartbeat SET beat_at = '99999-01-01Z'",
@@ -436,3 +438,145 @@ def test_a_refusal_reaches_whoever_asked(world: World, tmp_path: Path) -> None:
     assert found["metrics"][0]["plan"]["stages"] == []
     _beat(world)
     shell("run", "ride")
+
+
+HEARTBEAT_SQL = (Path(__file__).parents[3] / "sql" / "source" / "02_heartbeat.sql").read_text()
+
+
+@pytest.fixture
+def production(world: World, one: Definition) -> Iterator[Callable[[timedelta], None]]:
+    """Production's own job on a clock that a test sets: what is given is how far it is off."""
+    for statement in ("CREATE OR REPLACE FUNCTION fleetgauge_beat", "clock_timestamp()"):
+        assert statement in HEARTBEAT_SQL
+    shifted = "(clock_timestamp() + current_setting('test.off')::interval)"
+    world.app.execute(HEARTBEAT_SQL.partition("GRANT EXECUTE")[0].replace("clock_timestamp()", shifted).encode())
+
+    def beat(off: timedelta = timedelta()) -> None:
+        world.app.execute("SELECT set_config('test.off', %s, false)", [f"{off.total_seconds()} s"])
+        world.app.execute("SELECT fleetgauge_beat()")
+        world.catch_up()
+
+    yield beat
+    world.app.execute("UPDATE fleetgauge_heartbeat SET set_back = 0, set_back_to = NULL")
+
+
+def _insert_at(world: World, off: timedelta, ago: int = 5) -> None:
+    """A row of some minutes ago whose change time is off."""
+    ride = world.insert(datetime.now(UTC) - timedelta(minutes=ago))
+    world.app.execute("UPDATE facts SET changed_at = clock_timestamp() + %s WHERE id = %s", [off, ride])
+
+
+@fault(
+    "NTP sets the primary's clock back and forward again between two runs",
+    number="right: the heartbeat remembers it, and changes are read again from there, an hour at most",
+    freshness="ok",
+    doctor="warn: its clock was set back, and to when",
+    exporter="ok",
+    exit_code="0",
+)
+@pytest.mark.parametrize("by", [30, 1200], ids=["half a minute", "twenty minutes"])
+def test_a_step_back_and_forth_between_two_runs_hides_no_row(
+    world: World, one: Definition, production: Callable[[timedelta], None], by: int
+) -> None:
+    back = -timedelta(seconds=by)
+    production(timedelta())
+    assert _run(world, one).error is None
+    for ago, off in ((5, back), (15, back), (0, timedelta())):  # while it is behind, heartbeats are no steps
+        production(off)
+        if off:
+            _insert_at(world, off, ago)
+    report = _run(world, one)
+    assert (report.error, report.deferred) == (None, None)
+    assert _totals(world, one) == dict.fromkeys(("minute", "hour", "day"), (5, 5))
+    world.assert_right(one)
+    assert "its clock was set back in the last hour" in _doctor(world, one, "warn")
+    assert world.app.execute("SELECT set_back FROM fleetgauge_heartbeat").fetchone() == (1,)
+    noted = "SELECT cursor_token FROM fleetgauge.ledger WHERE metric = %s AND grain = 'minute'"
+    deadline = time.monotonic() + 60
+    while world.metrics.execute(noted, [one.metric]).fetchone() != ({"set_back": 1},):  # then it is told no more
+        assert time.monotonic() < deadline
+        production(timedelta())
+        assert _run(world, one).error is None
+
+
+@fault(
+    "NTP sets the primary's clock back and forward again, and the heartbeat is an older one that does not remember",
+    number="right up to 60 s; beyond, from the next reconcile on",
+    freshness="ok",
+    doctor="warn: the heartbeat does not remember steps of its clock",
+    exporter="fleetgauge_reconcile_differed_total",
+    exit_code="0",
+)
+def test_without_a_memory_a_minute_is_read_again_and_reconcile_finds_the_rest(world: World, one: Definition) -> None:
+    world.app.execute("ALTER TABLE fleetgauge_heartbeat DROP COLUMN set_back, DROP COLUMN set_back_to")
+    try:
+        _beat(world)
+        assert _run(world, one).error is None
+        _insert_at(world, -timedelta(seconds=45))
+        _insert_at(world, -timedelta(minutes=20), ago=130)  # in an hour that is over and that nothing else touches
+        _beat(world)
+        assert _run(world, one).error is None
+        assert _totals(world, one) == dict.fromkeys(("minute", "hour", "day"), (4, 4))
+        assert "does not remember when its clock was set back" in _doctor(world, one, "warn")
+        _beat(world)
+        span = (datetime.now(UTC) - timedelta(hours=4), datetime.now(UTC))
+        (found,) = reconcile_metrics(world.settings, [one], span, options=REAL)
+        assert (found.error, found.different) == (None, 1)
+        assert _totals(world, one)["hour"] == (5, 5)
+    finally:
+        world.app.execute(
+            "ALTER TABLE fleetgauge_heartbeat ADD COLUMN set_back bigint NOT NULL DEFAULT 0,"
+            " ADD COLUMN set_back_to timestamptz"
+        )
+
+
+@fault(
+    "The heartbeat stays minutes behind what was read before, for many runs",
+    number="right up to what was read before; nothing later is computed or final until it has caught up",
+    freshness="ok, until windows are overdue",
+    doctor="warn: how old the heartbeat is",
+    exporter="fleetgauge_rollup_deferred 1",
+    exit_code="0: the runs wait",
+)
+def test_a_heartbeat_that_goes_back_for_long_is_waited_for(world: World, one: Definition) -> None:
+    before = [world.ledger(one, grain) for grain in ("minute", "hour", "day")]
+    for minutes in (10, 9, 8):
+        world.insert(datetime.now(UTC) - timedelta(minutes=2))
+        _beat(world, -timedelta(minutes=minutes))
+        report = _run(world, one)
+        assert (report.error, report.rows) == (None, 0)
+        assert "is behind what was read before" in (report.deferred or "")
+    assert [world.ledger(one, grain) for grain in ("minute", "hour", "day")] == before
+    assert "heartbeat is 4" in _doctor(world, one, "warn")
+    assert _gauge(world, one, "fleetgauge_rollup_deferred") == 1
+    _beat(world)
+    assert _run(world, one).deferred is None
+    assert _totals(world, one) == dict.fromkeys(("minute", "hour", "day"), (6, 6))
+    world.assert_right(one)
+
+
+@fault(
+    "Two jobs, or two replicas, show heartbeats that are apart, now this one and now that one",
+    number="right: runs wait at the older one, and go on at the newer one",
+    freshness="ok",
+    doctor="ok, or warn: its clock was set back",
+    exporter="fleetgauge_rollup_deferred 1 now and then",
+    exit_code="0",
+)
+def test_heartbeats_that_alternate_lose_nothing(
+    world: World, one: Definition, production: Callable[[timedelta], None]
+) -> None:
+    waited = 0
+    for n in range(6):
+        off = -timedelta(minutes=2) if n % 2 else timedelta()
+        production(off)
+        _insert_at(world, off, ago=5 + 3 * n)
+        production(off)
+        report = _run(world, one)
+        assert report.error is None
+        waited += report.deferred is not None
+    assert waited == 3
+    production(timedelta())
+    assert _run(world, one).deferred is None
+    assert _totals(world, one) == dict.fromkeys(("minute", "hour", "day"), (9, 9))
+    world.assert_right(one)

@@ -8,9 +8,11 @@ import pytest
 from fault_table import fault
 from rollup_world import QUICK, World, definition
 
+from fleetgauge.errors import Terminal
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.operating import reconcile as engine
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
+from fleetgauge.rollup.operating.runs import list_runs
 from fleetgauge.rollup.sources.port import Conflict
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 
@@ -156,3 +158,83 @@ def test_an_interval_that_ends_later_is_found_in_both_hours(world: World) -> Non
         ("busy", "1200.000000", "3300.000000")
     }
     assert compare(world, busy).different == 0
+
+
+def _interrupted_at(monkeypatch: pytest.MonkeyPatch, nth: int, error: BaseException) -> list[list[datetime]]:
+    """The n-th question breaks off with this; returns the edges that were asked for, as they come."""
+    asked: list[list[datetime]] = []
+    totals = PostgresFacts.totals
+
+    def broken_off(self: PostgresFacts, edges: Any) -> Any:
+        asked.append(list(edges))
+        if len(asked) == nth:
+            raise error
+        return totals(self, edges)
+
+    monkeypatch.setattr(PostgresFacts, "totals", broken_off)
+    return asked
+
+
+@fault(
+    "a comparison is killed, or the source breaks off too often",
+    number="right; what was compared and restated stays",
+    freshness="ok",
+    doctor="ok",
+    exporter="ok",
+    exit_code="75, or none; the next one goes on where it stood",
+)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Terminal("its disk is full")], ids=["killed", "failed"])
+def test_a_comparison_that_was_interrupted_goes_on_where_it_stood(
+    world: World, one: Definition, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.app.execute("UPDATE facts SET score = 4 WHERE score = 3")
+    ready(world)
+    span = (AT - 30 * HOUR, AT + 30 * HOUR)
+    with monkeypatch.context() as patch:
+        asked = _interrupted_at(patch, 3, error)
+        if isinstance(error, KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):
+                reconcile_metrics(world.settings, [one], span, options=QUICK)
+        else:
+            (failed,) = reconcile_metrics(world.settings, [one], span, options=QUICK)
+            assert failed.error == "its disk is full"
+            assert (failed.hours, failed.different) == (48, 1)
+        assert [len(edges) - 1 for edges in asked] == [24, 24, 13]
+        world.assert_right(one)  # the first two pieces are done, and restated
+    later = (span[0] + timedelta(minutes=5), span[1] + timedelta(minutes=5))
+    with monkeypatch.context() as patch:
+        asked_again = _interrupted_at(patch, 0, error)
+        ready(world)
+        (dry,) = reconcile_metrics(world.settings, [one], later, options=QUICK, dry_run=True)
+        assert (dry.hours, dry.resumed) == (61, 0)
+        asked_again.clear()
+        (found,) = reconcile_metrics(world.settings, [one], later, options=QUICK)
+        assert (found.error, found.hours, found.resumed, found.different) == (None, 13, 48, 0)
+        assert asked_again == [asked[2]]
+        asked_again.clear()
+        (whole,) = reconcile_metrics(world.settings, [one], later, options=QUICK)
+        assert (whole.hours, whole.resumed) == (61, 0)
+    outcomes = [run.outcome for run in list_runs(world.settings, one.metric) if run.command == "reconcile"]
+    assert outcomes[:3] == ["ok", "ok", "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"]
+
+
+def test_another_span_an_older_one_and_anew_begin_at_the_beginning(
+    world: World, one: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    span = (AT - 30 * HOUR, AT + 30 * HOUR)
+    for other, anew, aged in (
+        ((span[0] + 10 * HOUR, span[1]), False, False),
+        (span, True, False),
+        (span, False, True),
+    ):
+        ready(world)
+        with monkeypatch.context() as patch:
+            _interrupted_at(patch, 2, Terminal("no"))
+            assert reconcile_metrics(world.settings, [one], span, options=QUICK, anew=True)[0].hours == 24
+        if aged:
+            world.metrics.execute(
+                "UPDATE fleetgauge.reconcile_progress SET started_at = started_at - interval '21 hours'"
+            )
+        ready(world)
+        found = reconcile_metrics(world.settings, [one], other, options=QUICK, anew=anew)[0]
+        assert (found.error, found.resumed) == (None, 0)

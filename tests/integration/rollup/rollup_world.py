@@ -52,7 +52,8 @@ CREATE INDEX ON facts (changed_at);
 
 HEARTBEAT = """
 CREATE TABLE fleetgauge_heartbeat (
-    id integer PRIMARY KEY, beat_at timestamptz NOT NULL, oldest_xact_start timestamptz NOT NULL
+    id integer PRIMARY KEY, beat_at timestamptz NOT NULL, oldest_xact_start timestamptz NOT NULL,
+    set_back bigint NOT NULL DEFAULT 0, set_back_to timestamptz
 );
 """
 

@@ -39,7 +39,7 @@ FLAGS = {
     "--class": "class of dead letters",
     "--value": "value that dead letters go by",
     "--for": "records to accept",
-    "--again": "what was replayed too",
+    "--again": "what was replayed, or compared, before too",
     "--new-id": "an id of its own",
     "--http-port": "where /metrics is served",
     "--http-host": "where /metrics is served",

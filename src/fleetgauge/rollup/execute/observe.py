@@ -9,7 +9,7 @@ from fleetgauge.rollup.execute.evidence import now, read_clocks
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.session import Session
-from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, impossible, possible_step, skew, taken_back
+from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, UNSEEN_STEP, impossible, possible_step, skew, taken_back
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import behind, computing_watermark, refusal
 from fleetgauge.rollup.plan.state import State
@@ -118,6 +118,9 @@ def look(
         since = state.cursor or cursor
         newer = state.heartbeat_at is None or source_watermark.heartbeat_at > state.heartbeat_at
         if options.clock_steps and newer:  # the same heartbeat again says nothing of the clock since
-            since = replace(since, at=since.at - possible_step(source_watermark.heartbeat_at, readings, tolerance))
+            step = possible_step(source_watermark.heartbeat_at, readings, tolerance)
+            if facts.token is None:  # a clock that was set back and forward again since has left no trace
+                step = max(step, UNSEEN_STEP)
+            since = replace(since, at=since.at - step)
         touched = facts.touched(since, watermark, first=not state.complete)
     return replace(seen, first_event=first_event, touched=touched, cursor=cursor)

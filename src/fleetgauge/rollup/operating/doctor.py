@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.text import Unreadable, read
 from fleetgauge.postgres import Connection, only_row
-from fleetgauge.progress.heartbeat import of_snapshot, others
+from fleetgauge.progress.heartbeat import ClockSteps, of_snapshot, others
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating.attention import forgotten, status_of
 from fleetgauge.rollup.operating.conditions import conditions
 from fleetgauge.rollup.operating.findings import Finding, Question, Status, together
 from fleetgauge.rollup.operating.restatements import recent
+from fleetgauge.rollup.plan.clock_bounds import UNSEEN_STEP
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
@@ -224,11 +225,24 @@ def _heartbeat(
         remedy = "see whether production's job runs and the replica keeps up"
         old = max(0.0, age.total_seconds())
         yield "ok" if age <= STALE else "warn", f"its heartbeat is {old:.0f} s old", remedy
+    if source.max_transaction_age_s is None:
+        yield _steps(source_watermark.steps, now)
     held = source_watermark.heartbeat_at - source_watermark.at
     if source.max_transaction_age_s is None and held > timedelta(minutes=10):
         since = f"{source_watermark.at:%Y-%m-%dT%H:%MZ}"
         said = f"a transaction on the primary is open since {since}; nothing later can be final"
         yield "warn", said, "look for it in the primary's pg_stat_activity and pg_prepared_xacts"
+
+
+def _steps(steps: ClockSteps | None, now: datetime) -> tuple[Status, str, str]:
+    if steps is None:
+        said = "its heartbeat does not remember when its clock was set back; what is hidden by a step of more than"
+        said += f" {UNSEEN_STEP.total_seconds():.0f} s there and back between two runs, only reconcile finds"
+        return "warn", said, "run sql/source/02_heartbeat.sql again on the primary"
+    if steps.earliest is None or steps.earliest < now - timedelta(hours=1):
+        return "ok", "its clock was not set back in the last hour", ""
+    said = f"its clock was set back in the last hour, to {steps.earliest:%Y-%m-%dT%H:%M:%SZ}; runs read changes again"
+    return "warn", f"{said} from there", "look why the primary's clock steps (NTP should slew it)"
 
 
 def _skew(whose: str, ahead: timedelta, tolerance: timedelta) -> tuple[Status, str, str]:

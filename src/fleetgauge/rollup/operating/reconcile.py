@@ -24,6 +24,7 @@ from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.report import Severity, plain, severity
+from fleetgauge.rollup.operating import reconcile_progress
 from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
@@ -31,7 +32,7 @@ from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import HOUR, Span, covers, inside
+from fleetgauge.rollup.spans import Span, covers, inside
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
@@ -82,6 +83,8 @@ class Reconciliation:
     """How many hours were not, by reason; the next run or the next comparison gets to most."""
     skipped: tuple[Skipped, ...] = ()
     """The first of them that will be different from what is compared: those that have just changed."""
+    resumed: int = 0
+    """Hours that an interrupted comparison, with which this one goes on, had compared already."""
     conflicts: int = 0
     """How often the source broke off; it was asked again, for less at a time."""
     different: int = 0
@@ -107,12 +110,14 @@ def reconcile_metrics(
     span: Span,
     *,
     dry_run: bool = False,
+    anew: bool = False,
     options: RunOptions | None = None,
     streams: Mapping[str, EventStream] | None = None,
 ) -> list[Reconciliation]:
     """Compare every metric's hours in `span` (aware) with its source, one metric after the other; blocks.
 
-    Hours that differ are computed anew unless it is a dry run. One metric's failure does not stop the others.
+    Hours that differ are computed anew unless it is a dry run. One that was interrupted goes on where it stood, unless
+    `anew`. One metric's failure does not stop the others.
     """
     options = options or RunOptions.of(settings)
     found: list[Reconciliation] = []
@@ -122,7 +127,7 @@ def reconcile_metrics(
                 found.append(_one(settings, one, span, opened, options, None))
                 continue
             with activity.logged(settings, "reconcile", one.metric, one.version, "minute") as run:
-                report = _one(settings, one, span, opened, options, run)
+                report = _one(settings, one, span, opened, options, run, anew=anew)
                 run.counts = {"reconciled": report.hours, "differed": report.different}
             found.append(report)
     return found
@@ -135,64 +140,104 @@ def _one(
     opened: Callable[[str], Source],
     options: RunOptions,
     run: activity.Run | None,
+    *,
+    anew: bool = False,
 ) -> Reconciliation:
     try:
         source = opened(definition.source)
         engine = Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options)
-        return reconcile(engine, span, run)
+        return reconcile(engine, span, run, anew=anew)
     except FleetgaugeError as error:
         if run is not None:
             run.failed(error)
         return Reconciliation(definition.metric, error=str(error), severity=severity(error))
 
 
-def reconcile(engine: Engine, span: Span, run: activity.Run | None) -> Reconciliation:
-    """Compare the hours of `span` (aware instants), day by day; restate those that differ, without a `run` none.
+def reconcile(engine: Engine, span: Span, run: activity.Run | None, *, anew: bool = False) -> Reconciliation:
+    """Compare the hours that `span` (aware instants) touches, a day at a time; restate those that differ.
 
-    What has changed since the last run is left to the next one. Blocks. What fails is told in the report.
+    Without a `run` nothing is changed. One that was interrupted goes on where it stood, unless `anew`. What has changed
+    since the last run is left to the next one. Blocks. What fails is told in the report.
     """
-    definition = engine.definition
-    options = engine.options
-    found = Reconciliation(definition.metric, restated=run is not None)
-    pace = Pace(_LONGEST, options.rows_aimed, options.tries, options.pause_s)
-    at, end = span
+    work = _Comparing(engine, run, Reconciliation(engine.definition.metric, restated=run is not None))
     try:
-        while at < end:
-            piece = (at, min(end, at + min(pace.size, _LONGEST) * HOUR))
-            try:
-                compared = _compare(engine, piece)
-            except Conflict as error:
-                found = replace(found, conflicts=found.conflicts + 1)
-                pace.failed(error)
-                continue
-            pace.succeeded(compared.rows)
-            found = _and(found, compared)
-            at = piece[1]
-            wrong = {difference.window_start for difference in compared.differences}
-            if not wrong or compared.look is None:
-                continue
-            request = ReconcileRequest(tuple(hour for hour in compared.hours if hour[0] in wrong))
-            planned = plan(definition, compared.state, compared.look, request)
-            found = replace(found, plans=(*found.plans, planned))
-            if run is not None:
-                log.warning("hours differ from their source", metric=definition.metric, hours=len(wrong))
-                _restate(engine, planned, run)
+        work.through(span, anew=anew)
     except FleetgaugeError as error:
-        found = replace(found, error=str(error), severity=severity(error))
+        work.found = replace(work.found, error=str(error), severity=severity(error))
         if run is not None:
             run.failed(error)
     finally:
         engine.close()
-    return found
+    return work.found
 
 
-def _restate(engine: Engine, planned: Plan, run: activity.Run) -> None:
-    engine.run_id = run.begin([planned])
-    executor = engine.executor(planned)
-    try:
-        executor.execute()
-    finally:
-        run.add(executor.tally)
+@dataclass
+class _Comparing:
+    """One metric's comparison while it is made."""
+
+    engine: Engine
+    run: activity.Run | None
+    found: Reconciliation
+
+    def through(self, span: Span, *, anew: bool) -> None:
+        """Compare what is left of it; raises what breaks it off."""
+        options = self.engine.options
+        pace = Pace(_LONGEST, options.rows_aimed, options.tries, options.pause_s)
+        left = self._left(span, anew=anew)
+        while left:
+            piece = _adjacent(left, min(pace.size, _LONGEST))
+            try:
+                compared = _compare(self.engine, (piece[0][0], piece[-1][1]))
+            except Conflict as error:
+                self.found = replace(self.found, conflicts=self.found.conflicts + 1)
+                pace.failed(error)
+                continue
+            pace.succeeded(compared.rows)
+            self.found = _and(self.found, compared)
+            self._restate(compared)
+            if self.run is not None:
+                with self.engine.session.locked() as connection:
+                    reconcile_progress.compared(connection, self.engine.definition, compared.hours)
+            left = left[len(piece) :]
+        if self.run is not None:
+            with self.engine.session.locked() as connection:
+                reconcile_progress.finish(connection, self.engine.definition)
+
+    def _left(self, span: Span, *, anew: bool) -> list[Span]:
+        definition = self.engine.definition
+        hours = hours_of(span, definition.time_zone) if span[0] < span[1] else []
+        if self.run is None or not hours:
+            return hours
+        with self.engine.session.locked() as connection:
+            known = covers(reconcile_progress.take_up(connection, definition, span, anew=anew))
+        left = [hour for hour in hours if not known(hour[0])]
+        self.found = replace(self.found, resumed=len(hours) - len(left))
+        return left
+
+    def _restate(self, compared: "_Compared") -> None:
+        wrong = {difference.window_start for difference in compared.differences}
+        if not wrong or compared.look is None:
+            return
+        request = ReconcileRequest(tuple(hour for hour in compared.hours if hour[0] in wrong))
+        planned = plan(self.engine.definition, compared.state, compared.look, request)
+        self.found = replace(self.found, plans=(*self.found.plans, planned))
+        if self.run is None:
+            return
+        log.warning("hours differ from their source", metric=self.engine.definition.metric, hours=len(wrong))
+        self.engine.run_id = self.run.begin([planned])
+        executor = self.engine.executor(planned)
+        try:
+            executor.execute()
+        finally:
+            self.run.add(executor.tally)
+
+
+def _adjacent(hours: Sequence[Span], most: int) -> Sequence[Span]:
+    """The first of them without a gap, at most so many."""
+    n = 1
+    while n < min(most, len(hours)) and hours[n][0] == hours[n - 1][1]:
+        n += 1
+    return hours[:n]
 
 
 def _and(found: Reconciliation, compared: "_Compared") -> Reconciliation:

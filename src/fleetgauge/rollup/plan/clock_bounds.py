@@ -30,6 +30,9 @@ OLDEST_FIRST = timedelta(days=1)
 """History does not begin by an older heartbeat than this: there would be no end of empty windows after it."""
 FARTHEST_STEP = timedelta(hours=1)
 """How far back changes are read again at most; what a clock that was set back further hides, `reconcile` finds."""
+UNSEEN_STEP = timedelta(seconds=60)
+"""How far back changes are always read again where nobody remembers the steps of the source's clock: it may have been
+set back by so much, and forward again, between two looks."""
 
 
 def agreed(clocks: Mapping[str, datetime]) -> datetime | None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
+
+import structlog
 
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection, IsolationLevel, sql
@@ -19,6 +21,13 @@ from fleetgauge.rollup.spans import Span, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
+log = structlog.get_logger(__name__)
+
+_STEPS = "set_back"
+"""What a cursor notes: how often the source's clock had been set back."""
+_FARTHEST_STEP = timedelta(hours=1)
+_BETWEEN_HEARTBEATS = timedelta(seconds=30)
+"""How long before the first heartbeat after it a clock may have been set back."""
 _CHEAP = 100_000.0
 """The planner's cost up to which a question is asked in every run."""
 
@@ -50,6 +59,7 @@ class PostgresFacts:
         """See `Facts`."""
         if self.definition.change_time is None:
             return Touched()
+        since = replace(since, at=self._before_steps(since))
         if self.definition.interval is not None:
             found = self._fetch(postgres_held.held_since(self.definition, since.at, watermark))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
@@ -58,6 +68,20 @@ class PostgresFacts:
             return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
         rows = self._placed(query)
         return Touched(list({row.cell for row in rows}), rows=rows)
+
+    def _before_steps(self, since: Cursor) -> datetime:
+        """The cursor, or where the source's clock was set back to since it was written: rows carry such times."""
+        steps = None if self.source_watermark is None else self.source_watermark.steps
+        known = (since.token or {}).get(_STEPS)
+        if steps is None or steps.earliest is None or known is None or known == steps.count:
+            return since.at
+        earliest = max(steps.earliest - _BETWEEN_HEARTBEATS, since.at - _FARTHEST_STEP)
+        log.warning(
+            "the source's clock was set back since the last run; changes are read again from there",
+            metric=self.definition.metric,
+            set_back_to=steps.earliest.isoformat(),
+        )
+        return min(since.at, earliest)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""
@@ -137,7 +161,9 @@ class PostgresSource:
                 if definition.version not in self._fitting:
                     postgres_columns.check(connection, definition)
                     self._fitting.add(definition.version)
-                yield PostgresFacts(connection, definition, source_watermark)
+                steps = None if source_watermark is None else source_watermark.steps
+                token = None if steps is None else {_STEPS: steps.count}
+                yield PostgresFacts(connection, definition, source_watermark, token)
 
     def close(self) -> None:
         """See `Source`."""

@@ -24,8 +24,9 @@ _INCOMPARABLE = """
 INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, measure, before, after, cells, reason,
     run_id)
 SELECT %(metric)s, %(version)s, 'day', 'day', coalesce(max(upper(r)), now()), %(what)s, %(before)s, %(after)s, 0,
-    %(reason)s, %(run_id)s
+    %(reason)s, %(run_id)s::bigint
 FROM fleetgauge.ledger, unnest(closed) AS r WHERE metric = %(metric)s AND version = %(older)s AND grain = 'day'
+HAVING count(*) > 0
 """
 
 

@@ -1,5 +1,6 @@
 """Laws of planning, against a plain model of what executing a stage does to the ledger. No server."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from fleetgauge.rollup.definitions.checks import parse_check
 from fleetgauge.rollup.definitions.definition import Checks, Definition, Dimension, Retention
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import ages, kept_from
-from fleetgauge.rollup.plan.describe import lines, summary, to_dict
+from fleetgauge.rollup.plan.describe import lines, summary, to_dict, totals
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
@@ -319,6 +320,12 @@ def test_every_plan_can_be_told(case: tuple[Definition, State, Look, Request]) -
     planned = plan(definition, state, look, request)
     assert len(to_dict(planned)["stages"]) == len(planned.stages) == len(summary(planned)["stages"])
     assert lines(planned)
+    told = totals([planned, planned])
+    assert json.loads(json.dumps(told)) == told
+    computed = [s.span for s in planned.stages if isinstance(s, ComputeSpan) and s.grain == "minute"]
+    windows = sum(one.get("windows", 0) for one in told if one["stage"] == "ComputeSpan" and one["grain"] == "minute")
+    assert windows == 2 * sum((end - begin) // MINUTE for begin, end in computed)
+    assert {one["reason"] for one in told} == {stage.reason for stage in planned.stages}
 
 
 # --- examples -------------------------------------------------------------------------------------------------------
