@@ -20,6 +20,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         r"(?<!dead[ -])\bletters?\b(?!,? (and )?digits)",
         {
             ("docs/ingest.md", "letter (`record_time`)"),  # the line before ends with "dead"
+            ("src/fleetgauge/contracts/patterns.py", "letter"),  # of a regular expression
             ("src/fleetgauge/rollup/definitions/definition.py", "beginning with a letter"),
             ("src/fleetgauge/rollup/definitions/definition.py", "the 40 letters that a view's name may have"),
             ("src/fleetgauge/rollup/definitions/validation_messages.py", "beginning with a letter"),
