@@ -52,10 +52,14 @@ def write_version_changes(
     if before.time_zone != definition.time_zone:
         told = {"what": "time_zone", "before": before.time_zone, "after": definition.time_zone}
         return connection.execute(_INCOMPARABLE, values | told).rowcount
-    return connection.execute(_compare(before, definition), values).rowcount
+    return connection.execute(compared_days(before, definition), values).rowcount
 
 
-def _compare(before: Definition, after: Definition) -> sql.Composed:
+def compared_days(before: Definition, after: Definition) -> sql.Composed:
+    """Write what differs of days that `before` had closed and `after` has computed.
+
+    Parameters: `metric`, `version`, `older` (versions), `reason`, `run_id`.
+    """
     old, new = _days(before), _days(after)
     dimensions = [name for name in new.dimensions if name in old.dimensions]
     known = {column.name: column for column in before.columns}

@@ -1,0 +1,14 @@
+SELECT min(reason),
+  "window_start",
+  "zone",
+  "kind"
+FROM (
+  SELECT "window_start",
+    "zone",
+    "kind",
+    CASE WHEN NOT coalesce((+ "n") >= (+ 0), true) THEN 'n >= 0' END AS reason
+  FROM staged
+) AS judged
+WHERE reason IS NOT NULL
+GROUP BY "window_start", "zone", "kind"
+ORDER BY "window_start", "zone", "kind"
