@@ -26,17 +26,20 @@ class Weights:
     """Above so many minutes: more often a rider who forgot to end the trip."""
     fault: float = 6.8
     no_fault: float = -1.0
-    tip_over: float = 2.0
-    silent_later: float = 4.5
+    tip_over: float = 3.0
+    silent_later: float = 5.5
     silent_at_once: float = 1.0
     settled_min: float = 1.0
     """Minutes after it has surely stopped: who is still heard then stands where there is network."""
     heard: float = -1.2
+    unheard_end: float = 5.5
+    unheard_min: float = 5.0
+    """Minutes before the trip's end in which a vehicle that works would have been heard: it is locked then."""
     silent_ratio: float = 4.0
     """Silence is what lasts so many times the vehicle's own interval while standing."""
     silent_share: float = 0.5
     """… and so much of the standstill."""
-    empty: float = -6.0
+    empty: float = -12.0
     empty_percent: int = 5
     out_of_service: float = 1.5
     stayed: float = -0.7
@@ -129,6 +132,9 @@ def episode(stood: Standing, weights: Weights) -> Episode:
 
 
 def _silence(stood: Standing, weights: Weights) -> Iterable[Reason]:
+    unheard_ms = stood.trip.ended_ms - stood.last_heard_ms
+    if not stood.trip.is_open and unheard_ms >= max(weights.unheard_min * _MINUTE_MS, 2 * stood.moving_ms):
+        yield Reason("unheard_end", weights.unheard_end, "its trip ended without a word from it")
     limit = weights.silent_ratio * stood.expected_ms
     told = f"silent for {stood.quiet_ms / _MINUTE_MS:.0f} min, usually {stood.expected_ms / _MINUTE_MS:.1f} min"
     if stood.quiet_ms >= limit and stood.quiet_ms >= weights.silent_share * stood.lasted_ms:

@@ -14,6 +14,8 @@ _ADVANCED_M = 10
 _BEFORE_MS = 30_000
 _AFTER_MS = 30_000
 """Around the last movement, besides a third more than the vehicle's own interval: what is heard then is of the stop."""
+_CLOCK_MS = 5_000
+"""A clock that is off by no more is not corrected: a last report may seem to come after the trip's end."""
 _FALLS_MS = 60_000
 """So much later it may fall over."""
 
@@ -37,6 +39,8 @@ class Standing:
     """The longest stretch within it in which nothing was heard."""
     quiet_from_ms: int
     """When that stretch began."""
+    last_heard_ms: int
+    """The last report of the trip."""
     expected_ms: int
     """How long this vehicle usually is quiet while it stands in a trip."""
     moving_ms: int
@@ -63,7 +67,7 @@ def standing(
 ) -> Standing | None:
     """How long the vehicle stood at the trip's end; None of a trip without a report. Reports in order of time."""
     # A report made after the trip's end (a fall after parking) is not of the ride.
-    known = [r for r in reports if r.timestamp <= trip.ended_ms + 1_000]
+    known = [r for r in reports if r.timestamp <= trip.ended_ms + _CLOCK_MS]
     if not known:
         return None
     last, since = _last_movement(trip, known)
@@ -78,7 +82,18 @@ def standing(
             tips.append(_heard(report, "tip-over"))
     times = [since, *(r.timestamp for r in known if since < r.timestamp < trip.ended_ms), trip.ended_ms]
     quiet, begin = max((b - a, a) for a, b in pairwise(times))
-    return Standing(trip, since, quiet, begin, rhythm.standing_ms, rhythm.moving_ms, tuple(faults), tuple(tips), last)
+    return Standing(
+        trip=trip,
+        since_ms=since,
+        quiet_ms=quiet,
+        quiet_from_ms=begin,
+        last_heard_ms=known[-1].timestamp,
+        expected_ms=rhythm.standing_ms,
+        moving_ms=rhythm.moving_ms,
+        faults=tuple(faults),
+        tips=tuple(tips),
+        last=last,
+    )
 
 
 def _last_movement(trip: Trip, reports: Sequence[DeviceReport]) -> tuple[Heard | None, int]:

@@ -34,6 +34,7 @@ class Stops:
         for name, value, high in (("ageing", self.ageing, 0.5), ("decoys", self.decoys, 4)):
             if not 0 <= value <= high:
                 raise Terminal(f"{name} is {value}, outside 0 to {high}; choose a value within these limits")
+            object.__setattr__(self, name, float(value))  # 2 and 2.0 are the same company
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def codes(*rides: Ride, taken: Sequence[int] = ()) -> set[str]:
 def test_a_sudden_stop_is_told_with_its_evidence() -> None:
     ride = Ride().go(6).fault().stand(4).stand(36, heard=False)
     (one,) = judge(ride, taken=[START + ride.at + MINUTE])
-    assert {r.code for r in one.reasons} == {"stood", "fault", "silent_later", "out_of_service", "paid"}
+    assert {r.code for r in one.reasons} == {"stood", "fault", "silent_later", "unheard_end", "out_of_service", "paid"}
     (fault,) = [r for r in one.reasons if r.code == "fault"]
     (event,) = fault.evidence
     assert event.what == "MOTOR_STALL" and event.at_ms == START + 6 * MINUTE + 100
@@ -164,6 +164,14 @@ def test_a_garage_silences_who_enters_it_and_a_failing_vehicle_falls_silent_wher
     assert judge(failing)[0].points > judge(garage)[0].points + 2
 
 
+def test_a_trip_that_ends_without_a_word_from_the_vehicle_speaks_for_a_stop() -> None:
+    for ahead_ms in (-2_000, 0, 2_000):  # as far as any clock may be off
+        heard = Ride(ahead_ms=ahead_ms).go(6).stand(40, heard=False).end()
+        unheard = Ride(ahead_ms=ahead_ms).go(6).stand(40, heard=False)
+        assert "unheard_end" not in codes(heard)
+        assert "unheard_end" in codes(unheard)
+
+
 def test_a_refund_speaks_for_the_rider_who_was_stranded() -> None:
     ride = Ride().go(6).fault().stand(40).end()
     points = []
@@ -190,7 +198,7 @@ def test_the_order_in_which_reports_come_does_not_matter() -> None:
 
 
 def test_points_add_up_over_days() -> None:
-    silent = Ride().go(6).stand(4).stand(40, heard=False)
+    silent = Ride().go(6).stand(4).stand(40, heard=False).end()
     day = VehicleDay("sc-1", judge(silent))
     scores = [score([day] * days, Weights()) for days in range(6)]
     assert scores[1] < 0 <= scores[3], "one such day is no proof, three are"
