@@ -42,7 +42,7 @@ from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.sketches.distinct_key import id_of
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.catalogue import owned_views
-from fleetgauge.rollup.store.migrate import Migration
+from fleetgauge.rollup.store.migrate import Migration, pending
 from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
 from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
@@ -263,10 +263,8 @@ def plan(settings: Settings, metrics: Collection[str] = (), source: str | None =
     left = undefined(settings) if not metrics and source is None else ()
     if settings.metrics.owner_url is None:
         return Preview(None, (), found, left)
-    migration = migrate(settings, dry_run=True)
-    tables = {definition.table(level) for definition in definitions.values() for level in definition.levels}
-    created = tuple(name for name in migration.created if name in tables)
-    return Preview(migration.revisions, created, found, left)
+    waiting = pending(settings, definitions)
+    return Preview(waiting.revisions, waiting.created, found, left)
 
 
 def describe(settings: Settings, metric: str) -> tuple[Definition, MetricViews]:

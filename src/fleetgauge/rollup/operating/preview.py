@@ -131,7 +131,7 @@ def dashboards(content: Path, definition: Definition) -> tuple[str, ...]:
     names |= set(re.findall(r"VIEW\s+metrics\.(\w+)", definition.views_sql or "", re.IGNORECASE))
     stems = {name.removesuffix(f"_{end}") for name in names for end in ("minute", "hour", "day") if name.endswith(end)}
     views = "|".join(sorted(names))
-    pattern = re.compile(rf"metrics\.(?:(?:{views})\b|(?:{'|'.join(sorted(stems))})_\$)")
+    pattern = re.compile(rf"metrics\.(?:(?:{views})\b|(?:{'|'.join(sorted(stems))})_(?:\$|range\b))")
     folder = content / "dashboards" / "generated"
     return tuple(path.stem for path in sorted(folder.glob("*.json")) if pattern.search(path.read_text("utf-8")))
 

@@ -65,6 +65,25 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
         raise database.translate(error, "correct what it names, and migrate again") from error
 
 
+def pending(settings: Settings, definitions: Mapping[str, Definition]) -> Migration:
+    """Which revisions and tables a migration would make. Only looks: takes no lock that a reader or a run could wait
+    for, and waits for none itself; what becomes of the views is not among it.
+
+    Raises `Terminal` when `metrics.owner_url` is missing, `Stop` when it may not look, `Transient` when the server is
+    away.
+    """
+    database = postgres.owner(settings.metrics)
+    try:
+        with closing(database.connect("plan")) as connection:
+            connection.read_only = True
+            revisions = _alembic(connection, database, dry_run=True)
+            with connection.transaction():
+                wanted = [one for one in definitions.values() if one.lacks_key is None]
+                return Migration(revisions, tuple(_lacking(connection, wanted)))
+    except Error as error:
+        raise database.translate(error, "correct what it names, and plan again") from error
+
+
 def head() -> str | None:
     """The newest migration. Reads files only."""
     from alembic.config import Config

@@ -1,0 +1,95 @@
+"""A plan only looks: it changes nothing, waits for nobody, lets nobody wait, and stays small however much there is."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from cli_world import METRIC, Shell
+from rollup_world import World
+
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+DERIVED = "CREATE OR REPLACE VIEW metrics.ride_double AS SELECT window_start, 2 * n AS twice FROM metrics.ride_hour;"
+CATALOGUE = """
+SELECT (SELECT count(*) || ' ' || max(xmin::text::bigint) FROM pg_class),
+    (SELECT count(*) || ' ' || max(xmin::text::bigint) FROM pg_proc),
+    (SELECT count(*) || ' ' || max(xmin::text::bigint) FROM pg_attribute),
+    (SELECT string_agg(l.xmin || ' ' || l::text, ';' ORDER BY l.version, l.grain) FROM fleetgauge.ledger AS l),
+    (SELECT string_agg(v.xmin || ' ' || v::text, ';' ORDER BY v.version) FROM fleetgauge.metric_version AS v)
+"""
+SMALL = """
+import resource, sys
+from fleetgauge.cli import main
+sys.argv = ["fleetgauge", "plan", "ride", "--json"]
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def shell(world: World, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    made = Shell(world, tmp_path_factory.mktemp("content"))
+    made.configure()
+    world.insert(NOW - timedelta(hours=1))
+    world.beat()
+    world.catch_up()
+    made.write()
+    made("migrate")
+    made("run", "ride")
+    return made
+
+
+def test_it_changes_nothing_while_readers_and_a_migration_are_at_work(shell: Shell, world: World) -> None:
+    """Views, tables and functions would have to be made anew: a reader holds them, and so does a migration."""
+    shell.write(METRIC.replace("  share:", "  longest: {agg: max, of: length}\n  share:"))
+    (shell.folder / "sql" / "metrics" / "ride" / "views.sql").write_text(DERIVED)
+    before = world.metrics.execute(CATALOGUE).fetchone()
+    with psycopg.connect(world.postgres.url("metrics", "postgres", world.name)) as reader:
+        reader.execute("SELECT pg_advisory_lock(439905248628)")  # that of a migration
+        reader.execute("LOCK TABLE metrics.ride_hour, metrics.ride_day, fleetgauge.metric_version IN ACCESS SHARE MODE")
+        environment = {**os.environ, "FLEETGAUGE_CONFIG": str(shell.config)}
+        done = subprocess.run(
+            [sys.executable, "-m", "fleetgauge", "plan", "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "ride_minute__" in done.stdout
+    assert world.metrics.execute(CATALOGUE).fetchone() == before
+    (shell.folder / "sql" / "metrics" / "ride" / "views.sql").unlink()
+
+
+@pytest.mark.parametrize(
+    "first", [datetime(202, 1, 1, tzinfo=UTC), NOW - timedelta(minutes=7_000_000)], ids=["year 202", "7 million"]
+)
+def test_it_stays_small(shell: Shell, world: World, first: datetime) -> None:
+    """A row of the year 202 is no time of a fleet; seven million minutes are counted, not listed."""
+    shell.write(METRIC.replace("grace: 0s", "grace: 1s"))  # another version: all of it is missing
+    world.app.execute("TRUNCATE facts")
+    world.insert(first)
+    world.insert(NOW - timedelta(hours=1))
+    world.beat()
+    world.catch_up()
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL],
+        env={**os.environ, "FLEETGAUGE_CONFIG": str(shell.config)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    megabytes = int(done.stderr.splitlines()[-1])
+    assert megabytes < 200, f"{megabytes} MB"
+    assert len(done.stdout) < 100_000
+    minutes = 7_000_000 if first.year > 2000 else 60
+    (plan,) = json.loads(done.stdout)["metrics"]
+    assert abs(plan["minutes"] - minutes) < 3000, "whole days at most beside it"
