@@ -18,9 +18,9 @@ from rollup_world import World, build  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def world(postgres: PostgresState) -> Iterator[World]:
+def world(postgres: PostgresState, metrics_template: str) -> Iterator[World]:
     """Empty facts, an empty metrics database; a test migrates its own definition."""
-    with build(postgres, f"hostile_{uuid4().hex[:12]}") as found:
+    with build(postgres, f"hostile_{uuid4().hex[:12]}", metrics_template) as found:
         yield found
 
 
