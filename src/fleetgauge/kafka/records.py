@@ -121,10 +121,10 @@ def in_columns(kafka: KafkaConsumer) -> None:
 
     It may also raise `DamagedError`: poll again.
     """
-    hand_out(kafka, partial(_PartitionRecords, tries=Counter()))
+    hand_out(kafka, partial(PartitionRecords, tries=Counter()))
 
 
-class _PartitionRecords(PartitionFetch):
+class PartitionRecords(PartitionFetch):
     """The records of one partition of one fetch, handed out in chunks."""
 
     def __init__(self, *args: Any, tries: Counter[tuple[TopicPartition, int]] | None = None, **more: Any) -> None:

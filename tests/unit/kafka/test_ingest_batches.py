@@ -21,7 +21,7 @@ from kafka.record.util import calc_crc32c
 from fleetgauge.kafka import batches
 from fleetgauge.kafka.batches import CORRUPT, TOO_LARGE, columns
 from fleetgauge.kafka.decompress import PIECE, Undecodable, pieces
-from fleetgauge.kafka.records import DamagedError, Record, Records, _PartitionRecords
+from fleetgauge.kafka.records import DamagedError, PartitionRecords, Record, Records
 
 TP = TopicPartition("device-events", 3)
 CODECS = {"plain": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -48,7 +48,7 @@ def read(data: bytes) -> list[batches.Columns]:
 
 
 def taken(data: bytes, first: int = 0, tries: Any = None) -> list[Records]:
-    part = _PartitionRecords(first, TP, MemoryRecords(data), tries=tries)
+    part = PartitionRecords(first, TP, MemoryRecords(data), tries=tries)
     found: list[Records] = []
     while part:
         found += part.take(1)
@@ -162,7 +162,7 @@ def test_a_damaged_batch_is_fetched_again_before_it_counts_as_damaged() -> None:
     bad[-1] ^= 1
     data = good + bytes(bad) + more
     tries: Counter[Any] = Counter()
-    read = partial(_PartitionRecords, 0, TP, MemoryRecords(data), tries=tries)
+    read = partial(PartitionRecords, 0, TP, MemoryRecords(data), tries=tries)
     part = read()
     (chunk,) = part.take(1)
     assert chunk.values == [b"a"] and part.next_fetch_offset == 1
@@ -181,7 +181,7 @@ def test_a_damaged_batch_at_the_end_is_left_by_its_own_word_if_that_agrees() -> 
     bad = bytearray(made([b"b", b"c"], base=7))
     bad[-1] ^= 1
     tries: Counter[Any] = Counter({(TP, 7): 2})
-    part = _PartitionRecords(7, TP, MemoryRecords(bytes(bad)), tries=tries)
+    part = PartitionRecords(7, TP, MemoryRecords(bytes(bad)), tries=tries)
     assert len(part.take(1)) == 1 and part.next_fetch_offset == 9
 
 

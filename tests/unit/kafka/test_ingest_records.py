@@ -14,7 +14,7 @@ from kafka.protocol.consumer import IsolationLevel
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.record.util import calc_crc32c
 
-from fleetgauge.kafka.records import CHUNK, Record, Records, _PartitionRecords
+from fleetgauge.kafka.records import CHUNK, PartitionRecords, Record, Records
 
 TP = TopicPartition("device-events", 3)
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -39,7 +39,7 @@ def batch(rows: Sequence[Row], base: int = 0, codec: int = 3) -> bytes:
 
 
 def in_columns(data: bytes, first: int = 0) -> tuple[list[Record], int]:
-    part = _PartitionRecords(first, TP, MemoryRecords(data), isolation_level=IsolationLevel.READ_COMMITTED)
+    part = PartitionRecords(first, TP, MemoryRecords(data), isolation_level=IsolationLevel.READ_COMMITTED)
     found: list[Record] = []
     while part:
         chunks: list[Records] = part.take(1)
@@ -83,7 +83,7 @@ def test_a_large_batch_comes_in_chunks_and_small_ones_together() -> None:
     big: list[Row] = [(i, b"k", b"v%d" % i, [("h", b"1")] if i % 700 == 0 else []) for i in range(2 * CHUNK + 300)]
     small: list[Row] = [(i, None, b"s", []) for i in range(10)]
     data = batch(big) + b"".join(batch(small, len(big) + 10 * i) for i in range(90))
-    part = _PartitionRecords(5, TP, MemoryRecords(data), isolation_level=IsolationLevel.READ_COMMITTED)
+    part = PartitionRecords(5, TP, MemoryRecords(data), isolation_level=IsolationLevel.READ_COMMITTED)
     sizes, nexts, last = [], [], 4
     while part:
         for chunk in part.take(1):
@@ -110,7 +110,7 @@ def test_even_without_a_checksum_damage_raises_nothing_else(some: list[Row], dat
     whole = bytearray(batch(some, codec=0))
     at = data.draw(st.integers(61, len(whole) - 1), label="damaged byte")
     whole[at] ^= data.draw(st.integers(1, 255), label="by")
-    part = _PartitionRecords(0, TP, MemoryRecords(bytes(whole)), check_crcs=False)
+    part = PartitionRecords(0, TP, MemoryRecords(bytes(whole)), check_crcs=False)
     try:
         while part:
             part.take(1)

@@ -106,7 +106,7 @@ def replay(
                 if producer is None:
                     result.replayed += len(good)
                 else:
-                    _send(producer, consumer, good, result, key)
+                    send(producer, consumer, good, result, key)
                 done += len(chunk)
                 tell(done, len(chosen))
         finally:
@@ -139,7 +139,7 @@ def _sorted_out(chunk: Sequence[Content], validator: Validator, result: Result, 
     return good
 
 
-def _send(
+def send(
     producer: KafkaProducer, consumer: Consumer, contents: Sequence[Content], result: Result, key: str | None = None
 ) -> None:
     """Produce, wait until all is acknowledged, and mark what was: a crash in between replays it again, harmlessly."""
@@ -149,7 +149,7 @@ def _send(
             consumer.topic,
             key=content.key,
             value=content.payload,
-            headers=[*content.headers, *signed(_headers(content), content.payload, key)],
+            headers=[*content.headers, *signed(replay_headers(content), content.payload, key)],
             partition=content.dead_letter.partition if content.dead_letter.partition in partitions else None,
         )
         for content in contents
@@ -175,7 +175,8 @@ def _send(
         raise translate(error, what, "WRITE to it") from None
 
 
-def _headers(content: Content) -> Headers:
+def replay_headers(content: Content) -> Headers:
+    """What a replayed record says besides the headers of its own: where it came from, and the time of its first try."""
     dead_letter = content.dead_letter
     new_id = [(h.NEW_ID, b"1")] if dead_letter.kind == Class.COLLISION else []
     return [

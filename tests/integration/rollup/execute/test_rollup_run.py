@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 from pydantic import SecretStr
-from rollup_world import KEY, QUICK, Fuse, World, definition
+from rollup_world import KEY, QUICK, World, definition
 
 from fleetgauge.errors import Stop, Terminal, Transient
+from fleetgauge.postgres import Database
 from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.operating.freshness import freshness
 from fleetgauge.rollup.store.migrate import migrate
@@ -75,18 +76,18 @@ def test_a_primary_is_refused_and_nothing_runs_on_it(world: World, one: Definiti
 
 
 def test_a_server_promoted_after_the_connection_is_refused(
-    world: World, one: Definition, primary_url: SecretStr
+    world: World, one: Definition, primary_url: SecretStr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check at connect time says nothing about later transactions: here it is made to pass."""
+    connect = Database.connect
+
+    def anywhere(self: Database, part: str, **options: Any) -> Any:
+        return connect(self, part, **{**options, "target_session_attrs": "any"})
+
+    monkeypatch.setattr(Database, "connect", anywhere)
     world.app.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    settings = _source(world, url=primary_url)
-    with world.engine_with(one, Fuse()) as engine:
-        source = engine.source
-        source._settings = settings.source("operations")
-        connect = source._connect
-        source._connect = lambda **options: connect(**{**options, "target_session_attrs": "any"})
-        with pytest.raises(Stop, match="promoted"):
-            engine.run("minute")
+    (report,) = run_metrics(_source(world, url=primary_url), [one], "minute", options=QUICK)
+    assert report.severity == "stop" and "has been promoted" in (report.error or "")
     assert not any("facts" in s for s in _statements_of_reader(world))
 
 

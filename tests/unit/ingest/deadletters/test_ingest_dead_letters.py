@@ -27,7 +27,7 @@ from fleetgauge.ingest.deadletters.dead_letter_topic import (
     grouped,
 )
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
-from fleetgauge.ingest.deadletters.replay import Result, Validator, _headers, _send
+from fleetgauge.ingest.deadletters.replay import Result, Validator, replay_headers, send
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.kafka.records import Record, Records
 
@@ -60,7 +60,7 @@ class Topic:
         """The dead letter, as a replay would produce it to offset `at` of its topic."""
         dead_letter = self.index.dead_letters[key]
         found = content(self.records[dead_letter.at[1]], dead_letter)
-        return Record("t", 0, at, 5_000, found.key, found.payload, [*found.headers, *_headers(found)])
+        return Record("t", 0, at, 5_000, found.key, found.payload, [*found.headers, *replay_headers(found)])
 
 
 def first(offset: int, **changes: Any) -> Record:
@@ -236,7 +236,7 @@ def test_dead_letters_go_where_they_came_from_and_only_what_was_taken_is_marked(
     contents = [dead_letter_of(b"1", 5), dead_letter_of(b"refused", 6), dead_letter_of(b"2", 7)]
     gone = replace(contents[0], dead_letter=replace(contents[0].dead_letter, partition=9), headers=(("own", b"x"),))
     producer, result = Producer(), Result(chosen=4)
-    _send(producer, consumer, [*contents, gone], result)  # type: ignore[arg-type]
+    send(producer, consumer, [*contents, gone], result)  # type: ignore[arg-type]
     assert (result.replayed, result.failed) == (3, {"MessageSizeTooLargeError": 1})
     records, marks = producer.sent[:4], producer.sent[4:]
     assert [record["topic"] for record in records] == ["device-events"] * 4

@@ -40,11 +40,12 @@ class Rig:
             self.dead_letters,
             DeadLetterGuard("test", limit),
             self.metrics,
-            back_off=self._back_off,
+            back_off=lambda tries: self.back_off(tries),
         )
         self.wait_s = 0.0
 
-    def _back_off(self, tries: int) -> float:
+    def back_off(self, tries: int) -> float:
+        """Seconds until the next try; a test may put another in its place."""
         self.waits.append(tries)
         return self.wait_s
 
@@ -284,7 +285,7 @@ def test_cancelling_ends_the_retries_without_finishing(rig: Rig, events: Callabl
 def test_when_elasticsearch_is_back_nobody_waits_longer(rig: Rig, events: Callable[[int], Batch], world: Any) -> None:
     away, waiting = threading.Event(), threading.Barrier(3, timeout=10)
     away.set()
-    request, back_off = rig.bulk.request, rig._back_off
+    request, back_off = rig.bulk.request, rig.back_off
 
     def refuse(method: str, path: str, body: bytes | None) -> Answer:
         if away.is_set():
@@ -297,7 +298,7 @@ def test_when_elasticsearch_is_back_nobody_waits_longer(rig: Rig, events: Callab
         return 60.0
 
     rig.bulk.request = refuse
-    rig.delivery._back_off = wait
+    rig.back_off = wait  # type: ignore[method-assign]
     reports: list[Report] = []
     threads = [
         threading.Thread(target=lambda batch=batch: reports.append(rig.deliver(batch)))

@@ -108,14 +108,16 @@ class Cluster:
 def versions(contracts: ContractSet) -> tuple[Callable[[Cluster], Indices], Callable[[Cluster], Indices]]:
     """An older and a newer version of the same consumer: the newer has one field more."""
 
-    def newer(cluster: Cluster) -> Indices:
-        made = Indices(cluster, "raw", contracts)
-        made._mappings = {**made._mappings, "properties": {**made._mappings["properties"], "shine": {"type": "long"}}}
-        made._fields = {**made._fields, "shine": {"type": "long"}}
-        made._version, made._print = made._version + 1, "newer"
-        return made
+    class Newer:
+        versions = contracts.versions
+        located = contracts.located
 
-    return lambda cluster: Indices(cluster, "raw", contracts), newer
+        def mapping(self, extra: Any) -> dict[str, Any]:
+            found = contracts.mapping(extra)
+            return {**found, "properties": {**found["properties"], "shine": {"type": "long"}}}
+
+    newer: Any = Newer()
+    return lambda cluster: Indices(cluster, "raw", contracts), lambda cluster: Indices(cluster, "raw", newer)
 
 
 def test_an_older_version_never_takes_fields_from_a_newer_one(contracts: ContractSet) -> None:

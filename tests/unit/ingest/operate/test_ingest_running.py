@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from structlog.testing import capture_logs
 from fleetgauge.clock import SystemClock
 from fleetgauge.elasticsearch.transport import Answer
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.ingest.check.batch import DeadLetter
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import dead_letter_sink, dead_letter_topic
 from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ensure_topic
@@ -28,6 +30,7 @@ from fleetgauge.ingest.operate import launch
 from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.ingest.read import rewind, source
 from fleetgauge.kafka import kafka_clients
+from fleetgauge.kafka.records import Record
 from fleetgauge.observability.status_server import Http
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings, Settings, load
@@ -257,14 +260,24 @@ def test_kafka_away_holds_no_secret(
     said(caplog.text)
 
 
-def test_dead_letters_that_kafka_no_longer_takes_do_not_spoil_a_good_end(consumer: Consumer) -> None:
+def test_dead_letters_that_kafka_no_longer_takes_do_not_spoil_a_good_end(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[float] = []
+
     class Away:
+        def send(self, topic: str, **record: Any) -> Any:
+            return SimpleNamespace(get=lambda timeout: None)
+
         def close(self, timeout: float) -> None:
+            closed.append(timeout)
             raise KafkaTimeoutError("Timeout waiting for future")
 
+    monkeypatch.setattr(dead_letter_sink, "connect_producer", lambda *_: Away())
     dead_letters = KafkaDeadLetters(secretive().kafka, consumer, "")
-    dead_letters._producer = Away()  # type: ignore[assignment]
+    dead_letters.send([DeadLetter(Record("t", 0, 1, 2, None, b"x", []), "contract", "because")])
     dead_letters.close()
+    assert len(closed) == 1
 
 
 def test_tracebacks_in_the_log_are_without_local_variables(said: Callable[..., None]) -> None:

@@ -4,6 +4,7 @@ from collections import namedtuple
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from kafka.errors import NoError, UnknownMemberIdError
 from fleetgauge.cli.output import instant
 from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.read.rewind import Rewind, RewindPlan, _commit, _plan, apply, finish
+from fleetgauge.ingest.read.rewind import Rewind, RewindPlan, apply, finish, plan
 from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
 
@@ -68,7 +69,8 @@ CONSUMER = Consumer("c", "t", ("location",), "i")
 
 
 def planned(broker: Broker) -> RewindPlan:
-    return _plan(broker, CONSUMER, Rewind(SINCE))  # type: ignore[arg-type]
+    with mock.patch("fleetgauge.kafka.kafka_clients.KafkaAdminClient", lambda **_options: broker):
+        return plan(KafkaSettings(), CONSUMER, Rewind(SINCE))
 
 
 def hours(*relative: int) -> list[int]:
@@ -128,12 +130,11 @@ def test_running_members_are_counted() -> None:
     assert planned(broker).members == 2
 
 
-def test_a_commit_that_the_broker_refuses_is_an_error() -> None:
-    broker = Broker(hours(0))
-    _commit(broker, CONSUMER, {0: (1, CommitNote("r"))})  # type: ignore[arg-type]
-    broker.result = UnknownMemberIdError
+def test_a_commit_that_the_broker_refuses_is_an_error(racing: Broker) -> None:
     with pytest.raises(Terminal, match=r"partition 0: UnknownMemberIdError.*stop its members"):
-        _commit(broker, CONSUMER, {0: (1, CommitNote("r"))})  # type: ignore[arg-type]
+        apply(KafkaSettings(), CONSUMER, Rewind(SINCE))
+    racing.result = NoError
+    assert not apply(KafkaSettings(), CONSUMER, Rewind(SINCE)).applied
 
 
 @pytest.mark.parametrize("start", [2, 3])
