@@ -11,6 +11,9 @@ READY := $(VENV)/.ready
 DEMO ?=
 PYTEST ?=
 BENCH ?=
+# Where Python may keep no bytecode, each test process rewrites and compiles all tests anew: six seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Test processes; each starts servers, some 2.5 GB. With three or more, the last runs what has servers of its own, or none.
 WORKERS ?= 3
 
