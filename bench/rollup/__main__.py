@@ -20,8 +20,8 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Sets of changes, and runs of each kind.")] = 3,
     only: Annotated[
         str,
-        typer.Option(help="a fleetgauge, b full SQL, c pandas, d dbt, e documents, p runs, q queries of dashboards."),
-    ] = "abcdepq",
+        typer.Option(help="a fleetgauge, b full SQL, c pandas, d dbt, e documents, r runs, q queries of dashboards."),
+    ] = "abcderq",
     seed: Annotated[int, typer.Option(help="Of rentals and changes.")] = 1,
     scattered: Annotated[bool, typer.Option(help="Rentals lie in no order of time; by default as they began.")] = False,
     statements: Annotated[int, typer.Option(help="Show so many statements of each run, those that touch most.")] = 0,
@@ -47,7 +47,7 @@ def main(
             ]
             _add(changes.report(sorted(lanes, key=lambda lane: (lane.letter, lane.rows))), lines, bars)
             figures["changes"] = [lane.figures() for lane in lanes]
-        if "p" in only:
+        if "r" in only:
             measured = runs.measure(postgres, rounds)
             _add(runs.report(measured), lines, bars)
             figures["runs"] = [asdict(run) for run in measured]
