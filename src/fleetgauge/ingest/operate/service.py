@@ -10,11 +10,11 @@ from datetime import timedelta
 import structlog
 
 from fleetgauge.clock import Clock
-from fleetgauge.errors import Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deliver.delivery_pipeline import Pipeline
+from fleetgauge.ingest.operate.commits import Commits
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
 from fleetgauge.kafka import (
@@ -22,23 +22,19 @@ from fleetgauge.kafka import (
     Future,
     KafkaConsumer,
     KafkaError,
-    OffsetAndMetadata,
     RetriableError,
     TopicPartition,
 )
 from fleetgauge.kafka.internals import forget_positions, on_io_thread, rejoin
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Records
-from fleetgauge.progress.commit_note import CommitNote, new_epoch
 
 _COMMIT_EVERY_S = 0.5
 _COMMIT_LIMIT_S = 10.0
-_NOTE_LIMIT_S = 60.0
 _GAUGES_EVERY_S = 2.0
 _KEEP_ALIVE_S = 1.0
 _POLL_S = 0.1
 _STUCK_S = 120.0
-_UNCOMMITTED_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -96,14 +92,10 @@ class Service:
         self._goal = goal
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer.name)
         self._stop = stop
-        self._mark = options.rewind.mark if options.rewind is not None else ""
+        mark = options.rewind.mark if options.rewind is not None else ""
+        self.commits = Commits(consumer, kafka, pipeline, metrics, mark, stop.asked.is_set)
         self._leaving = False
         self._paused: set[TopicPartition] = set()
-        self._committed: dict[TopicPartition, int] = {}
-        self._next: dict[TopicPartition, int] = {}
-        self._started: dict[TopicPartition, int] = {}
-        self._epochs: dict[TopicPartition, str] = {}
-        self._due_since: float | None = None
         self._turned_at = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
 
@@ -118,9 +110,7 @@ class Service:
 
     def uncommitted(self) -> str | None:
         """For readiness: whether Kafka takes no commits for some time; any thread."""
-        since = self._due_since
-        seconds = 0.0 if since is None else time.monotonic() - since
-        return f"Kafka has taken no commit for {seconds:.0f} s" if seconds > _UNCOMMITTED_S else None
+        return self.commits.uncommitted()
 
     def run(self) -> Summary:
         """Raises `Stop`, `Terminal` or `Transient`; what was final until then is committed."""
@@ -142,7 +132,7 @@ class Service:
             round(time.monotonic() - started, 3),
             round(time.process_time() - cpu, 3),
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            {f"{tp.topic}-{tp.partition}": offset for tp, offset in sorted(self._committed.items())},
+            {f"{tp.topic}-{tp.partition}": offset for tp, offset in sorted(self.commits.committed.items())},
             drained,
             caught_up,
         )
@@ -164,8 +154,8 @@ class Service:
             if now - self._last_commit >= _COMMIT_EVERY_S:
                 self._last_commit = now
                 self._pass_markers()
-                self._commit_async()
-                if self._goal is not None and self._reached(self._goal):
+                self.commits.commit_async()
+                if self._goal is not None and self.commits.reached(self._goal):
                     self._log.info("caught up")
                     return True
             if now - self._last_gauges >= _GAUGES_EVERY_S:
@@ -189,24 +179,8 @@ class Service:
     def _take(self, records: Mapping[TopicPartition, list[Records]]) -> None:
         for tp, chunks in records.items():
             for chunk in chunks:
-                self._follow(tp, chunk.offsets[0])
-                self._next[tp] = chunk.offsets[-1] + 1
+                self.commits.follow(tp, chunk.offsets[0], chunk.offsets[-1] + 1)
                 self._pipeline.add(chunk)
-
-    def _follow(self, tp: TopicPartition, offset: int) -> None:
-        """Know, before records from `offset` on are taken over, whether they continue what was read before."""
-        expected = self._next.get(tp)
-        if expected is None:
-            at = self._noted(tp)
-            expected = None if at is None else at.offset
-            note = CommitNote.parse(None if at is None else at.metadata)
-            self._epochs[tp] = note.epoch
-            self._started[tp] = offset if expected is None else expected
-            self._pipeline.guard.restore(tp.topic, tp.partition, note.dead_letters)
-        if expected is None or offset < expected or not self._epochs[tp]:
-            self._epochs[tp] = new_epoch()
-        if expected is not None and offset > expected:
-            self._look_for_missed(tp, expected)
 
     def _pass_markers(self) -> None:
         """Where the position is beyond all records: transactions end with markers, and their aborted records are none.
@@ -215,9 +189,8 @@ class Service:
         """
         for tp in self._kafka.assignment() - self._paused:
             position = self._position(tp)
-            if position > self._next.get(tp, 0):
-                self._follow(tp, position)
-                self._next[tp] = position
+            if position > self.commits.next(tp):
+                self.commits.follow(tp, position, position)
                 self._pipeline.skip(tp, position)
 
     def _position(self, tp: TopicPartition) -> int:
@@ -226,36 +199,6 @@ class Service:
             return self._kafka.position(tp, timeout_ms=100) or 0
         except KafkaError:  # a rebalance has just taken it
             return 0
-
-    def _noted(self, tp: TopicPartition) -> OffsetAndMetadata | None:
-        """What the group has committed there. Without it a dead-letter limit that was reached would be forgotten."""
-        give_up = time.monotonic() + _NOTE_LIMIT_S
-        while True:
-            try:
-                return self._kafka.committed(tp, metadata=True, timeout_ms=5_000)
-            except KafkaError as error:
-                if time.monotonic() > give_up or self._stop.asked.is_set():
-                    raise Transient(
-                        f"Kafka does not say what {self._consumer.group} has committed in {tp.topic} partition "
-                        f"{tp.partition}: {type(error).__name__}; check the group's coordinator, then start again"
-                    ) from None
-
-    def _look_for_missed(self, tp: TopicPartition, expected: int) -> None:
-        """Tell when Kafka's retention deleted records before they were read: kafka-python goes on without a word."""
-        try:
-            # Compaction and transaction markers leave holes too; only the beginning of the log tells which is which.
-            missed = self._kafka.beginning_offsets([tp], timeout_ms=5_000)[tp] - expected
-        except KafkaError:
-            return
-        if missed > 0:
-            self._metrics.of(m.MISSED).inc(missed)
-            self._log.error(
-                "records were deleted by the retention of the topic before they were read",
-                topic=tp.topic,
-                partition=tp.partition,
-                offset=expected,
-                records=missed,
-            )
 
     def _keep_alive(self) -> None:
         """The work in flight is at its cap: hold all partitions back, but stay a member of the group."""
@@ -276,66 +219,10 @@ class Service:
         if self._pipeline.failure is not None:
             raise self._pipeline.failure
 
-    # Offsets
-
-    def _due(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {
-            tp: OffsetAndMetadata(offset, self._note(tp), -1)
-            for tp, offset in self._pipeline.committable().items()
-            if self._committed.get(tp) != offset
-        }
-
-    def _note(self, tp: TopicPartition) -> str:
-        read = self._pipeline.partitions().get(tp)
-        counter = self._pipeline.guard.note(tp.topic, tp.partition, None if read is None else read.last)
-        return str(CommitNote(self._epochs[tp], self._mark, counter))
-
-    def _halted(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """A dead-letter limit that was reached is noted even where no offset moves: no restart may forget it."""
-        committable = self._pipeline.committable()
-        halted = (TopicPartition(*tp) for tp in self._pipeline.guard.halted())
-        return {
-            tp: OffsetAndMetadata(committable.get(tp, self._started[tp]), self._note(tp), -1)
-            for tp in halted
-            if tp in self._started
-        }
-
-    def _commit_async(self) -> Future | None:
-        due = self._due()
-        if not due:
-            self._due_since = None
-            return None
-        self._due_since = self._due_since or time.monotonic()
-        future: Future = self._kafka.commit_async(due)
-        future.add_callback(lambda _: self._is_committed(due))
-        future.add_errback(lambda error: self._is_refused(due, error))
-        return future
-
-    def _is_committed(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        self._metrics.of(m.COMMITS, "ok").inc()
-        self._due_since = None
-        for tp, offset in offsets.items():
-            self._committed[tp] = max(offset.offset, self._committed.get(tp, 0))
-
-    def _is_refused(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], error: BaseException) -> None:
-        # After a rebalance this is normal: whoever has the partition now reads from the last commit.
-        self._metrics.of(m.COMMITS, "refused").inc()
-        self._log.info(
-            "offsets not committed; the work comes again",
-            offsets={tp.partition: offset.offset for tp, offset in offsets.items()},
-            error=f"{type(error).__name__}: {error}",
-        )
-
     def _leave(self) -> None:
         """Commit what is final and leave the group."""
         self._leaving = True
-        due = self._due() | self._halted()
-        try:
-            if due:
-                self._kafka.commit(due, timeout_ms=10_000)
-                self._is_committed(due)
-        except KafkaError as error:
-            self._is_refused(due, error)
+        self.commits.commit_at_the_end()
         self._pipeline.close()
         try:
             self._kafka.close(autocommit=False, timeout_ms=5_000)
@@ -353,12 +240,12 @@ class Service:
             try:
                 if not self._pipeline.drain(self._options.drain.total_seconds(), self._stop.hurry):
                     rest = {
-                        tp.partition: offsets.committable or self._committed.get(tp)
+                        tp.partition: offsets.committable or self.commits.committed.get(tp)
                         for tp, offsets in self._pipeline.partitions().items()
                         if offsets.outstanding
                     }
                     self._log.info("partitions are revoked before all was stored; the rest comes again", offsets=rest)
-                if commit := self._commit_async():
+                if commit := self.commits.commit_async():
                     answered = threading.Event()
                     commit.add_both(lambda _: answered.set())
                     answered.wait(_COMMIT_LIMIT_S)
@@ -380,9 +267,7 @@ class Service:
             self._metrics.drop(m.LAG_RECORDS, tp.topic, tp.partition)
         forget_positions(self._kafka)
         self._pipeline.drop()
-        self._committed.clear()
-        self._next.clear()
-        self._started.clear()
+        self.commits.forget()
         self._paused = set()
         self._metrics.of(m.ASSIGNED).set(0)
 
@@ -396,21 +281,7 @@ class Service:
         self._log.info("partitions assigned", partitions=sorted(tp.partition for tp in partitions))
         self._metrics.of(m.ASSIGNED).set(len(partitions))
 
-    # The end that was asked for, and what is shown
-
-    def _reached(self, goal: Mapping[TopicPartition, int]) -> bool:
-        assigned = self._kafka.assignment()
-        for tp, end in goal.items():
-            if self._committed.get(tp, 0) >= end:
-                continue
-            if tp in assigned:
-                return False
-            try:  # read by another member, or finished before we started
-                if (self._kafka.committed(tp, timeout_ms=5_000) or 0) < end:
-                    return False
-            except KafkaError:
-                return False
-        return True
+    # What is shown
 
     def _set_gauges(self) -> None:
         now_ms = self._clock.now().timestamp() * 1000
@@ -433,7 +304,7 @@ class Service:
         """Where each partition ends for us: at its high watermark, or before a transaction that is still open."""
         known = {tp: self._kafka.highwater(tp) for tp in self._kafka.assignment()}
         ends = {tp: end for tp, end in known.items() if end is not None}
-        beyond = [tp for tp, end in ends.items() if end > self._next.get(tp, 0)]
+        beyond = [tp for tp, end in ends.items() if end > self.commits.next(tp)]
         try:
             return ends | (self._kafka.end_offsets(beyond, timeout_ms=2_000) if beyond else {})
         except KafkaError:
