@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, located
 from fleetgauge.rollup.sources.stream import EventStream
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def document_problems(content: Path, definitions: Iterable[Definition]) -> list[
         problem
         for definition in definitions
         if definition.documents is not None
-        for problem in placed(
+        for problem in located(
             content / METRICS_FOLDER / definition.metric, list(_unanswered(content, definition)), shown_from=content
         )
     ]

@@ -60,6 +60,24 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("src/fleetlab/simulator/counts.py", "fold=0")},  # datetime's own word
     ),
     "watermark": (r"\b(frontiers?|horizons?)\b", set()),
+    # What is left is one thing: the cell in which a row that can move is counted.
+    "position, location": (
+        r"(?<!in )\b_?places?\b",
+        {
+            ("docs/commands.md", "that takes its place"),
+            ("src/fleetgauge/commands/sql/merge.sql", "at its place"),
+            ("src/fleetgauge/rollup/execute/observe.py", "noted a place"),
+            ("src/fleetgauge/rollup/execute/observe.py", "places = placements.known"),
+            ("src/fleetgauge/rollup/execute/observe.py", "places=tuple(sorted(places))"),
+            ("src/fleetgauge/rollup/operating/preview.py", "places = placements.known"),
+            ("src/fleetgauge/rollup/operating/preview.py", "places=tuple(sorted(places))"),
+            ("src/fleetgauge/rollup/plan/look.py", "places: Sequence[Cell]"),
+            ("src/fleetgauge/rollup/plan/planner.py", "*look.places"),
+            ("src/fleetgauge/rollup/sources/postgres_sql.py", "_place(definition)"),
+            ("src/fleetgauge/rollup/sources/postgres_sql.py", "def _place("),
+            ("src/fleetgauge/rollup/sources/postgres_sql.py", "SELECT {place} FROM"),
+        },
+    ),
     "distinct value": (r"\b(kept|keeps?) apart\b", set()),
     "to expire, to drop": (r"\b(let|lets|letting) go\b", set()),
     "metric test": (r"\bunit[ -]?tests?\b", {("docs/glossary.md", "| dbt: unit test |")}),

@@ -79,10 +79,10 @@ def _lines(found: "Explanation") -> Iterator[str]:
                 said += f"; they keep their older rows, and are tried again at {utc(one.retry_at)}"
         yield f"check {one.check!r} ({one.kind}): {said}"
     for change in found.restatements:
-        place = f"{change.cells} cells" if change.dimensions is None else _cell(change.dimensions)
+        cell = f"{change.cells} cells" if change.dimensions is None else _cell(change.dimensions)
         by = "" if change.run_id is None else f", run {change.run_id}"
         became = f"{change.measure} was {change.before}, became {change.after} ({change.reason}{by})"
-        yield f"{utc(change.restated_at)} {place}: {became}"
+        yield f"{utc(change.restated_at)} {cell}: {became}"
     for run in found.runs:
         ended = run.outcome if run.ended_at is None else f"{run.outcome} at {utc(run.ended_at)}"
         yield f"written by run {run.id}: {run.command}, {reasons(run)}, {ended}"

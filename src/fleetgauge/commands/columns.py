@@ -11,7 +11,7 @@ Kind = Literal["text", "smallint", "integer", "timestamptz"]
 Part = Literal["key", "shared", "own"]
 
 STEPS = ("requested", "sent", "delivered", "responded")
-"""The steps of an attempt by `event.action`; a step is stored as its place, counted from 1."""
+"""The steps of an attempt by `event.action`; a step is stored as its number, counted from 1."""
 
 REQUESTED, SENT, DELIVERED, RESPONDED = range(1, 5)
 

@@ -34,7 +34,7 @@ def postgres_microseconds(milliseconds: int) -> int:
 
 
 def _document() -> type[msgspec.Struct]:
-    """The struct of a document, nested as the columns' paths are. What may be left out has None in its place."""
+    """The struct of a document, nested as the columns' paths are. What may be left out is None then."""
 
     def made(name: str, columns: list[tuple[list[str], EventColumn]]) -> type[msgspec.Struct]:
         below: dict[str, list[tuple[list[str], EventColumn]]] = {}
@@ -61,9 +61,9 @@ _VALUES = cast(Callable[[Any], tuple[Any, ...]], attrgetter(*(column.path for co
 _NAMES = tuple(column.name for column in EVENT)
 _STEP, _RESULT = _NAMES.index("step"), _NAMES.index("result")
 _ANSWER = tuple(_NAMES.index(name) for name in ("result", "error_code"))
-_TIMES = tuple(place for place, column in enumerate(EVENT) if column.kind == "timestamptz")
-_TEXTS = tuple(place for place, column in enumerate(EVENT) if column.kind == "text")
-_STEP_OF = {action: place for place, action in enumerate(STEPS, start=1)}
+_TIMES = tuple(index for index, column in enumerate(EVENT) if column.kind == "timestamptz")
+_TEXTS = tuple(index for index, column in enumerate(EVENT) if column.kind == "text")
+_STEP_OF = {action: index for index, action in enumerate(STEPS, start=1)}
 
 
 def fact(source: msgspec.Raw | bytes) -> Fact:
@@ -72,17 +72,17 @@ def fact(source: msgspec.Raw | bytes) -> Fact:
     Ingest has checked the document against its contract, so a failure means that contract and columns drifted apart.
     """
     found = list(_VALUES(_DECODE(source)))  # its errors are ValueErrors
-    for place in _TIMES:
-        found[place] = postgres_microseconds(found[place])
+    for index in _TIMES:
+        found[index] = postgres_microseconds(found[index])
     found[_STEP] = step = _STEP_OF[found[_STEP]]
     if step != RESPONDED:
-        for place in _ANSWER:
-            found[place] = None
+        for index in _ANSWER:
+            found[index] = None
     elif found[_RESULT] is None:
         raise ValueError("a response without `result`")
     if _NUL in bytes(source):
-        for place in _TEXTS:
-            found[place] = _storable(found[place])
+        for index in _TEXTS:
+            found[index] = _storable(found[index])
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""The SQL that makes attempts of events: the templates in `sql/`, with the names of `columns` in their places."""
+"""The SQL that makes attempts of events: the templates in `sql/`, filled with the names of `columns`."""
 
 from collections.abc import Iterable
 from functools import cache

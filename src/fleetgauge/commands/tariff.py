@@ -141,7 +141,7 @@ def apply_tariffs(connection: Connection, content_root: Path) -> int:
 
 
 def _read(path: Path, shown: str, problems: list[str]) -> Iterator[tuple[str, Tariff]]:
-    """Place (file and line) and entry, of those that are valid."""
+    """Location (file and line) and entry, of those that are valid."""
     try:
         document = strict_yaml.read(texts.read(path))
     except Unreadable as error:
@@ -175,8 +175,8 @@ def _read(path: Path, shown: str, problems: list[str]) -> Iterator[tuple[str, Ta
                     f"{shown}:{document.line((*at, name))}: entry {number + 1}: {name}: {instant.isoformat()} is not a "
                     f"full hour in {file.time_zone}, where the tables' hours begin; a price can change only there"
                 )
-        place = f"{shown}:{document.line(at)}"
-        yield place, tariff.model_copy(update={"valid_from": begin, "valid_to": end})
+        location = f"{shown}:{document.line(at)}"
+        yield location, tariff.model_copy(update={"valid_from": begin, "valid_to": end})
 
 
 def _utc(instant: datetime) -> datetime:
@@ -208,5 +208,5 @@ def _say(
         what = plain.said(e)
         if e["type"] == "extra_forbidden":
             what = f"is not a known key{plain.nearest(str(e['loc'][-1]), known) or '; remove it'}"
-        place = f"{shown}:{document.line((*at, *e['loc']))}: {entry}"
-        yield f"{place}{where}: {what}" if where else f"{place}{what}"
+        location = f"{shown}:{document.line((*at, *e['loc']))}: {entry}"
+        yield f"{location}{where}: {what}" if where else f"{location}{what}"

@@ -36,8 +36,8 @@ def covers(spans: Sequence[Span]) -> Callable[[datetime], bool]:
     begins = [begin for begin, _ in merged]
 
     def holds(instant: datetime) -> bool:
-        place = bisect_right(begins, instant) - 1
-        return place >= 0 and instant < merged[place][1]
+        index = bisect_right(begins, instant) - 1
+        return index >= 0 and instant < merged[index][1]
 
     return holds
 
@@ -46,12 +46,12 @@ def subtract(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """What of `spans` lies in none of `others`, as sorted spans that neither overlap nor touch."""
     holes = union(others)
     found: list[Span] = []
-    place = 0
+    index = 0
     for begin, end in union(spans):
         at = begin
-        while place < len(holes) and holes[place][1] <= at:
-            place += 1
-        following = place
+        while index < len(holes) and holes[index][1] <= at:
+            index += 1
+        following = index
         while following < len(holes) and holes[following][0] < end:
             if at < holes[following][0]:
                 found.append((at, holes[following][0]))

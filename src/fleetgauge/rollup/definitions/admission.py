@@ -1,7 +1,7 @@
 """Which values of a dimension have rows of their own. A value is admitted when it is first seen, while there is room;
 the rest is `other`.
 
-The list grows until its limit. What has a place keeps it until `fleetgauge dimensions expire` takes it; from then on, a
+The list grows until its limit. What is in it stays until `fleetgauge dimensions expire` removes it; from then on, a
 value may have rows of its own in some windows and be part of `other` in others, never both in one.
 """
 
@@ -17,23 +17,23 @@ class Admission:
         self._names = tuple(definition.dimensions)
         self._limits = tuple(d.limit for d in definition.dimensions.values())
         self._known: tuple[set[str], ...] = tuple(set() for _ in self._names)
-        place = {name: i for i, name in enumerate(self._names)}
+        index = {name: i for i, name in enumerate(self._names)}
         for name, value in admitted:
-            if name in place:
-                self._known[place[name]].add(value)
+            if name in index:
+                self._known[index[name]].add(value)
         self.new: list[tuple[str, str]] = []
         self.overflowed = False
         """Whether any value became `other`, so that rows may have fallen together."""
 
     def fits(self, values: tuple[str, ...]) -> bool:
         """Whether each value has rows of its own, admitting new ones where there is room."""
-        return self.place(values) == values and OTHER not in values
+        return self.resolve(values) == values and OTHER not in values
 
-    def place(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        """The values as they are stored."""
-        return tuple(self._place(i, v) for i, v in enumerate(values))
+    def resolve(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        """The values as they are stored: themselves, or `other`."""
+        return tuple(self._resolve(i, v) for i, v in enumerate(values))
 
-    def _place(self, i: int, value: str) -> str:
+    def _resolve(self, i: int, value: str) -> str:
         known = self._known[i]
         if value in known:
             return value

@@ -16,7 +16,7 @@ from fleetgauge.files import strict_yaml
 from fleetgauge.files import text as texts
 from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, located
 from fleetgauge.rollup.definitions.measures import Count, Duration
 
 FILE = Path("sql") / "source" / "current_state.yaml"
@@ -47,7 +47,7 @@ def problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
             continue
         folder = content / METRICS_FOLDER / definition.metric
         told = [f"{'.'.join(path)}: {said}" for path, said in _of(definition, scope, listed)]
-        found += placed(folder, told, shown_from=content)
+        found += located(folder, told, shown_from=content)
         file = (folder / "source.sql").relative_to(content)
         found += [f"{file}:{line}: {said}" for line, said in sorted(set(_conditions(scope, listed)))]
     return found
@@ -77,12 +77,12 @@ def _used(definition: Definition) -> Iterator[tuple[tuple[str, ...], str]]:
 def _origins(scope: Scope, column: str, listed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(listed table, its column) for each that a column of the scope's rows may be made of; `*` where none is named."""
     query = scope.expression
-    for branch in scope.set_operation_scopes:  # its columns go by their places, under the names of the first branch
+    for branch in scope.set_operation_scopes:  # its columns go by their positions, under the names of the first branch
         if not (isinstance(query, exp.Query) and isinstance(branch.expression, exp.Query)):
             continue  # what is no query has no columns
         names, own = query.named_selects, branch.expression.named_selects
-        place = names.index(column) if column in names else None
-        yield from _origins(branch, column if place is None or place >= len(own) else own[place], listed)
+        index = names.index(column) if column in names else None
+        yield from _origins(branch, column if index is None or index >= len(own) else own[index], listed)
     if not isinstance(query, exp.Select):
         return
     present = {alias: one for alias, one in scope.sources.items() if _listed(query, alias, one, listed)}

@@ -125,7 +125,7 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     return definition
 
 
-def placed(folder: Path, problems: Iterable[str], *, shown_from: Path) -> list[str]:
+def located(folder: Path, problems: Iterable[str], *, shown_from: Path) -> list[str]:
     """`problems` of a metric that loads, each beginning with the path of a key, with file and line before it."""
     file = folder / "metric.yaml"
     document = strict_yaml.read(texts.read(file))

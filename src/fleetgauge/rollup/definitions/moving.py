@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
-from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, placed
+from fleetgauge.rollup.definitions.loader import METRICS_FOLDER, located
 from fleetgauge.rollup.definitions.measures import Count
 
 
@@ -18,7 +18,7 @@ def problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
     return [
         problem
         for definition in definitions
-        for problem in placed(
+        for problem in located(
             content / METRICS_FOLDER / definition.metric, list(unproven(definition)), shown_from=content
         )
     ]

@@ -28,8 +28,8 @@ def parsed(text: str) -> tuple[list[Token], list[exp.Expr]]:
     try:
         tokens = list(Postgres().tokenize(text))
     except sqlglot.errors.SqlglotError as error:
-        place = re.search(r"(?:from |[Ll]ine )(\d+)", str(error))
-        line = int(place[1]) if place else _unclosed(text)
+        found = re.search(r"(?:from |[Ll]ine )(\d+)", str(error))
+        line = int(found[1]) if found else _unclosed(text)
         if _BRACES.search(text):
             raise _template(text) from None
         raise NotSql(line, "is not SQL: a quote or a comment that begins here is not closed; close it") from None

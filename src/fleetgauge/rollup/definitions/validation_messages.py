@@ -25,12 +25,12 @@ def messages(error: Any) -> Iterator[tuple[Path, str]]:
     misfit = error.get("ctx", {}).get("error")
     if isinstance(misfit, Misfit):
         for path, said in misfit.problems:
-            where = _place((*loc, *path))
+            where = _location((*loc, *path))
             yield (*loc, *path), f"{where}: {said}" if where else said
         return
-    where, what = _place(loc), _said(error)
+    where, what = _location(loc), _said(error)
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        where = _place(loc[:-1])
+        where = _location(loc[:-1])
     yield loc, f"{where}: {what}" if where else what
 
 
@@ -86,7 +86,7 @@ def _part(hint: Any) -> type | None:
     return next((found for one in get_args(hint) if (found := _part(one))), None)
 
 
-def _place(loc: Path) -> str:
+def _location(loc: Path) -> str:
     """Pydantic's path without the names of the union members that it tried."""
     parts = [str(part) for part in loc if part != "[key]"]
     if parts[:1] == ["measures"] and parts[2:3] and parts[2] in MEASURES:

@@ -263,7 +263,7 @@ class Rows:
         n = len(self.definition.dimensions)
         with self.connection.cursor().copy(self._sql.copy_staged()) as copy:
             for row in rows:
-                copy.write_row((row[0], *admission.place(row[1 : n + 1]), *row[n + 1 :]))
+                copy.write_row((row[0], *admission.resolve(row[1 : n + 1]), *row[n + 1 :]))
         self.ledger.admit(admission.new)
         return admission.overflowed
 

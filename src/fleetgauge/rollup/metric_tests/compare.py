@@ -42,30 +42,30 @@ def differences(
         left.setdefault(_key(row, named), []).append(row)
     for row in expected:
         key = _key(row, named)
-        place = _words(row, named)
+        cell = _words(row, named)
         match left.pop(key, []):
             case []:
-                yield Mismatch(level.name, place, "", "this row", "none")
+                yield Mismatch(level.name, cell, "", "this row", "none")
             case [one]:
                 for column, want in row.items():
                     if column not in named:
-                        yield from _column(definition, level, place, column, want, one[column])
+                        yield from _column(definition, level, cell, column, want, one[column])
             case several:
                 more = ", ".join(name for name in keys(level) if name not in named)
-                yield Mismatch(level.name, place, "", "one row", f"{len(several)} rows; name {more} too")
+                yield Mismatch(level.name, cell, "", "one row", f"{len(several)} rows; name {more} too")
     for rows in left.values():
         for row in rows:
             yield Mismatch(level.name, _words(row, keys(level)), "", "none", "this row")
 
 
-def _column(definition: Definition, level: Level, place: str, column: str, want: Any, got: Any) -> Iterator[Mismatch]:
+def _column(definition: Definition, level: Level, cell: str, column: str, want: Any, got: Any) -> Iterator[Mismatch]:
     measure = definition.measures.get(column)
     if isinstance(measure, Percentile):
         for name, value in want.items():
             match = sure(QUANTILE.fullmatch(name), f"the quantile in {name}")
             found = sketch.quantile(got, float(match[1]) / 100)
             if not _near(value, found, QUANTILE_ERROR):
-                yield Mismatch(level.name, place, f"{column} {name}", str(value), _text(found))
+                yield Mismatch(level.name, cell, f"{column} {name}", str(value), _text(found))
         return
     if isinstance(measure, Tally):
         got = tally.counts(got)
@@ -81,7 +81,7 @@ def _column(definition: Definition, level: Level, place: str, column: str, want:
     else:
         same = type(got) is type(want) and got == want if isinstance(got, bool) else got == want
     if not same:
-        yield Mismatch(level.name, place, column, _text(want), _text(got))
+        yield Mismatch(level.name, cell, column, _text(want), _text(got))
 
 
 def _near(want: Any, got: float | None, error: float) -> bool:

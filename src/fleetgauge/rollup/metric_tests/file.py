@@ -91,8 +91,8 @@ def _load(path: Path, shown: str, definition: Definition) -> MetricTest:
         test = replace(_ADAPTER.validate_python(document.value), name=path.stem, shown=shown)
     except ValidationError as error:
         for one in error.errors(include_url=False):
-            place = ".".join(str(part) for part in one["loc"] if part != "[key]")
-            told.append((document.line(one["loc"]), f"{place}: {_said(one)}"))
+            where = ".".join(str(part) for part in one["loc"] if part != "[key]")
+            told.append((document.line(one["loc"]), f"{where}: {_said(one)}"))
     else:
         told += [(document.line(where), said) for where, said in _misfits(test, definition)]
     if told or test is None:

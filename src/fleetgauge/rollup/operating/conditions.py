@@ -1,7 +1,7 @@
 """What can be wrong, late or withheld about a metric's numbers beside lateness: one list, for all that tell it.
 
 `freshness` takes its verdict from here, `doctor` its lines, the exporter its gauge `fleetgauge_rollup_condition`; so
-nothing is told in one place and missing in another. To add one: what it needs in `attention.MetricStatus`, a function
+nothing is told by one and missing in another. To add one: what it needs in `attention.MetricStatus`, a function
 that finds it there, and an entry in `CONDITIONS`.
 """
 

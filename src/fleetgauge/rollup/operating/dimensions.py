@@ -1,7 +1,7 @@
 """Distinct values of dimensions: which they are, since when unused, and how to make room for others.
 
-A value that expires loses its place, not its history: rows of it stay. What was counted together in `other` for want of
-room is computed anew where its source is still whole, the newest day first.
+A value that expires gets no new rows of its own; those that it has stay. What was counted together in `other` for want
+of room is computed anew where its source is still whole, the newest day first.
 """
 
 from collections import defaultdict

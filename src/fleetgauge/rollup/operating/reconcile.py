@@ -319,7 +319,7 @@ def _stage(
     n = len(definition.dimensions)
     with connection.cursor().copy(Statements(definition).copy_staged()) as copy:
         for stretch, *values in totals:
-            copy.write_row((edges[stretch], *admission.place(tuple(values[:n])), *values[n:]))
+            copy.write_row((edges[stretch], *admission.resolve(tuple(values[:n])), *values[n:]))
 
 
 def _concerns(pending: Touched, hour: Span) -> bool:

@@ -57,8 +57,8 @@ def pretty(text: str) -> str:
             lines.append("")
         lines[-1] = "  " * indent
 
-    for place, token in enumerate(tokens):
-        before = tokens[place - 1] if place else None
+    for index, token in enumerate(tokens):
+        before = tokens[index - 1] if index else None
         kind, depth = token.token_type, len(frames) - 1
         said = text[token.start : token.end + 1]
         if kind == TokenType.R_PAREN:
@@ -74,7 +74,7 @@ def pretty(text: str) -> str:
         gap = before is not None and before.end + 1 < token.start
         lines[-1] += (" " if gap and lines[-1].strip() else "") + said
         if kind == TokenType.L_PAREN:
-            after = tokens[place + 1].token_type if place + 1 < len(tokens) else None
+            after = tokens[index + 1].token_type if index + 1 < len(tokens) else None
             query = after in (TokenType.SELECT, TokenType.WITH)
             frames.append(query)
             selecting.append(False)

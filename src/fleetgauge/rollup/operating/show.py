@@ -91,9 +91,9 @@ def _query(
         columns=sql.SQL(", ").join(columns),
         view=sql.Identifier(VIEWS, view),
         within=_within(within),
-        keys=sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(len(windows) + len(kept))),
+        keys=sql.SQL(", ").join(sql.SQL(str(index + 1)) for index in range(len(windows) + len(kept))),
         newest=sql.SQL(", ").join(
-            sql.SQL(f"{place + 1} DESC" if place == 0 else str(place + 1)) for place in range(len(windows) + len(kept))
+            sql.SQL(f"{index + 1} DESC" if index == 0 else str(index + 1)) for index in range(len(windows) + len(kept))
         ),
         limit=sql.Literal(limit),
     )

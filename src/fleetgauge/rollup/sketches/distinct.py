@@ -50,7 +50,7 @@ def hashed(value: object, key: DistinctKey | None = None) -> int:
 def fingerprint(value: object, key: DistinctKey | None = None) -> int:
     """31 bits: the coupon, (rank - 1) * 2048 + register, and the last 15 bits of the hash.
 
-    The rank is the place of the first one in the bits that the register leaves.
+    The rank is the position of the first one in the bits that the register leaves.
     """
     number = hashed(value, key)
     rest = number & ((1 << REST) - 1)

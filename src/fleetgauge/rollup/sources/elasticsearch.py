@@ -56,7 +56,7 @@ _NO_VALUE: Mapping[type, Any] = {Percentile: [], Distinct: ""}
 
 _log = structlog.get_logger(__name__)
 _Asked = tuple[Iterator[tuple[Cell, Group]], list[tuple[int, Percentile | Distinct, Iterator[tuple[Cell, Group]]]]]
-"""Groups with numbers; and for each sketch, by its place, groups with values."""
+"""Groups with numbers; and for each sketch, by its index, groups with values."""
 
 
 @dataclass
@@ -200,23 +200,23 @@ class ElasticsearchFacts:
         keys = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms)
         numbers = self._grouped(query.matching(self.definition, *filters), keys, query.numbers(measures))
         sketches = []
-        for place, measure in enumerate(measures.values()):
+        for index, measure in enumerate(measures.values()):
             if isinstance(measure, Percentile | Distinct):
                 where = query.matching(self.definition, *filters, *query.conditions(measure.where))
                 values = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms, value=measure.of)
-                sketches.append((place, measure, self._grouped(where, values, {})))
+                sketches.append((index, measure, self._grouped(where, values, {})))
         return numbers, sketches
 
     def _rows(self, asked: _Asked, stretch: Callable[[datetime], Any] = lambda window: window) -> list[Row]:
-        """The answers as rows; windows of the same `stretch` become one, which stands in their place."""
+        """The answers as rows; windows of the same `stretch` become one, which stands for all of them."""
         measures, (numbers, sketches) = self.definition.stored, asked
         found: dict[Any, list[Any]] = {}
         for (window, values), group in numbers:
             _add(found, (stretch(window), values), measures, _numbers(measures, group))
-        for place, measure, groups in sketches:
-            placed = (((stretch(window), values), group) for (window, values), group in groups)
-            for cell, sketch in _sketches(measure, placed, self.key):
-                found[cell][place] = sketch
+        for index, measure, groups in sketches:
+            keyed = (((stretch(window), values), group) for (window, values), group in groups)
+            for cell, sketch in _sketches(measure, keyed, self.key):
+                found[cell][index] = sketch
         return [(window, *values, *row) for (window, values), row in found.items()]
 
     def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[tuple[Cell, Group]]:
@@ -371,9 +371,9 @@ def _numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
     ]
 
 
-def _add(found: dict[Any, list[Any]], place: Any, measures: Mapping[str, StoredMeasure], values: list[Any]) -> None:
+def _add(found: dict[Any, list[Any]], cell: Any, measures: Mapping[str, StoredMeasure], values: list[Any]) -> None:
     """Note a row; one that is there already is the same cell by another spelling."""
-    known = found.setdefault(place, values)
+    known = found.setdefault(cell, values)
     if known is not values:
         for i, measure in enumerate(measures.values()):
             if isinstance(measure, Count | Sum | Extreme):

@@ -52,49 +52,49 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
     for name, dimension in definition.dimensions.items():
         found += _of(f"dimensions.{name}", dimension.column, fields, _GROUPED, "texts, true or false, or whole numbers")
     for name, measure in definition.stored.items():
-        place = f"measures.{name}"
-        found += _where(f"{place}.where", measure.where, fields)
+        key = f"measures.{name}"
+        found += _where(f"{key}.where", measure.where, fields)
         match measure:
             case Count():
                 pass
             case Distinct():
-                found += _of(place, measure.of, fields, _GROUPED, "texts, true or false, or whole numbers")
+                found += _of(key, measure.of, fields, _GROUPED, "texts, true or false, or whole numbers")
             case Percentile():
-                found += _of(place, measure.of, fields, _NUMBER, "numbers")
+                found += _of(key, measure.of, fields, _NUMBER, "numbers")
             case Sum() | Extreme() if measure.type == "numeric":
                 found.append(
-                    f"{place}: Elasticsearch adds in double precision; numeric would not be exact: write integer"
+                    f"{key}: Elasticsearch adds in double precision; numeric would not be exact: write integer"
                 )
             case Extreme() if measure.type in ("float", None):
-                found += _of(place, measure.of, fields, _NUMBER, "numbers")
+                found += _of(key, measure.of, fields, _NUMBER, "numbers")
             case Sum() | Extreme():
-                found += _of(place, measure.of, fields, _WHOLE, "whole numbers")
+                found += _of(key, measure.of, fields, _WHOLE, "whole numbers")
             case Tally():
                 said = "a tally is of rows of a database: write percentile, or let rows be made of the documents"
-                found.append(f"{place}: {said}")
+                found.append(f"{key}: {said}")
             case _:
-                found.append(f"{place}: agg {measure.agg} is not offered for documents")
+                found.append(f"{key}: agg {measure.agg} is not offered for documents")
     return found
 
 
-def _where(place: str, where: Where, fields: Mapping[str, str]) -> Iterator[str]:
+def _where(key: str, where: Where, fields: Mapping[str, str]) -> Iterator[str]:
     for path, test in where.items():
-        wrong = list(_of(place, path, fields, (*_GROUPED, "double"), "something to compare with"))
+        wrong = list(_of(key, path, fields, (*_GROUPED, "double"), "something to compare with"))
         yield from wrong
         if not wrong:
             unfit = [value for value in _values(test) if not _fits(value, fields[path])]
             if unfit:
                 words = _WORDS.get(fields[path], "numbers")
-                yield f"{place}: {path} holds {words}, so it cannot be compared with {unfit[0]!r}"
+                yield f"{key}: {path} holds {words}, so it cannot be compared with {unfit[0]!r}"
 
 
-def _of(place: str, path: str, fields: Mapping[str, str], types: tuple[str, ...], words: str) -> Iterator[str]:
+def _of(key: str, path: str, fields: Mapping[str, str], types: tuple[str, ...], words: str) -> Iterator[str]:
     if path not in fields:
-        yield f"{place}: no contract of the consumer has a field {path}"
+        yield f"{key}: no contract of the consumer has a field {path}"
     elif not fields[path]:
-        yield f"{place}: {path} is kept, but no search can use it: another field holds its value, or it is a list"
+        yield f"{key}: {path} is kept, but no search can use it: another field holds its value, or it is a list"
     elif fields[path] not in types:
-        yield f"{place}: {path} is of type {fields[path]}, but this needs {words}"
+        yield f"{key}: {path} is of type {fields[path]}, but this needs {words}"
 
 
 def _values(test: Scalar | list[Scalar] | Comparison) -> list[Scalar]:

@@ -95,8 +95,8 @@ def keys(definition: Definition, *, step_ms: int = MINUTE_MS, from_ms: int = 0, 
     """What to group by: windows of `step_ms` counted from `from_ms`, the dimensions by number, and a field's values."""
     by_time: Json = {"field": EVENT_TIME, "fixed_interval": f"{step_ms}ms", "offset": f"{from_ms % step_ms}ms"}
     found: list[Json] = [{"w": {"date_histogram": by_time}}]
-    for place, dimension in enumerate(definition.dimensions.values()):
-        found.append({str(place): {"terms": {"field": dimension.column, "missing_bucket": True}}})
+    for index, dimension in enumerate(definition.dimensions.values()):
+        found.append({str(index): {"terms": {"field": dimension.column, "missing_bucket": True}}})
     if value is not None:
         found.append({"v": {"terms": {"field": value}}})
     return found

@@ -52,14 +52,14 @@ def unserved(connection: Connection[Any], columns: list[TimeColumn]) -> list[Tim
 
 
 def _behind(query: object, name: str) -> Iterator[TimeColumn]:
-    """By place in each branch of a UNION, since only the first names the columns."""
+    """By position in each branch of a UNION, since only the first names the columns."""
     branches = list(_selects(query))
     if not branches:
         return
     outputs = [select.alias_or_name for select in branches[0].selects]
-    place = outputs.index(name) if name in outputs else None
+    index = outputs.index(name) if name in outputs else None
     for branch in branches:
-        shown = branch.selects[place].unalias() if place is not None and place < len(branch.selects) else None
+        shown = branch.selects[index].unalias() if index is not None and index < len(branch.selects) else None
         tables = {table.alias_or_name: table for table in branch.find_all(exp.Table)}
         only = next(iter(tables.values())) if len(tables) == 1 else None
         if isinstance(shown, exp.Column):

@@ -141,7 +141,7 @@ class PostgresSource:
         self.seconds = 0.0
         self._settings = settings
         self._database = postgres.source(name, settings, itself=itself)
-        self._itself = itself  # the metrics database: written and read in one place, so no standby is asked for
+        self._itself = itself  # the metrics database: written and read there, so no standby is asked for
         self._key = key
         self._has_key = False
         self._connection: Connection[Row] | None = None

@@ -55,8 +55,8 @@ def types(connection: Connection[Any], definition: Definition) -> list[tuple[str
     except Error as error:
         if error.sqlstate == "42501" or (error.sqlstate or "")[:2] not in ("42", "3F"):
             raise
-        place = int(error.diag.statement_position or 1) - 1 - text.find(definition.source_sql)
-        line = definition.source_sql.count("\n", 0, max(place, 0)) + 1
+        offset = int(error.diag.statement_position or 1) - 1 - text.find(definition.source_sql)
+        line = definition.source_sql.count("\n", 0, max(offset, 0)) + 1
         hint = f" ({error.diag.message_hint.rstrip('.')})" if error.diag.message_hint else ""
         said = f"{error.diag.message_primary}{hint}; correct it to what the database has now"
         raise Terminal(f"sql/metrics/{definition.metric}/source.sql:{line}: {said}") from error

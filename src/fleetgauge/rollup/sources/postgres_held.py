@@ -11,7 +11,7 @@ from fleetgauge.rollup.sources.postgres_parts import (
     comma,
     everything,
     finite,
-    places,
+    positions,
     predicate,
     rows,
     source,
@@ -62,7 +62,7 @@ def held(definition: Definition, span: Span) -> sql.Composed:
                 (m0 + interval '1 minute', 0, (m1 > m0)::integer),
                 (m1, 0, -(m1 > m0)::integer)
             ) AS v(m, part, step)
-            GROUP BY {places}
+            GROUP BY {positions}
         )
         SELECT * FROM (
             SELECT g.m AS window_start, {dim_list}{seconds}
@@ -92,7 +92,7 @@ def held(definition: Definition, span: Span) -> sql.Composed:
         source=source(definition),
         dim_list=dim_list,
         per_flag=comma(per_flag),
-        places=places(1 + len(dims)),
+        positions=positions(1 + len(dims)),
         seconds=comma(seconds),
         distinct=comma(dims) if dims else sql.SQL("true"),
         comma_dims=sql.SQL("").join(sql.SQL(", {}").format(d) for d in dims),

@@ -95,7 +95,7 @@ def rows(definition: Definition) -> sql.Composable:
     return sql.SQL("(\n{}\n)").format(sql.SQL(definition.source_sql))
 
 
-def places(count: int) -> sql.Composable:
+def positions(count: int) -> sql.Composable:
     """`GROUP BY` the first so many columns."""
     return comma([sql.Literal(i + 1) for i in range(count)])
 

@@ -22,7 +22,7 @@ from fleetgauge.rollup.sources.postgres_parts import (
     dims_of,
     everything,
     finite,
-    places,
+    positions,
     source,
     value_of,
 )
@@ -69,14 +69,14 @@ def _facts(definition: Definition, span: Span, window: sql.Composable | None = N
         sql.SQL("{} AS {}").format(value_of(d), sql.Identifier(name)) for name, d in definition.dimensions.items()
     ]
     return sql.SQL(
-        "SELECT {selected} FROM {source} WHERE {event} >= {begin} AND {event} < {end} GROUP BY {places}"
+        "SELECT {selected} FROM {source} WHERE {event} >= {begin} AND {event} < {end} GROUP BY {positions}"
     ).format(
         selected=comma([*group, *aggregates(definition)]),
         source=source(definition),
         event=col(definition.event_time),
         begin=sql.Literal(span[0]),
         end=sql.Literal(span[1]),
-        places=places(len(group)),
+        positions=positions(len(group)),
     )
 
 
@@ -88,8 +88,8 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
     arrays = [sql.SQL("{}::timestamptz[]").format(sql.Literal([window for window, _ in wanted]))]
     names: list[sql.Composable] = [sql.Identifier("window_start")]
     match: list[sql.Composable] = []
-    for place, (name, dimension) in enumerate(definition.dimensions.items()):
-        arrays.append(sql.SQL("{}::text[]").format(sql.Literal([values[place] for _, values in wanted])))
+    for index, (name, dimension) in enumerate(definition.dimensions.items()):
+        arrays.append(sql.SQL("{}::text[]").format(sql.Literal([values[index] for _, values in wanted])))
         names.append(sql.Identifier(name))
         match.append(sql.SQL(" AND {} = t.{}").format(value_of(dimension), sql.Identifier(name)))
     return sql.SQL(
@@ -232,7 +232,7 @@ def totals(definition: Definition, edges: Sequence[datetime]) -> sql.Composed:
     durations = [sql.Identifier(n) for n, measure in definition.stored.items() if isinstance(measure, Duration)]
     return sql.SQL(
         "SELECT {keys}, {outer} FROM ({facts}) AS c FULL JOIN (SELECT {stretch} AS window_start, {sums}"
-        " FROM ({held}) AS h GROUP BY {places}) AS d USING ({keys})"
+        " FROM ({held}) AS h GROUP BY {positions}) AS d USING ({keys})"
     ).format(
         keys=comma(keys),
         outer=comma(finished(definition)),
@@ -240,7 +240,7 @@ def totals(definition: Definition, edges: Sequence[datetime]) -> sql.Composed:
         stretch=_stretch(sql.SQL("h.window_start"), edges),
         sums=comma([*dims_of("h", definition), *(sql.SQL("sum(h.{0}) AS {0}").format(n) for n in durations)]),
         held=held(definition, span),
-        places=places(1 + len(definition.dimensions)),
+        positions=positions(1 + len(definition.dimensions)),
     )
 
 

@@ -86,7 +86,7 @@ def as_writer(connection: Connection) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Saved:
-    """What goes with a view that is dropped, to be given to the one that takes its place."""
+    """What goes with a view that is dropped, to be given to the one that replaces it."""
 
     view: str
     options: tuple[str, ...]

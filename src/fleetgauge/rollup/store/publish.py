@@ -236,10 +236,10 @@ def _comment(connection: Connection, definition: Definition, change: ViewChange,
     for name, gaps in missing(definition, change).items():
         wanted[name] = f"{wanted.get(name, '')} {_NOTE}{gaps}]".strip()
     there = catalogue.comments(connection, change.view)
-    for place, text in wanted.items():
-        before = there.get(place, "")
+    for column, text in wanted.items():
+        before = there.get(column, "")
         if text and text != before and before.partition(_NOTE)[0].strip() in {"", *said}:
-            say(connection, change.view, place, text)
+            say(connection, change.view, column, text)
 
 
 def _said(known: Sequence[Version]) -> set[str]:

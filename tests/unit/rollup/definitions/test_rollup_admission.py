@@ -42,11 +42,11 @@ def test_a_values_fate_never_changes(rows: list[tuple[str, str]], limit: int) ->
     fate: dict[tuple[str, str], str] = {}
     for row in rows:
         admission = Admission(definition, stored)  # a transaction of its own
-        placed = admission.place(row)
+        resolved = admission.resolve(row)
         stored += admission.new
-        for name, value, place in zip("ab", row, placed, strict=True):
-            assert place in (value, "other")
-            assert fate.setdefault((name, value), place) == place
+        for name, value, stored_as in zip("ab", row, resolved, strict=True):
+            assert stored_as in (value, "other")
+            assert fate.setdefault((name, value), stored_as) == stored_as
     assert len([v for n, v in stored if n == "a"]) <= limit
     assert len(set(stored)) == len(stored)
 
