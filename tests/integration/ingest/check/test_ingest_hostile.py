@@ -112,7 +112,7 @@ def test_hostile_payloads_are_stored_or_dead_lettered_for_what_they_are(
         name: world.producer.send(world.consumer.topic, key=b"k", value=value, partition=number % 4)
         for number, (name, (value, _)) in enumerate(sent.items())
     }
-    positions = {name: (future.get(timeout=30).partition, future.value.offset) for name, future in futures.items()}
+    sent_to = {name: (future.get(timeout=30).partition, future.value.offset) for name, future in futures.items()}
     summary = consume(world.consumer, world.settings, TO_THE_END)
     assert sum(summary.committed.values()) == len(sent)
     became = dict.fromkeys(positions(world), STORED)
@@ -122,7 +122,7 @@ def test_hostile_payloads_are_stored_or_dead_lettered_for_what_they_are(
         found = dict(dead_letter.headers)
         position = int(found["fleetgauge.partition"]), int(found["fleetgauge.offset"])
         became[position] = found["fleetgauge.error_type"].decode()
-    assert {name: became[position] for name, position in positions.items()} == {
+    assert {name: became[position] for name, position in sent_to.items()} == {
         name: what for name, (_, what) in sent.items()
     }
     assert {dead_letter.value for dead_letter in dead_letters} == {
@@ -179,6 +179,7 @@ def test_every_mutated_payload_is_stored_or_dead_lettered(world: Any, event: Any
     stored = positions(world)
     dead_letters = world.dead_letters()
     types: Counter[bytes] = Counter()
+    kinds: Counter[str] = Counter()
     dead_lettered = set()
     for dead_letter in dead_letters:
         found = dict(dead_letter.headers)
@@ -186,15 +187,17 @@ def test_every_mutated_payload_is_stored_or_dead_lettered(world: Any, event: Any
         assert dead_letter.value == payloads[sent[position]]
         dead_lettered.add(position)
         types[found["fleetgauge.error_type"]] += 1
+        kinds[found["fleetgauge.class"].decode()] += 1
     assert not dead_lettered & stored.keys()
     # What is left arrived under an id that was there already: an id itself was damaged.
     ids = set(stored.values())
     left = sent.keys() - dead_lettered - stored.keys()
     assert {id_of(json.loads(payloads[sent[position]])) for position in left} <= ids
-    assert summary.events == {"ok": len(stored), "duplicate": len(left), "poison": len(dead_lettered)}
-    assert (
-        min(len(stored), len(dead_lettered)) > count / 5 and len(types) >= 6
-    )  # the damage is neither too mild nor too heavy
+    # Two different events that were damaged into one id are rare, and a sample finds them: a collision.
+    assert summary.events == {"ok": len(stored), "duplicate": len(left), **kinds}
+    assert set(kinds) <= {"poison", "collision"} and kinds["collision"] < 5
+    # The damage is neither too mild nor too heavy.
+    assert min(len(stored), len(dead_lettered)) > count / 5 and len(types) >= 6
 
 
 def positions(world: Any) -> dict[tuple[int, int], str]:
