@@ -17,7 +17,7 @@ _TRIES = 10_000_000
 """More would take the engine longer than some tenths of a second."""
 _EXPANDED = 64
 """Fixed counts up to this size are written out; any other count is taken as `*` or `+`."""
-_PLACES = 300
+_POSITIONS = 300
 """More are not looked at."""
 _OTHER = -1
 """Stands for every character beyond ASCII."""
@@ -32,7 +32,7 @@ class TooComplex(ValueError):
 
 @dataclass
 class _Part:
-    """Of a pattern: its characters by place, and which place can follow which, in how many ways."""
+    """Of a pattern: its characters by position, and which position can follow which, in how many ways."""
 
     first: list[int] = field(default_factory=list)
     last: list[int] = field(default_factory=list)
@@ -42,16 +42,16 @@ class _Part:
 
 @dataclass
 class _Graph:
-    places: list[Characters] = field(default_factory=list)
+    positions: list[Characters] = field(default_factory=list)
     follow: Counter[tuple[int, int]] = field(default_factory=Counter)
     loops: list[Characters] = field(default_factory=list)
     """The characters of each repetition without a small limit."""
 
     def character(self, characters: Characters) -> _Part:
-        """One place more."""
-        self.places.append(characters)
-        place = len(self.places) - 1
-        return _Part([place], [place], empty=False)
+        """One position more."""
+        self.positions.append(characters)
+        position = len(self.positions) - 1
+        return _Part([position], [position], empty=False)
 
     def join(self, one: _Part, other: _Part) -> _Part:
         """One after the other."""
@@ -62,10 +62,10 @@ class _Graph:
             one.empty and other.empty,
         )
 
-    def loop(self, part: _Part, places: Iterable[int]) -> None:
+    def loop(self, part: _Part, positions: Iterable[int]) -> None:
         """Any number of times."""
         self._link(part.last, part.first)
-        self.loops.append(frozenset().union(*(self.places[place] for place in places)))
+        self.loops.append(frozenset().union(*(self.positions[position] for position in positions)))
 
     def _link(self, before: Iterable[int], after: Iterable[int]) -> None:
         self.follow.update(product(before, after))
@@ -77,12 +77,15 @@ class _Graph:
             after.setdefault(one, []).append(other)
         edges = {
             (p, q): [
-                (a, b) for a in after.get(p, []) for b in after.get(q, []) if a == b or self.places[a] & self.places[b]
+                (a, b)
+                for a in after.get(p, [])
+                for b in after.get(q, [])
+                if a == b or self.positions[a] & self.positions[b]
             ]
-            for p, q in product(range(len(self.places)), repeat=2)
+            for p, q in product(range(len(self.positions)), repeat=2)
         }
         part_of = _components(edges)
-        same = {part_of[place, place] for place in range(len(self.places))}
+        same = {part_of[position, position] for position in range(len(self.positions))}
         if any(p != q and component in same for (p, q), component in part_of.items()):
             return True
         twice = (edge for edge, ways in self.follow.items() if ways > 1)
@@ -94,8 +97,8 @@ def check(pattern: str, longest: int | None) -> None:
     graph = _Graph()
     parser = _Parser(pattern, graph)
     parser.alternatives()
-    if len(graph.places) > _PLACES:
-        raise TooComplex(f"has more than {_PLACES} characters; say less")
+    if len(graph.positions) > _POSITIONS:
+        raise TooComplex(f"has more than {_POSITIONS} characters; say less")
     if graph.doubled():
         raise TooComplex("fits some texts in so many ways that it could stall a consumer; write each repetition once")
     shared = Counter(character for characters in graph.loops for character in characters)
@@ -132,10 +135,10 @@ class _Parser:
         return found
 
     def _repeated(self) -> _Part:
-        begin, before = self._at, len(self._graph.places)
+        begin, before = self._at, len(self._graph.positions)
         part = self._atom()
         least, most = self._count()
-        size = len(self._graph.places) - before
+        size = len(self._graph.positions) - before
         if most == 1:
             return _Part(part.first, part.last, part.empty or least == 0)
         if least == most and size * least <= _EXPANDED:
@@ -145,7 +148,7 @@ class _Parser:
                 found = self._graph.join(found, self._atom())
             self._at = after
             return found
-        self._graph.loop(part, range(before, len(self._graph.places)))
+        self._graph.loop(part, range(before, len(self._graph.positions)))
         return _Part(part.first, part.last, part.empty or least == 0)
 
     def _atom(self) -> _Part:
@@ -235,10 +238,10 @@ def _components(edges: dict[tuple[int, int], list[tuple[int, int]]]) -> dict[tup
                 stack.append(node)
             else:
                 low[node] = min(low[node], low[edges[node][at - 1]])
-            for place in range(at, len(edges[node])):
-                other = edges[node][place]
+            for position in range(at, len(edges[node])):
+                other = edges[node][position]
                 if other not in number:
-                    work += [(node, place + 1), (other, 0)]
+                    work += [(node, position + 1), (other, 0)]
                     break
                 if other not in found:
                     low[node] = min(low[node], number[other])
