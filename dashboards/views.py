@@ -88,6 +88,20 @@ class Views:
             return cell
         return f"(SELECT cell.* FROM {self._every} CROSS JOIN LATERAL {cell}) AS cells"
 
+    def counted(self, measure: str) -> str:
+        """How many different values a distinct measure has, by window and what the viewer splits by, narrowed alike.
+
+        The sketches are out of a viewer's reach; a filter that says All names the column of `every`, which is '*'.
+        """
+        narrowed = ", ".join(f"'{one}', ARRAY[${{{one}:sqlstring}}]" for one in self.dimensions)
+        by = "ARRAY[nullif(${by:sqlstring}, 'nothing')]" if self.split and self.dimensions else "'{}'"
+        every = f"{self._every} CROSS JOIN LATERAL " if self.dimensions else ""
+        return f"""
+            SELECT window_start AS "time", coalesce(parts[1], 'all') AS metric, estimate AS "value"
+            FROM {every}fleetgauge.distinct_count('${{{self.stem}}}${{grain}}', '{measure}',
+              $__timeFrom()::timestamptz, $__timeTo()::timestamptz, jsonb_build_object({narrowed}), {by}) AS counted
+            ORDER BY 1, 2"""
+
     @property
     def _every(self) -> str:
         columns = ", ".join(f"'*' AS {one}" for one in self.dimensions)

@@ -49,29 +49,37 @@ DEFINITION: Definition = TypeAdapter(Definition).validate_python(
 )
 
 _P95 = "fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95)"
-_VEHICLES = "fleetgauge.distinct(fleetgauge.distinct_merge(vehicles))"
 _RATE = "sum(failed)::float8 / nullif(sum(requested), 0)"
 _SINCE = f"window_start >= now() - interval '{DAYS} days'"
 _ALL, _TOTAL = f"FROM metrics.dashboard_day WHERE {_SINCE}", f"FROM metrics.dashboard_total_day WHERE {_SINCE}"
 _COMMAND, _ZONE = (f"FROM metrics.dashboard_{name}_day WHERE {_SINCE}" for name in ("command", "zone"))
+_VEHICLES = f"'vehicles', now() - interval '{DAYS} days', now()"
 _PAIR = f"FROM metrics.dashboard_pair_day WHERE {_SINCE}"
 
 QUERIES = {
     "tile: requested": f"SELECT sum(requested) {_TOTAL}",
     "tile: failure rate": f"SELECT {_RATE} {_TOTAL}",
     "tile: p95 of all": f"SELECT {_P95} {_TOTAL}",
-    "tile: vehicles of all": f"SELECT {_VEHICLES} {_TOTAL}",
+    "tile: vehicles of all": (
+        f"SELECT estimate FROM fleetgauge.distinct_count('dashboard_total_day', {_VEHICLES}, whole => true)"
+    ),
     "series: failures by day": f"SELECT window_start, {_RATE} {_TOTAL} GROUP BY 1 ORDER BY 1",
     "series: p95 by day": f"SELECT window_start, {_P95} {_TOTAL} GROUP BY 1 ORDER BY 1",
     "series: p95 by day and command": (
         f"SELECT window_start, command_type, {_P95} {_COMMAND} GROUP BY 1, 2 ORDER BY 1, 2"
     ),
-    "series: vehicles by day": f"SELECT window_start, {_VEHICLES} {_TOTAL} GROUP BY 1 ORDER BY 1",
+    "series: vehicles by day": (
+        f"SELECT window_start, estimate FROM fleetgauge.distinct_count('dashboard_total_day', {_VEHICLES})"
+    ),
     "series: vehicles by day and command": (
-        f"SELECT window_start, command_type, {_VEHICLES} {_COMMAND} GROUP BY 1, 2 ORDER BY 1, 2"
+        f"SELECT window_start, parts, estimate FROM fleetgauge.distinct_count('dashboard_command_day', {_VEHICLES},"
+        " by => '{command_type}')"
     ),
     "table: commands": f"SELECT command_type, sum(requested), {_RATE}, {_P95}, sum(cost) {_COMMAND} GROUP BY 1",
-    "table: vehicles by command": f"SELECT command_type, {_VEHICLES} {_COMMAND} GROUP BY 1",
+    "table: vehicles by command": (
+        f"SELECT parts, estimate FROM fleetgauge.distinct_count('dashboard_command_day', {_VEHICLES},"
+        " by => '{command_type}', whole => true)"
+    ),
     "matrix: zone and model": f"SELECT zone, vehicle_model, {_RATE} {_PAIR} GROUP BY 1, 2",
     "one zone: p95 by day": f"SELECT window_start, {_P95} {_ZONE} AND zone = 'zone-7' GROUP BY 1 ORDER BY 1",
     "annotation: provisional": f"SELECT min(window_start), max(window_start) {_TOTAL} AND provisional",

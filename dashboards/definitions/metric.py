@@ -83,13 +83,11 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
     split = f"CASE ${{by:sqlstring}} {cases} ELSE 'all' END" if one.dimensions else "'all'"
     rows = views.rows(f"{split} AS split")
     for name, measure in one.measures.items():
-        target = Sql(
-            f"""
+        query = f"""
             SELECT bucket_start AS "time", split AS metric, {over_rows(name, measure)} AS "value"
             FROM {rows}
-            GROUP BY 1, 2 ORDER BY 1, 2""",
-            "time_series",
-        )
+            GROUP BY 1, 2 ORDER BY 1, 2"""
+        target = Sql(views.counted(name) if isinstance(measure, Distinct) else query, "time_series")
         says = f"{measure.description.rstrip('.')}. " if measure.description else ""
         note = (
             f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
@@ -107,7 +105,7 @@ def _what(measure: Measure) -> str:
         case Tally():
             return "95th percentile, exact."
         case Distinct():
-            return "Different values, within some 2 %."
+            return "Different values, within some 2 %. Where so few persons may not be shown, nothing is."
         case Ratio():
             return f"{measure.numerator} / {measure.denominator}."
         case _:

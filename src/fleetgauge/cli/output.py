@@ -94,7 +94,7 @@ def duration(option: str, text: str) -> timedelta:
     """A number and ms, s, m, h, d or y. Raises `Terminal` naming `option`."""
     from pydantic import TypeAdapter, ValidationError
 
-    from fleetgauge.rollup.definitions.definition import Period
+    from fleetgauge.rollup.definitions.periods import Period
 
     try:
         found: timedelta = TypeAdapter(Period).validate_python(text)

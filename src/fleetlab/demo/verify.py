@@ -215,9 +215,10 @@ def telemetry(aggregates: Aggregates, truth: Truth) -> list[Check]:
             "telemetry",
             grain,
             """
-            SELECT window_start, kind, carrier, sum(events)::bigint, sum(bytes)::bigint,
-                   fleetgauge.distinct(fleetgauge.distinct_merge(devices))
-            FROM metrics.telemetry_$grain GROUP BY 1, 2, 3
+            SELECT window_start, kind, carrier, sum(events)::bigint, sum(bytes)::bigint, min(estimate)
+            FROM metrics.telemetry_$grain JOIN fleetgauge.distinct_count(
+                'telemetry_$grain', 'devices', '-infinity', 'infinity', by => '{kind,carrier}')
+            USING (window_start) WHERE parts = ARRAY[kind, carrier] GROUP BY 1, 2, 3
             """,
         )
         expected = {key: (cell.events, cell.bytes) for key, cell in cells.items()}

@@ -146,7 +146,7 @@ class World:
 
     def stored(self, grain: str, more: str = "") -> dict[tuple[Any, ...], tuple[Any, ...]]:
         columns = ", ".join(["window_start", *METRIC["dimensions"], *METRIC["measures"]])
-        rows = self.metrics.execute(f"SELECT {columns} FROM metrics.{self.name}_{grain} {more}").fetchall()
+        rows = self.metrics.execute(f"SELECT {columns} FROM store.{self.name}_{grain} {more}").fetchall()
         found = {(row[0].astimezone(UTC), *row[1:5]): row[5:] for row in rows}
         assert len(found) == len(rows)
         return found

@@ -24,6 +24,7 @@ from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sketches.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.store.migrate import migrate
+from fleetgauge.rollup.store.views import counts_sets
 from fleetgauge.settings import MetricsSettings, RollupSettings, Settings, SourceSettings
 from fleetlab.stack import PostgresState
 from fleetlab.stack.state import DISTINCT_KEY
@@ -238,7 +239,8 @@ class World:
         """What the view says, keyed by window and dimensions."""
         level = _level(one, level)
         columns = ", ".join(["window_start", *level.dimensions, *(c.name for c in one.columns)])
-        rows = self.metrics.execute(f"SELECT {columns} FROM metrics.{one.view(level)}").fetchall()
+        schema = "store" if counts_sets(one) else "metrics"  # the same rows, with the sketches
+        rows = self.metrics.execute(f"SELECT {columns} FROM {schema}.{one.view(level)}").fetchall()
         n = 1 + len(level.dimensions)
         found = {(row[0].astimezone(UTC), *row[1:n]): row[n:] for row in rows}
         assert len(found) == len(rows)

@@ -10,16 +10,15 @@ from dataclasses import field
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Any, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from fleetgauge.files.plain import shown
 from fleetgauge.rollup.definitions.checks import Check, parse_check
 from fleetgauge.rollup.definitions.levels import Level, levels
 from fleetgauge.rollup.definitions.measures import (
     STRICT,
+    Additive,
     Column,
     Count,
     Distinct,
@@ -33,6 +32,7 @@ from fleetgauge.rollup.definitions.measures import (
     Where,
     columns_of,
 )
+from fleetgauge.rollup.definitions.periods import Period, TimeZone
 from fleetgauge.rollup.definitions.version import fingerprint
 
 COMMANDS = "commands"
@@ -70,38 +70,7 @@ class Misfit(ValueError):
 
 _Problems = Iterator[tuple[tuple[str | int, ...], str]]
 
-LONGEST = timedelta(days=100 * 365)
-"""No time that a definition or a command names is longer."""
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"([0-9]+)(ms|s|m|h|d|y)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{shown(value)} is not a duration; write a number and ms, s, m, h, d or y, such as 30s")
-    if len(match[1]) > 15 or int(match[1]) * _UNITS[match[2]] > LONGEST.total_seconds():
-        raise ValueError(f"{shown(value)} is longer than {LONGEST.days // 365} years; write a shorter time")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-
-
-def _zone(value: object) -> object:
-    try:
-        ZoneInfo(value if isinstance(value, str) else "")
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"{shown(value)} is not an IANA time zone; write one such as Asia/Seoul") from None
-    return value
-
-
-Period = Annotated[
-    timedelta,
-    BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
-    PlainSerializer(lambda span: f"{span // timedelta(milliseconds=1)}ms", return_type=str, when_used="json"),
-]
 SubsetName = Annotated[Identifier, Field(max_length=SUBSET_LENGTH)]
-TimeZone = Annotated[str, BeforeValidator(_zone)]
 CheckText = Annotated[
     Check,
     BeforeValidator(parse_check, json_schema_input_type=str),
@@ -181,6 +150,18 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Privacy:
+    """What published views keep back: a number about so few persons that it tells of each of them."""
+
+    of: Identifier
+    """The distinct measure that counts the persons."""
+    k: Annotated[int, Field(strict=True, ge=2, le=100)] = 10
+    """A cell with fewer persons is kept back; up to 100, for so many are counted exactly."""
+    also: list[Identifier] = field(default_factory=list)
+    """What is kept back with it: measures that tell of single rows. Counts and sums stay, for they must add up."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Documents:
     """Facts that a consumer has stored in Elasticsearch: its documents that fulfil `where`."""
 
@@ -230,6 +211,8 @@ class Definition:
     """How long rows are kept."""
     freshness: Freshness = field(default_factory=Freshness)
     """How old its final numbers may be."""
+    privacy: Privacy | None = None
+    """What its views keep back from readers; null: nothing."""
     views_sql: str | None = None
     description: str = ""
     """What the metric says, for its readers."""
@@ -307,6 +290,8 @@ class Definition:
                 yield ("measures", name), "a duration needs to know how long a row holds; add interval"
         if self.key is not None and (self.change_time is None or self.interval is not None or self.documents):
             yield ("key",), "goes with change_time, and neither with interval nor with documents, which never move"
+        if self.privacy is not None:
+            yield from self._privacy_problems(self.privacy)
         open_rows = self.provisional_while
         if open_rows is not None and not isinstance(stored.get(open_rows), Count):
             yield ("provisional_while",), f"{open_rows} is not a measure of kind count"
@@ -315,6 +300,21 @@ class Definition:
                 unknown = sorted(n for n in check.measures if not isinstance(stored.get(n), Number))
                 if unknown:
                     yield ("checks", kind, number), f"{check.text!r} names {', '.join(unknown)}, no stored number"
+
+    def _privacy_problems(self, privacy: Privacy) -> _Problems:
+        if privacy.of not in self.personal:
+            yield ("privacy", "of"), f"{privacy.of} is not a distinct measure about persons"
+        for place, name in enumerate(privacy.also):
+            if isinstance(self.stored.get(name, Count(agg="count")), Additive):
+                said = f"{name} is not a measure that can be kept back: counts, sums and ratios must add up, and stay"
+                yield ("privacy", "also", place), said
+        if "suppressed" in {*self.dimensions, *self.measures}:
+            yield ("privacy",), "the views get a column suppressed; give that dimension or measure another name"
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The measures that views keep back where there are few persons."""
+        return () if self.privacy is None else (self.privacy.of, *self.privacy.also)
 
     @property
     def sees_changes(self) -> bool:

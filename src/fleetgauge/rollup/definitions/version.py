@@ -52,6 +52,7 @@ UNVERSIONED: Mapping[str, str] = {
     "checks": "decide whether new rows may replace old ones, from the next run on",
     "retention": "how long rows are kept changes none of them",
     "freshness": "is when somebody is told",
+    "privacy": "is what views keep back of the numbers that are stored",
     "views_sql": "views of its own, made anew by each migration",
     "description": "is for readers",
     "owner": "is for readers",

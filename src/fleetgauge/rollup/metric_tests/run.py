@@ -25,7 +25,8 @@ from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store.migrate import create
 from fleetgauge.rollup.store.publish import publication
-from fleetgauge.rollup.store.tables import VIEWS, WRITER
+from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
+from fleetgauge.rollup.store.views import counts_sets
 from fleetgauge.settings import Settings
 
 NAME = "metric_test"
@@ -190,7 +191,8 @@ def _rows(connection: Rehearsal, one: Definition, name: str) -> list[GivenRow]:
     names = columns(one, level)
     rows = connection.execute(
         sql.SQL("SELECT {} FROM {} ORDER BY window_start").format(
-            sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier(VIEWS, one.view(level))
+            sql.SQL(", ").join(map(sql.Identifier, names)),
+            sql.Identifier(STORE if counts_sets(one) else VIEWS, one.view(level)),
         )
     ).fetchall()
     return [dict(zip(names, row, strict=True)) for row in rows]

@@ -65,7 +65,7 @@ def over_rows(name: str, measure: Measure) -> str:
         case Tally():
             return f"fleetgauge.tally_quantile(fleetgauge.tally_merge({name}), 0.95)"
         case Distinct():
-            return f"fleetgauge.distinct(fleetgauge.distinct_merge({name}))"
+            return f"fleetgauge.distinct_count(view, '{name}', since, until)"
         case Last():
             return f"(array_agg({name} ORDER BY {name}_at DESC NULLS LAST))[1]"
         case Ratio():
@@ -161,7 +161,8 @@ def _views(one: Definition) -> Iterator[str]:
             f"| `metrics.{one.view(level)}` | {level.grain} | {', '.join(level.dimensions) or 'none'} | {below}"
             f" | {_kept(one, level)} |"
         )
-    first = next(iter(one.measures))
+    plain = (name for name, measure in one.measures.items() if not isinstance(measure, Distinct))
+    first = next(plain, next(iter(one.measures)))
     by = next(iter(one.dimensions), None)
     chosen = ", ".join(["date", *([by] if by else []), f"{over_rows(first, one.measures[first])} AS {first}"])
     yield from (

@@ -15,8 +15,9 @@ from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile,
 from fleetgauge.rollup.operating.attention import waiting
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.store_sql import merge
-from fleetgauge.rollup.store.tables import VIEWS
+from fleetgauge.rollup.store.tables import STORE, VIEWS
 from fleetgauge.rollup.store.versions import versions
+from fleetgauge.rollup.store.views import counts_sets
 from fleetgauge.settings import Settings
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -89,7 +90,7 @@ def _query(
         " GROUP BY {keys} ORDER BY {newest} LIMIT {limit}) AS latest ORDER BY {keys}"
     ).format(
         columns=sql.SQL(", ").join(columns),
-        view=sql.Identifier(VIEWS, view),
+        view=sql.Identifier(STORE if counts_sets(definition) else VIEWS, view),
         within=_within(within),
         keys=sql.SQL(", ").join(sql.SQL(str(index + 1)) for index in range(len(windows) + len(kept))),
         newest=sql.SQL(", ").join(

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from fleetgauge.postgres import Connection, sql
-from fleetgauge.rollup.store.tables import VIEWER, VIEWS
+from fleetgauge.rollup.store.tables import STORE, VIEWER, VIEWS
 
 # A rule belongs to its view, a row type to its relation: from each of these the search goes on, to any depth.
 _DEPENDENTS = """
@@ -99,7 +99,7 @@ def dependents(
     connection: Connection, names: Collection[str], own: Collection[str] = (), schema: str = VIEWS
 ) -> list[Dependent]:
     """What depends on these views (or tables) of the schema, to any depth, save these themselves and `own` views."""
-    ours = {*(f"{schema}.{name}" for name in names), *(f"{VIEWS}.{name}" for name in own)}
+    ours = {*(f"{schema}.{name}" for name in names), *(f"{place}.{name}" for name in own for place in (VIEWS, STORE))}
     rows = connection.execute(_DEPENDENTS, {"schema": schema, "views": list(names)}).fetchall()
     return [one for row in rows if (one := Dependent(*row)).name not in ours]
 

@@ -163,6 +163,7 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
     trios = [trio for one in definitions.values() for trio in ranges.of_metric(one)]
     trios += [trio for metric, script in scripts.items() for trio in ranges.of_views(metric, derived.names([script]))]
     refused |= ranges.apply(guard, trios)
+    viewers.withdraw_sketches(guard)
     return Migration(revisions, tuple(created), tuple(published), tuple(waiting), refused)
 
 

@@ -7,7 +7,7 @@ at its end, under the metric's lock.
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -74,6 +74,8 @@ def publication(
     """
     known = versions(connection, definition.metric)
     now = current_publication(definition, known)
+    if now.state == "waiting" and own is not None:
+        return _composed_anew(connection, definition, known, own, now)
     if now.state == "waiting" or (now.state == "current" and own is None):
         return now
     changes = planned(connection, definition, known)
@@ -94,6 +96,17 @@ def publication(
         [_shape(definition, known), shown, definition.metric, definition.version],
     )
     return Publication("current" if shown and now.state == "current" else "published", dropped=tuple(dropped))
+
+
+def _composed_anew(
+    connection: Connection, definition: Definition, known: Sequence[Version], own: Collection[str], now: Publication
+) -> Publication:
+    """What is shown while the definition waits is composed as views are now: readers see no sketch of persons in it."""
+    shown = known[0].definition if known and known[0].published_at is not None else None
+    if shown is None or shown.version != known[0].version or shown.version == definition.version:
+        return now
+    done = publication(connection, shown, own)
+    return replace(now, why=now.why or done.why, dropped=done.dropped)
 
 
 def current_publication(definition: Definition, known: Sequence[Version]) -> Publication:
@@ -221,6 +234,10 @@ def _apply(
         columns = [wanted.get(column.name, column) for column in columns]
         saved = clear(connection, change.view, own)
     connection.execute(views.create_view(definition, change.level, change.branches, columns, change.before.options))
+    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(views.sketches_view(definition, change.level)))
+    sketches = views.create_sketches_view(definition, change.level, change.branches)
+    if sketches is not None:
+        connection.execute(sketches)
     for one in saved[:1]:
         one.restore(connection)
     grant_viewers(connection, change.view)
@@ -274,7 +291,10 @@ def _is_shown(definition: Definition, known: Sequence[Version]) -> bool:
 
 def _shape(definition: Definition, known: Sequence[Version]) -> str:
     plain = definition.plain()
-    kept = {name: plain.get(name) for name in ("measures", "dimensions", "rollups", "provisional_while", "description")}
+    kept = {
+        name: plain.get(name)
+        for name in ("measures", "dimensions", "rollups", "provisional_while", "privacy", "description")
+    }
     shown = [
         [grain, share.version.version, str(share.begin), str(share.end)]
         for grain in GRAINS

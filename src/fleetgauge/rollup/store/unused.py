@@ -120,6 +120,8 @@ def drop(connection: Connection, leftover: Leftover) -> None:
         )
     with as_writer(connection):
         drop_views(connection, leftover.views)
+        for view in leftover.views:
+            connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(STORE, view)))
         for table in leftover.tables:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, table)))
     if leftover.metric:

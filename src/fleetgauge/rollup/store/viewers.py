@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fleetgauge.postgres import Connection, errors, sql
-from fleetgauge.rollup.store.tables import VIEWER
+from fleetgauge.rollup.store.tables import VIEWER, VIEWS, WRITER
 
 TIMEOUTS: Mapping[str, str] = {"grafana": "10s"}
 """How long a statement of a login may take; `OTHERS` for all that are not here. What an admin has set is left alone."""
@@ -40,3 +40,21 @@ def limit(connection: Connection, owner: str) -> None:
                 )
         except errors.InsufficientPrivilege:
             continue
+
+
+_WITH_SKETCHES = """
+SELECT c.relname, array_agg(a.attname ORDER BY a.attnum) FILTER (WHERE a.atttypid <> 'varbit'::regtype)
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind = 'v' AND pg_get_userbyid(c.relowner) = %(owner)s
+GROUP BY c.oid HAVING bool_or(a.atttypid = 'varbit'::regtype) ORDER BY 1
+"""
+
+
+def withdraw_sketches(connection: Connection) -> None:
+    """Take the columns with sketches of sets from viewers, in views that could not be made anew or nobody makes."""
+    for view, others in connection.execute(_WITH_SKETCHES, {"schema": VIEWS, "owner": WRITER}).fetchall():
+        name, role = sql.Identifier(VIEWS, view), sql.Identifier(VIEWER)
+        connection.execute(sql.SQL("REVOKE SELECT ON {} FROM {}").format(name, role))
+        connection.execute(
+            sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(sql.SQL(", ").join(map(sql.Identifier, others)), name, role)
+        )

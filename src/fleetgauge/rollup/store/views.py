@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleetgauge.postgres import sql
-from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.definition import Definition, Privacy
 from fleetgauge.rollup.definitions.levels import Level
-from fleetgauge.rollup.definitions.measures import Column, Ratio
+from fleetgauge.rollup.definitions.measures import Column, Distinct, Ratio, columns_of
+from fleetgauge.rollup.sketches.distinct import EXACT, PRINT
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import STORE, VIEWS, column_type
 
 _FLOAT, _TEXT, _INSTANT = "double precision", "text", "timestamp with time zone"
-_SHOWN = {"fleetgauge.sketch": "bigint[]", "fleetgauge.tally": "bigint[]", "fleetgauge.distinct_bits": "bit varying"}
-"""A sketch is shown as the array or the bits that it is: readers' tools don't know our domains."""
+_BITS = "fleetgauge.distinct_bits"
+_SETS = (_BITS, "fleetgauge.distinct_sketch")
+"""Sketches of sets; the latter of versions of before migration 0010."""
+_SHOWN = {"fleetgauge.sketch": "bigint[]", "fleetgauge.tally": "bigint[]", **dict.fromkeys(_SETS, "bigint")}
+"""A sketch of a distribution is shown as the array that it is: readers' tools don't know our domains. Of a set readers
+see how many there are, never the sketch."""
+SUPPRESSED = "suppressed"
+"""The column of views that says whether a row keeps numbers back."""
 _WIDENED = {("bigint", "numeric"), ("bigint", _FLOAT), ("numeric", _FLOAT)}
 """Types in which an older version's value can be shown, when it is the narrower one."""
 
@@ -53,8 +60,8 @@ class Branch:
     """Whether the table keeps more dimensions apart than the level: rows are then merged."""
 
 
-def columns(definition: Definition, level: Level) -> list[ViewColumn]:
-    """What the view shows of this definition, in the order of a new view."""
+def columns(definition: Definition, level: Level, *, sketches: bool = False) -> list[ViewColumn]:
+    """What the view shows of this definition, in the order of a new view. `sketches`: see `create_sketches_view`."""
     found = [ViewColumn("window_start", _INSTANT)]
     if level.grain == "day":
         found.append(ViewColumn("date", "date"))
@@ -62,8 +69,10 @@ def columns(definition: Definition, level: Level) -> list[ViewColumn]:
     for name in definition.measures:
         if name in definition.ratios:
             found.append(ViewColumn(name, _FLOAT))
-        found += [_view_column(one) for one in definition.columns if one.measure is definition.measures[name]]
-    return [*found, ViewColumn("provisional", "boolean"), ViewColumn("version", _TEXT)]
+        measure = definition.measures[name]
+        found += [_view_column(one, sketches=sketches) for one in definition.columns if one.measure is measure]
+    found += [ViewColumn("provisional", "boolean"), ViewColumn("version", _TEXT)]
+    return found if definition.privacy is None or sketches else [*found, ViewColumn(SUPPRESSED, "boolean")]
 
 
 def arranged(wanted: Sequence[ViewColumn], existing: Sequence[ViewColumn]) -> list[ViewColumn]:
@@ -99,11 +108,75 @@ def create_view(
     `provisional` is read from the ledger, so that closing a window rewrites no row.
     """
     shown = arranged(columns(definition, level), existing)
-    selects = [_select(definition, level, branch, shown) for branch in branches or (own_branch(definition, level),)]
+    body = _body(definition, level, branches, shown)
+    if definition.privacy is not None:
+        body = sql.SQL("SELECT {} FROM {} AS c").format(
+            sql.SQL(", ").join(_kept_back(definition, column) for column in shown),
+            _judged(definition.privacy, level, body),
+        )
     kept = sql.SQL(" WITH ({})").format(sql.SQL(", ".join(options))) if options else sql.SQL("")
     return sql.SQL("CREATE OR REPLACE VIEW {}{} AS {}").format(
-        sql.Identifier(VIEWS, definition.view(level)), kept, sql.SQL(" UNION ALL ").join(selects)
+        sql.Identifier(VIEWS, definition.view(level)), kept, body
     )
+
+
+def create_sketches_view(definition: Definition, level: Level, branches: Sequence[Branch] = ()) -> sql.Composed | None:
+    """`CREATE VIEW` in `store`, which viewers cannot read: the same with the sketches of sets, and nothing kept back.
+
+    Of it `fleetgauge.distinct_count` answers, and operators' tools. None where the metric has no such sketch.
+    """
+    if not counts_sets(definition):
+        return None
+    body = _body(definition, level, branches, columns(definition, level, sketches=True))
+    if definition.privacy is not None:
+        body = sql.SQL("SELECT c.*, {} AS _k, {}::text[] AS _hidden FROM {} AS c").format(
+            sql.Literal(definition.privacy.k),
+            sql.Literal(list(definition.hidden)),
+            _judged(definition.privacy, level, body),
+        )
+    return sql.SQL("CREATE VIEW {} AS {}").format(sketches_view(definition, level), body)
+
+
+def counts_sets(definition: Definition) -> bool:
+    """Whether the metric has sketches of sets, and so a view of them."""
+    return any(isinstance(measure, Distinct) for measure in definition.stored.values())
+
+
+def sketches_view(definition: Definition, level: Level) -> sql.Identifier:
+    """Its qualified name."""
+    return sql.Identifier(STORE, definition.view(level))
+
+
+def _body(
+    definition: Definition, level: Level, branches: Sequence[Branch], shown: Sequence[ViewColumn]
+) -> sql.Composed:
+    """The rows of all branches; where numbers may be kept back, with `_persons`, as far as that must be known."""
+    selects = [_select(definition, level, branch, shown) for branch in branches or (own_branch(definition, level),)]
+    return sql.SQL(" UNION ALL ").join(selects)
+
+
+def _judged(privacy: Privacy, level: Level, body: sql.Composable) -> sql.Composed:
+    """The rows with `_suppressed`: fewer persons than k; and where a window has such rows, the next larger ones too,
+    until all that are kept back have k persons together, so that the total does not tell what is missing."""
+    return sql.SQL(
+        "(SELECT b.*, b._persons < {k} OR (min(b._persons) OVER whole < {k} AND coalesce(sum(b._persons) OVER"
+        " (PARTITION BY b.window_start ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < {k})"
+        " AS _suppressed FROM ({body}) AS b WINDOW whole AS (PARTITION BY b.window_start))"
+    ).format(
+        k=sql.Literal(privacy.k),
+        order=sql.SQL(", ").join([sql.Identifier("b", name) for name in ("_persons", *level.dimensions)]),
+        body=body,
+    )
+
+
+def _kept_back(definition: Definition, column: ViewColumn) -> sql.Composed:
+    if column.name == SUPPRESSED:
+        return sql.SQL("c._suppressed AS {}").format(sql.Identifier(SUPPRESSED))
+    name = sql.Identifier("c", column.name)
+    hidden = {one.name for kept in definition.hidden for one in columns_of(kept, definition.stored[kept])}
+    if column.name in hidden:
+        return sql.SQL("CASE WHEN NOT c._suppressed THEN {} END AS {}").format(name, sql.Identifier(column.name))
+    return sql.SQL("{}").format(name)
 
 
 def measured(definition: Definition, level: Level, branch: Branch, column: ViewColumn) -> bool:
@@ -116,6 +189,8 @@ def _select(definition: Definition, level: Level, branch: Branch, shown: Sequenc
     for column in shown:
         value = _value(definition, level, branch, column) or column.null()
         parts.append(sql.SQL("{} AS {}").format(value, sql.Identifier(column.name)))
+    if definition.privacy is not None:
+        parts.append(sql.SQL("{} AS _persons").format(_persons(definition, definition.privacy, level, branch)))
     bounds = [
         sql.SQL("t.window_start {} {}").format(sql.SQL(sign), sql.Literal(at))
         for sign, at in ((">=", branch.begin), ("<", branch.end))
@@ -128,10 +203,23 @@ def _select(definition: Definition, level: Level, branch: Branch, shown: Sequenc
     )
 
 
+def _persons(definition: Definition, privacy: Privacy, level: Level, branch: Branch) -> sql.Composable:
+    """How many persons a row has, up to 129; 0 where its version did not count them."""
+    raw = branch.columns.get(privacy.of)
+    if raw not in _SETS or privacy.of not in _available(definition, level, branch):
+        return sql.SQL("0")
+    name = sql.Identifier("t", privacy.of)
+    if raw != _BITS:
+        return sql.SQL('fleetgauge."distinct"({})').format(name)
+    return sql.SQL("least(length({}) / {}, {})").format(name, sql.Literal(PRINT), sql.Literal(EXACT + 1))
+
+
 def _value(definition: Definition, level: Level, branch: Branch, column: ViewColumn) -> sql.Composable | None:
     name = sql.Identifier("t", column.name)
     if column.name == "provisional":
         return _provisional(definition, level, branch)
+    if column.name == SUPPRESSED and column.type == "boolean" and SUPPRESSED not in branch.columns:
+        return sql.SQL("false")
     if column.name == "version":
         return sql.SQL("{}::text").format(sql.Literal(branch.version))
     ratio = definition.ratios.get(column.name) or branch.ratios.get(column.name)
@@ -144,6 +232,10 @@ def _value(definition: Definition, level: Level, branch: Branch, column: ViewCol
     if column.name not in _available(definition, level, branch):
         return None
     raw = branch.columns[column.name]
+    if raw in _SETS and column.type == "bigint":
+        return sql.SQL('fleetgauge."distinct"({})').format(name)
+    if raw == _BITS and column.type == "bit varying":
+        return sql.SQL("{}::bit varying").format(name)
     plain = _SHOWN.get(raw, raw)
     if plain == column.type:
         return name if plain == raw else sql.SQL("{}::{}").format(name, sql.SQL(plain))
@@ -189,8 +281,10 @@ def _merged(definition: Definition, level: Level, branch: Branch) -> sql.Compose
     )
 
 
-def _view_column(column: Column) -> ViewColumn:
+def _view_column(column: Column, *, sketches: bool) -> ViewColumn:
     raw = _raw_type(column)
+    if sketches and raw == _BITS:
+        return ViewColumn(column.name, "bit varying")
     return ViewColumn(column.name, _SHOWN.get(raw, raw), "C" if raw == _TEXT else None)
 
 

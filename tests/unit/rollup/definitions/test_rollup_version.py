@@ -84,6 +84,12 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "description": [({}, {"description": "d"})],
     "owner": [({}, {"owner": "o"})],
     "lines": [({}, {"lines": {"measures.n": 7}})],
+    "privacy": [
+        (
+            {"measures": {"d": {"agg": "distinct", "of": "id"}}},
+            {"measures": {"d": {"agg": "distinct", "of": "id"}}, "privacy": {"of": "d"}},
+        )
+    ],
     "distinct_key": [({}, {"distinct_key": "0a"})],
 }
 

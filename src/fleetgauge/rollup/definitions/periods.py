@@ -1,0 +1,42 @@
+"""Lengths of time and time zones as a definition or a command names them."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+from fleetgauge.files.plain import shown
+
+LONGEST = timedelta(days=100 * 365)
+"""No time that a definition or a command names is longer."""
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"([0-9]+)(ms|s|m|h|d|y)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"{shown(value)} is not a duration; write a number and ms, s, m, h, d or y, such as 30s")
+    if len(match[1]) > 15 or int(match[1]) * _UNITS[match[2]] > LONGEST.total_seconds():
+        raise ValueError(f"{shown(value)} is longer than {LONGEST.days // 365} years; write a shorter time")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _zone(value: object) -> object:
+    try:
+        ZoneInfo(value if isinstance(value, str) else "")
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{shown(value)} is not an IANA time zone; write one such as Asia/Seoul") from None
+    return value
+
+
+Period = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
+    PlainSerializer(lambda span: f"{span // timedelta(milliseconds=1)}ms", return_type=str, when_used="json"),
+]
+TimeZone = Annotated[str, BeforeValidator(_zone)]
