@@ -18,7 +18,6 @@ from fleetgauge.rollup.definitions.checks import Check, parse_check
 from fleetgauge.rollup.definitions.levels import Level, levels
 from fleetgauge.rollup.definitions.measures import (
     STRICT,
-    Additive,
     Column,
     Count,
     Distinct,
@@ -157,8 +156,6 @@ class Privacy:
     """The distinct measure that counts the persons."""
     k: Annotated[int, Field(strict=True, ge=2, le=100)] = 10
     """A cell with fewer persons is kept back; up to 100, for so many are counted exactly."""
-    also: list[Identifier] = field(default_factory=list)
-    """What is kept back with it: measures that tell of single rows. Counts and sums stay, for they must add up."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -304,17 +301,18 @@ class Definition:
     def _privacy_problems(self, privacy: Privacy) -> _Problems:
         if privacy.of not in self.personal:
             yield ("privacy", "of"), f"{privacy.of} is not a distinct measure about persons"
-        for place, name in enumerate(privacy.also):
-            if isinstance(self.stored.get(name, Count(agg="count")), Additive):
-                said = f"{name} is not a measure that can be kept back: counts, sums and ratios must add up, and stay"
-                yield ("privacy", "also", place), said
         if "suppressed" in {*self.dimensions, *self.measures}:
             yield ("privacy",), "the views get a column suppressed; give that dimension or measure another name"
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The measures that views keep back where there are few persons."""
-        return () if self.privacy is None else (self.privacy.of, *self.privacy.also)
+        """The measures that views keep back where there are few persons, the one that counts these first.
+
+        Counts and sums stay, for they must add up.
+        """
+        if self.privacy is None:
+            return ()
+        return self.privacy.of, *(name for name in self.personal if name != self.privacy.of)
 
     @property
     def sees_changes(self) -> bool:

@@ -129,10 +129,8 @@ def create_sketches_view(definition: Definition, level: Level, branches: Sequenc
         return None
     body = _body(definition, level, branches, columns(definition, level, sketches=True))
     if definition.privacy is not None:
-        body = sql.SQL("SELECT c.*, {} AS _k, {}::text[] AS _hidden FROM {} AS c").format(
-            sql.Literal(definition.privacy.k),
-            sql.Literal(list(definition.hidden)),
-            _judged(definition.privacy, level, body),
+        body = sql.SQL("SELECT c.*, {} AS _k, {}::text[] AS _hidden FROM ({}) AS c").format(
+            sql.Literal(definition.privacy.k), sql.Literal(list(definition.hidden)), body
         )
     return sql.SQL("CREATE VIEW {} AS {}").format(sketches_view(definition, level), body)
 
@@ -164,7 +162,7 @@ def _judged(privacy: Privacy, level: Level, body: sql.Composable) -> sql.Compose
         " AS _suppressed FROM ({body}) AS b WINDOW whole AS (PARTITION BY b.window_start))"
     ).format(
         k=sql.Literal(privacy.k),
-        order=sql.SQL(", ").join([sql.Identifier("b", name) for name in ("_persons", *level.dimensions)]),
+        order=sql.SQL(", ").join([sql.Identifier("b", name) for name in ("_persons", *sorted(level.dimensions))]),
         body=body,
     )
 

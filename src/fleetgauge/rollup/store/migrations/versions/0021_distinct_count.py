@@ -8,9 +8,10 @@ branch_labels = None
 depends_on = None
 
 # It runs with the rights of whoever owns the sketches. Names are looked up in the catalogue and quoted, values are
-# compared as they are, and no error tells a stored value. `_k`, `_hidden` and `_suppressed` are columns that the views
-# of `store` have where numbers about few persons are kept back (`fleetgauge.rollup.store.views`): then an answer about
-# a part of the windows' rows must not tell what is kept back by what it adds.
+# compared as they are, and no error tells a stored value. Views of `store` have `_k` and `_hidden` where numbers about
+# few persons are kept back (`fleetgauge.rollup.store.views`): the rows are then merged to the dimensions that are asked
+# about and judged as a view of just these dimensions is. An answer about a part of them holds none that is kept back,
+# or several that have k persons together, so that no sum or difference of answers tells one of them.
 COUNT = """
 CREATE FUNCTION fleetgauge.distinct_count(
     view text, measure text, since timestamptz, until timestamptz, filters jsonb DEFAULT '{}',
@@ -21,10 +22,12 @@ DECLARE
     relation CONSTANT regclass := CASE WHEN view <> '' THEN to_regclass(format('store.%I', view)) END;
     given CONSTANT jsonb := coalesce(filters, '{}');
     split CONSTANT text[] := array_remove(by, NULL);
-    guarded boolean;
+    k integer;
+    hidden text[];
     name text;
+    asked text := '';
     conditions text := '';
-    narrowed boolean := cardinality(split) > 0;
+    narrowed boolean := false;
 BEGIN
     PERFORM FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
     WHERE a.attrelid = relation AND c.relkind = 'v' AND a.attname = measure AND a.atttypid = 'varbit'::regtype;
@@ -32,7 +35,10 @@ BEGIN
         RAISE EXCEPTION 'there is no view metrics.% with a distinct measure %', view, measure
             USING ERRCODE = 'undefined_column';
     END IF;
-    FOR name IN SELECT unnest(split) UNION SELECT * FROM jsonb_object_keys(given) LOOP
+    FOR name IN
+        SELECT one COLLATE "C" FROM (SELECT unnest(split) UNION SELECT * FROM jsonb_object_keys(given)) AS u (one)
+        ORDER BY 1
+    LOOP
         IF given -> name ? '*' AND name <> ALL (split) THEN
             CONTINUE;
         END IF;
@@ -42,33 +48,48 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION 'view metrics.% has no dimension %', view, name USING ERRCODE = 'undefined_column';
         END IF;
+        narrowed := true;
+        asked := asked || format(', s.%I', name);
         IF given ? name AND NOT given -> name ? '*' THEN
-            narrowed := true;
             conditions := conditions
                 || format(' AND s.%I = ANY (ARRAY(SELECT jsonb_array_elements_text($3 -> %L)))', name, name);
         END IF;
     END LOOP;
-    guarded := EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = '_k');
+    IF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = '_k') THEN
+        EXECUTE format('SELECT s._k, s._hidden FROM %s AS s LIMIT 1', relation) INTO k, hidden;
+    END IF;
     RETURN QUERY EXECUTE format(
-        'SELECT g.window_start, g.parts, CASE WHEN NOT g.kept THEN g.n END, g.kept, g.provisional FROM ('
-        '  SELECT c.*, %s AS kept FROM ('
-        '    SELECT %s AS window_start, %s AS parts, fleetgauge."distinct"(fleetgauge.distinct_merge(s.%I)) AS n,'
-        '      bool_or(s.provisional) AS provisional%s'
-        '    FROM %s AS s WHERE s.window_start >= $1 AND s.window_start < $2%s GROUP BY 1, 2) AS c'
-        ') AS g ORDER BY 1, 2',
-        CASE WHEN guarded THEN
-            '(c.hides AND (c.n < c.k OR ($4 AND c.windows > 0 AND (c.windows = 1 OR c.among < c.k))))' ELSE 'false' END,
+        CASE WHEN measure = ANY (hidden) THEN
+            'WITH cell AS ('
+            '  SELECT s.window_start%4$s, fleetgauge.distinct_merge(s.%3$I) AS sketch,'
+            '    fleetgauge."distinct"(fleetgauge.distinct_merge(s.%6$I)) AS persons,'
+            '    bool_or(s.provisional) AS provisional'
+            '  FROM %7$s AS s WHERE s.window_start >= $1 AND s.window_start < $2 GROUP BY s.window_start%4$s),'
+            ' judged AS ('
+            '  SELECT s.*, persons < $5 OR (min(persons) OVER (PARTITION BY s.window_start) < $5'
+            '    AND coalesce(sum(persons) OVER (PARTITION BY s.window_start ORDER BY persons%4$s'
+            '      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < $5) AS kept FROM cell AS s),'
+            ' answer AS ('
+            '  SELECT %1$s AS window_start, %2$s AS parts,'
+            '    fleetgauge."distinct"(fleetgauge.distinct_merge(sketch)) AS n,'
+            '    count(*) FILTER (WHERE kept) AS cells,'
+            '    fleetgauge."distinct"(fleetgauge.distinct_merge(sketch) FILTER (WHERE kept)) AS among,'
+            '    bool_or(provisional) AS provisional'
+            '  FROM judged AS s WHERE true%5$s GROUP BY 1, 2)'
+            ' SELECT a.window_start, a.parts, CASE WHEN NOT h.kept THEN a.n END, h.kept, a.provisional FROM answer AS a'
+            ' CROSS JOIN LATERAL (VALUES'
+            '  (a.n < $5 OR ($4 AND a.cells > 0 AND (a.cells = 1 OR a.among < $5)))) AS h(kept)'
+            ' ORDER BY 1, 2'
+        ELSE
+            'SELECT %1$s, %2$s, fleetgauge."distinct"(fleetgauge.distinct_merge(s.%3$I)), false,'
+            ' bool_or(s.provisional) FROM %7$s AS s'
+            ' WHERE s.window_start >= $1 AND s.window_start < $2%5$s GROUP BY 1, 2 ORDER BY 1, 2'
+        END,
         CASE WHEN whole THEN 'NULL::timestamptz' ELSE 's.window_start' END,
         (SELECT format('ARRAY[%s]::text[]', string_agg(format('s.%I', one), ', ' ORDER BY n))
             FROM unnest(split) WITH ORDINALITY AS u (one, n)),
-        measure,
-        CASE WHEN guarded THEN format(
-            ', %L = ANY (min(s._hidden)) AS hides, min(s._k) AS k,'
-            ' count(DISTINCT s.window_start) FILTER (WHERE s._suppressed) AS windows,'
-            ' fleetgauge."distinct"(fleetgauge.distinct_merge(s.%I) FILTER (WHERE s._suppressed)) AS among',
-            measure, measure) ELSE '' END,
-        relation, conditions)
-    USING since, until, given, narrowed;
+        measure, asked, conditions, coalesce(hidden[1], measure), relation)
+    USING since, until, given, narrowed, k;
 END
 $$
 """
