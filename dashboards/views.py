@@ -97,9 +97,9 @@ class Views:
         by = "ARRAY[nullif(${by:sqlstring}, 'nothing')]" if self.split and self.dimensions else "'{}'"
         every = f"{self._every} CROSS JOIN LATERAL " if self.dimensions else ""
         return f"""
-            SELECT window_start AS "time", coalesce(parts[1], 'all') AS metric, estimate AS "value"
-            FROM {every}fleetgauge.distinct_count('${{{self.stem}}}${{grain}}', '{measure}',
-              $__timeFrom()::timestamptz, $__timeTo()::timestamptz, jsonb_build_object({narrowed}), {by}) AS counted
+            SELECT bucket_start AS "time", coalesce(parts[1], 'all') AS metric, estimate AS "value"
+            FROM {every}fleetgauge.distinct_count(rtrim('${{{self.stem}}}', '_'), '{measure}',
+              $__timeFrom(), $__timeTo(), ${{grain:sqlstring}}, jsonb_build_object({narrowed}), {by}) AS counted
             ORDER BY 1, 2"""
 
     @property

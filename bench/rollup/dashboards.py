@@ -61,7 +61,7 @@ QUERIES = {
     "tile: failure rate": f"SELECT {_RATE} {_TOTAL}",
     "tile: p95 of all": f"SELECT {_P95} {_TOTAL}",
     "tile: vehicles of all": (
-        f"SELECT estimate FROM fleetgauge.distinct_count('dashboard_total_day', {_VEHICLES}, whole => true)"
+        f"SELECT estimate FROM fleetgauge.distinct_count('dashboard_total', {_VEHICLES}, whole => true)"
     ),
     "series: failures by day": f"SELECT window_start, {_RATE} {_TOTAL} GROUP BY 1 ORDER BY 1",
     "series: p95 by day": f"SELECT window_start, {_P95} {_TOTAL} GROUP BY 1 ORDER BY 1",
@@ -69,15 +69,15 @@ QUERIES = {
         f"SELECT window_start, command_type, {_P95} {_COMMAND} GROUP BY 1, 2 ORDER BY 1, 2"
     ),
     "series: vehicles by day": (
-        f"SELECT window_start, estimate FROM fleetgauge.distinct_count('dashboard_total_day', {_VEHICLES})"
+        f"SELECT bucket_start, estimate FROM fleetgauge.distinct_count('dashboard_total', {_VEHICLES})"
     ),
     "series: vehicles by day and command": (
-        f"SELECT window_start, parts, estimate FROM fleetgauge.distinct_count('dashboard_command_day', {_VEHICLES},"
+        f"SELECT bucket_start, parts, estimate FROM fleetgauge.distinct_count('dashboard_command', {_VEHICLES},"
         " by => '{command_type}')"
     ),
     "table: commands": f"SELECT command_type, sum(requested), {_RATE}, {_P95}, sum(cost) {_COMMAND} GROUP BY 1",
     "table: vehicles by command": (
-        f"SELECT parts, estimate FROM fleetgauge.distinct_count('dashboard_command_day', {_VEHICLES},"
+        f"SELECT parts, estimate FROM fleetgauge.distinct_count('dashboard_command', {_VEHICLES},"
         " by => '{command_type}', whole => true)"
     ),
     "matrix: zone and model": f"SELECT zone, vehicle_model, {_RATE} {_PAIR} GROUP BY 1, 2",

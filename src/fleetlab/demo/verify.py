@@ -217,8 +217,10 @@ def telemetry(aggregates: Aggregates, truth: Truth) -> list[Check]:
             """
             SELECT window_start, kind, carrier, sum(events)::bigint, sum(bytes)::bigint, min(estimate)
             FROM metrics.telemetry_$grain JOIN fleetgauge.distinct_count(
-                'telemetry_$grain', 'devices', '-infinity', 'infinity', by => '{kind,carrier}')
-            USING (window_start) WHERE parts = ARRAY[kind, carrier] GROUP BY 1, 2, 3
+                'telemetry', 'devices', (SELECT min(window_start) FROM metrics.telemetry_$grain),
+                (SELECT max(window_start) + interval '1 day' FROM metrics.telemetry_$grain), '$grain',
+                by => '{kind,carrier}')
+            ON bucket_start = window_start AND parts = ARRAY[kind, carrier] GROUP BY 1, 2, 3
             """,
         )
         expected = {key: (cell.events, cell.bytes) for key, cell in cells.items()}

@@ -98,7 +98,7 @@ def viewer(world: World, one: Definition) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-DAY = "'ride_day', 'riders', now() - interval '2 days', now() + interval '1 day'"
+DAY = "'ride', 'riders', now() - interval '2 days', now() + interval '1 day'"
 
 
 @fault(
@@ -187,21 +187,22 @@ def test_the_counting_function_gives_numbers_alone_whatever_it_is_asked(
     notices: list[str] = []
     viewer.add_notice_handler(lambda found: notices.append(str(found.message_primary)))
     for view, measure, filters, by in (
-        ("ride_day", "n", "{}", "{}"),
-        ("ride_day", "window_start", "{}", "{}"),
-        ("ride_day", "riders", "{}", "{riders}"),
-        ("ride_day", "riders", '{"riders": ["1"]}', "{}"),
-        ("ride_day", "riders", "{}", "{version}"),
-        ("ride_day", "riders::text::date", "{}", "{}"),
-        ("ride_day", "riders", "{}", '{"zone, s.riders::text"}'),
-        ("ride_day AS s; SELECT 1", "riders", "{}", "{}"),
+        ("ride", "n", "{}", "{}"),
+        ("ride", "window_start", "{}", "{}"),
+        ("ride", "riders", "{}", "{riders}"),
+        ("ride", "riders", '{"riders": ["1"]}', "{}"),
+        ("ride", "riders", "{}", "{version}"),
+        ("ride", "riders::text::date", "{}", "{}"),
+        ("ride", "riders", "{}", '{"zone, s.riders::text"}'),
+        ("ride AS s; SELECT 1", "riders", "{}", "{}"),
         (one.table(one.levels[0]), "riders", "{}", "{}"),
-        ("ride_day", None, "{}", "{}"),
+        ("ride_total", "_of", "{}", "{}"),
+        ("ride", None, "{}", "{}"),
         ([], None, None, None),
     ):
         with pytest.raises(psycopg.errors.UndefinedColumn) as error:
             viewer.execute(
-                "SELECT * FROM fleetgauge.distinct_count(%s, %s, '-infinity', 'infinity', %s, %s)",
+                "SELECT * FROM fleetgauge.distinct_count(%s, %s, '-infinity', 'infinity', 'day', %s, %s)",
                 [view, measure, filters, by],
             ).fetchall()
         assert not any(form in str(error.value) for number in RIDERS for form in _forms(number))
@@ -276,7 +277,7 @@ def test_no_question_to_the_counting_function_takes_a_cell_out_of_a_total(
     def ask(filters: str = "{}", by: str = "{}", *, days: int = 1, whole: bool = False) -> list[Any]:
         rows = viewer.execute(
             "SELECT parts, estimate, suppressed"
-            " FROM fleetgauge.distinct_count('kept_day', 'riders', %s, %s, %s, %s, %s)",
+            " FROM fleetgauge.distinct_count('kept', 'riders', %s, %s, 'day', %s, %s, %s)",
             [HOUR_AGO - timedelta(days=days), HOUR_AGO + timedelta(days=1), filters, by, whole],
         ).fetchall()
         return [

@@ -65,7 +65,7 @@ def over_rows(name: str, measure: Measure) -> str:
         case Tally():
             return f"fleetgauge.tally_quantile(fleetgauge.tally_merge({name}), 0.95)"
         case Distinct():
-            return f"fleetgauge.distinct_count(view, '{name}', since, until)"
+            return f"fleetgauge.distinct_count(stem, '{name}', since, until)"
         case Last():
             return f"(array_agg({name} ORDER BY {name}_at DESC NULLS LAST))[1]"
         case Ratio():

@@ -14,7 +14,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.store.catalogue import columns_of
 from fleetgauge.rollup.store.dependents import dependents_of_function
-from fleetgauge.rollup.store.tables import VIEWER, VIEWS
+from fleetgauge.rollup.store.tables import STORE, VIEWER, VIEWS
 from fleetgauge.rollup.store.views import ViewColumn
 
 _OWN = ("window_start", "date")
@@ -70,15 +70,16 @@ def apply(connection: Connection, trios: Collection[Trio]) -> dict[str, str]:
     """
     refused = {}
     for trio in trios:
-        columns = _columns(connection, trio)
-        if columns:
-            why = _replace(connection, trio, columns)
-            if why is not None:
-                refused[trio.metric] = why
+        for schema in (VIEWS, STORE):  # the latter for what counts sets: viewers ask it by fleetgauge.distinct_count
+            columns = _columns(connection, trio, schema)
+            if columns:
+                why = _replace(connection, trio, columns, schema)
+                if why is not None:
+                    refused[trio.metric] = why
     return refused
 
 
-def create(trio: Trio, columns: Collection[ViewColumn]) -> sql.Composed:
+def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> sql.Composed:
     """`CREATE OR REPLACE FUNCTION` of one trio."""
     returned = [
         sql.SQL("{} {}").format(sql.Identifier(one.name), sql.SQL(one.type))
@@ -104,7 +105,7 @@ def create(trio: Trio, columns: Collection[ViewColumn]) -> sql.Composed:
             ).format(sql.Literal(grain)),
             grain=sql.SQL("{}::text").format(sql.Literal(grain)),
             names=names,
-            view=sql.Identifier(VIEWS, trio.view(grain)),
+            view=sql.Identifier(schema, trio.view(grain)),
             begin=sql.Identifier(begin),
             end=sql.Identifier(end),
         )
@@ -116,12 +117,12 @@ def create(trio: Trio, columns: Collection[ViewColumn]) -> sql.Composed:
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {} (timestamptz, timestamptz, text DEFAULT 'day') RETURNS TABLE ({})"
         " LANGUAGE sql STABLE PARALLEL SAFE AS {}"
-    ).format(sql.Identifier(VIEWS, trio.function), sql.SQL(", ").join(returned), sql.Literal(body.as_string(None)))
+    ).format(sql.Identifier(schema, trio.function), sql.SQL(", ").join(returned), sql.Literal(body.as_string(None)))
 
 
-def _columns(connection: Connection, trio: Trio) -> list[ViewColumn]:
+def _columns(connection: Connection, trio: Trio, schema: str) -> list[ViewColumn]:
     """What views of all three grains have, in the order of the hours'; none where a view is missing."""
-    found = {grain: {one.name: one for one in columns_of(connection, VIEWS, trio.view(grain))} for grain in GRAINS}
+    found = {grain: {one.name: one for one in columns_of(connection, schema, trio.view(grain))} for grain in GRAINS}
     return [
         one
         for one in found["hour"].values()
@@ -129,20 +130,20 @@ def _columns(connection: Connection, trio: Trio) -> list[ViewColumn]:
     ]
 
 
-def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn]) -> str | None:
-    name = sql.Identifier(VIEWS, trio.function)
+def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn], schema: str) -> str | None:
+    name = sql.Identifier(schema, trio.function)
     try:
         with connection.transaction():
-            connection.execute(create(trio, columns))
+            connection.execute(create(trio, columns, schema))
     except errors.InvalidFunctionDefinition:  # other columns than it has
-        found = dependents_of_function(connection, VIEWS, trio.function)
+        found = dependents_of_function(connection, schema, trio.function)
         if found:
             return (
-                f"function {VIEWS}.{trio.function} keeps its columns, for these hang on it: "
+                f"function {schema}.{trio.function} keeps its columns, for these hang on it: "
                 f"{'; '.join(map(str, found))}; drop them, run fleetgauge migrate and make them again"
             )
         connection.execute(sql.SQL("DROP FUNCTION {}{}").format(name, _SIGNATURE))
-        connection.execute(create(trio, columns))
+        connection.execute(create(trio, columns, schema))
     connection.execute(
         sql.SQL("COMMENT ON FUNCTION {}{} IS {}").format(
             name,
@@ -153,5 +154,7 @@ def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn]
             ),
         )
     )
+    if schema == STORE:
+        return None
     connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {}{} TO {}").format(name, _SIGNATURE, sql.Identifier(VIEWER)))
     return None

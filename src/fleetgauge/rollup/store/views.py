@@ -129,8 +129,11 @@ def create_sketches_view(definition: Definition, level: Level, branches: Sequenc
         return None
     body = _body(definition, level, branches, columns(definition, level, sketches=True))
     if definition.privacy is not None:
-        body = sql.SQL("SELECT c.*, {} AS _k, {}::text[] AS _hidden FROM ({}) AS c").format(
-            sql.Literal(definition.privacy.k), sql.Literal(list(definition.hidden)), body
+        body = sql.SQL("SELECT c.*, {} AS _of, {} AS _k, {}::text[] AS _hidden FROM ({}) AS c").format(
+            sql.Identifier("c", definition.privacy.of),
+            sql.Literal(definition.privacy.k),
+            sql.Literal(list(definition.hidden)),
+            body,
         )
     return sql.SQL("CREATE VIEW {} AS {}").format(sketches_view(definition, level), body)
 
