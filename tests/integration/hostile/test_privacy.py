@@ -269,6 +269,22 @@ def test_numbers_about_few_riders_are_kept_back_and_totals_stay(
     assert {row[0] for row in rows.description or ()} == {"zone", "n", "riders", "suppressed"}
 
 
+def test_readers_see_that_a_number_about_persons_changed_and_not_from_what_to_what(
+    world: World, guarded: tuple[Definition, psycopg.Connection[Any]]
+) -> None:
+    one, viewer = guarded
+    world.insert(HOUR_AGO - timedelta(days=2), zone="lonely", state="done", length=RIDERS[1])
+    world.beat()
+    world.catch_up()
+    world.run(one)
+    query = "SELECT before, after FROM {} WHERE metric = 'kept' AND level = 'day' AND measure = %s"
+    zone = ' AND dimensions = \'{{"zone": "lonely"}}\''
+    seen = {m: viewer.execute((query + zone).format("metrics.restatement"), [m]).fetchall() for m in ("n", "riders")}
+    assert seen == {"n": [("1", "2")], "riders": [(None, None)]}
+    written = world.metrics.execute((query + zone).format("fleetgauge.restatement"), ["riders"]).fetchall()
+    assert written == [("1", "2")]
+
+
 def test_no_question_to_the_counting_function_takes_a_cell_out_of_a_total(
     guarded: tuple[Definition, psycopg.Connection[Any]],
 ) -> None:

@@ -18,7 +18,7 @@ KEPT = timedelta(days=400)
 RECENT = timedelta(days=1)
 
 _LIST = """
-SELECT * FROM metrics.restatement
+SELECT * FROM fleetgauge.restatement
 WHERE metric = %(metric)s AND (%(begin)s::timestamptz IS NULL
     OR window_start >= fleetgauge.window_start(%(begin)s::timestamptz, grain, %(zone)s) AND window_start < %(end)s)
 ORDER BY restated_at DESC, window_start, level, measure, dimensions::text LIMIT %(limit)s

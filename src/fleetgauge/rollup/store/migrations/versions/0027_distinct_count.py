@@ -101,8 +101,24 @@ COMMENT ON FUNCTION fleetgauge.distinct_count IS
 """
 
 
+# Of a metric that keeps numbers about few persons back, readers see that one changed, and not from what to what.
+_KEPT_BACK = """EXISTS (
+    SELECT FROM fleetgauge.metric_version AS v
+    WHERE v.metric = r.metric AND v.definition ? 'privacy'
+        AND v.definition #>> ARRAY['measures', r.measure, 'agg'] = 'distinct'
+)"""
+RESTATEMENT = f"""
+CREATE OR REPLACE VIEW metrics.restatement AS
+SELECT r.metric, r.version, r.level, r.grain, r.window_start, r.dimensions, r.measure,
+    CASE WHEN NOT {_KEPT_BACK} THEN r.before END AS before, CASE WHEN NOT {_KEPT_BACK} THEN r.after END AS after,
+    r.change, r.cells, r.reason, r.restated_at, r.run_id
+FROM fleetgauge.restatement AS r
+"""  # noqa: S608 (of constants)
+
+
 def upgrade() -> None:
     """Create it, owned by those who own the sketches."""
+    op.execute(RESTATEMENT)
     op.execute(COUNT)
     op.execute(COMMENT)
     signature = "fleetgauge.distinct_count(text, text, timestamptz, timestamptz, text, jsonb, text[], boolean)"
@@ -115,4 +131,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop it."""
+    op.execute("CREATE OR REPLACE VIEW metrics.restatement AS SELECT * FROM fleetgauge.restatement")
     op.execute("DROP FUNCTION fleetgauge.distinct_count")
