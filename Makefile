@@ -60,6 +60,10 @@ bench-ingest: $(READY) .venv-bench/.ready ## Kafka -> Elasticsearch beside the a
 bench-rollup: $(READY) .venv-bench-dbt/.ready ## replica -> minute, hour, day beside the alternatives: buffers, time, wrong windows (BENCH="--rounds 1 --rows 30000")
 	@$(BIN)/python -m bench.rollup $(BENCH)
 
+.PHONY: bench-suspects
+bench-suspects: $(READY) ## precision and recall of suspects on simulated companies, beside the best plain rule (BENCH="--seeds 2")
+	@$(BIN)/python -m bench.suspects $(BENCH)
+
 .PHONY: bench-isolation
 bench-isolation: $(READY) ## what dashboards cost the primary, on its tables and on the aggregates (BENCH="--seconds 10")
 	@$(BIN)/python -m bench.isolation $(BENCH)
