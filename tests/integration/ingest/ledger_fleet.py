@@ -44,7 +44,7 @@ class Fleet:
         self._leaving.append(process)
         process.send_signal(signal.SIGTERM)
 
-    def until(self, condition: Callable[[], Any], what: str, limit: float = 600.0, every: float = 0.02) -> None:
+    def until(self, condition: Callable[[], Any], what: str, limit: float = 600.0, every: float = 0.1) -> None:
         """Wait for a condition, starting again whoever ends meanwhile; fails the test when time is up."""
         deadline = time.monotonic() + limit
         while not condition():

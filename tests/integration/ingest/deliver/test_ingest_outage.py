@@ -60,7 +60,7 @@ def keep_the_rate(stream: Stream) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize(
-    "seconds", [12, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(1200)], id="ten-minutes")]
+    "seconds", [4, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(1200)], id="ten-minutes")]
 )
 def test_an_outage_is_ridden_out_with_flat_memory(
     world: Any, stack: StackState, monkeypatch: pytest.MonkeyPatch, seconds: int
