@@ -48,6 +48,12 @@ TEMPLATE_NEWER = ExportedMetric(
     "Fields that the installed index template has and this consumer does not know, as of its start: it is of an older "
     "version. Must be 0: deploy the newer one here too.",
 )
+RESENT = ExportedMetric(
+    "counter",
+    "fleetgauge_ingest_resent_total",
+    "Events sent again with a new time on the other side of UTC midnight, found and counted as duplicates. Many: let "
+    "devices keep an event's time when they send it again.",
+)
 COLLISIONS = ExportedMetric(
     "counter",
     "fleetgauge_ingest_collisions_total",
@@ -120,6 +126,7 @@ CATALOGUE = (
     QUARANTINED,
     TEMPLATE_NEWER,
     COLLISIONS,
+    RESENT,
     MISSED,
     BULK_SECONDS,
     BATCH_BYTES,

@@ -49,6 +49,8 @@ class Batch:
     poison: list[DeadLetter] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     indices: set[str] = field(default_factory=set)
+    near_midnight: dict[int, str] = field(default_factory=dict)
+    """Documents with an id of their own whose event time is near UTC midnight, and the index on its other side."""
     size: int = 0
     """Bytes of the body, roughly."""
     cancelled: bool = False

@@ -21,7 +21,7 @@ from fleetgauge.contracts.names import check_names
 from fleetgauge.elasticsearch.answers import TOO_LARGE
 from fleetgauge.ingest.check.batch import OVERHEAD, Batch, DeadLetter, Part
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.indices.event_indices import DAY_MS, END_MS, index_of
+from fleetgauge.ingest.indices.event_indices import DAY_MS, END_MS, NEAR_MS, index_of
 from fleetgauge.ingest.read.partition_offsets import Span
 from fleetgauge.ingest.read.record_headers import first_try, original_timestamp, wants_new_id
 from fleetgauge.ingest.read.replay_signature import authentic
@@ -79,6 +79,7 @@ class Decoder:
         if not self._append(batch, span, records, self._contracts.closed.decode, self._open):
             # Somewhere is a character that does not belong there. It is rare, so look at each event with every rule.
             del batch.lines[3 * batch.documents :], batch.poison[mark[0] :]
+            batch.near_midnight = {i: index for i, index in batch.near_midnight.items() if i < batch.documents}
             batch.size = mark[1]
             self._append(batch, span, records, self._strict, self._strict)
         first = batch.documents
@@ -174,6 +175,9 @@ class Decoder:
             if identified:
                 document_id = f"{event.device.id}:{event.event.id}"
                 ids.append(document_id)
+                if not NEAR_MS <= at % DAY_MS < DAY_MS - NEAR_MS:
+                    other_day = day - 1 if at % DAY_MS < NEAR_MS else day + 1
+                    batch.near_midnight[len(lines) // 3] = (heads.get(other_day) or self._head(other_day))[0]
                 if i in headers and wants_new_id(headers[i]) and (first := first_try(span.topic, headers[i])):
                     document_id += f":{first[0]}-{first[1]}"  # another event has the id: an operator's decision
             else:

@@ -132,10 +132,11 @@ class Collisions:
 
 def _same(document: dict[str, Any], value: bytes) -> bool:
     try:
-        return _payload(document) == _payload(_DECODER.decode(value))
+        return payload(document) == payload(_DECODER.decode(value))
     except RecursionError:  # too deep for the stack of this thread; it was not for the one that decoded it
         return True
 
 
-def _payload(document: dict[str, Any]) -> dict[str, Any]:
+def payload(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without what ingest added to it."""
     return {key: value for key, value in document.items() if key not in SUFFIX and key != POSITION}

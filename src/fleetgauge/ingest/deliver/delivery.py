@@ -21,6 +21,7 @@ from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.dead_letter_sink import DeadLetterSink
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
 from fleetgauge.ingest.deliver.collisions import Collisions
+from fleetgauge.ingest.deliver.resent import Resent
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.kafka.records import Record
 
@@ -97,6 +98,7 @@ class Delivery:
         self._metrics = metrics
         self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
         self._collisions = Collisions(bulk)
+        self._resent = Resent(bulk, self._unasked)
         self._under_way: set[Batch] = set()
         self._waiting: dict[Batch, tuple[float, str]] = {}
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)
@@ -133,7 +135,10 @@ class Delivery:
 
     def _write(self, report: Report) -> bool:
         batch = report.batch
-        pending = list(range(batch.documents))
+        resent = self._sent_again(batch)
+        if resent is None:
+            return False
+        pending = [i for i in range(batch.documents) if i not in resent]
         duplicates: list[int] = []
         tries = 0
         try:
@@ -161,7 +166,7 @@ class Delivery:
         self._waiting.pop(batch, None)
         if collided is None:
             return False
-        report.duplicates = len(duplicates) - len(collided)
+        report.duplicates = len(duplicates) - len(collided) + len(resent)
         for i in collided:
             self._keep(batch, i)
         return True
@@ -278,6 +283,24 @@ class Delivery:
                     batch, _Try(duplicates, "collisions_not_compared", str(error)), tries, batch.record(duplicates[0])
                 )
         return None
+
+    def _sent_again(self, batch: Batch) -> frozenset[int] | None:
+        """Documents that are stored under the neighbouring day already; None if the batch was cancelled meanwhile."""
+        tries = 0
+        while not batch.cancelled:
+            try:
+                found = frozenset(self._resent.find(batch))
+                self._metrics.of(m.RESENT).inc(len(found))
+                return found
+            except Transient as error:
+                tries += 1
+                near = sorted(batch.near_midnight)
+                outcome = _Try(near, "neighbours_not_asked", str(error))
+                self._retry(batch, outcome, tries, batch.record(near[0]))
+        return None
+
+    def _unasked(self, because: str) -> None:
+        self._log.warning("events near midnight are not looked for in the neighbouring day", because=because)
 
     def _keep(self, batch: Batch, i: int) -> None:
         """Nobody else has this event: it goes to the dead letters."""

@@ -32,6 +32,8 @@ SUFFIX: Mapping[str, Mapping[str, Any]] = {
 }
 """What is spliced to every document: field → mapping. A payload may not hold these."""
 DAY_MS = 86_400_000
+NEAR_MS = 3_600_000
+"""How near to UTC midnight an event is looked for in the index on its other side too, in case it was sent again."""
 _HOUR_S = 3600.0
 END_MS = 253_402_300_800_000
 """The first instant that has no index: the year 10000, milliseconds since the epoch. None before the epoch has one."""
