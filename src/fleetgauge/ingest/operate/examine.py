@@ -16,7 +16,7 @@ from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.kafka.kafka_clients import administering, translated
 from fleetgauge.settings import Settings
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 8.0
 
 
 @dataclass(frozen=True)

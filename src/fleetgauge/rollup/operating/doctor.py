@@ -286,7 +286,7 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
     from fleetgauge.progress import topic_times
     from fleetgauge.progress.offsets import read_progress
 
-    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=10)
+    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=8)
     if not progress.committed:
         yield "warn", f"{stream.group} has never committed, so nothing counts as stored", "start its consumer"
         return

@@ -11,8 +11,8 @@ from fleetgauge.errors import FleetgaugeError
 
 Status = Literal["ok", "warn", "fail"]
 
-WITHIN_S = 12.0
-"""Whoever has not answered by then counts as away; connecting and each request have limits of their own below it."""
+WITHIN_S = 10.0
+"""Whoever has not answered by then counts as away; what Kafka is asked has a limit of its own below it."""
 
 
 @dataclass(frozen=True)
