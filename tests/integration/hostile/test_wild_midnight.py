@@ -38,8 +38,8 @@ def test_an_event_sent_again_over_midnight_counts_once(world: World, event: Any)
     world.send([*first, late])
     assert consume(world.consumer, world.settings, TO_THE_END).events["ok"] == 201
 
-    again = [{**one, "timestamp": one["timestamp"] + 120_000} for one in first[:150]]
-    other = [{**one, "timestamp": one["timestamp"] + 120_000, "speed": 9.5} for one in first[150:160]]
+    again = [{**one, "timestamp": one["timestamp"] + 300_000} for one in first[:150]]
+    other = [{**one, "timestamp": one["timestamp"] + 300_000, "speed": 9.5} for one in first[150:160]]
     fresh = event(901, timestamp=ms(seconds=-5))
     both = [fresh, {**fresh, "timestamp": ms(seconds=5)}]
     beyond = {**late, "timestamp": ms(minutes=70)}
