@@ -106,7 +106,7 @@ class Stored:
     def told(self) -> tuple[set[str], set[str]]:
         """What freshness says of the metrics over commands, and doctor."""
         chosen = [one for one in self.weather.definitions.values() if one.source == "commands"]
-        found = {held for one in freshness(self.weather.settings, chosen) for held in one.told}
+        found = {held for one in freshness(self.weather.settings, chosen) for held in one.conditions}
         said = {one.said for one in found if one.condition.name == "closed_index"}
         lines = doctor.examine(self.weather.settings, {one.metric: one for one in chosen}, {})
         return said, {one.said for one in lines if one.about == "numbers" and one.status == "fail"}

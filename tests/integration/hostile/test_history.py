@@ -199,7 +199,7 @@ def test_a_blocked_window_that_the_source_has_no_more_keeps_its_rows(world: Worl
             assert shown(world, "blocked", grain) == whole[grain], grain
         raise_failures([report])  # nothing, for no run can end it
     assert shown(world, "blocked", "minute", "provisional")[at.astimezone(UTC), "a"] == (True,)
-    told = freshness(world.settings, [expired])[0].told
+    told = freshness(world.settings, [expired])[0].conditions
     assert [one.condition.name for one in told] == ["frozen_blocked"]
     assert "zone=a" in told[0].said and "fleetgauge metrics accept blocked --reason" in told[0].said
     lines = [one for one in examine(world.settings, {"blocked": expired}, {}) if "metric blocked: " in one.said]
@@ -216,7 +216,7 @@ def test_a_blocked_window_that_the_source_has_no_more_keeps_its_rows(world: Worl
         window = window_start(at.astimezone(UTC), grain, "Asia/Seoul")
         assert shown(world, "blocked", grain) == whole[grain], grain
         assert shown(world, "blocked", grain, "provisional")[window, "a"] == (False,), grain
-    assert freshness(world.settings, [expired])[0].told == ()
+    assert freshness(world.settings, [expired])[0].conditions == ()
     kept = "SELECT stages -> 0 ->> 'reason' FROM fleetgauge.run WHERE metric = 'blocked' AND command = 'metrics accept'"
     assert world.metrics.execute(kept).fetchall() == [("looked at",)]
 
