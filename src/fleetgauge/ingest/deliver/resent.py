@@ -54,31 +54,31 @@ class Resent:
 
     def _fetch(self, asked: Mapping[int, tuple[str, str]], *, source: bool) -> dict[int, dict[str, Any]]:
         """Of those that are stored, the document."""
-        places = list(asked.items())
+        twins = list(asked.items())
         found: dict[int, dict[str, Any]] = {}
-        for at in range(0, len(places), _ASKED_AT_ONCE):
-            some = places[at : at + _ASKED_AT_ONCE]
-            answers = self._ask([place for _, place in some], source=source)
+        for at in range(0, len(twins), _ASKED_AT_ONCE):
+            some = twins[at : at + _ASKED_AT_ONCE]
+            answers = self._ask([twin for _, twin in some], source=source)
             found |= {i: one.get("_source", {}) for (i, _), one in zip(some, answers, strict=True) if one.get("found")}
         return found
 
-    def _ask(self, places: Sequence[tuple[str, str]], *, source: bool) -> list[dict[str, Any]]:
-        wanted = [{"_index": index, "_id": id_} for index, id_ in places]
+    def _ask(self, twins: Sequence[tuple[str, str]], *, source: bool) -> list[dict[str, Any]]:
+        wanted = [{"_index": index, "_id": id_} for index, id_ in twins]
         path = f"/_mget?_source={str(source).lower()}"
         answer = self._bulk.request("POST", path, msgspec.json.encode({"docs": wanted}))
         if answer.status in (401, 403):  # without the right there is nothing to wait for
             self._unasked("the login may not fetch documents; give it what deploy/elasticsearch/roles.yml does")
-            return [{}] * len(places)
+            return [{}] * len(twins)
         if answer.status != 200:
             raise Transient(f"neighbouring days cannot be looked at: Elasticsearch answers {answer.status}")
         try:
             found: list[dict[str, Any]] = _DECODER.decode(answer.body)["docs"]
-            if [(one["_index"], one["_id"]) for one in found] != list(places):
+            if [(one["_index"], one["_id"]) for one in found] != list(twins):
                 raise Transient("neighbouring days cannot be looked at: Elasticsearch answers about other documents")
         except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
             if source:  # a document that nobody can read would be asked for without end
                 self._unasked(f"{type(error).__name__} in a stored document")
-                return [{}] * len(places)
+                return [{}] * len(twins)
             raise Transient(f"neighbouring days cannot be looked at: {type(error).__name__} in the answer") from None
         kinds = {one["error"].get("type") for one in found if "error" in one} - {"index_not_found_exception"}
         if kinds:
