@@ -15,7 +15,7 @@ from demo_process import DemoProcess, processes_of, wait_until_gone
 STARTING = "while three days are simulated"
 LOADING = "Loading the backlog"
 ROLLING_UP = "rolls up the backlog"
-SMALL = ("--vehicles", "300", "--days", "1")
+SMALL = ("--vehicles", "100", "--days", "1")
 """For tests of the servers, not of the numbers."""
 pytestmark = pytest.mark.timeout(900)
 
