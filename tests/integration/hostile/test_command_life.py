@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from fleetgauge import command_attempts, diagnosis
 from fleetgauge.commands import health, month_partitions, rebuild
 from fleetgauge.commands.health import CommandsCollector
+from fleetgauge.settings import KafkaSettings
 
 MINUTE = timedelta(minutes=1)
 
@@ -41,7 +43,10 @@ def samples(weather: Weather) -> Mapping[str, float]:
 
 
 def doctor(weather: Weather) -> list[str]:
-    found = [one for one in diagnosis.examine(weather.settings) if one.about == "commands"]
+    """What it says of commands. No broker is there: a missing file is told at once, an address is tried for long."""
+    nowhere = KafkaSettings(security_protocol="SSL", ca_file=Path("/no/such/file"))
+    settings = weather.settings.model_copy(update={"kafka": nowhere})
+    found = [one for one in diagnosis.examine(settings) if one.about == "commands"]
     return [f"{one.status} {one.said}" for one in found]
 
 
