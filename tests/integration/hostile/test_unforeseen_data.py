@@ -135,6 +135,17 @@ def test_an_absurd_time_drags_no_history_along(world: World) -> None:
     assert "ok" not in verdicts and "0202-03-04" in warned and "happened_at is no time of a fleet" in page
 
 
+def test_which_times_are_possible_is_the_metrics_own_word(world: World) -> None:
+    earliest = (NOW - timedelta(days=1000)).date()
+    one = definition("accepting", accepts={"earliest": earliest})
+    world.migrate(one)
+    world.insert(NOW - timedelta(days=2000))
+    world.insert(SAME)
+    report = run(world, one)
+    assert report.error is None and "1 row(s) left out, happened_at is no time of a fleet" in " ".join(report.warnings)
+    assert totals(world, one, "sum(n)") == [1] * 3
+
+
 def test_a_gap_of_years_has_no_partitions(world: World) -> None:
     one = definition("gap")
     world.migrate(one)

@@ -7,7 +7,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -31,7 +31,7 @@ from fleetgauge.rollup.definitions.measures import (
     Where,
     columns_of,
 )
-from fleetgauge.rollup.definitions.periods import Period, TimeZone
+from fleetgauge.rollup.definitions.periods import Day, Period, TimeZone
 from fleetgauge.rollup.definitions.version import fingerprint
 
 COMMANDS = "commands"
@@ -106,6 +106,15 @@ class Retention:
     minute: Period | None = None
     hour: Period | None = None
     day: Period | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Accepts:
+    """Which event times are possible. Rows of others are left out and counted, so that one of them drags no history
+    along. Midnights are those of UTC."""
+
+    earliest: Day = date(2000, 1, 1)
+    before: Day = date(2100, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -198,6 +207,8 @@ class Definition:
     """How long a row holds, for durations."""
     rollups: dict[SubsetName, list[Identifier]] = field(default_factory=dict)
     """Subsets of the dimensions that are stored besides, merged, at hour and day; the name is part of the view's."""
+    accepts: Accepts = field(default_factory=Accepts)
+    """Event times that are possible; rows of others are left out, by reason."""
     late: Period = timedelta(0)
     """How late facts are still accepted by the source."""
     source_kept: Period | None = None
@@ -223,6 +234,11 @@ class Definition:
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [*self._name_problems(), *self._column_problems(), *self._measure_problems()]
+        if self.accepts.earliest >= self.accepts.before:
+            problems.append((("accepts", "before"), f"must lie after earliest, {self.accepts.earliest}"))
+        if self.documents is not None and self.accepts != Accepts():
+            said = "is for source.sql; of documents, the consumer accepts or dead-letters by time; remove it"
+            problems.append((("accepts",), said))
         if self.source_kept is not None and self.source_kept < self.late + RECONCILED:
             said = (
                 f"must be at least late + {RECONCILED.days} d, the span that is reconciled daily; "

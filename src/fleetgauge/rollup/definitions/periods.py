@@ -1,7 +1,8 @@
 """Lengths of time and time zones as a definition or a command names them."""
 
+import contextlib
 import re
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,18 @@ def _duration(value: object) -> object:
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
+def _day(value: object) -> object:
+    found = value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        with contextlib.suppress(ValueError):
+            found = date.fromisoformat(value)
+    if not isinstance(found, date) or isinstance(found, datetime):
+        raise ValueError(f"{shown(value)} is not a date; write one such as 2015-01-01")
+    if not date(1900, 1, 1) <= found <= date(2200, 1, 1):
+        raise ValueError(f"{found} is not between 1900-01-01 and 2200-01-01; write a date that is")
+    return found
+
+
 def _zone(value: object) -> object:
     try:
         ZoneInfo(value if isinstance(value, str) else "")
@@ -40,3 +53,7 @@ Period = Annotated[
     PlainSerializer(lambda span: f"{span // timedelta(milliseconds=1)}ms", return_type=str, when_used="json"),
 ]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
+Day = Annotated[
+    date,
+    BeforeValidator(_day, json_schema_input_type=Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]),
+]

@@ -22,6 +22,7 @@ VERSIONED = frozenset(
         "time_zone",
         "grace",
         "late",
+        "accepts",
         "interval.longest",
         "interval.until",
         "interval.until_next_of",

@@ -6,8 +6,6 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition, Dimension
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
 
-EARLIEST, LATEST = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"
-"""Rows with an event time outside are left out, so that one absurd row drags no history along."""
 LARGEST = "1e100"
 """A number of this size or more is taken for garbage, as NaN and infinities are."""
 LARGEST_WHOLE = 10**15
@@ -47,11 +45,15 @@ def value_of(dimension: Dimension) -> sql.Composable:
     return sql.SQL("coalesce({}::text, {})").format(col(dimension.column), sql.Literal(UNKNOWN))
 
 
+def accepted(definition: Definition) -> tuple[sql.Literal, sql.Literal]:
+    """The first event time that is possible, and the first that is not any more."""
+    accepts = definition.accepts
+    return sql.Literal(f"{accepts.earliest}T00:00:00Z"), sql.Literal(f"{accepts.before}T00:00:00Z")
+
+
 def finite(definition: Definition) -> sql.Composable:
-    """Keeps out times that no row of a fleet has, infinities first; see `EARLIEST`."""
-    return sql.SQL("{0} >= {1} AND {0} < {2}").format(
-        col(definition.event_time), sql.Literal(EARLIEST), sql.Literal(LATEST)
-    )
+    """Keeps out times that no row can have, infinities first."""
+    return sql.SQL("{0} >= {1} AND {0} < {2}").format(col(definition.event_time), *accepted(definition))
 
 
 def comma(parts: Sequence[sql.Composable]) -> sql.Composed:

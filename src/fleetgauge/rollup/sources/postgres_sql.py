@@ -14,8 +14,7 @@ from fleetgauge.rollup.definitions.measures import Duration
 from fleetgauge.rollup.sources.postgres_held import held
 from fleetgauge.rollup.sources.postgres_measures import aggregates, finished
 from fleetgauge.rollup.sources.postgres_parts import (
-    EARLIEST,
-    LATEST,
+    accepted,
     col,
     comma,
     countable,
@@ -136,6 +135,7 @@ def left_out(definition: Definition, spans: Sequence[Span]) -> sql.Composed | No
 
 def out_of_range(definition: Definition) -> sql.Composed:
     """Rows whose event time no row of a fleet has: how many, and some of their keys."""
+    earliest, before = accepted(definition)
     return sql.SQL(
         "SELECT count(*), (array_agg({key} ORDER BY {event}))[1:5] FROM {source}"
         " WHERE {event} < {earliest} OR {event} >= {latest}"
@@ -143,8 +143,8 @@ def out_of_range(definition: Definition) -> sql.Composed:
         key=_key(definition),
         event=col(definition.event_time),
         source=everything(definition),
-        earliest=sql.Literal(EARLIEST),
-        latest=sql.Literal(LATEST),
+        earliest=earliest,
+        latest=before,
     )
 
 

@@ -58,6 +58,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "time_zone": [({}, {"time_zone": "Asia/Kolkata"})],
     "grace": [({}, {"grace": "10s"})],
     "late": [({}, {"late": "1d"})],
+    "accepts": [({}, {"accepts": {"earliest": "2015-01-01"}}), ({}, {"accepts": {"before": "2050-01-01"}})],
     "interval.longest": [(HELD, {**HELD, "interval": {"longest": "2d", "until_next_of": "id"}})],
     "interval.until": [(HELD, {**HELD, "interval": {"longest": "1d", "until": "ended"}})],
     "interval.until_next_of": [(HELD, {**HELD, "interval": {"longest": "1d", "until_next_of": "zone"}})],
