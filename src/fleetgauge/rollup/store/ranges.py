@@ -13,7 +13,7 @@ from fleetgauge.postgres import Connection, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.store.catalogue import columns_of
-from fleetgauge.rollup.store.dependents import dependents_of_function
+from fleetgauge.rollup.store.dependents import Dependent, dependents_of_function
 from fleetgauge.rollup.store.tables import STORE, VIEWER, VIEWS
 from fleetgauge.rollup.store.views import ViewColumn
 
@@ -79,6 +79,19 @@ def apply(connection: Connection, trios: Collection[Trio]) -> dict[str, str]:
     return refused
 
 
+def dependents_beside(connection: Connection, views: Collection[str]) -> list[Dependent]:
+    """What others have built on the functions beside these views."""
+    return [one for name in _beside(views) for one in dependents_of_function(connection, VIEWS, name)]
+
+
+def drop_beside(connection: Connection, views: Collection[str]) -> None:
+    """Drop the functions beside views that are no more, for they could not be called. As the role that owns them."""
+    for name in _beside(views):
+        for schema in (VIEWS, STORE):
+            function = sql.Identifier(schema, name)
+            connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}{}").format(function, _SIGNATURE))
+
+
 def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> sql.Composed:
     """`CREATE OR REPLACE FUNCTION` of one trio."""
     returned = [
@@ -118,6 +131,11 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> 
         "CREATE OR REPLACE FUNCTION {} (timestamptz, timestamptz, text DEFAULT 'day') RETURNS TABLE ({})"
         " LANGUAGE sql STABLE PARALLEL SAFE AS {}"
     ).format(sql.Identifier(schema, trio.function), sql.SQL(", ").join(returned), sql.Literal(body.as_string(None)))
+
+
+def _beside(views: Collection[str]) -> list[str]:
+    stems = {view.removesuffix(f"_{grain}") for view in views for grain in GRAINS if view.endswith(f"_{grain}")}
+    return sorted(f"{stem}_range" for stem in stems)
 
 
 def _columns(connection: Connection, trio: Trio, schema: str) -> list[ViewColumn]:

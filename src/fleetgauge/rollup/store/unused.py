@@ -7,7 +7,7 @@ from datetime import datetime
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.store import derived
+from fleetgauge.rollup.store import derived, ranges
 from fleetgauge.rollup.store.catalogue import as_writer, drop_views, owned_views
 from fleetgauge.rollup.store.dependents import Dependent, dependents
 from fleetgauge.rollup.store.publish import branches, current_publication, publication
@@ -110,7 +110,7 @@ def drop(connection: Connection, leftover: Leftover) -> None:
 
     Raises `Terminal`, naming what depends on it, when somebody else would lose something.
     """
-    on_views = dependents(connection, leftover.views)
+    on_views = dependents(connection, leftover.views) + ranges.dependents_beside(connection, leftover.views)
     known = {one.name for one in on_views}
     on_tables = [one for one in _on_tables(connection, leftover.tables, leftover.views) if one.name not in known]
     if on_views or on_tables:
@@ -122,6 +122,7 @@ def drop(connection: Connection, leftover: Leftover) -> None:
         drop_views(connection, leftover.views)
         for view in leftover.views:
             connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql.Identifier(STORE, view)))
+        ranges.drop_beside(connection, leftover.views)
         for table in leftover.tables:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, table)))
     if leftover.metric:

@@ -14,9 +14,11 @@ import psycopg
 import pytest
 from rollup_world import World, definition, window_start
 
+from fleetgauge.errors import Terminal
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.operating.expire import drop_expired
 from fleetgauge.rollup.store.migrate import migrate
+from fleetgauge.rollup.store.unused import drop, leftovers
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 GRAINS = ("minute", "hour", "day")
@@ -271,3 +273,21 @@ def test_a_wrong_grain_is_told(world: World, grafana: psycopg.Connection[Any]) -
         grafana.execute("SELECT * FROM metrics.range_wrong_range(now(), now(), 'week')")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         grafana.execute("SELECT kept_from FROM fleetgauge.ledger")
+
+
+def test_it_goes_with_the_metric_that_is_dropped(world: World) -> None:
+    one = definition("range_gone", measures=MEASURES)
+    world.migrate(one)
+    query = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'range_gone%range'"
+    in_metrics = f"{query} AND pronamespace = 'metrics'::regnamespace"
+    assert world.metrics.execute(in_metrics).fetchone() == (3,)
+    world.metrics.execute(
+        "CREATE VIEW public.on_gone AS SELECT sum(n) AS n FROM metrics.range_gone_range(now(), now())"
+    )
+    (left,) = [found for found in leftovers(world.metrics, {}) if found.name == "range_gone"]
+    with pytest.raises(Terminal, match="view on_gone"), world.metrics.transaction():
+        drop(world.metrics, left)
+    world.metrics.execute("DROP VIEW public.on_gone")
+    with world.metrics.transaction():
+        drop(world.metrics, left)
+    assert world.metrics.execute(query).fetchone() == (0,)
