@@ -99,7 +99,7 @@ def dependents(
     connection: Connection, names: Collection[str], own: Collection[str] = (), schema: str = VIEWS
 ) -> list[Dependent]:
     """What depends on these views (or tables) of the schema, to any depth, save these themselves and `own` views."""
-    ours = {*(f"{schema}.{name}" for name in names), *(f"{place}.{name}" for name in own for place in (VIEWS, STORE))}
+    ours = {*(f"{schema}.{name}" for name in names), *(f"{at}.{name}" for name in own for at in (VIEWS, STORE))}
     rows = connection.execute(_DEPENDENTS, {"schema": schema, "views": list(names)}).fetchall()
     return [one for row in rows if (one := Dependent(*row)).name not in ours]
 
