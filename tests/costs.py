@@ -78,6 +78,8 @@ class Costs:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         os.environ.pop(JOURNAL_VARIABLE, None)
+        if self._journal is not None:
+            self._journal.unlink(missing_ok=True)
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             files = {name: [c.tests, c.wall, c.cpu, dict(c.started)] for name, c in self.files.items()}
