@@ -64,7 +64,8 @@ def test_every_panel_shows_data(
             keys = [(row[0], row[1]) for row in rows] if "metric" in names else times
             assert len(keys) == len(set(keys)), f"{query.name}: two values at one time"
     empty = sorted(name for name, has in shown.items() if not has)
-    assert not empty, f"No data at {grain} grain: {empty}"
+    few = ["riders per $grain"] if (dashboard["uid"], grain) == ("metric-rental", "minute") else []
+    assert empty == few, f"No data at {grain} grain: {empty}; what is about few persons is kept back"
 
 
 @pytest.mark.parametrize("span", [timedelta(minutes=15), timedelta(days=3), timedelta(days=180)])
