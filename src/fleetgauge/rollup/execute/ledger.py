@@ -255,14 +255,15 @@ class LedgerWriter:
         self.settle(closed_until)
 
     def settle(self, until: datetime | None = None) -> None:
-        """Bring `closed` in line: never beyond done, no blocked minute, above only what consists of closed minutes.
+        """Bring `closed` in line: never beyond done, no minute that is blocked or unavailable (a coarser window may be
+        computed around it), above only what consists of closed minutes.
 
         `until`: close what ends by it. What was closed and is not any more is `reopened`, until it closes again.
         """
         self._run(
             f"{_CLOSE} FROM (SELECT (closed + CASE WHEN %(until)s::timestamptz IS NULL THEN '{{}}' ELSE"  # noqa: S608
             " tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s::timestamptz, 'minute', 'UTC'))) END)"
-            f" * done - {_BLOCKED} AS closed FROM fleetgauge.ledger"
+            f" * done - unavailable - {_BLOCKED} AS closed FROM fleetgauge.ledger"
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute') AS now"
             " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute'",
             until=until,

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.spans import Span, intersect, union
-from fleetgauge.rollup.windows import BEGINNING, FOREVER, partition_start, widen, window_end
+from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.windows import BEGINNING, partition_start, window_end
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,6 @@ class Ages:
     """By grain, from where on rows are kept; None: all."""
     whole_from: datetime | None
     """From where on the source still has every fact; None: from the beginning."""
-    lost: tuple[Span, ...] = ()
-    """Windows, of the finest grain that is kept there, of which at least a part cannot be computed."""
 
     def grain(self, at: datetime) -> Grain | None:
         """The finest grain whose rows are kept for an instant; None: not even the day's."""
@@ -32,14 +30,11 @@ class Ages:
 
     def frozen(self, at: datetime) -> bool:
         """Whether what was computed for an instant stays: its source is not whole any more, or its rows are gone."""
-        if self.grain(at) is None or (self.whole_from is not None and at < self.whole_from):
-            return True
-        return any(begin <= at < end for begin, end in self.lost)
+        return self.grain(at) is None or (self.whole_from is not None and at < self.whole_from)
 
     def split(self, spans: Iterable[Span]) -> list[Span]:
         """The same time, cut where an age ends."""
-        ends = (end for span in self.lost for end in span)
-        cuts = sorted(cut for cut in (*self.kept.values(), self.whole_from, *ends) if cut is not None)
+        cuts = sorted(cut for cut in (*self.kept.values(), self.whole_from) if cut is not None)
         found: list[Span] = []
         for begin, end in spans:
             edges = [begin, *(cut for cut in cuts if begin < cut < end), end]
@@ -58,27 +53,13 @@ def ages(
     `unavailable`: minutes that this version cannot compute; the source is not whole before the end of the first of
     them, which begins with time.
     """
-    minutes = union(unavailable)
-    found = [end for begin, end in minutes if begin == BEGINNING]
+    found = [end for begin, end in unavailable if begin == BEGINNING]
     if definition.source_kept is not None and heartbeat_at is not None:
         lost_until = heartbeat_at - definition.source_kept
         if definition.interval is not None:  # a row that is lost may have held for so long
             lost_until += definition.interval.longest
         found.append(window_end(lost_until, "day", definition.time_zone))
-    return Ages(kept, max(found, default=None), _lost(minutes, kept, definition.time_zone))
-
-
-def _lost(minutes: Iterable[Span], kept: Mapping[Grain, datetime | None], zone: str) -> tuple[Span, ...]:
-    found: list[Span] = []
-    upto: datetime | None = FOREVER
-    for grain in GRAINS:
-        if upto is None:  # a finer grain is kept for ever
-            break
-        begin = kept.get(grain) or BEGINNING
-        if begin < upto:
-            found += intersect(union(widen(span, grain, zone) for span in minutes), [(begin, upto)])
-        upto = min(upto, begin) if kept.get(grain) else None
-    return tuple(union(found))
+    return Ages(kept, max(found, default=None))
 
 
 def kept_from(definition: Definition, now: datetime) -> dict[Grain, datetime | None]:

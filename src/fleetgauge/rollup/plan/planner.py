@@ -208,9 +208,9 @@ def _minute(
 ) -> Iterator[Stage]:
     limit = sure(found.computing_watermark, "the computing watermark")
     missing = subtract([(BEGINNING, limit)], [*state.done["minute"], *state.unavailable["minute"]])
-    forgone = intersect(missing, state.ages.lost)  # an hour or a day of which a part is lost is never computed
+    forgone = []
     if state.complete and state.ages.whole_from is not None:  # a first run takes what the source still has
-        forgone = union([*forgone, *intersect(missing, [(BEGINNING, state.ages.whole_from)])])
+        forgone = intersect(missing, [(BEGINNING, state.ages.whole_from)])
     missing = subtract(missing, forgone)
     due, whole = _due(definition, state, look)
     wanted = [*missing, *whole]

@@ -59,11 +59,12 @@ class State:
         return bool(self.closed["minute"])
 
     def closed_after(self, until: datetime) -> ByGrain:
-        """What is closed once minutes that end by `until` close: never beyond what is done, no blocked minute, and of
-        hours and days only those that consist of closed minutes."""
+        """What is closed once minutes that end by `until` close: never beyond what is done, no minute that is blocked
+        or unavailable, and of hours and days only those that consist of closed minutes."""
         reached = union([*self.closed["minute"], (BEGINNING, floor(until))])
         minutes = subtract(
-            intersect(reached, self.done["minute"]), [(b.window_start, b.window_start + MINUTE) for b in self.blocked]
+            intersect(reached, self.done["minute"]),
+            [*self.unavailable["minute"], *((b.window_start, b.window_start + MINUTE) for b in self.blocked)],
         )
         found: dict[Grain, Spans] = {"minute": tuple(minutes)}
         for grain in GRAINS[1:]:

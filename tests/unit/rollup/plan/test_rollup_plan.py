@@ -421,15 +421,3 @@ def test_what_is_not_known_is_not_nothing(known: bool) -> None:
 def test_a_source_without_a_heartbeat_or_behind_defers() -> None:
     assert "no heartbeat" in (plan(PLAIN, _begun(BASE), Look("s"), RunRequest()).deferred or "")
     assert "is behind" in (plan(PLAIN, _begun(BASE), _look(BASE - MINUTE), RunRequest()).deferred or "")
-
-
-def test_a_day_of_which_a_part_is_lost_stays_as_it_is_once_no_finer_rows_are_kept() -> None:
-    midnight = datetime(2026, 3, 1, tzinfo=UTC)
-    kept: dict[Grain, datetime | None] = {"minute": midnight + 10 * DAY, "hour": midnight + 5 * DAY, "day": None}
-    lost = ((BEGINNING, midnight + 3 * HOUR),)
-    found = ages(_definition(time_zone="UTC"), kept, None, lost)
-    assert found.lost == ((BEGINNING, midnight + DAY),)
-    assert found.frozen(midnight + 4 * HOUR)
-    assert not found.frozen(midnight + DAY)
-    finer = ages(_definition(time_zone="UTC"), {**kept, "hour": midnight, "minute": midnight}, None, lost)
-    assert not finer.frozen(midnight + 4 * HOUR)
