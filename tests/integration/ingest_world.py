@@ -27,6 +27,9 @@ UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"
 """For `world`: dead-letter as many as there are."""
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
+_CONSUME = (  # on Linux the system ends it with this process, however that ends: PR_SET_PDEATHSIG, SIGKILL
+    "import ctypes; getattr(ctypes.CDLL(None), 'prctl', lambda *_: 0)(1, 9); from fleetgauge.cli import main; main()"
+)
 
 
 def event(number: int, **changes: Any) -> dict[str, Any]:
@@ -137,7 +140,7 @@ class World:
         number = len(self.processes)
         log = (self.content / f"log-{number}.jsonl").open("w")
         process = subprocess.Popen(
-            [sys.executable, "-c", "from fleetgauge.cli import main; main()", "consume", self.consumer.name, *options],
+            [sys.executable, "-c", _CONSUME, "consume", self.consumer.name, *options],
             env={**os.environ, "FLEETGAUGE_CONTENT": str(self.content)},
             stdout=subprocess.PIPE,
             stderr=log,

@@ -15,7 +15,7 @@ def refuse(*_): raise AssertionError("a DAG file opened a connection")
 socket.socket.connect = refuse
 from fleetgauge.errors import Stop, Transient
 from fleetgauge.ingest.operate import index_retention as retention
-from fleetgauge.ingest.operate.index_retention import Day, Outcome
+from fleetgauge.ingest.operate.index_retention import Day, RetentionOutcome as Outcome
 
 found = runpy.run_path(sys.argv[1])
 (dag,) = [value for value in found.values() if isinstance(value, DAG)]

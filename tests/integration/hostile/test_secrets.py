@@ -84,7 +84,7 @@ class Field:
 
     def __init__(self, content: Path, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch
-        self.set(CONTENT=str(content))
+        self.set(CONTENT=str(content), ROLLUP__DISTINCT_KEY=f"{CORE} of fingerprints, long enough")
         self.failed = 0
 
     def set(self, **values: str) -> None:

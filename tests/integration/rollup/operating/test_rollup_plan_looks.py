@@ -21,13 +21,16 @@ SELECT (SELECT count(*) || ' ' || max(xmin::text::bigint) FROM pg_class),
     (SELECT string_agg(v.xmin || ' ' || v::text, ';' ORDER BY v.version) FROM fleetgauge.metric_version AS v)
 """
 SMALL = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from fleetgauge.cli import main
 sys.argv = ["fleetgauge", "plan", "ride", "--json"]
 try:
     main()
 finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+    # not ru_maxrss, which begins with what the parent had
+    status = Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) // 1024, file=sys.stderr)
 """
 
 

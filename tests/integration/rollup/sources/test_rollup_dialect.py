@@ -17,6 +17,7 @@ from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.definitions.measures import Count
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
@@ -96,7 +97,8 @@ class SqliteFacts:
 class SqliteSource:
     """See `Source`."""
 
-    def __init__(self, name: str, settings: SourceSettings) -> None:
+    def __init__(self, name: str, settings: SourceSettings, *, key: DistinctKey | None = None) -> None:
+        """It has no distinct measures, so it needs no key."""
         self.name = name
         self.seconds = 0.0
         self._path = settings.url.get_secret_value().removeprefix("sqlite:")

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from rollup_world import QUICK, World, build, definition
+from rollup_world import KEY, QUICK, World, build, definition
 
 from fleetgauge.errors import FleetgaugeError, Stop
 from fleetgauge.rollup import Definition, RunReport
@@ -79,7 +79,7 @@ class Interrupted(PostgresSource):
 
 
 def _run(world: World, one: Definition, act: Callable[[int, Any], None], interval: Any = None) -> RunReport:
-    source = Interrupted("operations", world.settings.source("operations"))
+    source = Interrupted("operations", world.settings.source("operations"), key=KEY)
     source.act = act
     single = Engine(one, source, lambda: connect_metrics(world.settings.metrics, QUICK), QUICK)
     try:
