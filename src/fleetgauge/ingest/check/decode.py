@@ -126,6 +126,7 @@ class Decoder:
         prefix = f"{span.topic}-{span.partition}-"
         size = last = 0
         day, head = -1, ""
+        near_begin = near_end = 0
         values: Sequence[Any] = records.values
         rows = zip(range(len(records)), values, records.offsets, records.timestamps, strict=True)
         for i, value, offset, appended in rows:
@@ -172,11 +173,13 @@ class Decoder:
                 day = at // DAY_MS
                 index, head = heads.get(day) or self._head(day)
                 batch.indices.add(index)
+                midnight = (day + 1) * DAY_MS  # the last day that has a name has none after it
+                near_begin, near_end = day * DAY_MS + NEAR_MS, midnight - NEAR_MS if midnight < END_MS else END_MS
             if identified:
                 document_id = f"{event.device.id}:{event.event.id}"
                 ids.append(document_id)
-                if not NEAR_MS <= at % DAY_MS < DAY_MS - NEAR_MS:
-                    other_day = day - 1 if at % DAY_MS < NEAR_MS else day + 1
+                if not near_begin <= at < near_end:
+                    other_day = day - 1 if at < near_begin else day + 1
                     batch.near_midnight[len(lines) // 3] = (heads.get(other_day) or self._head(other_day))[0]
                 if i in headers and wants_new_id(headers[i]) and (first := first_try(span.topic, headers[i])):
                     document_id += f":{first[0]}-{first[1]}"  # another event has the id: an operator's decision

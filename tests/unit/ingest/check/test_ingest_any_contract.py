@@ -19,7 +19,7 @@ from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.check.lint_consumers import RESERVED
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.indices.event_indices import suffix_fields
+from fleetgauge.ingest.indices.event_indices import END_MS, suffix_fields
 from fleetgauge.kafka.records import Records
 
 # As stated in docs/ingest.md, an integer is written without fraction.
@@ -244,6 +244,18 @@ def test_what_could_not_be_decoded_is_refused_with_its_path(member: dict[str, An
     schema = {**BASE, "properties": {**BASE["properties"], **member}}
     with pytest.raises(ContractError, match=says):
         contract_of("ping.json", tree(schema, "ping.json", SchemaFiles(None)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", [0, END_MS - 1], ids=["1970", "9999"])
+def test_the_first_and_the_last_day_have_neighbours_where_these_have_names(at: int) -> None:
+    known = accepted(BASE)
+    assert known is not None
+    batch = Batch(0.0)
+    payload = {"kind": "ping", "version": 1, "timestamp": at, "device": {"id": "d"}, "event": {"id": "e"}}
+    decoder = Decoder(Consumer("it", "t", ("ping",), "it"), known[1], Clock())
+    decoder.add(batch, Records("t", 0, [5], [at], [None], [json.dumps(payload).encode()]))
+    assert batch.documents == 1
+    assert batch.near_midnight == ({0: "it-1969.12.31"} if at == 0 else {})
 
 
 @pytest.mark.parametrize("location", [{}, {"lat": 1.5}, {"lat": 95.0, "lng": 1.0}, {"lat": 1e300, "lng": 1.0}, None])

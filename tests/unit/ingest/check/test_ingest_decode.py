@@ -13,10 +13,13 @@ from fleetgauge.contracts import ContractSet
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.check.decode import Decoder
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.indices.event_indices import DAY_MS, NEAR_MS
 from fleetgauge.ingest.read.record_headers import ORIGINAL_TIMESTAMP
 from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.kafka.records import Records
 
+NOON = 1_795_262_400_000
+"""2026-11-21T12:00Z, in ms."""
 MakeBatch = Callable[..., Batch]
 
 
@@ -214,6 +217,24 @@ def test_a_producers_word_on_the_record_time_is_bounded_by_the_clock(
     batch = Batch(0.0)
     decoder.add(batch, said)
     assert [dead_letter.error_type for dead_letter in batch.poison] == ([] if accepted else ["record_time"])
+
+
+@pytest.mark.parametrize(
+    ("at", "other"),
+    [
+        (NOON, None),
+        (NOON - NOON % DAY_MS, "2026.11.20"),
+        (NOON - NOON % DAY_MS + NEAR_MS, None),
+        (NOON - NOON % DAY_MS + DAY_MS - NEAR_MS - 1, None),
+        (NOON - NOON % DAY_MS + DAY_MS - 1, "2026.11.22"),
+    ],
+)
+def test_near_midnight_the_neighbouring_index_is_noted(
+    world: Any, batch_of: MakeBatch, at: int, other: str | None
+) -> None:
+    batch = batch_of(world.tip_over(timestamp=at), timestamp=at)
+    assert not batch.poison
+    assert [index[-10:] for index in batch.near_midnight.values()] == ([] if other is None else [other])
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
