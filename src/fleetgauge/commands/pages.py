@@ -21,12 +21,12 @@ from fleetgauge.elasticsearch.client import (
     connect,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import translate
+from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
 from fleetgauge.errors import Transient
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.settings import ElasticsearchSettings
 
 PAGE = 10_000  # the server's own limit, `index.max_result_window`
-_KEEP_ALIVE = "5m"
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,7 @@ class ElasticsearchDocuments:
         with self._translated(index):
             some = bool(without)
             try:
-                self._client.indices.refresh(index=index, ignore_unavailable=some)
-                point = self._client.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE, ignore_unavailable=some)[
-                    "id"
-                ]
+                point = open_point(self._client, index, ignore_unavailable=some)
             except NotFoundError as error:
                 if error.error == "index_not_found_exception":
                     return
@@ -157,7 +154,7 @@ class _Scan:
         after: tuple[int, int, int] | None = None
         while True:
             answer = self._client.search(
-                pit={"id": self.point, "keep_alive": _KEEP_ALIVE},
+                pit={"id": self.point, "keep_alive": KEEP_ALIVE},
                 query=query,
                 # A point in time adds a tie-break: after a topic was made anew two documents can share a position.
                 sort=[

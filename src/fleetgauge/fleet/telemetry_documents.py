@@ -10,12 +10,11 @@ import msgspec
 
 from fleetgauge.elasticsearch.client import Elasticsearch, NotFoundError, connect
 from fleetgauge.elasticsearch.elasticsearch_errors import translated
-from fleetgauge.errors import Conflict
+from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
 from fleetgauge.fleet.trip_reports import FIELDS, DeviceReport
 from fleetgauge.settings import Settings
 
 PAGE = 5_000
-KEEP_ALIVE = "5m"
 _Json = dict[str, Any]
 
 
@@ -118,13 +117,7 @@ def batches(trips: Iterable[tuple[str, str]], size: int) -> Iterator[list[str]]:
 
 def _point(client: Elasticsearch, index: str) -> str | None:
     try:
-        shards = client.indices.refresh(index=index)["_shards"]
-        if shards["failed"]:
-            raise Conflict(
-                f"{shards['failed']} shard(s) of {index} were not refreshed, so that stored events might be missed; "
-                "look at the health of the cluster"
-            )
-        return str(client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE)["id"])
+        return open_point(client, index)
     except NotFoundError as error:
         if error.error != "index_not_found_exception":
             raise

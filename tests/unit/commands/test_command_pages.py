@@ -38,7 +38,11 @@ class Answering(BaseHTTPRequestHandler):
     def answer(self) -> None:
         size = int(self.headers.get("content-length") or 0)
         self.rfile.read(size)
-        body = self.page if "_search" in self.path else b'{"id": "p"}'
+        body = (
+            self.page
+            if "_search" in self.path
+            else b'{"id": "p", "_shards": {"total": 1, "successful": 1, "failed": 0}}'
+        )
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("x-elastic-product", "Elasticsearch")

@@ -306,6 +306,7 @@ def documents(settings: Settings, index: str) -> Iterator[tuple[Status, str, str
     """Whether the documents behind an alias over daily indices can be read: status, what is so, what to do. Blocks."""
     from fleetgauge.elasticsearch.client import NotFoundError, closed_days, connect
     from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
+    from fleetgauge.elasticsearch.point_in_time import refresh
 
     what = f"{index} cannot be refreshed and read at {settings.elasticsearch.url}"
     with closing(connect(settings.elasticsearch)) as client:
@@ -313,7 +314,7 @@ def documents(settings: Settings, index: str) -> Iterator[tuple[Status, str, str
             with translated(what, "grant the login read, maintenance and view_index_metadata"):
                 try:
                     closed = closed_days(client, index)
-                    client.indices.refresh(index=index, ignore_unavailable=bool(closed))
+                    refresh(client, index, ignore_unavailable=bool(closed))
                     client.search(index=index, size=0, ignore_unavailable=bool(closed))
                 except NotFoundError as error:
                     if kind_of(error) != "index_not_found_exception":

@@ -28,6 +28,7 @@ from fleetgauge.elasticsearch.client import (
     connect,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
+from fleetgauge.elasticsearch.point_in_time import open_point
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import SourceWatermark
@@ -39,7 +40,7 @@ from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
-from fleetgauge.rollup.sources.elasticsearch_search import KEEP_ALIVE, Group, Search
+from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
 from fleetgauge.rollup.sources.port import Conflict, Row, key_of, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
@@ -287,7 +288,7 @@ class ElasticsearchSource:
     def _whole(self, client: Elasticsearch) -> Search | None:
         """A search over all; None where a daily index is closed."""
         try:
-            return Search(client, self._point(client))
+            return Search(client, open_point(client, self._stream.index))
         except ApiError as error:
             if kind_of(error) != "index_closed_exception":
                 raise
@@ -297,7 +298,7 @@ class ElasticsearchSource:
         """A search that knows what it leaves out: one closed day does not stop the others."""
         index = self._stream.index
         before = closed_days(client, index)
-        point = self._point(client, ignore_unavailable=True)
+        point = open_point(client, index, ignore_unavailable=True)
         closed = before | closed_days(client, index)  # whatever is closed or opened meanwhile counts as closed
         _log.warning(
             "daily indices are closed: what they hold is not read, windows of their days are not computed; open them",
@@ -305,18 +306,6 @@ class ElasticsearchSource:
             closed=sorted(closed),
         )
         return Search(client, point, closed)
-
-    def _point(self, client: Elasticsearch, *, ignore_unavailable: bool = False) -> str:
-        """A point in time that shows every acknowledged write."""
-        index = self._stream.index
-        shards = client.indices.refresh(index=index, ignore_unavailable=ignore_unavailable)["_shards"]
-        if shards["failed"]:
-            raise Conflict(
-                f"source {self.name}: {shards['failed']} shard(s) of {index} were not refreshed, so that stored "
-                "events might be missed; look at the health of the cluster"
-            )
-        point = client.open_point_in_time(index=index, keep_alive=KEEP_ALIVE, ignore_unavailable=ignore_unavailable)
-        return str(point["id"])
 
     def _forget(self, client: Elasticsearch, point: str) -> None:
         with suppress(ApiError, TransportError):  # it expires by itself, and what was read is right

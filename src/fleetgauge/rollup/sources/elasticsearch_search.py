@@ -6,10 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from fleetgauge.elasticsearch.client import Elasticsearch
+from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE
 from fleetgauge.rollup.sources import elasticsearch_query as query
-
-KEEP_ALIVE = "5m"
-"""How long the server keeps a point in time between two searches."""
 
 Group = Mapping[str, Any]
 
