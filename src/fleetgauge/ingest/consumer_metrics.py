@@ -54,6 +54,12 @@ RESENT = ExportedMetric(
     "Events sent again with a new time on the other side of UTC midnight, found and counted as duplicates. Many: let "
     "devices keep an event's time when they send it again.",
 )
+NEIGHBOURS_UNREAD = ExportedMetric(
+    "counter",
+    "fleetgauge_ingest_neighbours_unread_total",
+    "Look-ups of events near UTC midnight in the neighbouring day that Elasticsearch refused, so that an event sent "
+    "again may count twice. Must stay 0: the log says why.",
+)
 COLLISIONS = ExportedMetric(
     "counter",
     "fleetgauge_ingest_collisions_total",
@@ -127,6 +133,7 @@ CATALOGUE = (
     TEMPLATE_NEWER,
     COLLISIONS,
     RESENT,
+    NEIGHBOURS_UNREAD,
     MISSED,
     BULK_SECONDS,
     BATCH_BYTES,

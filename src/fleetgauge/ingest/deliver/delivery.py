@@ -300,6 +300,7 @@ class Delivery:
         return None
 
     def _unasked(self, because: str) -> None:
+        self._metrics.of(m.NEIGHBOURS_UNREAD).inc()
         self._log.warning("events near midnight are not looked for in the neighbouring day", because=because)
 
     def _keep(self, batch: Batch, i: int) -> None:

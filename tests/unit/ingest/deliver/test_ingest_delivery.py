@@ -67,9 +67,9 @@ def answer(status: int, error_type: str, reason: str = "because") -> Answer:
     return Answer(status, json.dumps({"error": {"type": error_type, "reason": reason}, "status": status}).encode())
 
 
-def collisions(rig: Rig) -> float:
-    (family,) = (one for one in rig.metrics.registry.collect() if f"{one.name}_total" == m.COLLISIONS.name)
-    return sum(sample.value for sample in family.samples if sample.name == m.COLLISIONS.name)
+def counted(rig: Rig, metric: m.ExportedMetric) -> float:
+    (family,) = (one for one in rig.metrics.registry.collect() if f"{one.name}_total" == metric.name)
+    return sum(sample.value for sample in family.samples if sample.name == metric.name)
 
 
 def test_everything_is_stored_once_and_a_replay_is_all_duplicates(rig: Rig, events: Callable[[int], Batch]) -> None:
@@ -78,7 +78,7 @@ def test_everything_is_stored_once_and_a_replay_is_all_duplicates(rig: Rig, even
     assert (second.created, second.duplicates, second.finished) == (0, 5, True)
     assert len(rig.bulk.documents) == 5
     assert rig.bulk.indices == {"device-events-2025.11.21"}
-    assert collisions(rig) == 0
+    assert counted(rig, m.COLLISIONS) == 0
 
 
 def test_another_body_under_the_same_id_is_counted_as_a_collision(rig: Rig, world: Any, batch_of: MakeBatch) -> None:
@@ -90,7 +90,7 @@ def test_another_body_under_the_same_id_is_counted_as_a_collision(rig: Rig, worl
         "collision",
         "collision",
     ) and b'"tipped_over": false' in dead_letter.record.value
-    assert collisions(rig) == 1
+    assert counted(rig, m.COLLISIONS) == 1
 
 
 def test_all_that_a_device_numbers_anew_is_kept(rig: Rig, world: Any, batch_of: MakeBatch) -> None:
@@ -127,6 +127,21 @@ def test_a_watched_device_is_not_let_through_uncompared(rig: Rig, world: Any, ba
     rig.bulk.request = flaky
     report = rig.deliver(batch_of(world.tip_over(1, tipped_over=False)))
     assert report.finished and len(rig.dead_letters.sent) == 2 and rig.waits == [1, 2, 3, 4]
+
+
+def test_a_neighbouring_day_that_may_not_be_read_holds_nothing_up_and_is_counted(
+    rig: Rig, world: Any, batch_of: MakeBatch
+) -> None:
+    request = rig.bulk.request
+
+    def refusing(method: str, path: str, body: bytes | None) -> Answer:
+        return answer(403, "security_exception") if path.startswith("/_mget") else request(method, path, body)
+
+    rig.bulk.request = refusing
+    midnight = 1_763_683_200_000  # 2025-11-21T00:00Z
+    report = rig.deliver(batch_of(world.tip_over(1, timestamp=midnight), timestamp=midnight))
+    assert (report.created, report.finished) == (1, True)
+    assert counted(rig, m.NEIGHBOURS_UNREAD) == 1
 
 
 @pytest.mark.parametrize(
