@@ -73,10 +73,11 @@ bench-startup: $(READY) ## what each extra installs, and what `fleetgauge consum
 	@$(BIN)/python -m bench.startup $(BENCH)
 
 .PHONY: check
-check: $(READY) ## ruff (lint and format), mypy strict, content, dashboards and pages
+check: $(READY) ## ruff (lint and format), mypy strict, unused code, content, dashboards and pages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/vulture
 	@$(BIN)/python -m dashboards.build --check
 	@$(BIN)/fleetgauge lint
 	@$(BIN)/fleetgauge contracts docs --check

@@ -87,10 +87,6 @@ class RentalCounts:
         """Sum of the durations, in seconds."""
         return sum(self.durations_s)
 
-    def duration_s(self, q: float) -> int | None:
-        """The exact nearest-rank quantile of the duration, in seconds."""
-        return nearest_rank(self.durations_s, q)
-
 
 @dataclass(frozen=True, slots=True)
 class CommandTruth:

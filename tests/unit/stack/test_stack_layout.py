@@ -24,10 +24,6 @@ def private_home() -> Iterator[Path]:
     layout.remove_orphans()
 
 
-def fallbacks() -> list[Path]:
-    return list(Path("/var/tmp").glob(f"fleetlab-{os.geteuid()}-*"))
-
-
 def test_a_reachable_home_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "server_user", lambda: ServerUser("the caller"))
     folders = layout.prepare(tmp_path / "lab")
