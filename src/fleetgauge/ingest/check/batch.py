@@ -49,8 +49,9 @@ class Batch:
     poison: list[DeadLetter] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     indices: set[str] = field(default_factory=set)
-    near_midnight: dict[int, str] = field(default_factory=dict)
-    """Documents with an id of their own whose event time is near UTC midnight, and the index on its other side."""
+    near_midnight: dict[int, tuple[str, str, str]] = field(default_factory=dict)
+    """Documents with an id of their own whose event time is near UTC midnight, in their order: the index, the one on
+    the other side of midnight, the id."""
     size: int = 0
     """Bytes of the body, roughly."""
     cancelled: bool = False

@@ -79,7 +79,7 @@ class Decoder:
         if not self._append(batch, span, records, self._contracts.closed.decode, self._open):
             # Somewhere is a character that does not belong there. It is rare, so look at each event with every rule.
             del batch.lines[3 * batch.documents :], batch.poison[mark[0] :]
-            batch.near_midnight = {i: index for i, index in batch.near_midnight.items() if i < batch.documents}
+            batch.near_midnight = {i: near for i, near in batch.near_midnight.items() if i < batch.documents}
             batch.size = mark[1]
             self._append(batch, span, records, self._strict, self._strict)
         first = batch.documents
@@ -120,7 +120,7 @@ class Decoder:
         earliest, latest = believed = ingested - self._age, ingested + AHEAD_MS
         if records.by_broker:
             earliest, latest = 0, END_MS
-        lines, headers = batch.lines, records.headers
+        lines, headers, near_midnight = batch.lines, records.headers, batch.near_midnight
         unchecked = {kind: (check.pick, list[tuple[str, ...]]()) for kind, check in self._checks.items()}
         ids: list[str] = []
         prefix = f"{span.topic}-{span.partition}-"
@@ -178,11 +178,17 @@ class Decoder:
             if identified:
                 document_id = f"{event.device.id}:{event.event.id}"
                 ids.append(document_id)
+                if (
+                    headers
+                    and i in headers
+                    and wants_new_id(headers[i])
+                    and (first := first_try(span.topic, headers[i]))
+                ):
+                    document_id += f":{first[0]}-{first[1]}"  # another event has the id: an operator's decision
                 if not near_begin <= at < near_end:
                     other_day = day - 1 if at < near_begin else day + 1
-                    batch.near_midnight[len(lines) // 3] = (heads.get(other_day) or self._head(other_day))[0]
-                if i in headers and wants_new_id(headers[i]) and (first := first_try(span.topic, headers[i])):
-                    document_id += f":{first[0]}-{first[1]}"  # another event has the id: an operator's decision
+                    other_index = (heads.get(other_day) or self._head(other_day))[0]
+                    near_midnight[len(lines) // 3] = index, other_index, document_id
             else:
                 # A replayed dead letter keeps the id of its first try: a second replay is then a duplicate.
                 first = first_try(span.topic, headers[i]) if i in headers else None

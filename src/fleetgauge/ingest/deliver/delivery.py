@@ -138,7 +138,7 @@ class Delivery:
         resent = self._sent_again(batch)
         if resent is None:
             return False
-        pending = [i for i in range(batch.documents) if i not in resent]
+        pending = [i for i in range(batch.documents) if i not in resent] if resent else list(range(batch.documents))
         duplicates: list[int] = []
         tries = 0
         try:
@@ -294,7 +294,7 @@ class Delivery:
                 return found
             except Transient as error:
                 tries += 1
-                near = sorted(batch.near_midnight)
+                near = list(batch.near_midnight)
                 outcome = _Try(near, "neighbours_not_asked", str(error))
                 self._retry(batch, outcome, tries, batch.record(near[0]))
         return None

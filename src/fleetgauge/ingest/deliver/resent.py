@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fleetgauge.elasticsearch.transport import Bulk
+from fleetgauge.elasticsearch.transport import Bulk, Cause, error_of
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.deliver.collisions import payload
@@ -19,6 +19,18 @@ from fleetgauge.ingest.indices.event_indices import NEAR_MS
 _ASKED_AT_ONCE = 1_000
 _TIME = "timestamp"
 _DECODER = msgspec.json.Decoder(float_hook=float)
+_MISSING = "index_not_found_exception"
+
+
+class _Look(msgspec.Struct, rename={"index": "_index", "id": "_id"}):
+    index: str
+    id: str
+    found: bool = False
+    error: Cause | None = None
+
+
+class _Looks(msgspec.Struct):
+    docs: list[_Look]
 
 
 class Resent:
@@ -37,53 +49,72 @@ class Resent:
         if not batch.near_midnight:
             return []
         before: dict[tuple[str, str], int] = {}
-        asked: dict[int, tuple[str, str]] = {}
+        asked: dict[str, dict[str, list[int]]] = {}
         found: list[int] = []
-        for i, other in sorted(batch.near_midnight.items()):
-            index, id_ = batch.id_of(i)
-            twin = other, id_
-            if twin in before and _same(_value(batch, before[twin]), _value(batch, i)):
+        for i, (index, other, id_) in batch.near_midnight.items():
+            if (twin := before.get((other, id_))) is not None and _same(_value(batch, twin), _value(batch, i)):
                 found.append(i)
                 continue
             before[index, id_] = i
-            asked[i] = twin
-        there = self._fetch(asked, source=False)
-        stored = self._fetch({i: asked[i] for i in there}, source=True)
-        found += [i for i, document in stored.items() if _same(document, _value(batch, i))]
+            asked.setdefault(other, {}).setdefault(id_, []).append(i)
+        for other, documents in asked.items():
+            stored = self._documents(other, self._stored(other, list(documents)))
+            found += [i for id_, one in stored.items() for i in documents[id_] if _same(one, _value(batch, i))]
         return sorted(found)
 
-    def _fetch(self, asked: Mapping[int, tuple[str, str]], *, source: bool) -> dict[int, dict[str, Any]]:
-        """Of those that are stored, the document."""
-        twins = list(asked.items())
-        found: dict[int, dict[str, Any]] = {}
-        for at in range(0, len(twins), _ASKED_AT_ONCE):
-            some = twins[at : at + _ASKED_AT_ONCE]
-            answers = self._ask([twin for _, twin in some], source=source)
-            found |= {i: one.get("_source", {}) for (i, _), one in zip(some, answers, strict=True) if one.get("found")}
+    def _stored(self, index: str, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` that are stored there. As a rule none: it must be cheap, and take no document apart."""
+        found: list[str] = []
+        for at in range(0, len(ids), _ASKED_AT_ONCE):
+            some = ids[at : at + _ASKED_AT_ONCE]
+            body = self._ask(f"/{index}/_mget?_source=false", {"ids": some})
+            if body is None:
+                return []
+            try:
+                looks = msgspec.json.decode(body, type=_Looks).docs
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise _unsaid(f"{type(error).__name__} in the answer") from None
+            if [one.id for one in looks] != some or any(one.index != index for one in looks):
+                raise _unsaid("Elasticsearch answers about other documents")
+            kinds = {one.error.type for one in looks if one.error is not None}
+            if kinds == {_MISSING}:
+                return found
+            if kinds:
+                self._unasked(f"Elasticsearch answers {', '.join(sorted(kinds))}")
+            found += [one.id for one in looks if one.found]
         return found
 
-    def _ask(self, twins: Sequence[tuple[str, str]], *, source: bool) -> list[dict[str, Any]]:
-        wanted = [{"_index": index, "_id": id_} for index, id_ in twins]
-        path = f"/_mget?_source={str(source).lower()}"
-        answer = self._bulk.request("POST", path, msgspec.json.encode({"docs": wanted}))
+    def _documents(self, index: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The documents under `ids`. One that nobody can read would be asked for without end: it counts as another."""
+        found: dict[str, dict[str, Any]] = {}
+        for at in range(0, len(ids), _ASKED_AT_ONCE):
+            some = ids[at : at + _ASKED_AT_ONCE]
+            body = self._ask(f"/{index}/_mget", {"ids": some})
+            if body is None:
+                return {}
+            try:
+                documents = _DECODER.decode(body)["docs"]
+                if [(one["_index"], one["_id"]) for one in documents] != [(index, id_) for id_ in some]:
+                    raise _unsaid("Elasticsearch answers about other documents")
+                found |= {one["_id"]: one["_source"] for one in documents if one.get("found")}
+            except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
+                self._unasked(f"{type(error).__name__} in a stored document")
+        return found
+
+    def _ask(self, path: str, body: Mapping[str, Any]) -> bytes | None:
+        answer = self._bulk.request("POST", path, msgspec.json.encode(body))
         if answer.status in (401, 403):  # without the right there is nothing to wait for
             self._unasked("the login may not fetch documents; give it what deploy/elasticsearch/roles.yml does")
-            return [{}] * len(twins)
+            return None
+        if answer.status == 404 and error_of(answer.body)[0] == _MISSING:
+            return None
         if answer.status != 200:
-            raise Transient(f"neighbouring days cannot be looked at: Elasticsearch answers {answer.status}")
-        try:
-            found: list[dict[str, Any]] = _DECODER.decode(answer.body)["docs"]
-            if [(one["_index"], one["_id"]) for one in found] != list(twins):
-                raise Transient("neighbouring days cannot be looked at: Elasticsearch answers about other documents")
-        except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
-            if source:  # a document that nobody can read would be asked for without end
-                self._unasked(f"{type(error).__name__} in a stored document")
-                return [{}] * len(twins)
-            raise Transient(f"neighbouring days cannot be looked at: {type(error).__name__} in the answer") from None
-        kinds = {one["error"].get("type") for one in found if "error" in one} - {"index_not_found_exception"}
-        if kinds:
-            self._unasked(f"Elasticsearch answers {', '.join(sorted(map(str, kinds)))}")
-        return found
+            raise _unsaid(f"Elasticsearch answers {answer.status}")
+        return answer.body
+
+
+def _unsaid(because: str) -> Transient:
+    return Transient(f"neighbouring days cannot be looked at: {because}")
 
 
 def _value(batch: Batch, i: int) -> dict[str, Any]:

@@ -234,7 +234,7 @@ def test_near_midnight_the_neighbouring_index_is_noted(
 ) -> None:
     batch = batch_of(world.tip_over(timestamp=at), timestamp=at)
     assert not batch.poison
-    assert [index[-10:] for index in batch.near_midnight.values()] == ([] if other is None else [other])
+    assert [near[1][-10:] for near in batch.near_midnight.values()] == ([] if other is None else [other])
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

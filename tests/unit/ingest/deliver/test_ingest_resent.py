@@ -24,10 +24,11 @@ class Bulk:
         if self.answer is not None:
             return self.answer
         docs = []
-        for one in json.loads(body or b"{}")["docs"]:
-            found = self.stored.get((one["_index"], one["_id"]))
-            source = {"_source": found} if path.endswith("true") else {}
-            docs.append(one | {"found": found is not None} | (source if found else {}))
+        index = path.split("/")[1]
+        for id_ in json.loads(body or b"{}")["ids"]:
+            found = self.stored.get((index, id_))
+            source = {} if found is None or path.endswith("false") else {"_source": found}
+            docs.append({"_index": index, "_id": id_, "found": found is not None} | source)
         return Answer(200, json.dumps({"docs": docs}).encode())
 
 
@@ -35,7 +36,8 @@ class Events(Batch):
     """A batch of payloads with (index, id), for what asks a batch about them."""
 
     def __init__(self, *events: tuple[str, str, dict[str, Any]], near: dict[int, str]) -> None:
-        super().__init__(0.0, documents=len(events), near_midnight=near)
+        neighbours = {i: (events[i][0], other, events[i][1]) for i, other in near.items()}
+        super().__init__(0.0, documents=len(events), near_midnight=neighbours)
         self.events = events
 
     def id_of(self, i: int) -> tuple[str, str]:
@@ -91,3 +93,18 @@ def test_a_stored_document_that_cannot_be_read_holds_nothing_up() -> None:
     batch = Events(("b", "1", {"timestamp": 5}), near={0: "a"})
     assert find(Deep({("a", "1"): {"timestamp": 1}}), batch, told) == []
     assert told
+
+
+def test_a_day_that_does_not_exist_is_asked_for_once() -> None:
+    missing = {"_index": "a", "error": {"type": "index_not_found_exception"}}
+
+    class Missing(Bulk):
+        def request(self, method: str, path: str, body: bytes | None) -> Answer:
+            self.asked += 1
+            docs = [missing | {"_id": id_} for id_ in json.loads(body or b"{}")["ids"]]
+            return Answer(200, json.dumps({"docs": docs}).encode())
+
+    many = 2_500
+    batch = Events(*(("b", f"{i}", {"timestamp": 5}) for i in range(many)), near=dict.fromkeys(range(many), "a"))
+    bulk, told = Missing({}), list[str]()
+    assert (find(bulk, batch, told), bulk.asked, told) == ([], 1, [])
