@@ -16,7 +16,7 @@ from typing import Any
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import definitions
+from dashboards import definitions, monitoring
 from dashboards.definitions import metric
 from dashboards.views import MissingMetric
 from fleetgauge.errors import FleetgaugeError
@@ -49,6 +49,17 @@ def render(content: Path = CONTENT) -> Iterator[tuple[Path, str]]:
         found = dashboard_json(*dashboard)
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         yield _folder(content) / f"{found['uid']}.json", text
+    for one in _monitoring() if _own(content) else []:
+        found = dashboard_json(one, ())
+        text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        yield _folder(content) / "monitoring" / f"{found['uid']}.json", text
+
+
+def _monitoring() -> Iterator[Dashboard]:
+    for found in pkgutil.iter_modules(monitoring.__path__):
+        module = importlib.import_module(f"{monitoring.__name__}.{found.name}")
+        if hasattr(module, "build"):
+            yield module.build()
 
 
 def _dashboards() -> Iterator[ModuleType]:
@@ -84,10 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
     folder = _folder(asked.content)
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    orphans = [path for path in sorted(folder.glob("*.json")) if path not in wanted]
+    orphans = [path for path in sorted(folder.rglob("*.json")) if path not in wanted]
     if not check:
-        folder.mkdir(parents=True, exist_ok=True)
         for path in stale:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path], encoding="utf-8")
         for path in orphans:
             path.unlink()

@@ -57,7 +57,7 @@ def test_check_finds_a_stale_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "removed-board.json").write_text("{}")
     assert main(["--check"]) == 1
     assert main([]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path, _ in render())
+    assert sorted(tmp_path.rglob("*.json")) == sorted(path for path, _ in render())
 
 
 def test_dashboard_is_code(dashboard: dict[str, Any]) -> None:
@@ -165,11 +165,12 @@ def test_provisional_windows_are_shaded(dashboard: dict[str, Any]) -> None:
 
 def test_provisioning_fits_the_dashboards(dashboard: dict[str, Any]) -> None:
     folder = ROOT / "dashboards" / "provisioning"
-    (source,) = yaml.safe_load((folder / "datasources" / "fleetgauge.yaml").read_text("utf-8"))["datasources"]
+    source, prometheus = yaml.safe_load((folder / "datasources" / "fleetgauge.yaml").read_text("utf-8"))["datasources"]
     assert {"type": source["type"], "uid": source["uid"]} == SOURCE
     assert source["jsonData"]["timescaledb"] is False
     assert source["secureJsonData"]["password"].startswith("${")
     assert source["editable"] is False
+    assert (prometheus["type"], prometheus["uid"]) == ("prometheus", "fleetgauge-prometheus")
     (provider,) = yaml.safe_load((folder / "dashboards" / "fleetgauge.yaml").read_text("utf-8"))["providers"]
     assert provider["allowUiUpdates"] is False
     assert provider["options"]["path"].startswith("${")

@@ -84,7 +84,7 @@ def test_the_example_names_every_variable(compose: dict[str, Any], example: dict
     assert not unguarded, "a missing secret must stop the start"
 
 
-@pytest.mark.parametrize("name", ["device-events", "device-commands", "airflow-scheduler", "migrate"])
+@pytest.mark.parametrize("name", ["device-events", "device-commands", "airflow-scheduler", "migrate", "exporter"])
 def test_engine_accepts_its_environment(
     compose: dict[str, Any], example: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -96,8 +96,9 @@ def test_engine_accepts_its_environment(
     found = settings_module.load()
     if name == "airflow-scheduler":
         assert "@replica/" in found.source("operations").url.get_secret_value()
-    if name == "migrate":
-        assert found.metrics.owner_url is not None
+    if name in ("migrate", "exporter"):
+        assert found.metrics.url is not None
+        assert (found.metrics.owner_url is not None) == (name == "migrate")
     else:
         assert found.elasticsearch.url == "http://elasticsearch:9200"
     if name.startswith("device-"):
@@ -122,6 +123,17 @@ def test_consumers_exist_and_answer_where_they_are_asked(compose: dict[str, Any]
         command = service["command"]
         assert command[command.index("--http-port") + 1] == "9400"
         assert ":9400/healthz" in service["healthcheck"]["test"][-1]
+
+
+def test_the_exporter_answers_where_it_is_scraped(compose: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text("utf-8"))
+    jobs = {one["job_name"]: one["static_configs"][0]["targets"] for one in scraped["scrape_configs"]}
+    assert jobs["rollup"] == ["exporter:9187"]
+    service = compose["services"]["exporter"]
+    assert service["command"][service["command"].index("--http-port") + 1] == "9187"
+    assert ":9187/healthz" in service["healthcheck"]["test"][-1]
+    prometheus = set(compose["services"]["prometheus"]["networks"])
+    assert all(prometheus & set(compose["services"][name]["networks"]) for name in ("exporter", "grafana"))
 
 
 def test_grafana_gets_what_its_provisioning_asks_for(compose: dict[str, Any]) -> None:

@@ -1,0 +1,101 @@
+"""Dashboards on Prometheus: laid out without gaps, in PromQL that parses, about metrics that somebody exports."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dashboards.queries import panels
+
+from fleetgauge.commands.health import Health
+from fleetgauge.ingest.consumer_metrics import CATALOGUE as INGEST
+from fleetgauge.rollup.operating.exports import CATALOGUE as ROLLUP
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "dashboards" / "generated" / "monitoring").glob("*.json"))
+SOURCE = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
+OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
+"""By prometheus-client, of every process."""
+UNITS = {"s", "none", "locale", "cps", "bytes", "percentunit"}
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def monitoring(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(request.param.read_text("utf-8"))
+    return found
+
+
+def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for panel in panels(dashboard):
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in dashboard["templating"]["list"]:
+        yield variable["name"], variable["query"]["query"].removeprefix("label_values(").split(",")[0]
+
+
+def exported() -> dict[str, set[str]]:
+    """Labels of every series that our processes expose, by its name."""
+    found: dict[str, set[str]] = {name: set() for name in OF_PROCESSES}
+    for one in INGEST:
+        name = f"{one.name}_bucket" if one.kind == "histogram" else one.name
+        found[name] = {"consumer", *one.labels, *(["le"] if one.kind == "histogram" else [])}
+    commands = {
+        f"fleetgauge_commands_{field.name}{end}": set[str]() for field in fields(Health) for end in ("", "_total")
+    }
+    return found | {one.name: set(one.labels) for one in ROLLUP} | commands
+
+
+def test_there_are_some() -> None:
+    assert FILES
+
+
+def test_every_monitoring_panel_explains_itself(monitoring: dict[str, Any]) -> None:
+    titles = [panel["title"] for panel in panels(monitoring)]
+    assert len(titles) == len(set(titles))
+    for panel in panels(monitoring):
+        assert len(panel["description"]) > 40, panel["title"]
+        assert panel["datasource"] == SOURCE
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["noValue"], panel["title"]
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(refs) == len(set(refs)), panel["title"]
+        assert all(target["datasource"] == SOURCE for target in panel["targets"])
+
+
+def test_monitoring_panels_fill_their_rows(monitoring: dict[str, Any]) -> None:
+    taken = set()
+    for panel in monitoring["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not taken & cells, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    assert len(taken) == 24 * (max(y for _, y in taken) + 1)
+
+
+def test_every_series_is_exported_and_has_its_labels(monitoring: dict[str, Any]) -> None:
+    known = exported()
+    for title, expr in expressions(monitoring):
+        for name, matchers in re.findall(r"\b((?:fleetgauge|process)_\w+)(?:\{([^}]*)\})?", expr):
+            assert name in known, (title, name)
+            if name not in OF_PROCESSES:
+                assert set(re.findall(r"(\w+)=", matchers)) <= known[name], (title, matchers)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing; it comes with Prometheus")
+def test_every_expression_parses(monitoring: dict[str, Any], tmp_path: Path) -> None:
+    rules = [
+        {"record": f"panel:{number}", "expr": expr.replace("$__rate_interval", "5m")}
+        for number, (_, expr) in enumerate(expressions(monitoring))
+    ]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(
+        ["promtool", "check", "rules", "--lint=none", str(tmp_path / "rules.yaml")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
