@@ -300,10 +300,12 @@ def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]
         for definition in _read(settings).valid.values():
             with connection.transaction(force_rollback=dry_run):
                 gone = prune(connection, definition)
+                for one in gone:
+                    if one.kept is None:
+                        activity.record_dropped(
+                            connection, settings, "metrics prune", one.metric, one.tables, one.version
+                        )
             found += gone
-            for one in gone:
-                if one.kept is None and not dry_run:
-                    activity.record_dropped(settings, "metrics prune", one.metric, one.tables, one.version)
     return found
 
 
@@ -323,9 +325,8 @@ def drop_leftover(settings: Settings, name: str, *, dry_run: bool = False) -> Le
             )
         with connection.transaction(force_rollback=dry_run):
             drop(connection, known[name])
-    if not dry_run:
-        gone = (*known[name].views, *known[name].tables)
-        activity.record_dropped(settings, "metrics drop", name, gone)
+            gone = (*known[name].views, *known[name].tables)
+            activity.record_dropped(connection, settings, "metrics drop", name, gone)
     return known[name]
 
 

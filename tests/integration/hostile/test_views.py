@@ -122,7 +122,7 @@ def test_an_added_measure_is_shown_by_the_run_that_fills_it_and_takes_nothing_aw
     world.beat()
     world.catch_up()
     report = world.run(new)
-    assert (report.error, report.warnings) == (None, ())
+    assert (report.error, report.warnings) == (None, [])
     for grain in ("minute", "hour", "day"):
         rows = f"SELECT zone, n, length, open, provisional, version FROM metrics.added_{grain} ORDER BY zone"
         assert [row[:4] for row in world.metrics.execute(rows)] == [("a", 1, 3, 1), ("b", 1, 4, 0)]

@@ -1,7 +1,8 @@
 """What runs do: a row for each in the run log, and counts by metric for an exporter, since tasks are short-lived.
 
-A run that cannot be written down goes on: its numbers are what matters. The row is there before anything is written,
-so that what changes can name its run; and the process holds a lock as long as it runs, so that a run whose process was
+A run that cannot be written down goes on: its numbers are what matters. What somebody decided (rows accepted, tables
+dropped) is written down in the transaction that does it, or not done. The row is there before anything is written, so
+that what changes can name its run; and the process holds a lock as long as it runs, so that a run whose process was
 killed is told from one that is at work.
 """
 
@@ -79,7 +80,7 @@ class Run:
     error_type: str | None = None
     reason: str | None = None
     done: RunCounts = field(default_factory=RunCounts)
-    """What it wrote, of all its plans."""
+    """What it did, of all its plans; of `run` the report itself."""
     counts: dict[str, float] = field(default_factory=dict)
     """To be added to the metric's, for the exporter."""
     states: dict[str, str | float | None] = field(default_factory=dict)
@@ -135,6 +136,11 @@ class Run:
             self._unwritten(error)
         finally:
             self._close()
+
+    def write_within(self, connection: Connection[Any]) -> None:
+        """Write it down as done, in the caller's transaction: then what it changes is on record, or nothing changed."""
+        self.id = only_row(connection.execute(_BEGIN, self._values()))[0]
+        connection.execute(_END, self._values())
 
     def _write(self) -> None:
         values = self._values()
@@ -212,9 +218,6 @@ def take_report(run: Run, report: RunReport) -> None:
         run.outcome, run.reason = "deferred", report.deferred
     elif cells := retried(report.blocked):
         run.outcome, run.reason = "blocked", f"check {cells[0].check!r}: {len(cells)} cell(s)"
-    run.done.windows, run.done.cells, run.done.rows = report.windows, report.cells, report.rows
-    run.done.restated, run.done.late_unapplied = report.restated, report.late_unapplied
-    run.done.conflicts = report.conflicts
     run.counts = {
         "runs": 1,
         "failures": int(report.error is not None),
@@ -245,11 +248,16 @@ def record_backfill(settings: Settings, metric: str, windows: int, conflicts: in
 
 
 def record_dropped(
-    settings: Settings, command: Command, metric: str, tables: Sequence[str], version: str | None = None
+    connection: Connection[Any],
+    settings: Settings,
+    command: Command,
+    metric: str,
+    tables: Sequence[str],
+    version: str | None = None,
 ) -> None:
-    """Write down that tables of a metric, or of one version of it, were dropped. Never raises."""
-    with logged(settings, command, metric, version) as run:
-        run.stages = [{"stage": "DropTables", "reason": "shown no more", "tables": list(tables)}]
+    """Write down, in the transaction that drops them, tables of a metric or of one version of it."""
+    stages = [{"stage": "DropTables", "reason": "shown no more", "tables": list(tables)}]
+    Run(settings, command, metric, version, stages=stages).write_within(connection)
 
 
 def merged_spans(spans: Sequence[Span]) -> list[Span]:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -46,16 +45,10 @@ class Engine:
         self.session = Session(definition, connect, self.options)
         self._watch = watch
         self._observer = Observer(definition, source, self.session, self.options)
-        self._report = RunReport(definition.metric, definition.version, "")
+        self.report = RunReport(definition.metric, definition.version, "")
+        """What the last run has done so far; whole only when `run` has returned."""
         self.run_id: int | None = None
         """Its number in the run log, once it has one."""
-        self.tally = RunCounts()
-        """What the last run has done."""
-
-    @property
-    def report(self) -> RunReport:
-        """What is done so far; whole only when `run` has returned."""
-        return self._report
 
     def close(self) -> None:
         """Give the writing connection back."""
@@ -72,51 +65,31 @@ class Engine:
 
         `announce` is told the plan before it is executed.
         """
-        self._report = RunReport(self.definition.metric, self.definition.version, grain)
+        report = self.report = RunReport(self.definition.metric, self.definition.version, grain)
         began, on_source = time.perf_counter(), self.source.seconds
-        tally = self.tally = RunCounts()
         try:
             planned = self.plan(RunRequest(grain, interval, watermark))
             announce(planned)
-            self._report = replace(self._report, clock_skew_s=self._observer.skew_s)
+            report.clock_skew_s = self._observer.skew_s
             if planned.refused:
                 raise Transient(planned.deferred or "")
-            self._report = replace(
-                self._report,
-                deferred=planned.deferred,
-                watermark=planned.closing_watermark,
-                source_lag_s=self._lag(planned.source_watermark),
-            )
-            executor = self.executor(planned)
-            tally = self.tally = executor.tally
+            report.deferred, report.watermark = planned.deferred, planned.closing_watermark
+            report.source_lag_s = self._lag(planned.source_watermark)
             try:
-                executor.execute()
+                self.executor(planned, report).execute()
             except Behind as error:  # what was done until then stays
-                self._report = replace(self._report, deferred=str(error))
-            if self._report.deferred is not None:
-                log.warning("run deferred", metric=self.definition.metric, reason=self._report.deferred)
+                report.deferred = str(error)
+            if report.deferred is not None:
+                log.warning("run deferred", metric=self.definition.metric, reason=report.deferred)
             with self.session.locked() as connection:
-                self._report = replace(
-                    self._report,
-                    closed_until=closed_until(connection, self.definition),
-                    blocked=tuple(blocked(connection, self.definition)),
-                )
+                report.closed_until = closed_until(connection, self.definition)
+                report.blocked = tuple(blocked(connection, self.definition))
         finally:
-            self._report = replace(
-                self._report,
-                windows=tally.windows,
-                cells=tally.cells,
-                rows=tally.rows,
-                restated=tally.restated,
-                late_unapplied=tally.late_unapplied,
-                conflicts=tally.conflicts + self._observer.conflicts,
-                warnings=tuple(tally.warnings),
-                stages=tuple(tally.stages),
-                seconds=round(time.perf_counter() - began, 3),
-                source_seconds=round(self.source.seconds - on_source, 3),
-            )
+            report.conflicts += self._observer.conflicts
+            report.seconds = round(time.perf_counter() - began, 3)
+            report.source_seconds = round(self.source.seconds - on_source, 3)
             self.close()
-        return self._report
+        return report
 
     def plan(self, request: Request) -> Plan:
         """What `request` comes to now. Blocks for one look at each side; raises `FleetgaugeError`."""
@@ -136,10 +109,18 @@ class Engine:
             return state, None
         return state, self._observer.look(state, changes=isinstance(request, RunRequest))
 
-    def executor(self, planned: Plan) -> Executor:
-        """Who executes it."""
+    def executor(self, planned: Plan, tally: RunCounts | None = None) -> Executor:
+        """Who executes it, and counts in `tally` what is done."""
         return Executor(
-            self.definition, self.source, self.session, self.options, planned, self.clocks, self._watch, self.run_id
+            self.definition,
+            self.source,
+            self.session,
+            self.options,
+            planned,
+            self.clocks,
+            self._watch,
+            self.run_id,
+            tally,
         )
 
     def _lag(self, watermark: datetime | None) -> float | None:

@@ -59,8 +59,9 @@ class Executor:
         clocks: Clocks,
         watch: Watch | None = None,
         run_id: int | None = None,
+        tally: RunCounts | None = None,
     ) -> None:
-        self.tally = RunCounts()
+        self.tally = RunCounts() if tally is None else tally
         self._definition = definition
         self._source = source
         self._session = session

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -90,7 +89,6 @@ def _one(
     watch: Watch | None,
     run: activity.Run,
 ) -> RunReport:
-    report = RunReport(definition.metric, definition.version, grain)
     engine: Engine | None = None
 
     def announce(planned: Plan) -> None:
@@ -112,5 +110,7 @@ def _one(
         log.exception("run failed", metric=definition.metric, grain=grain)
     finally:
         if engine is not None:
-            run.done.written = engine.tally.written
-    return replace(engine.report if engine else report, error=said, severity=kind)
+            run.done = engine.report
+    report = engine.report if engine else RunReport(definition.metric, definition.version, grain)
+    report.error, report.severity = said, kind
+    return report

@@ -7,32 +7,20 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
-from fleetgauge.rollup.execute.run_counts import StageDone
+from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.values import BlockedCell
 
 Severity = Literal["transient", "terminal", "stop"]
 _ERRORS: dict[Severity, type[FleetgaugeError]] = {"transient": Transient, "terminal": Terminal, "stop": Stop}
 
 
-@dataclass(frozen=True)
-class RunReport:
-    """One run of one metric. Instants are UTC."""
+@dataclass
+class RunReport(RunCounts):
+    """One run of one metric: what it has done, counted while it does it, and how it ended. Instants are UTC."""
 
     metric: str
     version: str
     grain: str
-    windows: int = 0
-    """Windows recomputed as a whole: never computed before, asked for, or blocked."""
-    cells: int = 0
-    """Touched cells recomputed."""
-    rows: int = 0
-    """Rows written, at all grains."""
-    restated: int = 0
-    """Touched cells of windows that were closed already; of whole minutes, the closed ones."""
-    late_unapplied: int = 0
-    """Touched cells that cannot be recomputed any more, since their source or their rows have expired."""
-    conflicts: int = 0
-    """How often the source broke off: conflicts with recovery, time-outs, lost connections."""
     source_seconds: float = 0.0
     """Time in transactions on the source."""
     source_lag_s: float | None = None
@@ -46,9 +34,6 @@ class RunReport:
     """By grain, up to where windows are final."""
     blocked: tuple[BlockedCell, ...] = ()
     """Cells that keep their old rows, since the new ones broke a check."""
-    warnings: tuple[str, ...] = ()
-    stages: tuple[StageDone, ...] = ()
-    """The stages of the plan that were executed."""
     deferred: str | None = None
     """Why nothing was done, if that is no fault: the source cannot say yet how far it is."""
     error: str | None = None
@@ -56,7 +41,8 @@ class RunReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; instants as ISO 8601."""
-        found = {k: plain(v) for k, v in asdict(replace(self, stages=(), blocked=())).items()}
+        found = {k: plain(v) for k, v in asdict(replace(self, stages=[], blocked=())).items()}
+        del found["written"]  # thousands, perhaps; the run log has them
         return found | {
             "blocked": [plain(asdict(one) | {"dimensions": dict(one.dimensions)}) for one in self.blocked],
             "stages": [one.to_dict() for one in self.stages],

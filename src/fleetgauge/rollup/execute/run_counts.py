@@ -32,18 +32,25 @@ class StageDone:
         }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RunCounts:
-    """What was done for one plan."""
+    """What was done for a plan, or for all plans of a run; whoever executes them counts here."""
 
     windows: int = 0
+    """Windows recomputed as a whole: never computed before, asked for, or blocked."""
     cells: int = 0
+    """Touched cells recomputed."""
     rows: int = 0
+    """Rows written, at all grains."""
     restated: int = 0
+    """Touched cells of windows that were closed already; of whole minutes, the closed ones."""
     late_unapplied: int = 0
+    """Touched cells that cannot be recomputed any more, since their source or their rows have expired."""
     conflicts: int = 0
+    """How often the source broke off: conflicts with recovery, time-outs, lost connections."""
     warnings: list[str] = field(default_factory=list)
     stages: list[StageDone] = field(default_factory=list)
+    """The stages that were executed."""
     written: list[Span] = field(default_factory=list)
     """Stretches whose windows were written, each noted once its transaction was through."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fleetgauge import postgres
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.execute.activity import logged
+from fleetgauge.rollup.execute.activity import Run
 from fleetgauge.rollup.execute.session import lock
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.values import BlockedCell
@@ -25,8 +25,8 @@ class Accepted:
 def accept_frozen(settings: Settings, definition: Definition, reason: str, *, dry_run: bool = False) -> Accepted:
     """Let the metric's frozen blocked cells keep their rows for good; the next run makes their windows final.
 
-    Waits for whoever computes the metric. The run log keeps the reason and the cells. Raises `Terminal` without a
-    reason.
+    Waits for whoever computes the metric. The run log keeps the reason and the cells; where it cannot, nothing is
+    accepted. Raises `Terminal` without a reason, and what the metrics database raises.
     """
     if not reason.strip():
         raise Terminal("accepting rows that broke a check needs a reason, which is kept with them; give --reason")
@@ -45,8 +45,10 @@ def accept_frozen(settings: Settings, definition: Definition, reason: str, *, dr
                 for one in cells
             ],
         )
-    if cells and not dry_run:
-        with logged(settings, "metrics accept", definition.metric, definition.version) as run:
+        if cells:
             told = [{"cell": str(cell), "check": cell.check} for cell in cells]
-            run.stages = [{"stage": "Accept", "reason": reason, "cells": told}]
+            stages = [{"stage": "Accept", "reason": reason, "cells": told}]
+            Run(settings, "metrics accept", definition.metric, definition.version, stages=stages).write_within(
+                connection
+            )
     return Accepted(definition.metric, cells, tuple(cell for cell in found if not cell.frozen))
