@@ -1,0 +1,233 @@
+"""Infrastructure: will a disk fill, does a machine or a server lack something? For on-call engineers.
+
+Reads what others export: node_exporter, cAdvisor, postgres_exporter, elasticsearch_exporter, kafka_exporter.
+"""
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from dashboards.frame import filled
+from dashboards.monitoring.monitoring_panels import THIRD, chart, monitoring_dashboard, rows, tile
+from dashboards.panels import Limits
+from dashboards.prometheus import label_variable, series
+
+UID = "fleetgauge-infrastructure"
+MACHINE = 'instance=~"$instance"'
+DISK = f'{MACHINE}, fstype!~"tmpfs|overlay|squashfs|ramfs"'
+FREE = f"node_filesystem_avail_bytes{{{DISK}}}"
+LEFT = f"{FREE} / node_filesystem_size_bytes{{{DISK}}}"
+HOURS_LEFT = f"{FREE} / clamp_min(-deriv(node_filesystem_avail_bytes{{{DISK}}}[6h]), 1e-9) / 3600"
+"""By the trend of six hours, which is long enough for a nightly job and short enough to warn a day ahead."""
+EVERY = "[$__rate_interval]"
+CONTAINER = 'name!=""'
+
+
+def build() -> dashboard.Dashboard:
+    """The dashboard."""
+    found = monitoring_dashboard(
+        UID,
+        "Infrastructure: disks, machines, servers",
+        "Whether a disk will fill, and what machines, containers, Postgres, Kafka and Elasticsearch lack. Panels say "
+        "no data where an exporter is not scraped.",
+        ["infrastructure"],
+    )
+    found = found.with_variable(label_variable("instance", "Machine", "node_uname_info"))
+    sections = (
+        ("Disks", _disks()),
+        ("Machines and containers", _machines()),
+        ("Postgres", _postgres()),
+        ("Kafka and Elasticsearch", _servers()),
+    )
+    return filled(found, _tiles(), sections)
+
+
+def _tiles() -> list[Builder[Panel]]:
+    return [
+        tile(
+            "Least hours until a disk is full",
+            "By the trend of the last six hours: the disk that fills first. An alert fires below 24.",
+            f"min({HOURS_LEFT} < 8760)",
+            unit="h",
+            decimals=0,
+            limits=Limits(warn=72, bad=24, rising=False),
+            no_value="none fills",
+        ),
+        tile(
+            "Least free on a disk",
+            "Free space in percent of its size, of the disk that has least.",
+            f"min({LEFT})",
+            unit="percentunit",
+            decimals=0,
+            limits=Limits(warn=0.2, bad=0.1, rising=False),
+        ),
+        tile(
+            "Most memory in use",
+            "Of the machine that has least memory to spare: in use, without what the kernel can give back.",
+            f"max(1 - node_memory_MemAvailable_bytes{{{MACHINE}}} / node_memory_MemTotal_bytes{{{MACHINE}}})",
+            unit="percentunit",
+            decimals=0,
+            limits=Limits(warn=0.85, bad=0.95),
+        ),
+        tile(
+            "Restarts, 24 hours",
+            "Containers that were started within the last day, more than once each counted so.",
+            f"sum(changes(container_start_time_seconds{{{CONTAINER}}}[24h]))",
+            unit="locale",
+            decimals=0,
+            limits=Limits(warn=1, bad=5),
+        ),
+        tile(
+            "Targets down",
+            "Scrape targets that did not answer Prometheus at the last try.",
+            "count(up == 0) or vector(0)",
+            unit="none",
+            limits=Limits(warn=1, bad=1),
+        ),
+        tile(
+            "Elasticsearch",
+            "Health of the cluster: 0 green, 1 yellow (copies are missing), 2 red (data cannot be read).",
+            'max(elasticsearch_cluster_health_status{color="red"} * 2'
+            ' or elasticsearch_cluster_health_status{color="yellow"})',
+            unit="none",
+            limits=Limits(warn=1, bad=2),
+        ),
+    ]
+
+
+def _disks() -> list[Builder[Panel]]:
+    return [
+        chart(
+            "Free space, and where it will be in a day",
+            "Free space in percent, and where the trend of six hours takes it within 24 hours: at 0 the disk is full.",
+            series(LEFT, "{{instance}} {{mountpoint}}"),
+            series(
+                f"clamp_min(predict_linear(node_filesystem_avail_bytes{{{DISK}}}[6h], 86400), 0)"
+                f" / node_filesystem_size_bytes{{{DISK}}}",
+                "{{instance}} {{mountpoint}}, in 24 h",
+                "B",
+            ),
+            unit="percentunit",
+            limit=0.1,
+            ceiling=1,
+        ),
+        rows(
+            "Hours until full",
+            "By the trend of six hours; only disks that fill within a week.",
+            f"sort({HOURS_LEFT} < 168)",
+            [("instance", "Machine"), ("mountpoint", "Mounted at")],
+            unit="h",
+        ),
+    ]
+
+
+def _machines() -> list[Builder[Panel]]:
+    return [
+        chart(
+            "Processor in use",
+            "Share of all cores that was not idle, by machine.",
+            series(
+                f'1 - avg by (instance) (rate(node_cpu_seconds_total{{{MACHINE}, mode="idle"}}{EVERY}))', "{{instance}}"
+            ),
+            unit="percentunit",
+            ceiling=1,
+            span=THIRD,
+        ),
+        chart(
+            "Memory of containers",
+            "Working set, by which a container is killed when it reaches its limit.",
+            series(f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})", "{{name}}"),
+            unit="bytes",
+            span=THIRD,
+        ),
+        chart(
+            "Memory of processes",
+            "Resident memory as the process itself says it: beside its container's, the difference is page cache.",
+            series("process_resident_memory_bytes", "{{job}} {{instance}}"),
+            unit="bytes",
+            span=THIRD,
+        ),
+        chart(
+            "Processor time of containers",
+            "Cores in use.",
+            series(f"sum by (name) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}{EVERY}))", "{{name}}"),
+            unit="none",
+            span=THIRD,
+        ),
+        chart(
+            "Killed for lack of memory, per hour",
+            "Times that the kernel killed a process of a container which reached its memory limit.",
+            series(f"sum by (name) (increase(container_oom_events_total{{{CONTAINER}}}[1h]))", "{{name}}"),
+            unit="locale",
+            span=THIRD,
+        ),
+        chart(
+            "Starts of containers, per hour",
+            "A container that starts again and again is in a crash loop: its log says why.",
+            series(f"sum by (name) (changes(container_start_time_seconds{{{CONTAINER}}}[1h]))", "{{name}}"),
+            unit="locale",
+            span=THIRD,
+        ),
+    ]
+
+
+def _postgres() -> list[Builder[Panel]]:
+    return [
+        chart(
+            "Connections",
+            "Sessions of each database, and the most that the server allows.",
+            series("sum by (instance, datname) (pg_stat_database_numbackends)", "{{instance}} {{datname}}"),
+            series("max by (instance) (pg_settings_max_connections)", "{{instance}}, allowed", "B"),
+            unit="locale",
+            span=THIRD,
+        ),
+        chart(
+            "Blocks read and found in memory, per second",
+            "Reads that had to ask the operating system, and those that the server's own memory answered.",
+            series(f"sum by (instance) (rate(pg_stat_database_blks_read{EVERY}))", "{{instance}}, read"),
+            series(f"sum by (instance) (rate(pg_stat_database_blks_hit{EVERY}))", "{{instance}}, in memory", "B"),
+            unit="iops",
+            span=THIRD,
+        ),
+        chart(
+            "Transactions per second",
+            "Committed and rolled back, of all databases of a server.",
+            series(f"sum by (instance) (rate(pg_stat_database_xact_commit{EVERY}))", "{{instance}}, committed"),
+            series(
+                f"sum by (instance) (rate(pg_stat_database_xact_rollback{EVERY}))", "{{instance}}, rolled back", "B"
+            ),
+            unit="cps",
+            span=THIRD,
+        ),
+    ]
+
+
+def _servers() -> list[Builder[Panel]]:
+    return [
+        chart(
+            "Kafka: records behind, by group",
+            "As the broker sees it: also of groups that are not running.",
+            series("sum by (consumergroup, topic) (kafka_consumergroup_lag)", "{{consumergroup}} {{topic}}"),
+            unit="locale",
+            span=THIRD,
+        ),
+        chart(
+            "Kafka: partitions that lack a copy",
+            "Under-replicated partitions. With one broker there is nothing to lack.",
+            series("sum by (topic) (kafka_topic_partition_under_replicated_partition)", "{{topic}}"),
+            unit="locale",
+            span=THIRD,
+        ),
+        chart(
+            "Elasticsearch: heap in use",
+            "Share of the heap. Above 85 % for long it collects garbage instead of writing.",
+            series(
+                'elasticsearch_jvm_memory_used_bytes{area="heap"} / elasticsearch_jvm_memory_max_bytes{area="heap"}',
+                "{{name}}",
+            ),
+            unit="percentunit",
+            limit=0.85,
+            ceiling=1,
+            span=THIRD,
+        ),
+    ]
