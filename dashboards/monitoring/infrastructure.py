@@ -149,7 +149,7 @@ def _machines() -> list[Builder[Panel]]:
         ),
         chart(
             "Processor time of containers",
-            "Cores in use.",
+            "Cores in use by each container, of the machine's.",
             series(f"sum by (name) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}{EVERY}))", "{{name}}"),
             unit="none",
             span=THIRD,
