@@ -1,5 +1,6 @@
 """Elasticsearch's own client, to read what ingest has stored. It takes a second to import: consumers do without."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from elastic_transport import ApiError, JsonSerializer, TransportError
@@ -18,6 +19,7 @@ __all__ = [
     "closed_days",
     "connect",
     "helpers",
+    "lacking_fields",
 ]
 
 _MIMETYPE = "application/vnd.elasticsearch+json"
@@ -48,3 +50,20 @@ def closed_days(client: Elasticsearch, prefix: str) -> dict[str, datetime]:
     ).body
     days = {index: day_of(index, prefix) for index in sorted(found)}
     return {index: begin for index, begin in days.items() if begin is not None}
+
+
+def lacking_fields(client: Elasticsearch, prefix: str, fields: Sequence[str]) -> dict[str, list[str]]:
+    """The open daily indices behind an alias whose mapping lacks some of the fields, and which. Blocks.
+
+    A search finds nothing in such a field, whatever the documents hold. Needs the right view_index_metadata. Raises the
+    client's errors.
+    """
+    found = client.field_caps(index=prefix, fields=fields, include_unmapped=True, ignore_unavailable=True).body
+    lacking: dict[str, list[str]] = {}
+    for field in sorted(fields):
+        types = found["fields"].get(field)  # none, if no index has it; no list in it, if all have one type
+        without = found["indices"] if types is None else types.get("unmapped", {}).get("indices", [])
+        for index in without:
+            if day_of(index, prefix) is not None:
+                lacking.setdefault(index, []).append(field)
+    return dict(sorted(lacking.items()))

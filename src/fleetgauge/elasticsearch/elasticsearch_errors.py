@@ -61,9 +61,16 @@ def kind_of(error: ApiError) -> str:
     return _told(error.body)[0]
 
 
+def reason_of(error: ApiError) -> str:
+    """Why Elasticsearch refused, in its words."""
+    return _told(error.body)[1]
+
+
 def _told(body: object) -> tuple[str, str]:
     found = body.get("error") if isinstance(body, dict) else None
     if isinstance(found, dict):
-        reason, index = str(found.get("reason") or ""), found.get("index")
+        cause = found.get("caused_by")
+        said = found.get("reason") or (cause.get("reason") if isinstance(cause, dict) else None)
+        reason, index = str(said or ""), found.get("index")
         return str(found.get("type", "unknown")), reason if not index or str(index) in reason else f"{reason} [{index}]"
     return "unknown", str(found or "")[:200]

@@ -92,3 +92,13 @@ class Touched:
     """Whole minutes, where the source cannot tell cells."""
     rows: Sequence[Placed] = ()
     """The changed rows themselves, of definitions with a `key`."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a source had at a cursor and has no more, beside what expires."""
+
+    spans: Sequence[Span] = ()
+    """Time of which facts are lost: what was computed of it stays as it is."""
+    token: Mapping[str, Any] | None = None
+    """What the next cursor holds besides an instant, so that it remembers them."""

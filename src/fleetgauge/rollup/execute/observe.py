@@ -110,7 +110,8 @@ def look(
     if behind(source, source_watermark.heartbeat_at, state.heartbeat_at) is not None:
         return seen
     first_event = None if state.begun else facts.first_event()
-    cursor = Cursor(source_watermark.at - options.overlap, facts.token)
+    lost = facts.lost(state.cursor)
+    cursor = Cursor(source_watermark.at - options.overlap, lost.token)
     touched = Touched()
     if changes:
         # Until a first run is through, facts beyond the watermark may be older than any cursor.
@@ -123,4 +124,4 @@ def look(
                 step = max(step, UNSEEN_STEP)
             since = replace(since, at=since.at - step)
         touched = facts.touched(since, watermark, first=not state.complete)
-    return replace(seen, first_event=first_event, touched=touched, cursor=cursor)
+    return replace(seen, first_event=first_event, touched=touched, lost=lost.spans, cursor=cursor)

@@ -1,7 +1,7 @@
 """What the metrics database says of one metric beside its clocks, asked once for all that tell it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fleetgauge.postgres import Connection
@@ -75,6 +75,10 @@ class MetricStatus:
     waiting: Waiting | None = None
     closed: Sequence[str] = ()
     """Daily indices that were closed when its source was last read."""
+    lost: Sequence[str] = ()
+    """Daily indices that held fewer documents then than they had before."""
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Daily indices that did not map fields then which the metric reads, and which fields."""
     error: str | None = None
     """Why the last run failed."""
     deferred: str | None = None
@@ -91,13 +95,16 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         "SELECT error, deferred FROM fleetgauge.activity WHERE metric = %s", [definition.metric]
     ).fetchone()
     error, deferred = row or (None, None)
+    days = {} if undefined else noted_days(connection, definition)
     return MetricStatus(
         definition.metric,
         tuple(blocked(connection, definition)),
         omissions(connection, definition),
         fillings(connection, definition),
         None if undefined else waiting(connection, definition),
-        () if undefined else closed(connection, definition),
+        () if undefined else closed(connection, definition, days),
+        sorted(days.get("short", {})),
+        days.get("lacking", {}),
         error,
         deferred,
         undefined,
@@ -135,14 +142,20 @@ def waiting(connection: Connection[Any], definition: Definition) -> Waiting | No
     return Waiting(f"{before}the next run makes them anew", by_itself=True)
 
 
-def closed(connection: Connection[Any], definition: Definition) -> list[str]:
+def noted_days(connection: Connection[Any], definition: Definition) -> Mapping[str, Any]:
+    """What the last look at the metric's documents noted of the daily indices; empty of other sources."""
+    row = connection.execute(
+        "SELECT cursor_token -> '' FROM fleetgauge.ledger WHERE metric = %s AND version = %s AND grain = 'minute'",
+        [definition.metric, definition.version],
+    ).fetchone()
+    return row[0] or {} if row else {}
+
+
+def closed(connection: Connection[Any], definition: Definition, days: Mapping[str, Any]) -> list[str]:
     """The daily indices that were closed when the metric's source was last read, oldest first."""
-    rows = connection.execute(
-        "SELECT jsonb_object_keys(cursor_token -> '' -> 'closed') FROM fleetgauge.ledger"
-        " WHERE metric = %s AND version = %s AND grain = 'minute'"
-        " UNION SELECT unnest(closed) FROM fleetgauge.command_cursor WHERE %s ORDER BY 1",
-        [definition.metric, definition.version, definition.source == COMMANDS],
-    ).fetchall()
+    if definition.source != COMMANDS:
+        return sorted(days.get("closed", {}))
+    rows = connection.execute("SELECT DISTINCT unnest(closed) FROM fleetgauge.command_cursor ORDER BY 1").fetchall()
     return [index for (index,) in rows]
 
 

@@ -73,6 +73,25 @@ def _closed(status: MetricStatus) -> Found:
     return len(status.closed), f"{said}; open it (POST /{status.closed[0]}/_open), and the next run goes on with it"
 
 
+def _lost(status: MetricStatus) -> Found:
+    if not status.lost:
+        return None
+    first = status.lost[0]
+    said = f"{', '.join(status.lost)} held fewer documents than it had before, or is gone, and not by retention: what "
+    said += "was computed of it stays, and is never computed again; late events of it are in no number. Restore "
+    return len(status.lost), f"{said}{first} from a snapshot, or load its day again (fleetgauge consume --from-time)"
+
+
+def _lacking(status: MetricStatus) -> Found:
+    if not status.lacking:
+        return None
+    told = [f"{index} does not map {', '.join(fields)}" for index, fields in status.lacking.items()]
+    said = f"{told[0]}{f', and {len(told) - 1} more like it' if len(told) > 1 else ''}: its documents count as if they "
+    said += "had no such value. Run fleetgauge indices; for what it holds already, then POST /"
+    first = next(iter(status.lacking))
+    return len(told), f"{said}{first}/_update_by_query, and fleetgauge backfill {status.metric} over its day"
+
+
 def _waiting(status: MetricStatus) -> Found:
     return (1, status.waiting.why) if status.waiting is not None and status.waiting.by_itself else None
 
@@ -166,6 +185,22 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index is closed: its documents are read by nothing, and windows of its day are not computed.",
         "open the index, or delete it if its documents are not wanted",
         _closed,
+    ),
+    Condition(
+        "lost_documents",
+        "warn",
+        "terminal",
+        "A daily index was deleted, or holds fewer documents than before, not by retention: its day stays as it is.",
+        "restore it from a snapshot, or load its day again; it ends by itself when the day expires",
+        _lost,
+    ),
+    Condition(
+        "unmapped_field",
+        "warn",
+        "terminal",
+        "A daily index does not map a field that the metric reads, so that its documents count as without a value.",
+        "add the field to the index, index its documents anew, and backfill its day",
+        _lacking,
     ),
     Condition(
         "deferred",

@@ -1,6 +1,6 @@
 """Whether what the rollup needs is there: servers, rights, heartbeat, indexes. Each fault has its remedy."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from fleetgauge.rollup.operating.conditions import conditions
 from fleetgauge.rollup.operating.findings import Finding, Question, Status, together
 from fleetgauge.rollup.operating.restatements import recent
 from fleetgauge.rollup.plan.clock_bounds import UNSEEN_STEP
+from fleetgauge.rollup.sources.elasticsearch_fields import read_by
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
@@ -72,7 +73,8 @@ def questions(
         yield Question(missing.about, partial(iter, [missing]))
     for name, stream in sorted(streams.items()):
         yield _question(f"consumer group of {name}", partial(_group, settings, stream))
-        yield _question(f"documents of {name}", partial(documents, settings, stream.index))
+        read = sorted({path for one in definitions.values() if one.source == name for path in read_by(one)})
+        yield _question(f"documents of {name}", partial(documents, settings, stream.index, read))
 
 
 def for_production(settings: Settings, definitions: Mapping[str, Definition]) -> str:
@@ -302,9 +304,12 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
             yield "warn", said, "nothing from its first record on is final; kafka-transactions.sh find-hanging names it"
 
 
-def documents(settings: Settings, index: str) -> Iterator[tuple[Status, str, str]]:
-    """Whether the documents behind an alias over daily indices can be read: status, what is so, what to do. Blocks."""
-    from fleetgauge.elasticsearch.client import NotFoundError, closed_days, connect
+def documents(settings: Settings, index: str, fields: Sequence[str] = ()) -> Iterator[tuple[Status, str, str]]:
+    """Whether the documents behind an alias over daily indices can be read: status, what is so, what to do. Blocks.
+
+    `fields` are those that metrics read, which every day should map.
+    """
+    from fleetgauge.elasticsearch.client import NotFoundError, closed_days, connect, lacking_fields
     from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
     from fleetgauge.elasticsearch.point_in_time import refresh
 
@@ -315,7 +320,7 @@ def documents(settings: Settings, index: str) -> Iterator[tuple[Status, str, str
                 try:
                     closed = closed_days(client, index)
                     refresh(client, index, ignore_unavailable=bool(closed))
-                    client.search(index=index, size=0, ignore_unavailable=bool(closed))
+                    lacking = lacking_fields(client, index, fields) if fields else {}
                 except NotFoundError as error:
                     if kind_of(error) != "index_not_found_exception":
                         raise
@@ -328,6 +333,9 @@ def documents(settings: Settings, index: str) -> Iterator[tuple[Status, str, str
         for day in closed:
             said = f"{day} is closed: what it holds is not read, and windows of its day are not computed"
             yield "fail", said, f"open it (POST /{day}/_open); the next run computes what is new in it"
+        for day, without in lacking.items():
+            said = f"{day} does not map {', '.join(without)}: its documents count as if they had no such value"
+            yield "warn", said, f"run fleetgauge indices, then POST /{day}/_update_by_query, and backfill its day"
         if not closed:
             yield "ok", f"{index} can be refreshed and read", ""
 

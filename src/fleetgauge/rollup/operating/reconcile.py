@@ -32,7 +32,7 @@ from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import Span, covers, inside
+from fleetgauge.rollup.spans import HOUR, Span, covers, inside
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
@@ -50,6 +50,7 @@ _CHANGED = "changed since the last run, which the next one applies"
 _NOT_COMPUTED = "not computed yet"
 _WITHHELD = "a broken check withholds a cell of it"
 _EXPIRED = "its source or its rows have expired"
+_LOST = "its source has lost facts of it"
 
 
 @dataclass(frozen=True)
@@ -294,10 +295,15 @@ def _compare(engine: Engine, span: Span) -> _Compared:
             older = behind(source.name, facts.source_watermark.heartbeat_at, state.heartbeat_at)
             if older is not None:
                 raise Behind(older)
+            lost = facts.lost(state.cursor).spans
             pending = facts.touched(
                 state.cursor, computing_watermark(definition, facts.source_watermark.at), first=False
             )
             totals = facts.totals(edges)
+        ages = state.ages.without(lost, definition.time_zone)
+        gone = {begin for begin in done if any(b < begin + HOUR and begin < e for b, e in ages.lost)}
+        skipped += [Skipped(begin, _LOST) for begin in sorted(gone)]
+        done -= gone
         fit = [h for h in hours if h[0] in done and not _concerns(pending, h)]
         compared = {begin for begin, _ in fit}
         skipped += [Skipped(begin, _CHANGED) for begin in sorted(done - compared)]

@@ -1,14 +1,14 @@
 """How old facts still enter the numbers: at which grain their rows are kept, and how far back the source is whole."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.windows import BEGINNING, partition_start, window_end
+from fleetgauge.rollup.spans import Span, inside, union
+from fleetgauge.rollup.windows import BEGINNING, partition_start, widen, window_end
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Ages:
     """By grain, from where on rows are kept; None: all."""
     whole_from: datetime | None
     """From where on the source still has every fact; None: from the beginning."""
+    lost: Sequence[Span] = ()
+    """Time after it of which the source has lost facts."""
 
     def grain(self, at: datetime) -> Grain | None:
         """The finest grain whose rows are kept for an instant; None: not even the day's."""
@@ -30,11 +32,18 @@ class Ages:
 
     def frozen(self, at: datetime) -> bool:
         """Whether what was computed for an instant stays: its source is not whole any more, or its rows are gone."""
-        return self.grain(at) is None or (self.whole_from is not None and at < self.whole_from)
+        expired = self.whole_from is not None and at < self.whole_from
+        return expired or self.grain(at) is None or inside(at, self.lost)
+
+    def without(self, lost: Iterable[Span], zone: str) -> "Ages":
+        """The same, of a source that has lost facts of these spans: whole windows of the grain that is kept there."""
+        grains = ((span, self.grain(span[0])) for span in self.split(lost))
+        return replace(self, lost=union(widen(span, grain, zone) for span, grain in grains if grain is not None))
 
     def split(self, spans: Iterable[Span]) -> list[Span]:
         """The same time, cut where an age ends."""
-        cuts = sorted(cut for cut in (*self.kept.values(), self.whole_from) if cut is not None)
+        ends = (*self.kept.values(), self.whole_from, *(end for span in self.lost for end in span))
+        cuts = sorted(cut for cut in ends if cut is not None)
         found: list[Span] = []
         for begin, end in spans:
             edges = [begin, *(cut for cut in cuts if begin < cut < end), end]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cell, Cursor, Touched
 
 
@@ -27,6 +28,8 @@ class Look:
     """Whether that was asked, and answered: with None if that version would find no fact at all."""
     touched: Touched = field(default_factory=Touched)
     """What changed since the ledger's cursor."""
+    lost: Sequence[Span] = ()
+    """Time of which the source has lost facts since the ledger's cursor, or before it: what was computed stays."""
     places: Sequence[Cell] = ()
     """Cells in which the rows of `touched` were noted before; of definitions with a `key`."""
     cursor: Cursor | None = None

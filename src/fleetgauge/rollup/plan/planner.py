@@ -107,6 +107,8 @@ def plan(
     )
     if not state.begun and not look.first_event_known:
         return found
+    if look.lost:
+        state = replace(state, ages=state.ages.without(look.lost, definition.time_zone))
     first = list(_begin(definition, state, look))
     after = _begun(definition, state, first[0]) if first else state
     match request:

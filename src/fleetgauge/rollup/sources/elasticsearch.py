@@ -8,10 +8,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -26,6 +25,7 @@ from fleetgauge.elasticsearch.client import (
     TransportError,
     closed_days,
     connect,
+    lacking_fields,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
 from fleetgauge.elasticsearch.point_in_time import open_point
@@ -34,26 +34,24 @@ from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
-from fleetgauge.rollup.sketches import distinct
+from fleetgauge.rollup.definitions.measures import Distinct, Percentile
 from fleetgauge.rollup.sketches.distinct_key import DistinctKey
-from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
-from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems
+from fleetgauge.rollup.sources import elasticsearch_rows as answer
+from fleetgauge.rollup.sources.elasticsearch_days import Days, lost_spans, opened, whole_again
+from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
 from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
 from fleetgauge.rollup.sources.port import Conflict, Row, key_of, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, SourceRows, Touched
 from fleetgauge.settings import Settings
 
 SPANS = 256
 """Separate stretches of time in one search; every cluster's limit on clauses allows so many."""
 _DAY = timedelta(days=1)
-_NO_GROUP = ""
-"""In a cursor's token, what is about no consumer group: the daily indices that were closed."""
-_NO_VALUE: Mapping[type, Any] = {Percentile: [], Distinct: ""}
-"""Sketches of nothing."""
+DAYS = ""
+"""In a cursor's token, what is about no consumer group: the daily indices, as `Days.noted` says."""
 
 _log = structlog.get_logger(__name__)
 _Asked = tuple[Iterator[tuple[Cell, Group]], list[tuple[int, Percentile | Distinct, Iterator[tuple[Cell, Group]]]]]
@@ -69,9 +67,13 @@ class ElasticsearchFacts:
     search: Search
     progress: Mapping[str, GroupProgress]
     token: Mapping[str, Any] | None
-    """A `GroupCursor` for each consumer group, and what was closed: once it is open, its documents may be new."""
+    """A `GroupCursor` for each consumer group; `lost` adds what to remember of the daily indices."""
     key: DistinctKey | None = None
     """Of the fingerprints of persons."""
+    kept_from: datetime | None = None
+    """Days that end by it have expired."""
+    days: Callable[[], Days] = field(default_factory=lambda: lambda: Days("", {}))
+    """The daily indices as they are."""
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
@@ -91,7 +93,7 @@ class ElasticsearchFacts:
     def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         """See `Facts`. What lies at new positions; everything, where old positions may have got new documents."""
         known = msgspec.convert(since.token or {}, dict[str, GroupCursor], strict=False)
-        opened = [span for span in self._opened(since) if span[0] < watermark]
+        opened = [span for span in self._back(since) if span[0] < watermark]
         new: list[query.Json] = []
         anew = False
         for group, progress in self.progress.items():
@@ -112,6 +114,15 @@ class ElasticsearchFacts:
         where = query.matching(self.definition, query.any_of(new))
         cells = dict.fromkeys(cell for cell, _ in self._grouped(where, query.keys(self.definition), {}))
         return Touched(list(cells), spans)
+
+    def lost(self, since: Cursor | None) -> Lost:
+        """See `Facts`. Days that hold fewer documents than before."""
+        before = {} if since is None else since.token or {}
+        known = msgspec.convert(before, dict[str, GroupCursor], strict=False)
+        anew = any(group in known and known[group].began_anew(now) for group, now in self.progress.items())
+        at = None if since is None else since.at
+        noted = self.days().noted(before.get(DAYS, {}), at, kept_from=self.kept_from, anew=anew)
+        return Lost(lost_spans(noted), {**(self.token or {}), DAYS: noted})
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`. Reads slice by slice, since each further page of an answer costs as much as the first."""
@@ -176,11 +187,10 @@ class ElasticsearchFacts:
         asked = self._ask(query.within([(edges[0], edges[-1])]), step_ms=step, from_ms=starts[0])
         return self._rows(asked, lambda window: bisect_right(starts, query.milliseconds(window)) - 1)
 
-    def _opened(self, since: Cursor) -> list[Span]:
-        """The days that were closed at the cursor and can be read again, so that documents in them may be new."""
-        before = (since.token or {}).get(_NO_GROUP, {}).get("closed", {})
-        days = [datetime.fromisoformat(begin) for index, begin in before.items() if index not in self.search.closed]
-        spans = [(begin, begin + _DAY) for begin in days]
+    def _back(self, since: Cursor) -> list[Span]:
+        """The days that were closed or had lost documents at the cursor, and can be read again."""
+        before, noted = (since.token or {}).get(DAYS, {}), (self.lost(since).token or {})[DAYS]
+        spans = [*opened(before, noted), *whole_again(before, noted)]
         return [span for span in spans if self.about([span])]  # what was deleted meanwhile changes nothing
 
     def _closed_in(self, spans: Iterable[Span]) -> list[str]:
@@ -213,16 +223,16 @@ class ElasticsearchFacts:
         measures, (numbers, sketches) = self.definition.stored, asked
         found: dict[Any, list[Any]] = {}
         for (window, values), group in numbers:
-            _add(found, (stretch(window), values), measures, _numbers(measures, group))
+            answer.add(found, (stretch(window), values), measures, answer.numbers(measures, group))
         for index, measure, groups in sketches:
             keyed = (((stretch(window), values), group) for (window, values), group in groups)
-            for cell, sketch in _sketches(measure, keyed, self.key):
+            for cell, sketch in answer.sketches(measure, keyed, self.key):
                 found[cell][index] = sketch
         return [(window, *values, *row) for (window, values), row in found.items()]
 
     def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[tuple[Cell, Group]]:
         """The groups, each with the cell that it belongs to. Asks at once."""
-        return _celled(self.search.grouped(where, keys, numbers), len(self.definition.dimensions))
+        return answer.celled(self.search.grouped(where, keys, numbers), len(self.definition.dimensions))
 
 
 class ElasticsearchSource:
@@ -248,10 +258,11 @@ class ElasticsearchSource:
             own = progress[self._stream.group]
             with self._translated(), self._search() as search:
                 token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
-                if search.closed:
-                    token[_NO_GROUP] = {"closed": {index: at.isoformat() for index, at in search.closed.items()}}
                 source_watermark = SourceWatermark(own.watermark, own.observed_at)
-                yield ElasticsearchFacts(definition, source_watermark, search, progress, token, key)
+                kept = self._stream.kept
+                kept_from = None if kept is None else own.observed_at - kept
+                days = cache(partial(self._days, definition, search))
+                yield ElasticsearchFacts(definition, source_watermark, search, progress, token, key, kept_from, days)
 
     def close(self) -> None:
         """See `Source`."""
@@ -294,6 +305,13 @@ class ElasticsearchSource:
                 raise
             return None
 
+    def _days(self, definition: Definition, search: Search) -> Days:
+        index = self._stream.index
+        if search.point is None or self._client is None:
+            return Days(index, {})
+        lacking = lacking_fields(self._client, index, read_by(definition))
+        return Days(index, search.documents(), search.closed, lacking)
+
     def _without_closed(self, client: Elasticsearch) -> Search:
         """A search that knows what it leaves out: one closed day does not stop the others."""
         index = self._stream.index
@@ -317,64 +335,6 @@ class ElasticsearchSource:
             f"source {self.name}: documents of {index} could not be read from {url}",
             f"give the login read, maintenance and view_index_metadata on {index} and {index}-* (deploy/elasticsearch)",
         )
-
-
-def _celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Group]]:
-    """Neighbours mostly share their cell."""
-    pick = itemgetter("w", "w", *map(str, range(dimensions)))  # twice: one alone is no tuple
-    before: tuple[Any, ...] = ()
-    for group in groups:
-        values = pick(group["key"])
-        if values != before:
-            before = values
-            cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[2:])
-        yield cell, group
-
-
-def _sketches(
-    measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]], key: DistinctKey | None
-) -> Iterator[tuple[Cell, list[int] | str]]:
-    """One sketch a cell, of groups that have a value besides."""
-    whole: Callable[[Mapping[int, int]], list[int] | str]
-    if isinstance(measure, Percentile):
-        number, whole = cache(bucket), flat
-    else:
-        number, whole = cache(partial(_fingerprint, key=key if measure.personal else None)), _set
-    parts: dict[Cell, dict[int, int]] = {}
-    before: Cell | None = None
-    counts: dict[int, int] = {}
-    for cell, group in groups:
-        if cell is not before:
-            before, counts = cell, parts.setdefault(cell, {})
-        at = number(group["key"]["v"])
-        counts[at] = counts.get(at, 0) + group["doc_count"]
-    for cell, counts in parts.items():
-        yield cell, whole(counts)
-
-
-def _numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
-    """The group's values in the order of the measures; sketches are empty as yet."""
-    return [
-        query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else _NO_VALUE[type(measure)]
-        for name, measure in measures.items()
-    ]
-
-
-def _add(found: dict[Any, list[Any]], cell: Any, measures: Mapping[str, StoredMeasure], values: list[Any]) -> None:
-    """Note a row; one that is there already is the same cell by another spelling."""
-    known = found.setdefault(cell, values)
-    if known is not values:
-        for i, measure in enumerate(measures.values()):
-            if isinstance(measure, Count | Sum | Extreme):
-                known[i] = query.together(measure, known[i], values[i])
-
-
-def _fingerprint(value: Any, key: DistinctKey | None) -> int:
-    return distinct.fingerprint(query.text_of(value), key)
-
-
-def _set(prints: Mapping[int, int]) -> str:
-    return distinct.short(distinct.of_fingerprints(prints))
 
 
 class _GroupsSerializer(JsonSerializer):

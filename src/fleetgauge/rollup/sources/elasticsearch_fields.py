@@ -77,6 +77,17 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
     return found
 
 
+def read_by(definition: Definition) -> list[str]:
+    """Every field that the metric reads of documents."""
+    wheres = [measure.where for measure in definition.stored.values()]
+    if definition.documents is not None:
+        wheres.append(definition.documents.where)
+    found = {EVENT_TIME, *(one.column for one in definition.dimensions.values())}
+    found.update(path for where in wheres for path in where)
+    found.update(of for one in definition.stored.values() if isinstance(of := getattr(one, "of", None), str))
+    return sorted(found)
+
+
 def _where(key: str, where: Where, fields: Mapping[str, str]) -> Iterator[str]:
     for path, test in where.items():
         wrong = list(_of(key, path, fields, (*_GROUPED, "double"), "something to compare with"))

@@ -11,6 +11,9 @@ from fleetgauge.rollup.sources import elasticsearch_query as query
 
 Group = Mapping[str, Any]
 
+_INDICES = 10_000
+"""More days than anybody keeps."""
+
 
 class Search:
     """Searches over one point in time, by a thread of its own: the server works while the last answer is digested."""
@@ -32,6 +35,12 @@ class Search:
     def ask(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
         """The aggregations of what matches; empty without an index. Blocks."""
         return self._thread.submit(self._search, where, aggregations).result()
+
+    def documents(self) -> dict[str, int]:
+        """How many documents each index holds, whatever they are; none without an index. Blocks."""
+        by_index = {"all": {"terms": {"field": "_index", "size": _INDICES}}}
+        found = self.ask({"match_all": {}}, by_index).get("all", {"buckets": []})
+        return {one["key"]: one["doc_count"] for one in found["buckets"]}
 
     def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
         """Every group of what matches, however many pages they take. Asks at once; who iterates waits."""

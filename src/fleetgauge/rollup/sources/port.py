@@ -15,7 +15,7 @@ from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, SourceRows, Touched
 
 Row = tuple[Any, ...]
 
@@ -33,7 +33,7 @@ class Facts(Protocol):
     source_watermark: SourceWatermark | None
     """How far the look can be trusted; None while the source cannot say."""
     token: Mapping[str, Any] | None
-    """What the next cursor must hold besides an instant."""
+    """What the next cursor must hold besides an instant; None where an instant is all."""
 
     def first_event(self) -> datetime | None:
         """The earliest event time."""
@@ -45,6 +45,10 @@ class Facts(Protocol):
 
     def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         """What changed since the cursor; on a metric's `first` run, besides, all facts from the watermark on."""
+        ...
+
+    def lost(self, since: Cursor | None) -> Lost:
+        """Which facts were there at the cursor and are gone."""
         ...
 
     def windows(self, span: Span) -> list[Row]:

@@ -18,7 +18,7 @@ from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
 from fleetgauge.rollup.spans import Span, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
 log = structlog.get_logger(__name__)
@@ -82,6 +82,10 @@ class PostgresFacts:
             set_back_to=steps.earliest.isoformat(),
         )
         return min(since.at, earliest)
+
+    def lost(self, since: Cursor | None) -> Lost:  # noqa: ARG002 (the port's signature)
+        """See `Facts`. Rows that are deleted are `reconcile`'s to find."""
+        return Lost(token=self.token)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""

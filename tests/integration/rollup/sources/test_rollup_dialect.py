@@ -21,7 +21,7 @@ from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -67,6 +67,9 @@ class SqliteFacts:
         n = 1 + len(self.definition.dimensions)
         rows = [row for w in {w for w, _ in wanted} for row in self.windows((w, w + timedelta(minutes=1)))]
         return [row for row in rows if (row[0], row[1:n]) in set(wanted)]
+
+    def lost(self, since: Cursor | None) -> Lost:
+        return Lost(token=self.token)
 
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         return []

@@ -1,0 +1,75 @@
+"""Groups of an answer as rows of the rollup: cells, numbers, sketches."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from operator import itemgetter
+from typing import Any
+
+from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
+from fleetgauge.rollup.sketches import distinct
+from fleetgauge.rollup.sketches.distinct_key import DistinctKey
+from fleetgauge.rollup.sketches.sketch import bucket, flat
+from fleetgauge.rollup.sources import elasticsearch_query as query
+from fleetgauge.rollup.sources.elasticsearch_search import Group
+from fleetgauge.rollup.values import Cell
+
+_NO_VALUE: Mapping[type, Any] = {Percentile: [], Distinct: ""}
+"""Sketches of nothing."""
+
+
+def celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Group]]:
+    """Neighbours mostly share their cell."""
+    pick = itemgetter("w", "w", *map(str, range(dimensions)))  # twice: one alone is no tuple
+    before: tuple[Any, ...] = ()
+    for group in groups:
+        values = pick(group["key"])
+        if values != before:
+            before = values
+            cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[2:])
+        yield cell, group
+
+
+def sketches(
+    measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]], key: DistinctKey | None
+) -> Iterator[tuple[Cell, list[int] | str]]:
+    """One sketch a cell, of groups that have a value besides."""
+    whole: Callable[[Mapping[int, int]], list[int] | str]
+    if isinstance(measure, Percentile):
+        number, whole = cache(bucket), flat
+    else:
+        number, whole = cache(partial(_fingerprint, key=key if measure.personal else None)), _set
+    parts: dict[Cell, dict[int, int]] = {}
+    before: Cell | None = None
+    counts: dict[int, int] = {}
+    for cell, group in groups:
+        if cell is not before:
+            before, counts = cell, parts.setdefault(cell, {})
+        at = number(group["key"]["v"])
+        counts[at] = counts.get(at, 0) + group["doc_count"]
+    for cell, counts in parts.items():
+        yield cell, whole(counts)
+
+
+def numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
+    """The group's values in the order of the measures; sketches are empty as yet."""
+    return [
+        query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else _NO_VALUE[type(measure)]
+        for name, measure in measures.items()
+    ]
+
+
+def add(found: dict[Any, list[Any]], cell: Any, measures: Mapping[str, StoredMeasure], values: list[Any]) -> None:
+    """Note a row; one that is there already is the same cell by another spelling."""
+    known = found.setdefault(cell, values)
+    if known is not values:
+        for i, measure in enumerate(measures.values()):
+            if isinstance(measure, Count | Sum | Extreme):
+                known[i] = query.together(measure, known[i], values[i])
+
+
+def _fingerprint(value: Any, key: DistinctKey | None) -> int:
+    return distinct.fingerprint(query.text_of(value), key)
+
+
+def _set(prints: Mapping[int, int]) -> str:
+    return distinct.short(distinct.of_fingerprints(prints))
