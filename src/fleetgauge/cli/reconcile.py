@@ -70,6 +70,10 @@ def _summary(report: "Reconciliation") -> str:
         where = " ".join(f"{name}={value}" for name, value in one.dimensions.items())
         here, there = ("nothing" if value is None else value for value in (one.stored, one.source))
         line += f"\n  {utc(one.window_start)} {where}: {one.measure} is {here}, the source says {there}"
+    if report.repeated is not None and report.repeated.found:
+        twice = report.repeated
+        line += f"\n  of {twice.sampled} events of {twice.day:%Y-%m-%d} that were looked at, {twice.found} are stored "
+        line += f"under another day too, such as {twice.example}"
     for reason, n in report.not_compared.items():
         some = [utc(one.window_start) for one in report.skipped if one.reason == reason][:3]
         line += f"\n  {n} hours not compared: {reason}" + (f" (first {', '.join(some)})" if some else "")

@@ -102,3 +102,17 @@ class Lost:
     """Time of which facts are lost: what was computed of it stays as it is."""
     token: Mapping[str, Any] | None = None
     """What the next cursor holds besides an instant, so that it remembers them."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Whether events are stored twice, by a sample of one day: an id is unique, but only within a day's index."""
+
+    day: datetime
+    """When the day begins (UTC)."""
+    sampled: int
+    """Events that were looked at."""
+    found: int
+    """Those of them that are stored under another day too, so that each counts once for each day."""
+    example: str | None = None
+    """The id of one."""

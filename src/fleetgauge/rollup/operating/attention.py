@@ -6,11 +6,12 @@ from typing import Any
 
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
+from fleetgauge.rollup.operating import repeated_events
 from fleetgauge.rollup.store.publish import current_publication, planned, refusal
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
-from fleetgauge.rollup.values import BlockedCell
+from fleetgauge.rollup.values import BlockedCell, Repeated
 
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""
@@ -79,6 +80,8 @@ class MetricStatus:
     """Daily indices that held fewer documents then than they had before."""
     lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Daily indices that did not map fields then which the metric reads, and which fields."""
+    repeated: Repeated | None = None
+    """Events that are stored twice, by the last comparison's sample."""
     error: str | None = None
     """Why the last run failed."""
     deferred: str | None = None
@@ -105,6 +108,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         () if undefined else closed(connection, definition, days),
         sorted(days.get("short", {})),
         days.get("lacking", {}),
+        None if undefined or definition.documents is None else repeated_events.known(connection, definition.metric),
         error,
         deferred,
         undefined,

@@ -92,6 +92,17 @@ def _lacking(status: MetricStatus) -> Found:
     return len(told), f"{said}{first}/_update_by_query, and fleetgauge backfill {status.metric} over its day"
 
 
+def _repeated(status: MetricStatus) -> Found:
+    one = status.repeated
+    if one is None or not one.found:
+        return None
+    said = (
+        f"of {one.sampled} events of {one.day:%Y-%m-%d} that were looked at, {one.found} are stored under another day "
+    )
+    said += f"too and count once for each, such as {one.example}: they were sent again with a new time"
+    return one.found, f"{said}; let devices keep an event's time (docs/ingest.md)"
+
+
 def _waiting(status: MetricStatus) -> Found:
     return (1, status.waiting.why) if status.waiting is not None and status.waiting.by_itself else None
 
@@ -201,6 +212,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index does not map a field that the metric reads, so that its documents count as without a value.",
         "add the field to the index, index its documents anew, and backfill its day",
         _lacking,
+    ),
+    Condition(
+        "repeated_events",
+        "warn",
+        "terminal",
+        "Events are stored under two days and count twice: a device sent them again with a new time.",
+        "let devices keep an event's time when they send it again; the next reconcile looks again",
+        _repeated,
     ),
     Condition(
         "deferred",

@@ -24,7 +24,7 @@ from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.report import Severity, plain, severity
-from fleetgauge.rollup.operating import reconcile_progress
+from fleetgauge.rollup.operating import reconcile_progress, repeated_events
 from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
@@ -36,7 +36,7 @@ from fleetgauge.rollup.spans import HOUR, Span, covers, inside
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
-from fleetgauge.rollup.values import Touched
+from fleetgauge.rollup.values import Repeated, Touched
 from fleetgauge.rollup.windows import hours as hours_of
 from fleetgauge.settings import Settings
 
@@ -96,6 +96,8 @@ class Reconciliation:
     """The first of them."""
     plans: tuple[Plan, ...] = ()
     """What was executed for them; with a dry run, what would be."""
+    repeated: Repeated | None = None
+    """What a sample of its events says about those that are stored twice; None where nothing can be."""
     error: str | None = None
     severity: Severity | None = None
 
@@ -200,9 +202,22 @@ class _Comparing:
                 with self.engine.session.locked() as connection:
                     reconcile_progress.compared(connection, self.engine.definition, compared.hours)
             left = left[len(piece) :]
+        self._look_for_repeated()
         if self.run is not None:
             with self.engine.session.locked() as connection:
                 reconcile_progress.finish(connection, self.engine.definition)
+
+    def _look_for_repeated(self) -> None:
+        definition = self.engine.definition
+        if definition.documents is None:
+            return
+        with self.engine.source.look(definition) as facts:
+            mark = facts.source_watermark
+            repeated = None if mark is None else facts.repeated(mark.at)
+        self.found = replace(self.found, repeated=repeated)
+        if repeated is not None and self.run is not None:
+            with self.engine.session.locked() as connection:
+                repeated_events.record(connection, definition, repeated)
 
     def _left(self, span: Span, *, anew: bool) -> list[Span]:
         definition = self.engine.definition

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
@@ -44,12 +44,14 @@ from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
 from fleetgauge.rollup.sources.port import Conflict, Row, key_of, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
 from fleetgauge.settings import Settings
 
 SPANS = 256
 """Separate stretches of time in one search; every cluster's limit on clauses allows so many."""
 _DAY = timedelta(days=1)
+SAMPLED = 1_000
+"""Events of a day whose ids are looked for under other days."""
 DAYS = ""
 """In a cursor's token, what is about no consumer group: the daily indices, as `Days.noted` says."""
 
@@ -178,6 +180,17 @@ class ElasticsearchFacts:
         matching = query.matching(self.definition, *found)
         counted = self.search.ask(matching, {"n": {"value_count": {"field": EVENT_TIME}}})
         return SourceRows(int(counted["n"]["value"]) if counted else 0, json.dumps({"query": matching}, default=str))
+
+    def repeated(self, before: datetime) -> Repeated | None:
+        """See `Facts`. The ids of some documents of a day are looked for in all others; no id is asked for in vain."""
+        end = before.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        day = query.within([(end - _DAY, end)])
+        ids = self.search.ids(query.at_random(query.matching(self.definition, day), seed=end.toordinal()), SAMPLED)
+        if not ids:
+            return None
+        elsewhere = query.matching(self.definition, {"ids": {"values": ids}}, {"bool": {"must_not": day}})
+        twice = sorted(set(self.search.ids(elsewhere, query.PAGE)))
+        return Repeated(end - _DAY, len(ids), len(twice), twice[0] if twice else None)
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`. Reads in the widest windows that no edge cuts."""

@@ -85,6 +85,12 @@ def any_of(filters: Iterable[Json]) -> Json:
     return {"bool": {"should": list(filters), "minimum_should_match": 1}}
 
 
+def at_random(where: Json, *, seed: int) -> Json:
+    """The same documents, the highest scores at random."""
+    score = {"random_score": {"seed": seed, "field": "_seq_no"}}
+    return {"function_score": {"query": where, **score, "boost_mode": "replace"}}
+
+
 def one_of(path: str, texts: Iterable[str]) -> Json | None:
     """Documents whose field has one of these texts; None where a text stands for what cannot be looked up."""
     texts = set(texts)

@@ -42,6 +42,10 @@ class Search:
         found = self.ask({"match_all": {}}, by_index).get("all", {"buckets": []})
         return {one["key"]: one["doc_count"] for one in found["buckets"]}
 
+    def ids(self, where: query.Json, most: int) -> list[str]:
+        """The ids of what matches, those with the highest scores; none without an index. Blocks."""
+        return self._thread.submit(self._ids, where, most).result()
+
     def grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[Group]:
         """Every group of what matches, however many pages they take. Asks at once; who iterates waits."""
 
@@ -73,3 +77,18 @@ class Search:
         self.point = answer["pit_id"]
         found: Mapping[str, Any] = answer.get("aggregations", {})  # none, where every index is closed
         return found
+
+    def _ids(self, where: query.Json, most: int) -> list[str]:
+        if self.point is None:
+            return []
+        answer = self._client.search(
+            pit={"id": self.point, "keep_alive": KEEP_ALIVE},
+            query=where,
+            size=most,
+            source=False,
+            track_total_hits=False,
+            allow_partial_search_results=False,
+            filter_path=["pit_id", "hits.hits._id"],
+        ).body
+        self.point = answer["pit_id"]
+        return [hit["_id"] for hit in answer.get("hits", {}).get("hits", [])]

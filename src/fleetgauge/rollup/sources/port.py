@@ -15,7 +15,7 @@ from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
 
 Row = tuple[Any, ...]
 
@@ -73,6 +73,10 @@ class Facts(Protocol):
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """The facts that count in the span and have these dimension values, as far as they are given."""
+        ...
+
+    def repeated(self, before: datetime) -> Repeated | None:
+        """Whether facts are there twice, by a sample of the last day that ends by then; None where a key forbids it."""
         ...
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:

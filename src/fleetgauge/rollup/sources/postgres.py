@@ -18,7 +18,7 @@ from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
 from fleetgauge.rollup.spans import Span, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
 log = structlog.get_logger(__name__)
@@ -125,6 +125,10 @@ class PostgresFacts:
         query = postgres_sql.source_rows(self.definition, span, where)
         (count,) = self._fetch(sql.SQL("SELECT count(*) FROM ({}) AS counted").format(query))[0]
         return SourceRows(count, query.as_string(self.connection))
+
+    def repeated(self, before: datetime) -> Repeated | None:  # noqa: ARG002 (the port's signature)
+        """See `Facts`. A table has its key."""
+        return None
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         """See `Facts`."""

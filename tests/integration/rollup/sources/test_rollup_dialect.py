@@ -21,7 +21,7 @@ from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Repeated, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -79,6 +79,9 @@ class SqliteFacts:
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         raise AssertionError("nobody asks for an explanation here")
+
+    def repeated(self, before: datetime) -> Repeated | None:
+        return None
 
     def totals(self, edges: Sequence[datetime]) -> list[Row]:
         spans = pairwise(edges)
