@@ -42,7 +42,7 @@ def measure(field: Field) -> Latency:
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     if name in admin.list_topics():
         admin.delete_topics([name])
-    admin.create_topics([NewTopic(name, 4, 1)])
+    admin.create_topics([NewTopic(name, 4, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
     producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, metrics_enabled=False)
     started = fleetgauge(field, name, topic=name)
     try:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fleetlab.simulator import operations
 from fleetlab.simulator.ledger import Ledger
-from fleetlab.simulator.publish import Publisher, create_topics
+from fleetlab.simulator.publish import Publisher, broker_tells_time, create_topics
 from fleetlab.simulator.timeline import Timeline
 
 
@@ -76,6 +76,7 @@ def load_backlog(
             total += len(records)
         progress("events", slices, slices)
         ledger.finish()
+    broker_tells_time(kafka_bootstrap, topic_prefix)
     return LoadSummary(total, rows, time.monotonic() - begun)
 
 

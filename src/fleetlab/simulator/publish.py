@@ -8,11 +8,12 @@ one answer gives the offsets of two thousand records.
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
 
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from kafka.net.compat import KafkaNetClient
 from kafka.protocol.producer import ProduceRequest
@@ -38,25 +39,48 @@ _Partition = _Topic.PartitionProduceData
 
 
 def create_topics(bootstrap: str, prefix: str = "") -> None:
-    """Create the topics that are missing; they keep their records for ever. Raises `Transient` if Kafka is away."""
+    """Create the topics that are missing; they keep their records for ever. Raises `Transient` if Kafka is away.
+
+    Until `broker_tells_time`, records have the times that they are sent with, as a past that is made up needs it.
+    """
+    with _administering(bootstrap) as admin:
+        for name, partitions in TOPICS.items():
+            configs = _configs(name, "CreateTime")
+            try:
+                admin.create_topics([NewTopic(prefix + name, partitions, 1, topic_configs=configs)])
+            except TopicAlreadyExistsError:
+                admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, prefix + name, configs)])
+
+
+def broker_tells_time(bootstrap: str, prefix: str = "") -> None:
+    """From now on the broker says when a record came, as production's topics should have it. Raises `Transient`."""
+    with _administering(bootstrap) as admin:
+        for name in TOPICS:
+            configs = _configs(name, "LogAppendTime")
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, prefix + name, configs)])
+
+
+def _configs(name: str, time: str) -> dict[str, str]:
+    return _KEPT | (_ROOMY if name.endswith(".dlq") else {"message.timestamp.type": time})
+
+
+@contextmanager
+def _administering(bootstrap: str) -> Iterator[KafkaAdminClient]:
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     except KafkaError as error:
         raise Transient(f"Kafka at {bootstrap} cannot be reached ({error}); is the stack up?") from error
     try:
-        for name, partitions in TOPICS.items():
-            try:
-                admin.create_topics(
-                    [NewTopic(prefix + name, partitions, 1, topic_configs=_KEPT | (_ROOMY if "dlq" in name else {}))]
-                )
-            except TopicAlreadyExistsError:
-                continue
+        yield admin
     finally:
         admin.close()
 
 
 class Publisher:
-    """Sends records with the append time as their timestamp, waiting for every acknowledgement. Not thread-safe."""
+    """Sends records with their append time as timestamp, which counts until `broker_tells_time`. Not thread-safe.
+
+    Waits for every acknowledgement.
+    """
 
     def __init__(
         self, bootstrap: str, prefix: str = "", *, unkind: Unkindness = KIND, rng: random.Random | None = None

@@ -147,7 +147,9 @@ class Secured:
 
     def topic(self, name: str, partitions: int) -> None:
         """Create a topic."""
-        self.admin.create_topics([NewTopic(name, partitions, 1)])
+        self.admin.create_topics(
+            [NewTopic(name, partitions, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})]
+        )
 
     def grant(self, grants: Sequence[Grant]) -> None:
         """Allow this."""

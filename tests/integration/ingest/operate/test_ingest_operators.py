@@ -222,7 +222,7 @@ def other(world: Any, admin: KafkaAdminClient) -> Iterator[Consumer]:
         "from fleetgauge.ingest import Consumer, DeadLetterLimit\n"
         f"consumer = Consumer({name!r}, {name!r}, ('location',), {name!r}, {limit})\n"
     )
-    admin.create_topics([NewTopic(name, 4, 1)])
+    admin.create_topics([NewTopic(name, 4, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
     yield Consumer(name, name, ("location",), name, dead_letters=DeadLetterLimit(consecutive=20))
     admin.delete_topics(sorted(set(admin.list_topics()) & {name, f"{name}.dlq"}))
     for index in world.ask("GET", f"/{name}-*/_alias"):
