@@ -15,7 +15,7 @@ ON CONFLICT (metric) DO UPDATE SET day = excluded.day, sampled = excluded.sample
 
 
 def record(connection: Connection[Any], definition: Definition, found: Repeated) -> None:
-    """Take the place of what was known."""
+    """Replace what was known."""
     row = {"metric": definition.metric, **vars(found), "day": found.day.date()}
     connection.execute(_RECORD, row)
 
