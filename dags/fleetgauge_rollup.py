@@ -12,10 +12,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fleetgauge import pipeline, settings
 from fleetgauge.errors import Stop, Terminal
+from fleetgauge.rollup import Grain
 
 TIME_ZONE = "Asia/Seoul"
-SCHEDULES = {"minute": "* * * * *", "hour": "0 * * * *", "day": "0 0 * * *"}
-BELOW = {"hour": "minute", "day": "hour"}
+SCHEDULES: dict[Grain, str] = {"minute": "* * * * *", "hour": "0 * * * *", "day": "0 0 * * *"}
+BELOW: dict[Grain, Grain] = {"hour": "minute", "day": "hour"}
 
 
 def table(metric: str, grain: str) -> Asset:
@@ -31,7 +32,7 @@ def _plain(instant: datetime) -> datetime:
 @task(retries=2, retry_delay=timedelta(seconds=10), execution_timeout=timedelta(hours=1))
 def roll_up(
     source: str,
-    grain: str,
+    grain: Grain,
     data_interval_start: datetime | None = None,
     data_interval_end: datetime | None = None,
 ) -> list[dict[str, Any]]:
@@ -53,7 +54,7 @@ def unread(metric: str) -> None:
         raise AirflowFailException(f"metric {metric} is not computed: {found[metric]}")
 
 
-def build(grain: str, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
+def build(grain: Grain, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
     """The DAG of one grain."""
     with DAG(
         dag_id=f"fleetgauge_{grain}",

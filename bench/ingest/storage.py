@@ -53,8 +53,8 @@ def measure(field: Field) -> Storage:
                 answer = bulk.request("POST", "/_bulk?filter_path=errors", renamed)
                 if answer.body != b'{"errors":false}':
                     raise RuntimeError(f"not all events could be stored: {answer.body[:300]!r}")
-        sizes = [_size(server, prefix) for prefix in (name, "bench-naive", "bench-payload")]
-        return Storage(*sizes, _retrieve(server, name, sent))
+        ours, dynamic, bare_size = (_size(server, prefix) for prefix in (name, "bench-naive", "bench-payload"))
+        return Storage(ours, dynamic, bare_size, _retrieve(server, name, sent))
     finally:
         for prefix in (name, "bench-naive", "bench-payload"):
             server.delete(prefix)

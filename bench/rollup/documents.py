@@ -11,6 +11,7 @@ from fleetgauge import settings as fleetgauge_settings
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import ConsumeOptions
+from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.settings import Settings
 from fleetlab.simulator.publish import Publisher, create_topics
@@ -32,7 +33,7 @@ def measure(state: StackState, rounds: int) -> Figure:
     """
     settings = fleetgauge_settings.load(Path(state.config))
     plan = Timeline.ending(SCALE, datetime.now(UTC))
-    source = pipeline.load_definitions(settings.content)[METRIC].source
+    source = load_definitions(settings.content)[METRIC].source
     consumer = load_consumer(settings.content, source)
     _produce(plan, settings)
     consume(consumer, settings, ConsumeOptions(until_caught_up=True))

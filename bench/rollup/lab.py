@@ -21,9 +21,12 @@ ROOT = Path(__file__).parents[2]
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+_POSTGRES: tuple[Service, ...] = ("postgres",)
+
+
 @contextmanager
 def laboratory(
-    home: Path | None, services: Collection[Service] = ("postgres",), folder: Path | None = None
+    home: Path | None, services: Collection[Service] = _POSTGRES, folder: Path | None = None
 ) -> Iterator[StackState]:
     """Servers, Postgres alone by default; in `home` as they run there, else started here and wiped afterwards.
 

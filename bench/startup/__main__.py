@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).parent / "uv"
+UV = str(Path(sys.executable).parent / "uv")
 INSTALLED = ("", "rollup", "analytics", "airflow")
 
 
@@ -67,7 +67,7 @@ def _measure(folder: Path, wheel: Path, extra: str, runs: int) -> Installation:
     subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, home], check=True)
     wanted = f"fleetgauge[{extra}] @ {wheel.as_uri()}"
     constraints = ROOT / "constraints.txt"
-    install = [
+    install: list[str | Path] = [
         UV,
         "pip",
         "install",

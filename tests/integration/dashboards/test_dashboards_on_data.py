@@ -43,7 +43,7 @@ def run(connection: psycopg.Connection, query: DashboardQuery) -> tuple[list[str
     try:
         cursor = connection.execute(query.sql)
     except psycopg.Error as error:
-        pytest.fail(f"{query.kind} {query.name!r} of {query.board}: {error}\n{query.sql}")
+        pytest.fail(f"{query.kind} {query.name!r} of {query.dashboard}: {error}\n{query.sql}")
     return [column.name for column in cursor.description or []], cursor.fetchall()
 
 
