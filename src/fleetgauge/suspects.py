@@ -13,6 +13,8 @@ from fleetgauge.fleet.suspect_store import Repair, Suspect
 from fleetgauge.settings import Settings
 
 if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
     from fleetgauge.fleet.suspect_run import DayReport
 
 
@@ -62,3 +64,13 @@ def _until(settings: Settings, method: Method) -> datetime:
     groups = (consumer.group, *replaying_groups(settings.content, consumer))
     clock = SystemClock()
     return min(read_progress(settings.kafka, consumer.topic, group, clock).watermark for group in groups)
+
+
+def collector(settings: Settings) -> "Collector | None":
+    """What the exporter tells of them; None where none are looked for, or the method cannot be read (lint says why)."""
+    from fleetgauge.fleet.suspect_exports import SuspectsCollector
+
+    try:
+        return SuspectsCollector(settings, load(settings.content).time_zone)
+    except Terminal:
+        return None

@@ -29,7 +29,7 @@ def exporter(
     import structlog
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from fleetgauge import pipeline, settings
+    from fleetgauge import pipeline, settings, suspects
     from fleetgauge.commands.health import CommandsCollector
     from fleetgauge.observability.status_server import Http, StatusServer
     from fleetgauge.rollup import COMMANDS
@@ -42,6 +42,8 @@ def exporter(
     registry.register(RollupCollector(loaded, definitions, pipeline.broken(loaded.content)))
     if any(one.source == COMMANDS for one in definitions.values()):
         registry.register(CommandsCollector(loaded))
+    if (of_suspects := suspects.collector(loaded)) is not None:
+        registry.register(of_suspects)
     if once:
         typer.echo(generate_latest(registry).decode(), nl=False)
         return

@@ -59,6 +59,8 @@ _MEANINGS = {
     "expired": "Events left out, since retention has dropped their month.",
     "rescanning": "Sources of which every stored document is being read again.",
 }
+EXPORTED = tuple(f"fleetgauge_commands_{name}{'_total' if name in _COUNTERS else ''}" for name in _MEANINGS)
+"""The names of all samples that the exporter has of commands."""
 _REMEDIES = {
     "conflicting": "see what produces them: SELECT * FROM fleetgauge.command_attempt WHERE conflicting",
     "disagreeing": "an event that is sent again keeps its id, time and content: SELECT * FROM fleetgauge.command_event"

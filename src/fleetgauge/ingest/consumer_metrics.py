@@ -126,6 +126,8 @@ BUILD = ExportedMetric(
     "Always 1; the labels say which version and which contracts run.",
     ("version", "contracts"),
 )
+CLASSES = ("ok", "duplicate", "poison", "quarantine", "collision")
+"""What a final event is."""
 CATALOGUE = (
     EVENTS,
     DEAD_LETTERS,
@@ -179,6 +181,12 @@ class Metrics:
         """`families`: those of the process; None makes some of its own."""
         self._consumer = consumer
         self._families = families or Families()
+        # From the beginning, as `increase` takes the first sample of a series for what was there before.
+        for definition in CATALOGUE:
+            if definition.kind == "counter" and not definition.labels:
+                self.of(definition)
+        for name in CLASSES:
+            self.of(EVENTS, name)
 
     @property
     def registry(self) -> CollectorRegistry:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from bench.suspects.company import look
 from elasticsearch import Elasticsearch, helpers
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from fleetgauge import suspects
@@ -20,6 +21,7 @@ from fleetgauge.cli import main
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts import load as load_contracts
 from fleetgauge.errors import Stop, Terminal
+from fleetgauge.fleet.suspect_exports import SuspectsCollector
 from fleetgauge.fleet.suspect_method import Method, load
 from fleetgauge.fleet.suspect_run import DayReport, run_days
 from fleetgauge.ingest.indices.event_indices import suffix_fields
@@ -194,6 +196,11 @@ def test_suspects_are_those_that_stop_and_the_repair_closes_the_loop(
     stopped = {r.vehicle.code for r in world.plan.trips.rentals if r.stopped_ms}
     told = {one.vehicle for one in found}
     assert found and len(told & stopped) / len(told) >= 0.7 and len(told & stopped) / len(stopped) >= 0.6, SEED
+    registry = CollectorRegistry()
+    registry.register(SuspectsCollector(world.settings, "Asia/Seoul"))
+    assert registry.get_sample_value("fleetgauge_fleet_suspects") == len(found)
+    assert 0 <= (registry.get_sample_value("fleetgauge_fleet_suspects_new") or 0) <= len(found)
+    assert (registry.get_sample_value("fleetgauge_fleet_trips") or 0) > 0
     first = found[0]
     assert first.score > 0 and any("fault code" in reason for reason in first.reasons)
     (trip,) = {r.id for r in world.plan.trips.rentals if r.id == first.evidence[0]["trip"]}

@@ -109,7 +109,7 @@ def _sample(
         url,
         consumer,
         taken_at,
-        {labels["class"]: value for labels, value in found.get(m.EVENTS.name, ())},
+        {labels["class"]: value for labels, value in found.get(m.EVENTS.name, ()) if value},
         sum(values(m.LAG_RECORDS)),
         max(values(m.LAG_SECONDS, of="append"), default=0.0),
         sum(values(m.ASSIGNED)),

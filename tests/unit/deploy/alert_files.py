@@ -1,0 +1,80 @@
+"""The alerts, their tests and what our processes export, as the tests of alerts read them."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fleetgauge.commands import health
+from fleetgauge.fleet import suspect_exports
+from fleetgauge.ingest import consumer_metrics
+from fleetgauge.rollup.operating import exports
+
+ROOT = Path(__file__).parents[3]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = sorted((PROMETHEUS / "rules").glob("*.yaml"))
+TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
+SCRAPE = frozenset({"job", "instance", "pod", "namespace"})
+"""Labels that Prometheus itself adds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """An alert or a recorded series, as its file has it."""
+
+    path: Path
+    name: str
+    alert: bool
+    expression: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+@functools.cache
+def rules() -> tuple[Rule, ...]:
+    return tuple(
+        Rule(
+            path,
+            one.get("alert", one.get("record")),
+            "alert" in one,
+            one["expr"],
+            *map(one.get, ("labels", "annotations")),
+        )
+        for path in RULES
+        for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
+        for one in group["rules"]
+    )
+
+
+@functools.cache
+def cases() -> dict[str, list[list[Any]]]:
+    """Alert → what each of its tests expects."""
+    found: dict[str, list[list[Any]]] = {}
+    for path in TESTS:
+        for test in yaml.safe_load(path.read_text("utf-8"))["tests"]:
+            for expected in test.get("alert_rule_test", []):
+                found.setdefault(expected["alertname"], []).append(expected["exp_alerts"])
+    return found
+
+
+def exported() -> dict[str, frozenset[str]]:
+    """Every sample that our processes export → its labels, from the lists that the processes export from."""
+    found: dict[str, frozenset[str]] = {}
+    for one in consumer_metrics.CATALOGUE:
+        labels = frozenset({"consumer", *one.labels}) | SCRAPE
+        if one.kind == "histogram":
+            found |= {f"{one.name}_{part}": labels for part in ("count", "sum")}
+            found[f"{one.name}_bucket"] = labels | {"le"}
+        else:
+            found[one.name] = labels
+    found |= {export.name: frozenset(export.labels) | SCRAPE for export in exports.CATALOGUE}
+    found |= dict.fromkeys((*health.EXPORTED, *suspect_exports.MEANINGS), SCRAPE)
+    return found
+
+
+def foreign() -> dict[str, str]:
+    """Every other series that may be named → who exports it."""
+    listed = yaml.safe_load((PROMETHEUS / "series.yaml").read_text("utf-8"))
+    return {name: exporter for exporter, names in listed.items() for name in names}
