@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetgauge.commands.tariff import TariffError, load_tariffs
+from fleetgauge.cost.tariff import TariffError, load_tariffs
 from fleetgauge.document_sources import document_problems
 from fleetgauge.fleet import suspect_method
 from fleetgauge.rollup import DefinitionError, read_definitions

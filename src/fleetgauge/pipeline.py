@@ -9,8 +9,8 @@ import structlog
 
 from fleetgauge import postgres
 from fleetgauge.command_attempts import materialise_commands
-from fleetgauge.commands.tariff import load_tariffs
-from fleetgauge.commands.tariff_changes import Restatement, restate_tariffs
+from fleetgauge.cost.tariff import load_tariffs
+from fleetgauge.cost.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
@@ -339,11 +339,16 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
     migration = migrate_metrics(settings, _read(settings).valid, dry_run=dry_run)
     if dry_run and migration.revisions:  # no table of prices to compare with yet, or an older one
         return Migrated(**vars(migration))
+    return Migrated(**vars(migration), tariffs=restate_prices(settings, dry_run=dry_run))
+
+
+def restate_prices(settings: Settings, *, dry_run: bool = False) -> tuple[Restatement, ...]:
+    """Apply `sql/tariffs` as it is now; what costs move by it. Blocks. Raises `TariffError` before anything changes."""
     with (
-        postgres.owner(settings.metrics).session("migrate") as owner,
+        postgres.owner(settings.metrics).session("tariffs") as owner,
         owner.transaction(force_rollback=dry_run),
     ):
-        return Migrated(**vars(migration), tariffs=tuple(restate_tariffs(owner, settings.content)))
+        return tuple(restate_tariffs(owner, settings.content))
 
 
 def key_id(settings: Settings) -> str | None:

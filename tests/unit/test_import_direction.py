@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "ingest": {"contracts", "progress", "elasticsearch", "kafka", "observability"},
     "rollup": {"contracts", "progress", "elasticsearch", "postgres"},
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
+    "cost": {"postgres"},
     "fleet": {"contracts", "progress", "elasticsearch", "postgres"},
-    "cli": {"contracts", "progress", "ingest", "rollup", "commands", "elasticsearch", "observability", "pipeline"}
+    "cli": {"contracts", "progress", "ingest", "rollup", "cost", "elasticsearch", "observability", "pipeline"}
     | {"lint", "document_sources", "command_attempts", "diagnosis", "suspects"},
 }
 

@@ -1,7 +1,8 @@
 -- What the messages cost, under the tariff in force at the window's start. Prices change on full local hours only, so
--- minutes and hours lie wholly within one price. Cost is that of the messages that have a price, and adds up over any
--- rows; `unpriced_messages` counts the others: those without a tariff, and those that do not say their size, or of which
--- an older version kept none.
+-- minutes and hours lie wholly within one price. Cost is that of the messages that have a price of their own, and adds up
+-- over any rows. `by_sim_messages` counts those that are charged by SIM and day or month, whose cost is in carrier_cost_*;
+-- `unpriced_messages` the others: those without a tariff in KRW, and those that do not say their size, or of which an older
+-- version kept none.
 
 CREATE OR REPLACE VIEW metrics.command_cost_minute AS
 SELECT
@@ -11,13 +12,19 @@ SELECT
     m.direction,
     m.messages,
     m.bytes,
-    coalesce(s.steps * t.step_bytes, 0)::bigint AS billed_bytes,
-    coalesce(s.steps * t.price_krw, 0) AS cost_krw,
-    CASE WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages ELSE m.payload_unknown END AS unpriced_messages,
-    m.provisional
+    CASE WHEN t.rounding = 'message' THEN coalesce(s.steps * t.step_bytes, 0) ELSE 0 END::bigint AS billed_bytes,
+    CASE WHEN t.rounding = 'message' THEN coalesce(s.steps * t.price, 0) ELSE 0 END AS cost_krw,
+    CASE
+        WHEN t.rounding <> 'message' THEN 0
+        WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages
+        ELSE m.payload_unknown
+    END AS unpriced_messages,
+    m.provisional,
+    CASE WHEN t.rounding <> 'message' THEN m.messages ELSE 0 END AS by_sim_messages
 FROM metrics.traffic_minute AS m
 LEFT JOIN fleetgauge.tariff AS t
-    ON t.carrier = m.carrier AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
+    ON t.carrier = m.carrier AND t.price_class = '' AND (t.currency = 'KRW' OR t.rounding <> 'message')
+    AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s;
 
 CREATE OR REPLACE VIEW metrics.command_cost_hour AS
@@ -28,13 +35,19 @@ SELECT
     m.direction,
     m.messages,
     m.bytes,
-    coalesce(s.steps * t.step_bytes, 0)::bigint AS billed_bytes,
-    coalesce(s.steps * t.price_krw, 0) AS cost_krw,
-    CASE WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages ELSE m.payload_unknown END AS unpriced_messages,
-    m.provisional
+    CASE WHEN t.rounding = 'message' THEN coalesce(s.steps * t.step_bytes, 0) ELSE 0 END::bigint AS billed_bytes,
+    CASE WHEN t.rounding = 'message' THEN coalesce(s.steps * t.price, 0) ELSE 0 END AS cost_krw,
+    CASE
+        WHEN t.rounding <> 'message' THEN 0
+        WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages
+        ELSE m.payload_unknown
+    END AS unpriced_messages,
+    m.provisional,
+    CASE WHEN t.rounding <> 'message' THEN m.messages ELSE 0 END AS by_sim_messages
 FROM metrics.traffic_hour AS m
 LEFT JOIN fleetgauge.tariff AS t
-    ON t.carrier = m.carrier AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
+    ON t.carrier = m.carrier AND t.price_class = '' AND (t.currency = 'KRW' OR t.rounding <> 'message')
+    AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s;
 
 -- A day is priced from its own rows, save where a price changes within it: there from its hours.
@@ -75,12 +88,18 @@ SELECT
     m.direction,
     sum(m.messages)::bigint AS messages,
     sum(m.bytes)::bigint AS bytes,
-    coalesce(sum(s.steps * t.step_bytes), 0)::bigint AS billed_bytes,
-    coalesce(sum(s.steps * t.price_krw), 0) AS cost_krw,
-    sum(CASE WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages ELSE m.payload_unknown END)::bigint AS unpriced_messages,
-    bool_or(m.provisional) AS provisional
+    coalesce(sum(s.steps * t.step_bytes) FILTER (WHERE t.rounding = 'message'), 0)::bigint AS billed_bytes,
+    coalesce(sum(s.steps * t.price) FILTER (WHERE t.rounding = 'message'), 0) AS cost_krw,
+    sum(CASE
+        WHEN t.rounding <> 'message' THEN 0
+        WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages
+        ELSE m.payload_unknown
+    END)::bigint AS unpriced_messages,
+    bool_or(m.provisional) AS provisional,
+    coalesce(sum(m.messages) FILTER (WHERE t.rounding <> 'message'), 0)::bigint AS by_sim_messages
 FROM message AS m
 LEFT JOIN fleetgauge.tariff AS t
-    ON t.carrier = m.carrier AND t.valid_from <= m.priced_at AND m.priced_at < t.valid_to
+    ON t.carrier = m.carrier AND t.price_class = '' AND (t.currency = 'KRW' OR t.rounding <> 'message')
+    AND t.valid_from <= m.priced_at AND m.priced_at < t.valid_to
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s
 GROUP BY m.window_start, m.date, m.command_type, m.carrier, m.direction;

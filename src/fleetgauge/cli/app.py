@@ -34,6 +34,7 @@ from fleetgauge.cli import (
     run,
     runs,
     show,
+    tariffs,
     test,
     top,
 )
@@ -85,6 +86,7 @@ app.command("test")(test.test)
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(dimensions.app, name="dimensions")
 app.add_typer(commands.app, name="commands")
+app.add_typer(tariffs.app, name="tariffs")
 app.add_typer(fleet.app, name="fleet")
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetgauge.cli.output import configure_logging, print_json, utc
+from fleetgauge.cli.output import configure_logging, print_json
 from fleetgauge.cli.selection import AsJson
+from fleetgauge.cli.tariffs import told_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fleetgauge.commands.tariff_changes import Prices, Restatement
     from fleetgauge.pipeline import Migrated
     from fleetgauge.rollup.definitions.loader import Broken
 
@@ -57,33 +57,6 @@ def migrate(
     )
 
 
-def _price(one: "Restatement") -> str:
-    change = one.change
-    until = "" if change.end is None else f" until {utc(change.end)}"
-    words = [
-        f"price of {change.carrier} from {utc(change.begin)}{until}: {_said(change.before)} -> {_said(change.after)}"
-    ]
-    if one.days:
-        moved = one.after_krw - one.before_krw
-        words.append(
-            f"  restates {len(one.days)} day(s), {one.days[0].date} to {one.days[-1].date}: "
-            f"{one.before_krw.normalize():f} -> {one.after_krw.normalize():f} KRW ({moved.normalize():+f})"
-        )
-        before, after = (sum(getattr(day, name) for day in one.days) for name in ("unpriced_before", "unpriced_after"))
-        if before != after:
-            words.append(f"  messages without a price on these days: {before} -> {after}")
-    else:
-        words.append("  restates no day: no message falls into it")
-    return "\n".join(words)
-
-
-def _said(prices: "Prices | None") -> str:
-    if prices is None:
-        return "no tariff"
-    overhead, step, price, _ = prices
-    return f"{price.normalize():f} KRW a step of {step} bytes, {overhead} more bytes a message"
-
-
 def _tell(done: "Migrated", *, dry_run: bool) -> None:
     for what, names in (
         ("migrations", done.revisions),
@@ -93,8 +66,8 @@ def _tell(done: "Migrated", *, dry_run: bool) -> None:
     ):
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
-    for one in done.tariffs:
-        typer.echo(_price(one))
+    for line in told_changes(done.tariffs):
+        typer.echo(line)
     if done == type(done)():
         typer.echo("nothing to do: the metrics database is up to date")
     elif dry_run:

@@ -1,1 +1,1 @@
-"""Command events into attempts, outcomes, tariffs and cost."""
+"""Command events into attempts and outcomes."""

@@ -33,6 +33,6 @@ def prices(folder: Path) -> list[Price]:
             if entry["rounding"] != "message":
                 raise Terminal(f"{path}: the ground truth can only price rounding by message, not {entry['rounding']}")
             from_ms = int(datetime.fromisoformat(str(entry["valid_from"])).timestamp() * 1000)
-            overhead, step, price = entry["overhead_bytes"], entry["step_bytes"], Decimal(entry["price_krw"])
+            overhead, step, price = entry["overhead_bytes"], entry["step_bytes"], Decimal(entry["price"])
             found.append(Price(entry["carrier"], from_ms, overhead, step, price))
     return sorted(found, key=lambda p: -p.from_ms)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from fleetgauge import pipeline
 from fleetgauge.commands.materialise import materialise_documents
 from fleetgauge.commands.store import open_store
-from fleetgauge.commands.tariff import apply_tariffs
+from fleetgauge.cost.tariff import apply_tariffs
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, RollupSettings, Settings, SourceSettings

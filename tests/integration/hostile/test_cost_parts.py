@@ -10,7 +10,7 @@ from command_weather import CONTENT, Weather, noon, same_at_every_grain
 from command_world import document
 from fault_table import fault
 
-from fleetgauge.commands.tariff import apply_tariffs
+from fleetgauge.cost.tariff import apply_tariffs
 
 BILL = "sum(messages)::bigint, sum(cost_krw), sum(unpriced_messages)::bigint"
 

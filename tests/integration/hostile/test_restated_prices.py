@@ -11,9 +11,9 @@ from rollup_world import World
 
 NOON = datetime.now(UTC).replace(hour=3, minute=0, second=0, microsecond=0) - timedelta(days=3)  # in Seoul
 VIEW = """
-CREATE OR REPLACE VIEW metrics.command_cost_day AS
-SELECT d.window_start, d.date, d.zone AS carrier, sum(d.n * t.price_krw) AS cost_krw,
-    coalesce(sum(d.n) FILTER (WHERE t.price_krw IS NULL), 0)::bigint AS unpriced_messages
+CREATE OR REPLACE VIEW metrics.carrier_cost_day AS
+SELECT d.window_start, d.date, d.zone AS carrier, sum(d.n * t.price) AS cost,
+    coalesce(sum(d.n) FILTER (WHERE t.price IS NULL), 0)::bigint AS unpriced_messages
 FROM metrics.ride_day AS d LEFT JOIN fleetgauge.tariff AS t
     ON t.carrier = d.zone AND t.valid_from <= d.window_start AND d.window_start < t.valid_to
 GROUP BY 1, 2, 3;
@@ -41,7 +41,7 @@ def _prices(shell: Shell, *entries: tuple[str, datetime, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         f"  - {{carrier: {carrier}, valid_from: {since.isoformat()}, overhead_bytes: 81, step_bytes: 100,"
-        f' price_krw: "{price}", rounding: message}}'
+        f' price: "{price}", rounding: message}}'
         for carrier, since, price in entries
     ]
     (folder / "prices.yaml").write_text("\n".join(["currency: KRW", "time_zone: Asia/Seoul", "entries:", *lines]))
@@ -74,23 +74,33 @@ def test_a_corrected_price_says_what_it_moves(shell: Shell) -> None:
         (one,) = shell(*arguments).json["tariffs"]
         assert (one["change"]["carrier"], one["change"]["end"]) == ("skt", None)
         assert datetime.fromisoformat(one["change"]["begin"]) == second
-        assert one["change"]["before"][2] == "0.25"
-        moved = [(day["date"], Decimal(day["before_krw"]), Decimal(day["after_krw"])) for day in one["days"]]
+        assert one["change"]["before"]["price"] == "0.25"
+        moved = [(day["date"], Decimal(day["before"]), Decimal(day["after"])) for day in one["days"]]
         days = [(NOON + timedelta(days=n)).date() for n in (1, 2)]
         assert moved == [(str(days[0]), Decimal("0.5"), Decimal(1)), (str(days[1]), Decimal("0.75"), Decimal("1.5"))]
         if "--dry-run" in arguments:
             assert world.metrics.execute(log).fetchone() == before
+    assert "nothing to do" in shell("tariffs", "restate").out
     row = world.metrics.execute(
-        "SELECT carrier, valid_from, first_day, last_day, days, cost_before_krw, cost_after_krw, after->>'price_krw'"
+        "SELECT carrier, valid_from, first_day, last_day, days, cost_before, cost_after, after->>'price'"
         " FROM fleetgauge.tariff_change ORDER BY id DESC LIMIT 1"
     ).fetchone()
     assert row == ("skt", second, *days, 2, Decimal("1.25"), Decimal("2.5"), "0.5")
     restated = "SELECT dimensions, measure, before::numeric, after::numeric, reason FROM metrics.restatement"
     told = world.metrics.execute(f"{restated} WHERE level = 'cost_day' ORDER BY window_start").fetchall()
     changed = [("0.5", "1"), ("0.75", "1.5")]
-    assert told == [({"carrier": "skt"}, "cost_krw", *map(Decimal, values), "tariff") for values in changed]
+    assert told == [({"carrier": "skt"}, "cost", *map(Decimal, values), "tariff") for values in changed]
 
     _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"))
+    moved: dict[str, list[Decimal]] = {}
+    for number, day in enumerate([NOON + timedelta(days=n) for n in range(3)], 1):
+        sums = moved.setdefault(f"{day + timedelta(hours=9):%Y-%m}-01", [Decimal(0), Decimal(0)])
+        sums[0] -= number * Decimal("0.5")
+        sums[1] += number
+    told = shell("tariffs", "restate", "--dry-run", "--json").json
+    assert [one["carrier"] for one in told["changes"]] == ["kt"]
+    assert {one["month"]: [Decimal(one["difference"]), one["unpriced_after"]] for one in told["months"]} == moved
+    assert "nothing was changed (--dry-run)" in shell("tariffs", "restate", "--dry-run").out
     said = shell("migrate").out
     assert "price of kt from" in said
     assert "-> no tariff" in said

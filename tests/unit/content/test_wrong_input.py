@@ -57,7 +57,7 @@ entries:
     valid_from: 2026-01-01T00:00:00+09:00
     overhead_bytes: 81
     step_bytes: 512
-    price_krw: "0.25"
+    price: "0.25"
     rounding: message
 """
 CONSUMER = """\

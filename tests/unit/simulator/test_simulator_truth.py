@@ -113,11 +113,11 @@ def test_cost_by_hand(small: Timeline, tmp_path: Path) -> None:
     (tmp_path / "tariff.yaml").write_text(
         """
 entries:
-  - {carrier: skt, valid_from: 2026-01-01T00:00:00+09:00, overhead_bytes: 10, step_bytes: 100, price_krw: "0.1",
+  - {carrier: skt, valid_from: 2026-01-01T00:00:00+09:00, overhead_bytes: 10, step_bytes: 100, price: "0.1",
      rounding: message}
-  - {carrier: skt, valid_from: 2026-11-17T09:00:00+09:00, overhead_bytes: 0, step_bytes: 100, price_krw: "0.3",
+  - {carrier: skt, valid_from: 2026-11-17T09:00:00+09:00, overhead_bytes: 0, step_bytes: 100, price: "0.3",
      rounding: message}
-  - {carrier: kt, valid_from: 2026-01-01T00:00:00+09:00, overhead_bytes: 0, step_bytes: 1, price_krw: "0.01",
+  - {carrier: kt, valid_from: 2026-01-01T00:00:00+09:00, overhead_bytes: 0, step_bytes: 1, price: "0.01",
      rounding: message}
 """
     )

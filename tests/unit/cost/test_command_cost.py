@@ -1,13 +1,12 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetgauge.commands.cost import Cost, Messages, billed_steps, cost, tariff_at
-from fleetgauge.commands.tariff import Tariff, load_tariffs
+from fleetgauge.cost.charges import Cost, Messages, billed_steps, cost, tariff_at
+from fleetgauge.cost.tariff import Tariff
 
 CHANGE = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -17,9 +16,10 @@ def tariff(price: str, since: datetime, until: datetime | None = None, *, carrie
         carrier=carrier,
         valid_from=since,
         valid_to=until,
+        currency="KRW",
         overhead_bytes=overhead,
         step_bytes=step,
-        price_krw=price,
+        price=price,
         rounding="message",
     )
 
@@ -55,12 +55,3 @@ def test_messages_without_a_tariff_are_told_apart():
 def test_steps_are_the_least_that_hold_the_message(payload, overhead, step):
     steps = billed_steps(payload, tariff("1", CHANGE, overhead=overhead, step=step))
     assert (steps - 1) * step < payload + overhead <= steps * step
-
-
-def test_the_worked_examples_of_the_documentation():
-    tariffs = load_tariffs(Path(__file__).parents[3])
-    since = datetime(2026, 1, 1, tzinfo=UTC)
-    unlock = cost([Messages(since, "lguplus", size, 1) for size in (72, 24, 48)], tariffs)
-    locate = cost([Messages(since, "skt", size, 1) for size in (40, 24, 8_192)], tariffs)
-    assert (unlock.krw, unlock.billed_bytes) == (Decimal("0.3125"), 500)
-    assert (locate.krw, locate.billed_bytes) == (Decimal("4.75"), 19 * 512)
