@@ -24,7 +24,17 @@ MAY_IMPORT = {
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cost": {"postgres"},
     "fleet": {"contracts", "progress", "elasticsearch", "postgres"},
-    "cli": {"contracts", "progress", "ingest", "rollup", "cost", "elasticsearch", "observability", "pipeline"}
+    "cli": {
+        "contracts",
+        "progress",
+        "ingest",
+        "rollup",
+        "commands",
+        "cost",
+        "elasticsearch",
+        "observability",
+        "pipeline",
+    }
     | {"lint", "document_sources", "command_attempts", "diagnosis", "suspects"},
 }
 

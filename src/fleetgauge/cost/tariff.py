@@ -159,7 +159,7 @@ def put_tariffs(connection: Connection, tariffs: Sequence[Tariff]) -> None:
 
 @dataclass(frozen=True)
 class _Located:
-    """An entry, with its place (file and line) and its file's time zone."""
+    """An entry, with its location (file and line) and its file's time zone."""
 
     at: str
     zone: ZoneInfo
@@ -271,7 +271,7 @@ def _with_ends(found: Sequence[_Located]) -> Iterator[_Located]:
 
 
 def _same_price(one: Tariff, other: Tariff) -> bool:
-    """Whether one takes the place of the other."""
+    """Whether one can follow the other: they are for the same traffic."""
     return (one.carrier, one.price_class) == (other.carrier, other.price_class)
 
 
