@@ -81,6 +81,7 @@ CHANGING = {
     ("metrics", "accept"),
     ("metrics", "prune"),
     ("metrics", "drop"),
+    ("tariffs", "restate"),
 }
 TELLING_NOTHING = {("exporter",)}
 """Serves Prometheus' own format."""
