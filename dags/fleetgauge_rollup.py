@@ -55,7 +55,12 @@ def unread(metric: str) -> None:
 
 
 def build(grain: Grain, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
-    """The DAG of one grain."""
+    """The DAG of one grain. Minute runs read the sources, also for metrics that have no minutes."""
+    grains = pipeline.grains(settings.load().content)
+
+    def tables(metrics: tuple[str, ...], of: Grain) -> list[Asset]:
+        return [table(metric, of) for metric in metrics if of in grains[metric]]
+
     with DAG(
         dag_id=f"fleetgauge_{grain}",
         description=f"Aggregate tables at {grain} grain",
@@ -67,10 +72,8 @@ def build(grain: Grain, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
         doc_md=__doc__,
     ) as dag:
         for source, metrics in metrics_by_source.items():
-            below = [table(metric, BELOW[grain]) for metric in metrics] if grain in BELOW else []
-            roll_up.override(task_id=source, inlets=below, outlets=[table(metric, grain) for metric in metrics])(
-                source, grain
-            )
+            below = tables(metrics, BELOW[grain]) if grain in BELOW else []
+            roll_up.override(task_id=source, inlets=below, outlets=tables(metrics, grain))(source, grain)
         for metric in pipeline.broken(settings.load().content):
             unread.override(task_id=f"definition_of_{re.sub('[^A-Za-z0-9_.-]', '_', metric)}")(metric)
     return dag

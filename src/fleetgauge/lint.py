@@ -7,7 +7,7 @@ from fleetgauge.cost.tariff import TariffError, load_tariffs
 from fleetgauge.document_sources import document_problems
 from fleetgauge.fleet import suspect_method
 from fleetgauge.rollup import DefinitionError, read_definitions
-from fleetgauge.rollup.definitions import current_state, moving
+from fleetgauge.rollup.definitions import current_state, moving, row_limits
 from fleetgauge.rollup.metric_tests import load_tests
 
 
@@ -39,6 +39,7 @@ def check(content: Path) -> Checked:
     definitions = loaded.valid.values()
     problems += current_state.problems(content, definitions)
     problems += moving.problems(content, definitions)
+    problems += row_limits.problems(content, definitions)
     problems += document_problems(content, definitions)
     try:
         load_tests(content, definitions)

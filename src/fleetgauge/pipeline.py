@@ -69,6 +69,11 @@ def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
     return {source: tuple(_of_source(definitions, source)) for source in sources}
 
 
+def grains(content: Path) -> dict[str, tuple[Grain, ...]]:
+    """The grains of each metric that can be read. Reads files only."""
+    return {name: tuple(one.grains) for name, one in read_definitions(content).valid.items()}
+
+
 def broken(content: Path, source: str | None = None) -> dict[str, Broken]:
     """The metrics that cannot be read, by name; of a source those that read it, or do not say what. Reads files only.
 

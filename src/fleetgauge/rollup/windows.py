@@ -64,11 +64,11 @@ def whole_windows(spans: Iterable[Span], grain: Grain, zone: str) -> list[Span]:
     return union(found)
 
 
-def hours(span: Span, zone: str) -> list[Span]:
-    """The hours that `span` (not empty) touches, in order."""
-    found, at = [], window_start(span[0], "hour", zone)
+def windows(span: Span, grain: Grain, zone: str) -> list[Span]:
+    """The windows of the grain that `span` (not empty) touches, in order."""
+    found, at = [], window_start(span[0], grain, zone)
     while at < span[1]:
-        end = window_end(at, "hour", zone)
+        end = window_end(at, grain, zone)
         found.append((at, end))
         at = end
     return found

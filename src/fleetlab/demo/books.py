@@ -1,6 +1,6 @@
 """Which windows should be final, by the simulator's own books: not by what the pipeline says of itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from fleetlab.simulator.counts import Grain
@@ -19,12 +19,24 @@ class Books:
     """The simulator's view of finality.
 
     `settled`: everything that was sent and written until then has been stored, and rolled up by a run that began later.
-    `graces`: what each metric's definition says, how long a window waits after its end.
+    `graces`: what each metric's definition says, how long a window waits after its end; `grains`: those that it has,
+    where that is not all of them.
     """
 
-    def __init__(self, truth: Truth, settled: datetime, graces: Mapping[str, timedelta]) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        settled: datetime,
+        graces: Mapping[str, timedelta],
+        grains: Mapping[str, Sequence[Grain]] | None = None,
+    ) -> None:
         self._truth, self._settled, self._graces = truth, settled - _SLACK, graces
+        self._grains = grains or {}
         self._open: dict[tuple[str, Grain], set[datetime]] = {}
+
+    def grains(self, metric: str) -> Sequence[Grain]:
+        """The grains that a metric has."""
+        return self._grains.get(metric, tuple(_LENGTHS))
 
     @property
     def metrics(self) -> list[str]:

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from fleetgauge.rollup import load_definitions
 from fleetlab.demo import events, verify
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check, CommandLine, Report, TopicCount
-from fleetlab.simulator.counts import nearest_rank
+from fleetlab.simulator.counts import Grain, nearest_rank
 from fleetlab.simulator.truth import Truth
 from fleetlab.stack import StackState
 
@@ -39,17 +39,19 @@ def compare(
 
     `settled`: see `Books`.
     """
-    truth = Truth(truth_path)
+    truth, definitions = Truth(truth_path), load_definitions(content)
     try:
         for consumer in consumers:
             _events(report, state, truth, consumer)
-        graces = {name: one.grace for name, one in load_definitions(content).items()}
-        _numbers(report, state, truth, content / "sql" / "tariffs", Books(truth, settled, graces))
+        graces = {name: one.grace for name, one in definitions.items()}
+        grains = {name: one.grains for name, one in definitions.items()}
+        _numbers(report, state, truth, content / "sql" / "tariffs", Books(truth, settled, graces, grains))
     finally:
         truth.close()
     _isolation(report, state)
     report.checks.append(_runs(report))
-    report.checks.append(_dashboards(content, state.need_postgres().grafana_url))
+    grains = {f"metric-{name}": one.grains for name, one in definitions.items()}
+    report.checks.append(_dashboards(content, grains, state.need_postgres().grafana_url))
 
 
 def _events(report: Report, state: StackState, truth: Truth, consumer: Consumer) -> None:
@@ -188,8 +190,11 @@ def count_states(states: Sequence[str]) -> dict[str, int]:
     return dict(Counter(states))
 
 
-def _dashboards(content: Path, grafana_url: str) -> Check:
-    """Run each query of each dashboard as Grafana's login, over three days and at each grain's own range."""
+def _dashboards(content: Path, grains: Mapping[str, Sequence[Grain]], grafana_url: str) -> Check:
+    """Run each query of each dashboard as Grafana's login, over three days and at each grain's own range.
+
+    `grains`: those of the dashboards whose metric has not all.
+    """
     queries = _module(content / "dashboards" / "queries.py")
     now = datetime.now(UTC)
     ranges = {"minute": timedelta(hours=3), "hour": timedelta(days=3), "day": timedelta(days=30)}
@@ -199,6 +204,8 @@ def _dashboards(content: Path, grafana_url: str) -> Check:
         for path in sorted((content / "dashboards" / "generated").glob("*.json")):
             dashboard = json.loads(path.read_text(encoding="utf-8"))
             for grain, span in ranges.items():
+                if grain not in grains.get(path.stem, ranges):
+                    continue
                 for query in queries.panel_queries(dashboard, {"grain": grain}, now - span, now):
                     panel = f"{path.stem} by {grain}, {query.name}"
                     try:

@@ -92,7 +92,8 @@ class Aggregates:
 
     def finality(self, closed: Mapping[tuple[str, str], Closed]) -> list[Check]:
         """Windows that should be final are, in the ledger and on each of their rows."""
-        return [self._finality(metric, grain, closed) for metric in self._books.metrics for grain in GRAINS]
+        books = self._books
+        return [self._finality(metric, grain, closed) for metric in books.metrics for grain in books.grains(metric)]
 
     def _finality(self, metric: str, grain: Grain, closed: Mapping[tuple[str, str], Closed]) -> Check:
         query = psycopg.sql.SQL("SELECT window_start, bool_or(provisional) FROM metrics.{} GROUP BY 1").format(

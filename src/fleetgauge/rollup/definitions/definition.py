@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 from pydantic.dataclasses import dataclass
 
 from fleetgauge.rollup.definitions.checks import Check, parse_check
-from fleetgauge.rollup.definitions.levels import Level, levels
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level, levels
 from fleetgauge.rollup.definitions.measures import (
     STRICT,
     Column,
@@ -191,6 +191,9 @@ class Definition:
     """What numbers are split by, by the name of the column."""
     documents: Documents | None = None
     """Stands in place of source.sql; `source` is then the file of a consumer, and columns are paths of fields."""
+    grains: Annotated[list[Grain], Field(min_length=1)] = field(default_factory=lambda: list(GRAINS))
+    """Which windows it has: all, or only `[hour, day]` or `[day]`, for dimensions of very many values such as devices.
+    It is computed from the source at the finest of them, and such a window is there once it has ended."""
     change_time: Identifier | None = None
     """Column with the time of the transaction that wrote the row last; null: rows never change once they are there."""
     key: Identifier | None = None
@@ -234,6 +237,10 @@ class Definition:
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [*self._name_problems(), *self._column_problems(), *self._measure_problems()]
+        if tuple(self.grains) not in (GRAINS, GRAINS[1:], GRAINS[2:]):
+            problems.append((("grains",), "write [minute, hour, day], [hour, day] or [day]"))
+        elif any(getattr(self.retention, grain) is not None for grain in GRAINS if grain not in self.grains):
+            problems.append((("retention",), f"names a grain that is not kept; grains are {', '.join(self.grains)}"))
         if self.accepts.earliest >= self.accepts.before:
             problems.append((("accepts", "before"), f"must lie after earliest, {self.accepts.earliest}"))
         if self.documents is not None and self.accepts != Accepts():
@@ -364,7 +371,17 @@ class Definition:
     @property
     def levels(self) -> tuple[Level, ...]:
         """Its tables, each after the one that it is merged from."""
-        return levels(tuple(self.dimensions), {name: tuple(kept) for name, kept in self.rollups.items()})
+        return levels(tuple(self.dimensions), {name: tuple(kept) for name, kept in self.rollups.items()}, self.grains)
+
+    @property
+    def finest(self) -> Grain:
+        """The grain at which it is computed from its source."""
+        return self.grains[0]
+
+    @property
+    def compared(self) -> Grain:
+        """The grain at which it is compared with its source."""
+        return "hour" if "hour" in self.grains else "day"
 
     @property
     def stored(self) -> dict[str, StoredMeasure]:

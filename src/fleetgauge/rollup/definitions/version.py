@@ -29,6 +29,7 @@ VERSIONED = frozenset(
         "interval.then_by",
         "interval.known_within",
         "rollups",
+        "grains",
         "dimensions.*.column",
         "dimensions.*.limit",
         "measures.*.agg",

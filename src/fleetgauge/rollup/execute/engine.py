@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from fleetgauge.errors import Transient
-from fleetgauge.progress.clock_samples import Clocks
+from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.executor import Executor
@@ -18,7 +18,7 @@ from fleetgauge.rollup.execute.run_counts import RunCounts, Watch
 from fleetgauge.rollup.execute.session import Connect, Session
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, agreed
 from fleetgauge.rollup.plan.look import Look
-from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.planner import Plan, above, at_rest, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Source
@@ -93,6 +93,10 @@ class Engine:
 
     def plan(self, request: Request) -> Plan:
         """What `request` comes to now. Blocks for one look at each side; raises `FleetgaugeError`."""
+        if isinstance(request, RunRequest) and self.definition.finest != "minute":
+            resting = at_rest(self.definition, self._observer.state(), request, self.clocks.now().get(METRICS))
+            if resting is not None:
+                return resting
         state, look = self.observe(request)
         tolerance = self.options.tolerance or TOLERANCE
         return plan(self.definition, state, look, request, dense=self.options.dense, tolerance=tolerance)
@@ -105,7 +109,9 @@ class Engine:
     def observe(self, request: Request) -> tuple[State, Look | None]:
         """State and look from which `request` is planned; no look where only tables are read."""
         state = self._observer.state()
-        if isinstance(request, RunRequest | BackfillRequest) and request.grain != "minute":
+        if isinstance(request, RunRequest) and request.grain != "minute":
+            return state, None
+        if isinstance(request, BackfillRequest) and above(self.definition, request.grain):
             return state, None
         return state, self._observer.look(state, changes=isinstance(request, RunRequest))
 

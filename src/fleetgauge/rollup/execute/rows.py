@@ -29,7 +29,7 @@ from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import partitions, placements
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
 from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut
-from fleetgauge.rollup.windows import widened, window_start
+from fleetgauge.rollup.windows import widened, window_start, windows
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Rows:
         grain = stage.grain
         tells = self.definition.key is not None and stage.reason not in FORCED
         rows, placed, left = self._read(
-            lambda facts: (facts.windows(span), facts.placed(span) if tells else [], facts.left_out([span]))
+            lambda facts: (self._windows(facts, span), facts.placed(span) if tells else [], facts.left_out([span]))
         )
         self._leave_out([span], left)
         placements.note(self.connection, self.definition, placed)
@@ -90,7 +90,7 @@ class Rows:
         self._restatements.begin(spans)
         self._restatements.keep(lowest, "span", spans[grain])
         self.connection.execute(self._sql.clear_span(lowest, withholding=True), values)
-        if grain == "minute":
+        if grain == "minute":  # the finest of a metric that has no minutes may be read in parts, which are merged
             written = self.connection.execute(self._sql.fill(merged)).rowcount
         else:
             written = self.connection.execute(self._sql.merge_span(lowest, STAGED), values).rowcount
@@ -108,6 +108,14 @@ class Rows:
         self.tally.windows += int((span[1] - span[0]) / MINUTE)
         self.tally.rows += written
         return len(rows)
+
+    def _windows(self, facts: Facts, span: Span) -> list[Row]:
+        """The rows of the span at the metric's finest grain; minutes have a query of their own."""
+        zone = self.definition.time_zone
+        if self.definition.finest == "minute":
+            return facts.windows(span)
+        starts = [begin for begin, _ in windows(span, self.definition.finest, zone)]
+        return [(starts[stretch], *values) for stretch, *values in facts.totals([*starts, span[1]])]
 
     def replace_cells(self, cells: Sequence[Cell]) -> set[datetime]:
         """Compute the cells anew; returns the windows of those that do not fit, which only a whole window can tell."""

@@ -21,7 +21,7 @@ from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder, BackfillRecord, Outline, recording
 from fleetgauge.rollup.operating.estimate import facts_in
 from fleetgauge.rollup.plan.describe import summary
-from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.planner import Plan, above, plan
 from fleetgauge.rollup.plan.request import BackfillRequest
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.stream import EventStream
@@ -74,7 +74,7 @@ def outline_backfill(
                     outline = _outline(engine, record, order)
             finally:
                 engine.close()
-            if order.grain == "minute":
+            if not above(definition, order.grain):
                 outline = replace(outline, facts=facts_in(source, definition, outline.pieces))
             found.append(outline)
     return found
@@ -183,7 +183,7 @@ class _Work:
 
     def _wait(self) -> Iterator[ReplicaBehind]:
         limit = self.order.max_lag
-        while limit is not None and self.order.grain == "minute":
+        while limit is not None and not above(self.record.definition, self.order.grain):
             with self.engine.source.look(self.record.definition) as facts:
                 source_watermark = facts.source_watermark
             lag = timedelta() if source_watermark is None else datetime.now(UTC) - source_watermark.heartbeat_at

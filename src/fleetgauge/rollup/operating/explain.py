@@ -96,6 +96,10 @@ def explain(
     if unknown:
         known = ", ".join(definition.dimensions) or "none"
         raise Terminal(f"metric {definition.metric} has no dimension {unknown[0]!r}; it has {known}")
+    if grain not in definition.grains:
+        raise Terminal(
+            f"metric {definition.metric} has no {grain}s; give --grain {definition.finest}, or a coarser one"
+        )
     zone = definition.time_zone
     begin = window_start(at, grain, zone)
     window = (begin, window_end(begin, grain, zone))

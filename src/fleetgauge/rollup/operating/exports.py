@@ -20,7 +20,6 @@ from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
 from fleetgauge.rollup.operating.conditions import CONDITIONS, HeldCondition, conditions
@@ -303,7 +302,7 @@ class RollupCollector(Collector):
 def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:
     status = status_of(connection, definition)
     held = conditions(status)
-    for grain in GRAINS:
+    for grain in definition.grains:
         found = metric_freshness(connection, definition, grain, held, tolerance=tolerance)
         if found.behind is not None and found.overdue is not None:
             samples.add(AHEAD, found.ahead.total_seconds() if found.ahead else 0.0, definition.metric, grain)

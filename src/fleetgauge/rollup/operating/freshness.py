@@ -8,7 +8,7 @@ from typing import Any
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition, Freshness
-from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.execute.report import plain
 from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
@@ -84,7 +84,8 @@ def freshness(
     warn: timedelta | None = None,
     error: timedelta | None = None,
 ) -> list[MetricFreshness]:
-    """Every metric at every grain, by the metrics database's clock. `warn` and `error` stand in for the definitions'.
+    """Every metric at each of its grains, by the metrics database's clock. `warn` and `error` stand in for the
+    definitions'.
 
     Reads the ledger alone. Raises as every access to the metrics database.
     """
@@ -94,7 +95,7 @@ def freshness(
             metric_freshness(connection, definition, grain, held, warn, error, tolerance)
             for definition in definitions
             for held in [conditions(status_of(connection, definition))]
-            for grain in GRAINS
+            for grain in definition.grains
         ]
 
 
@@ -107,7 +108,7 @@ def frozen(settings: Settings, definitions: Mapping[str, Definition]) -> list[Me
             if last is None:
                 found.append(_unmeasured(status.metric, held))
             else:
-                found += [metric_freshness(connection, last, grain, held) for grain in GRAINS]
+                found += [metric_freshness(connection, last, grain, held) for grain in last.grains]
     # Nothing computes them, so lateness is no news.
     return [replace(one, late="ok", verdict="error") for one in found]
 

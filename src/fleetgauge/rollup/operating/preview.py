@@ -26,7 +26,7 @@ from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.look import Look
-from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.planner import Plan, at_rest, plan
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.plan.stages import Begin, ComputeSpan
 from fleetgauge.rollup.plan.state import ByGrain, State
@@ -146,8 +146,8 @@ def _versions(connection: Connection[Any], definition: Definition) -> MetricPrev
     shown = row[0]
     if shown == definition.version:
         return replace(one, state="current", shown=shown)
-    table = f"store.{definition.metric}_minute__{shown}"
-    before = {name for name, _ in connection.execute(_COLUMNS, [table])} - {"window_start"}
+    table = f"store.{definition.metric}_day__{shown}"
+    before = {name for name, _ in connection.execute(_COLUMNS, [table])} - {"window_start", "date"}
     now = {*definition.dimensions, *(column.name for column in definition.columns)}
     return replace(
         one, state="waiting", shown=shown, added=tuple(sorted(now - before)), removed=tuple(sorted(before - now))
@@ -168,6 +168,9 @@ def _work(
         clocks.note(METRICS, now(connection))
     if source is None:
         return replace(one, plan=plan(definition, state, None, request))
+    resting = at_rest(definition, state, request, clocks.now().get(METRICS))
+    if resting is not None:
+        return replace(one, plan=resting, views=_views(connection, definition, None))
     with source.look(definition) as facts:
         warnings = _warnings(facts, definition, floor(datetime.now(UTC)))
         found = _look(facts, source.name, definition, state, options, clocks, warnings)

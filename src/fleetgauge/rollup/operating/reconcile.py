@@ -1,7 +1,8 @@
 """Every measure of whole hours, source against tables: finds what no change column tells of.
 
 A hard delete, a row that was changed without its change column, a fault of ours: an hour that differs in any measure
-is computed anew as a whole. The source adds up by hour; sketches are compared by their content.
+is computed anew as a whole. The source adds up by hour; sketches are compared by their content. Of a metric that has no
+hours, read days.
 """
 
 from collections import Counter
@@ -32,12 +33,12 @@ from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import HOUR, Span, covers, inside
+from fleetgauge.rollup.spans import Span, covers, inside
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
 from fleetgauge.rollup.values import Repeated, Touched
-from fleetgauge.rollup.windows import hours as hours_of
+from fleetgauge.rollup.windows import windows
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -221,7 +222,7 @@ class _Comparing:
 
     def _left(self, span: Span, *, anew: bool) -> list[Span]:
         definition = self.engine.definition
-        hours = hours_of(span, definition.time_zone) if span[0] < span[1] else []
+        hours = windows(span, definition.compared, definition.time_zone) if span[0] < span[1] else []
         if self.run is None or not hours:
             return hours
         with self.engine.session.locked() as connection:
@@ -287,8 +288,8 @@ def _compare(engine: Engine, span: Span) -> _Compared:
     definition, source = engine.definition, engine.source
     with engine.session.locked() as connection:
         state = read_state(connection, definition)
-        hours = hours_of(span, definition.time_zone)
-        computed = covers(state.done["hour"])
+        hours = windows(span, definition.compared, definition.time_zone)
+        computed = covers(state.done[definition.compared])
         skipped = [Skipped(begin, _EXPIRED) for begin, _ in hours if state.ages.frozen(begin)]
         kept = [hour for hour in hours if not state.ages.frozen(hour[0])]
         skipped += [Skipped(begin, _NOT_COMPUTED) for begin, _ in kept if not computed(begin)]
@@ -316,7 +317,7 @@ def _compare(engine: Engine, span: Span) -> _Compared:
             )
             totals = facts.totals(edges)
         ages = state.ages.without(lost, definition.time_zone)
-        gone = {begin for begin in done if any(b < begin + HOUR and begin < e for b, e in ages.lost)}
+        gone = {at for at, end in hours if at in done and any(b < end and at < e for b, e in ages.lost)}
         skipped += [Skipped(begin, _LOST) for begin in sorted(gone)]
         done -= gone
         fit = [h for h in hours if h[0] in done and not _concerns(pending, h)]

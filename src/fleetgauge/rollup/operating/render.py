@@ -33,12 +33,16 @@ def render(definition: Definition, what: What, grain: Grain, now: datetime) -> s
 
     Raises `Terminal` for what a source of this kind is never asked.
     """
+    if grain not in definition.grains:
+        if grain != "minute":
+            raise Terminal(f"metric {definition.metric} has no {grain}s; its finest grain is the {definition.finest}")
+        grain = definition.finest
     if what in ("tables", "views"):
         make = tables.create_table if what == "tables" else views.create_view
         levels = [level for level in definition.levels if level.grain == grain]
         return "\n\n".join(f"{pretty(_text(make(definition, level)))};" for level in levels)
     span = _last(definition, grain, now)
-    if what == "windows" and grain != "minute":
+    if what == "windows" and grain != definition.finest:
         return _merged(definition, grain, span)
     if definition.documents is not None:
         return "\n\n".join(json.dumps(body, indent=2) for body in _searches(definition, what, span))

@@ -76,6 +76,10 @@ def _query(
     if unknown:
         known = ", ".join(definition.dimensions) or "none"
         raise Terminal(f"metric {definition.metric} has no dimension {', '.join(unknown)} (it has: {known})")
+    if grain not in definition.grains:
+        raise Terminal(
+            f"metric {definition.metric} has no {grain}s; give --grain {definition.finest}, or a coarser one"
+        )
     level = _smallest(definition, grain, kept)
     windows = ("window_start", "date") if grain == "day" else ("window_start",)
     columns = [

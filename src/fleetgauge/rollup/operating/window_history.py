@@ -73,7 +73,7 @@ def verdicts(
     connection: Connection[Any], definition: Definition, state: State, window: Span, where: Mapping[str, str]
 ) -> tuple[Verdict, ...]:
     """Each check's, of the cells with these dimension values."""
-    kept = state.ages.grain(window[0]) == "minute"
+    kept = state.ages.grain(window[0]) == definition.finest
     found = [_withheld(check, state, window, where) for check in definition.checks.fail]
     found += [
         _warned(connection, definition, check, window, where) if kept else Verdict(check.text, "warn", None)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.spans import Span, inside, union
-from fleetgauge.rollup.windows import BEGINNING, partition_start, widen, window_end
+from fleetgauge.rollup.windows import BEGINNING, FOREVER, partition_start, widen, window_end
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,20 @@ def ages(
         if definition.interval is not None:  # a row that is lost may have held for so long
             lost_until += definition.interval.longest
         found.append(window_end(lost_until, "day", definition.time_zone))
-    return Ages(kept, max(found, default=None))
+    none: dict[Grain, datetime | None] = {grain: FOREVER for grain in GRAINS if grain not in definition.grains}
+    return Ages({**kept, **none}, max(found, default=None))
 
 
 def kept_from(definition: Definition, now: datetime) -> dict[Grain, datetime | None]:
-    """By grain, from where on its rows are kept at `now`: they expire by whole partitions."""
+    """By grain, from where on its rows are kept at `now`: they expire by whole partitions.
+
+    A grain that the metric has not is kept from the end of time on, as if all its rows had expired.
+    """
     found: dict[Grain, datetime | None] = {}
     for grain in GRAINS:
+        if grain not in definition.grains:
+            found[grain] = FOREVER
+            continue
         kept: timedelta | None = getattr(definition.retention, grain)
         found[grain] = None if kept is None else partition_start(now - kept, grain, definition.time_zone)
     return found

@@ -98,7 +98,7 @@ def taken_back(definition: Definition, state: State, look: Look) -> tuple[State,
     heartbeat_at = sure(look.heartbeat_at, "the source's heartbeat")
     known = sure(state.cursor, "the cursor of a metric that was begun")
     kept = ages(definition, state.ages.kept, heartbeat_at, state.unavailable["minute"])
-    whole = [at for at in (kept.whole_from, kept.kept["minute"], watermark - TAKEN_BACK) if at is not None]
+    whole = [at for at in (kept.whole_from, kept.kept[definition.finest], watermark - TAKEN_BACK) if at is not None]
     cut = floor(min(watermark, max(whole)))
     cursor = Cursor(min(known.at, watermark - TAKEN_BACK), known.token)
     return (

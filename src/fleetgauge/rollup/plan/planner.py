@@ -84,7 +84,7 @@ def plan(
     match request:
         case RunRequest(grain=grain, interval=interval) if grain != "minute":
             return replace(empty, stages=tuple(_roll_ups(definition, state, grain, interval)))
-        case BackfillRequest(piece=piece, grain=grain) if grain != "minute":
+        case BackfillRequest(piece=piece, grain=grain) if above(definition, grain):
             return replace(empty, stages=tuple(_asked_above(definition, state, grain, piece)))
     look = sure(look, "the look at the source")
     refused = refusal(state, look, tolerance)
@@ -129,7 +129,31 @@ def plan(
 
 def computing_watermark(definition: Definition, watermark: datetime) -> datetime:
     """Windows that end by it are computed as a whole; without a change column only those that no late fact enters."""
-    return floor(watermark if definition.sees_changes else watermark - definition.grace)
+    reached = watermark if definition.sees_changes else watermark - definition.grace
+    return window_start(reached, definition.finest, definition.time_zone)
+
+
+def above(definition: Definition, grain: Grain) -> bool:
+    """Whether the grain is made from one below it, and not from the source."""
+    return GRAINS.index(grain) > GRAINS.index(definition.finest)
+
+
+def at_rest(definition: Definition, state: State, request: RunRequest, now: datetime | None) -> Plan | None:
+    """The plan to do nothing, where a run need not even look at the source: without minutes it looks once an hour.
+
+    For the windows of such a metric appear once they have ended, and what comes late computes whole ones anew. `now`
+    is the metrics database's clock; if that is wrong, a look comes early or late, and nothing else.
+    """
+    if definition.finest == "minute" or request.grain != "minute" or now is None:
+        return None
+    if not state.complete or state.cursor is None or state.views == "due":
+        return None
+    zone, grace = definition.time_zone, definition.grace
+    if request.interval is not None and request.interval[0] < window_start(now, definition.finest, zone):
+        return None
+    if window_start(now - grace, "hour", zone) != window_start(state.cursor.at - grace, "hour", zone):
+        return None
+    return Plan(definition.metric, definition.version, zone, request)
 
 
 def behind(source: str, heartbeat_at: datetime, newest: datetime | None) -> str | None:
@@ -219,6 +243,8 @@ def _minute(
     asked = [] if interval is None else clip(interval, limit)
     changed = [part for span in look.touched.spans for part in clip(span, limit)]
     touched = {*look.touched.cells, *look.places}
+    if definition.finest != "minute":  # what is in the running window is computed with it, once it has ended
+        touched = {cell for cell in touched if cell[0] < limit}
     cells, crowded = _sort_out(touched, [*wanted, *asked, *changed], limit, dense)
     if forgone:
         yield Forgo(tuple(forgone))

@@ -114,7 +114,10 @@ class ElasticsearchFacts:
         if not new:
             return Touched([], spans)
         where = query.matching(self.definition, query.any_of(new))
-        cells = dict.fromkeys(cell for cell, _ in self._grouped(where, query.keys(self.definition), {}))
+        # A metric without minutes computes whole windows, whatever their dimensions.
+        dimensions = len(self.definition.dimensions) if self.definition.finest == "minute" else 0
+        keys = query.keys(self.definition)[: 1 + dimensions]
+        cells = dict.fromkeys(cell for cell, _ in answer.celled(self.search.grouped(where, keys, {}), dimensions))
         return Touched(list(cells), spans)
 
     def lost(self, since: Cursor | None) -> Lost:

@@ -160,7 +160,10 @@ def _key(definition: Definition) -> sql.Composable:
 
 
 def touched(definition: Definition, cursor: datetime, open_from: datetime | None) -> sql.Composed:
-    """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given."""
+    """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given.
+
+    Of a metric without minutes: the minutes alone.
+    """
     change_time = sure(definition.change_time, "change_time")
     part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {finite}")
     key = _place(definition)
@@ -193,7 +196,10 @@ def placed(definition: Definition, span: Span) -> sql.Composed:
 def _place(definition: Definition) -> sql.Composed:
     """Minute and dimensions of a row; where rows may move, its key and change time too."""
     parts: list[sql.Composable] = [sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))]
-    parts += [value_of(d) for d in definition.dimensions.values()]
+    if (
+        definition.finest == "minute" or definition.key is not None
+    ):  # else whole windows are computed, whatever the cell
+        parts += [value_of(d) for d in definition.dimensions.values()]
     if definition.key is not None and definition.change_time is not None:
         parts += [sql.SQL("{}::text").format(col(definition.key)), col(definition.change_time)]
     return comma(parts)

@@ -1,7 +1,8 @@
-"""`metrics.<stem>_range(since, until, grain)`: the rows of any range, exact to the minute.
+"""`metrics.<stem>_range(since, until, grain)`: the rows of any range, exact to the finest grain.
 
 Beside the views of each metric, each subset of its dimensions and each trio of derived views `…_minute`, `…_hour` and
 `…_day`. It reads whole windows in the middle and finer ones at the edges, through the views, with its caller's rights.
+A metric that has no minutes is read to whole hours or days: the ledger says of such a grain that its rows have expired.
 SQL that the planner takes apart, so that conditions reach the indexes of the tables. Its text names no object for the
 catalogue, so views can be made anew beneath it.
 """
@@ -30,12 +31,13 @@ _SIGNATURE = sql.SQL("(timestamptz, timestamptz, text)")
 
 @dataclass(frozen=True)
 class Trio:
-    """Views of three grains over the same measures."""
+    """Views of up to three grains over the same measures."""
 
     metric: str
     """Whose rows they are made of, and whose retention counts."""
     stem: str
     minute: str
+    grains: tuple[Grain, ...] = GRAINS
 
     @property
     def function(self) -> str:
@@ -50,9 +52,10 @@ class Trio:
 def of_metric(definition: Definition) -> Iterator[Trio]:
     """Those of the metric's own views."""
     minute = f"{definition.metric}_minute"
-    yield Trio(definition.metric, definition.metric, minute)
+    grains = tuple(definition.grains)
+    yield Trio(definition.metric, definition.metric, minute, grains)
     for name in definition.rollups:
-        yield Trio(definition.metric, f"{definition.metric}_{name}", minute)
+        yield Trio(definition.metric, f"{definition.metric}_{name}", minute, grains)
 
 
 def of_views(metric: str, views: Collection[str]) -> Iterator[Trio]:
@@ -123,6 +126,7 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> 
             end=sql.Identifier(end),
         )
         for grain, begin, end in _PARTS
+        if grain in trio.grains
     ]
     body = sql.SQL("WITH e AS MATERIALIZED (SELECT * FROM fleetgauge.range_edges({}, $1, $2, $3)) {}").format(
         sql.Literal(trio.metric), sql.SQL(" UNION ALL ").join(selects)
@@ -139,12 +143,13 @@ def _beside(views: Collection[str]) -> list[str]:
 
 
 def _columns(connection: Connection, trio: Trio, schema: str) -> list[ViewColumn]:
-    """What views of all three grains have, in the order of the hours'; none where a view is missing."""
-    found = {grain: {one.name: one for one in columns_of(connection, schema, trio.view(grain))} for grain in GRAINS}
+    """What views of all grains have, in the order of the hours'; none where a view is missing."""
+    grains = trio.grains
+    found = {grain: {one.name: one for one in columns_of(connection, schema, trio.view(grain))} for grain in grains}
     return [
         one
-        for one in found["hour"].values()
-        if one.name not in _OWN and all(one.type == getattr(found[g].get(one.name), "type", None) for g in GRAINS)
+        for one in found["hour" if "hour" in grains else "day"].values()
+        if one.name not in _OWN and all(one.type == getattr(found[g].get(one.name), "type", None) for g in grains)
     ]
 
 

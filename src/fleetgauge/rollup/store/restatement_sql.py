@@ -81,9 +81,11 @@ class RestatementStatements:
     def differences(self) -> sql.Composed:
         """What differs between the hours `hours` (array of instants) and what `staged` holds of them, by hour.
 
+        Of a metric that has no hours: the days.
+
         Rows of (window, dimensions as JSON, measure, here, in `staged`), the latter two as `compare` shows them.
         """
-        level = next(one for one in self.definition.levels if one.name == "hour")
+        level = next(one for one in self.definition.levels if one.name == self.definition.compared)
         names = keys(level)
         pairs = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
         merges = [sql.SQL("{} AS {}").format(merge("b", c), sql.Identifier(c.name)) for c in self.definition.columns]

@@ -17,11 +17,11 @@ from fleetgauge.rollup.windows import (
     BEGINNING,
     FOREVER,
     days,
-    hours,
     partition_start,
     whole_windows,
     window_end,
     window_start,
+    windows,
 )
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -58,7 +58,7 @@ def test_windows_are_those_of_the_metrics_database(world: World) -> None:
             assert ours == rows, (zone, grain)
         for at in instants[:: max(1, len(instants) // 15)]:
             span = (at, at + timedelta(hours=50, minutes=7))
-            assert hours(span, zone)[0][0] == window_start(at, "hour", zone)
+            assert windows(span, "hour", zone)[0][0] == window_start(at, "hour", zone)
             assert all(b == window_start(b, "day", zone) for b, _ in days(span, zone)[1:])
             for grain in GRAINS[1:]:
                 (expected,) = world.metrics.execute(

@@ -69,6 +69,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
             {**HELD, "interval": {"longest": "1d", "until": "ended", "known_within": "1h"}},
         )
     ],
+    "grains": [({}, {"grains": ["hour", "day"]}), ({}, {"grains": ["day"]})],
     "rollups": [({}, {"rollups": {"by_zone": ["zone"]}})],
     "dimensions.*.column": [({}, {"dimensions": {**PLAIN["dimensions"], "zone": {"column": "kind", "limit": 9}}})],
     "dimensions.*.limit": [({}, {"dimensions": {**PLAIN["dimensions"], "zone": {"column": "zone", "limit": 10}}})],

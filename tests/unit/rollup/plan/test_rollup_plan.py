@@ -16,7 +16,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import ages, kept_from
 from fleetgauge.rollup.plan.describe import lines, summary, to_dict, totals
 from fleetgauge.rollup.plan.look import Look
-from fleetgauge.rollup.plan.planner import Plan, plan
+from fleetgauge.rollup.plan.planner import Plan, at_rest, plan
 from fleetgauge.rollup.plan.request import BackfillRequest, ReconcileRequest, Request, RunRequest
 from fleetgauge.rollup.plan.stages import (
     Advance,
@@ -33,7 +33,7 @@ from fleetgauge.rollup.plan.stages import (
 from fleetgauge.rollup.plan.state import NOTHING, State
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, intersect, subtract, union
 from fleetgauge.rollup.values import BlockedCell, Cursor, Placed, Touched
-from fleetgauge.rollup.windows import BEGINNING, FOREVER, hours, whole_windows, widened, window_start
+from fleetgauge.rollup.windows import BEGINNING, FOREVER, whole_windows, widened, window_start, windows
 
 BASE = datetime(2026, 11, 1, 3, tzinfo=UTC)  # around it, New York sets its clocks back
 DAY = timedelta(days=1)
@@ -57,8 +57,12 @@ def _definition(**changes: Any) -> Definition:
 PLAIN = _definition(checks=Checks(fail=(parse_check("n > 0"),)))
 
 DEFINITIONS = st.builds(
-    lambda zone, change, retention, kept: _definition(
-        time_zone=zone, change_time=change, retention=retention, source_kept=kept
+    lambda zone, change, retention, kept, grains: _definition(
+        time_zone=zone,
+        change_time=change,
+        retention=Retention(**{grain: getattr(retention, grain) for grain in grains}),
+        source_kept=kept,
+        grains=list(grains),
     ),
     st.sampled_from(["Asia/Seoul", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]),
     st.sampled_from(["c", "c", None]),
@@ -70,6 +74,7 @@ DEFINITIONS = st.builds(
         ]
     ),
     st.sampled_from([None, 40 * DAY]),
+    st.sampled_from([GRAINS, GRAINS, GRAINS[1:], GRAINS[2:]]),
 )
 INSTANTS = st.one_of(
     st.integers(-3 * 1440, 2 * 1440).map(lambda m: BASE + m * MINUTE),
@@ -172,7 +177,7 @@ RUNS = st.builds(
 )
 OTHERS = st.one_of(
     st.builds(BackfillRequest, SPANS, st.sampled_from(list(GRAINS))),
-    SPANS.map(lambda span: ReconcileRequest(tuple(hours(span, "Asia/Seoul")))),
+    SPANS.map(lambda span: ReconcileRequest(tuple(windows(span, "hour", "Asia/Seoul")))),
 )
 
 
@@ -291,7 +296,8 @@ def test_all_that_is_kept_and_missing_or_touched_is_computed(case: tuple[Definit
         assert not intersect(after.unavailable[grain], after.closed[grain])
     for cell in {*look.touched.cells, *look.places}:
         inside = any(begin <= cell[0] < end for begin, end in spans)
-        assert inside or cell in cells or cell in left or any(b <= cell[0] < e for b, e in frozen)
+        waits = definition.finest != "minute" and cell[0] >= planned.computing_watermark  # for the end of its window
+        assert inside or cell in cells or cell in left or waits or any(b <= cell[0] < e for b, e in frozen)
     changed = [part for span in look.touched.spans for part in clip(span, planned.computing_watermark)]
     assert not subtract(changed, [*spans, *frozen])
 
@@ -357,6 +363,37 @@ def test_a_quiet_minute() -> None:
         ("ComputeSpan", "missing"),
         ("Advance", "watermark moved"),
     ]
+
+
+def test_without_minutes_a_window_is_computed_once_it_has_ended() -> None:
+    """And nothing of the running one, whatever has come in for it; what is late computes its whole window anew."""
+    daily = replace(PLAIN, grains=["day"])
+    day = window_start(BASE, "day", PLAIN.time_zone)
+    touched = Touched(cells=[(day + 2 * HOUR, ()), (day - HOUR, ())])
+    state = replace(_begun(day), ages=ages(daily, kept_from(daily, day), day))
+    planned = plan(daily, state, _look(day + 9 * HOUR, touched=touched), RunRequest())
+    assert [s for s in planned.stages if not isinstance(s, Advance)] == [
+        ComputeSpan((day - DAY, day), "day", "changed")
+    ]
+    planned = plan(daily, state, _look(day + DAY, touched=touched), RunRequest())
+    spans = [(s.span, s.reason) for s in planned.stages if isinstance(s, ComputeSpan)]
+    assert spans == [((day - DAY, day), "changed"), ((day, day + DAY), "missing")] or spans == [
+        ((day, day + DAY), "missing"),
+        ((day - DAY, day), "changed"),
+    ]
+
+
+def test_without_minutes_the_source_is_looked_at_once_an_hour() -> None:
+    """Later than an hour's end by the grace, so that the same look can close it; or where a past window is asked."""
+    hourly = replace(PLAIN, grains=["hour", "day"])
+    hour = window_start(BASE, "hour", PLAIN.time_zone)
+    state = replace(_begun(hour + PLAIN.grace), cursor=Cursor(hour + PLAIN.grace))
+    for after, rests in ((MINUTE, True), (HOUR, True), (HOUR + PLAIN.grace, False), (3 * HOUR, False)):
+        assert (at_rest(hourly, state, RunRequest(), hour + after) is not None) == rests, after
+    assert at_rest(PLAIN, state, RunRequest(), hour + MINUTE) is None
+    now = hour + 10 * MINUTE
+    assert at_rest(hourly, state, RunRequest(interval=(now - MINUTE, now)), now) is not None
+    assert at_rest(hourly, state, RunRequest(interval=(now - HOUR, now)), now) is None
 
 
 def test_each_reason_is_named() -> None:
