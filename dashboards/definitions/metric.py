@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - queries are put together from checked definitions; nothing that a viewer types is among them
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
@@ -14,11 +14,38 @@ from dashboards.panels import bars, lines, stat_tile, table_panel
 from dashboards.postgres import Sql
 from dashboards.views import Views
 from fleetgauge.rollup import Definition
-from fleetgauge.rollup.definitions.measures import Count, Distinct, Duration, Measure, Percentile, Ratio, Sum, Tally
+from fleetgauge.rollup.definitions.measures import (
+    Count,
+    Distinct,
+    Duration,
+    Measure,
+    Percentile,
+    Ratio,
+    Sum,
+    Tally,
+    Unit,
+    label_of,
+    statistic_of,
+    unit_of,
+)
 from fleetgauge.rollup.operating.metric_reference import over_rows
 
-SUFFIXES = {"_krw": "currencyKRW", "_ms": "ms", "_s": "s", "_m": "lengthm", "bytes": "decbytes", "_percent": "percent"}
-"""Ends of measures' names → Grafana's unit."""
+UNITS: Mapping[Unit, str] = {
+    "count": "locale",
+    "ratio": "percentunit",
+    "percent": "percent",
+    "KRW": "currencyKRW",
+    "EUR": "currencyEUR",
+    "USD": "currencyUSD",
+    "JPY": "currencyJPY",
+    "GBP": "currencyGBP",
+    "s": "s",
+    "ms": "ms",
+    "bytes": "decbytes",
+    "m": "lengthm",
+    "m/s": "velocityms",
+}
+"""Unit of a measure → Grafana's."""
 
 
 def uid(metric: str) -> str:
@@ -92,10 +119,16 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
         note = (
             f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
         )
+        said = f"{title(name, measure)}{stretch(one.metric)}"
         if isinstance(measure, Count | Sum | Duration):
-            yield bars(f"{name} per $grain{stretch(one.metric)}", note, target, unit=unit(name, measure), stacked=True)
+            yield bars(said, note, target, unit=UNITS[unit_of(name, measure)], stacked=True)
         else:
-            yield lines(f"{name} per $grain{stretch(one.metric)}", note, target, unit=unit(name, measure))
+            yield lines(said, note, target, unit=UNITS[unit_of(name, measure)])
+
+
+def title(name: str, measure: Measure) -> str:
+    """What a panel shows: the measure, and which statistic of it."""
+    return f"{label_of(name, measure)}: {statistic_of(measure)} per $grain"
 
 
 def _what(measure: Measure) -> str:
@@ -110,12 +143,3 @@ def _what(measure: Measure) -> str:
             return f"{measure.numerator} / {measure.denominator}."
         case _:
             return ""
-
-
-def unit(name: str, measure: Measure) -> str:
-    """Grafana's unit of a measure, by its kind and the end of its name."""
-    if isinstance(measure, Ratio):
-        return "percentunit"
-    if isinstance(measure, Duration):
-        return "s"
-    return next((unit for end, unit in SUFFIXES.items() if name.endswith(end)), "none")

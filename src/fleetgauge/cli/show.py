@@ -61,7 +61,8 @@ def show(
         print_json({"view": found.view, "waiting": found.waiting, "left_out": left_out, "rows": plain(rows)})
         return
     first = 1 if grain == "day" else 0  # of days, the date says it all
-    headings = (*found.columns[first:-1], "")
+    units = {name: f"{name} ({unit})" for name, unit in found.units.items() if unit != "ratio"}
+    headings = (*(units.get(name, name) for name in found.columns[first:-1]), "")
     print_table(headings, [(*map(_text, row[first:-1]), "…" if row[-1] else "") for row in found.rows])
     if found.waiting is not None:
         typer.echo(f"waiting: {found.waiting}")

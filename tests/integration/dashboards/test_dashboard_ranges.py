@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from dashboard_world import Filled
+from dashboards.definitions import metric
 from dashboards.queries import panel_queries
 
 from fleetgauge.rollup import load_definitions
@@ -110,7 +111,10 @@ def test_every_measure_of_a_metrics_dashboard_adds_up_too(filled: Filled, name: 
                 chosen = {"grain": grain, "by": next(iter(one.dimensions))}
                 queries = {q.name: q.sql for q in panel_queries(generated(f"metric-{name}"), chosen, since, until)}
                 for measure in added:
-                    total = sum(Decimal(row[2] or 0) for row in grafana.execute(queries[f"{measure} per $grain"]))
+                    total = sum(
+                        Decimal(row[2] or 0)
+                        for row in grafana.execute(queries[metric.title(measure, one.measures[measure])])
+                    )
                     right = minutes(grafana, f"sum({measure}) FROM metrics.{name}_minute", since, until)
                     assert total == Decimal(right or 0), (seed, measure, grain, since, until)
                     seen += total

@@ -15,6 +15,7 @@ from dashboards.queries import dashboard_queries, panels
 from sqlglot import exp
 
 from fleetgauge.rollup import load_definitions
+from fleetgauge.rollup.definitions.measures import Extreme, Percentile, unit_of
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = load_definitions(ROOT)
@@ -52,7 +53,11 @@ def test_every_measure_has_a_panel_that_explains_itself(dashboard: dict[str, Any
     one = DEFINITIONS[dashboard["uid"].removeprefix("metric-")]
     found = {panel["title"]: panel for panel in panels(dashboard)}
     stretch = f"${{stretch_{one.metric}}}"
-    assert set(found) == {"Final until", "Left out", *(f"{name} per $grain{stretch}" for name in one.measures)}
+    assert set(found) == {
+        "Final until",
+        "Left out",
+        *(f"{metric.title(*measure)}{stretch}" for measure in one.measures.items()),
+    }
     for panel in found.values():
         assert "Source: metrics." in panel["description"]
     assert dashboard["timezone"] == one.time_zone
@@ -98,3 +103,27 @@ def test_another_content_gets_boards_of_its_metrics_alone(tmp_path: Path) -> Non
     for query in dashboard_queries(dashboard, {"grain": "day"}, FROM, TO):
         assert sqlglot.parse_one(query.sql, dialect="postgres")
     assert main(["--content", str(tmp_path), "--check"]) == 0
+
+
+def test_a_title_says_which_statistic_is_drawn_and_the_axis_in_what_unit() -> None:
+    """Of a measure that says nothing of itself, name and kind tell as much as they can."""
+    board = dashboard_json(*metric.build(DEFINITIONS["rental"]))
+    found = {p["title"].partition("$")[0]: p["fieldConfig"]["defaults"].get("unit") for p in panels(board)}
+    assert found["Fares: sum per "] == "currencyKRW"
+    assert found["Length of a rental: 95th percentile per "] == "s"
+    assert found["Riders: different values per "] == "locale"
+    assert found["Refund rate: refunded / completed per "] == "percentunit"
+    bare = Percentile(agg="percentile", of="x")
+    assert (metric.title("wait_ms", bare), unit_of("wait_ms", bare)) == ("Wait: 95th percentile per $grain", "ms")
+    least = Extreme(agg="min", of="x")
+    assert (metric.title("charge", least), unit_of("charge", least)) == ("Charge: minimum per $grain", "count")
+
+
+def test_every_measure_of_the_project_has_a_label_and_a_unit() -> None:
+    without = [
+        f"{one.metric}.{name}"
+        for one in DEFINITIONS.values()
+        for name, measure in one.measures.items()
+        if not measure.label or measure.unit is None
+    ]
+    assert [name for name in without if not name.startswith("traffic.")] == []

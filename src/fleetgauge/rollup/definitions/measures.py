@@ -63,17 +63,32 @@ Where = dict[
 """Predicates on columns or fields, joined by AND: a value (equals), a list (one of) or a comparison."""
 
 
+Unit = Literal["count", "ratio", "percent", "KRW", "EUR", "USD", "JPY", "GBP", "s", "ms", "bytes", "m", "m/s"]
+"""What a measure is counted in. A `ratio` is 1 for the whole, `percent` is 100 for it."""
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Count:
+class Presented:
+    """What readers see of a measure; none of it changes a number."""
+
+    label: str = ""
+    """A few words for titles and tables: `Fares`; if not given, made of its name."""
+    unit: Unit | None = None
+    """What it is counted in; if not given, by its kind and the end of its name."""
+    description: str = ""
+    """What it says, in a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Count(Presented):
     """How many rows."""
 
     agg: Literal["count"]
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Sum:
+class Sum(Presented):
     """Sum of a column; exact, so there is no floating type. No row: 0."""
 
     agg: Literal["sum"]
@@ -81,11 +96,10 @@ class Sum:
     type: Literal["integer", "numeric"] | None = None
     """By default numeric, which holds whole numbers and fractions exactly."""
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Extreme:
+class Extreme(Presented):
     """Least or greatest value of a column. No row: NULL."""
 
     agg: Literal["min", "max"]
@@ -93,21 +107,19 @@ class Extreme:
     type: Literal["integer", "numeric", "float"] | None = None
     """By default numeric, which holds whole numbers and fractions exactly."""
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Percentile:
+class Percentile(Presented):
     """A sketch of a distribution: `fleetgauge.quantile(measure, 0.95)` is within 1 % of the nearest-rank quantile."""
 
     agg: Literal["percentile"]
     of: FieldPath
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Tally:
+class Tally(Presented):
     """How often each whole number occurs, exactly: payload sizes, that a price by size needs.
 
     Rows without a whole number are counted beside it, as `<measure>_unknown`. It grows with the different values.
@@ -116,11 +128,10 @@ class Tally:
     agg: Literal["tally"]
     of: FieldPath
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Distinct:
+class Distinct(Presented):
     """A sketch of a set: `fleetgauge.distinct(measure)` counts its different values.
 
     Exactly up to 128, above with a standard error of 1.5 %.
@@ -131,11 +142,10 @@ class Distinct:
     personal: StrictBool = True
     """Whether the values stand for persons: they are told apart by keyed fingerprints then, which need a key."""
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Last:
+class Last(Presented):
     """The value at the latest event time, which is kept beside it as `<measure>_at`. Of equal times the greatest."""
 
     agg: Literal["last"]
@@ -143,26 +153,23 @@ class Last:
     type: Literal["integer", "numeric", "float", "text"] | None = None
     """By default numeric, which holds whole numbers and fractions exactly; a column of texts needs text."""
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Duration:
+class Duration(Presented):
     """Seconds, exact to the microsecond, that the rows' intervals overlap the window. Needs `interval`."""
 
     agg: Literal["duration"]
     where: Where = field(default_factory=dict)
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Ratio:
+class Ratio(Presented):
     """Quotient of two stored measures; only the view knows it, so that it stays right at every grain."""
 
     agg: Literal["ratio"]
     numerator: Identifier
     denominator: Identifier
-    description: str = ""
 
 
 StoredMeasure = Count | Sum | Extreme | Percentile | Tally | Distinct | Last | Duration
@@ -189,6 +196,59 @@ Additive = Count | Sum | Duration
 
 Number = Count | Sum | Extreme | Duration
 """What a check or a ratio may name."""
+
+
+_ENDS: Mapping[str, Unit] = {
+    "_krw": "KRW",
+    "_ms": "ms",
+    "_s": "s",
+    "_m": "m",
+    "bytes": "bytes",
+    "_percent": "percent",
+}
+"""Ends of measures' names, and the unit that they tell."""
+
+
+def unit_of(name: str, measure: StoredMeasure | Ratio) -> Unit:
+    """What a measure is counted in: as the definition says, else by its kind and the end of its name."""
+    if measure.unit is not None:
+        return measure.unit
+    if isinstance(measure, Ratio):
+        return "ratio"
+    if isinstance(measure, Duration):
+        return "s"
+    if isinstance(measure, Count | Distinct):
+        return "count"
+    return next((unit for end, unit in _ENDS.items() if name.endswith(end)), "count")
+
+
+def label_of(name: str, measure: StoredMeasure | Ratio) -> str:
+    """What a measure is called: as the definition says, else its name as words, without a unit at its end."""
+    if measure.label:
+        return measure.label
+    words = next((name.removesuffix(end) for end in _ENDS if end.startswith("_") and name.endswith(end)), name)
+    return words.replace("_", " ").capitalize()
+
+
+def statistic_of(measure: StoredMeasure | Ratio) -> str:
+    """Which statistic of several rows is shown where there is room for one number."""
+    match measure:
+        case Count():
+            return "number"
+        case Sum() | Duration():
+            return "sum"
+        case Extreme(agg="min"):
+            return "minimum"
+        case Extreme():
+            return "maximum"
+        case Percentile() | Tally():
+            return "95th percentile"
+        case Distinct():
+            return "different values"
+        case Last():
+            return "latest value"
+        case Ratio():
+            return f"{measure.numerator} / {measure.denominator}"
 
 
 @dataclass(frozen=True)

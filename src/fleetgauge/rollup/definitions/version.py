@@ -46,6 +46,8 @@ UNVERSIONED: Mapping[str, str] = {
     "metric": "is the name of what has versions",
     "dimensions.*.description": "is for readers",
     "measures.*.description": "is for readers",
+    "measures.*.label": "is for readers",
+    "measures.*.unit": "is for readers: it says what a number is counted in, and converts nothing",
     "measures.*.numerator": "a ratio is divided by the view, for every version alike",
     "measures.*.denominator": "a ratio is divided by the view, for every version alike",
     "provisional_while": "is asked by the view, for every version alike",
@@ -85,7 +87,7 @@ def _measure(plain: Mapping[str, Any], *, keyed: bool) -> dict[str, Any]:
 
 
 def _without(plain: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in plain.items() if name != "description"}
+    return {name: value for name, value in plain.items() if name not in ("description", "label", "unit")}
 
 
 def _tokens(text: str) -> str:

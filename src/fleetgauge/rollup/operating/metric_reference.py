@@ -23,6 +23,8 @@ from fleetgauge.rollup.definitions.measures import (
     Sum,
     Tally,
     Where,
+    label_of,
+    unit_of,
 )
 from fleetgauge.rollup.metric_tests import MetricTest
 
@@ -112,9 +114,11 @@ def _columns(one: Definition) -> Iterator[str]:
     yield from ("", "## Dimensions", "", "| column | from | values | meaning |", "| --- | --- | --- | --- |")
     for name, dimension in one.dimensions.items():
         yield f"| `{name}` | `{dimension.column}` | up to {dimension.limit} | {_cell(dimension.description)} |"
-    yield from ("", "## Measures", "", "| column | is | over several rows | meaning |", "| --- | --- | --- | --- |")
+    heads = ("| column | called | unit | is | over several rows | meaning |", "| --- | --- | --- | --- | --- | --- |")
+    yield from ("", "## Measures", "", *heads)
     for name, measure in one.measures.items():
-        yield f"| `{name}` | {_is(measure)} | `{over_rows(name, measure)}` | {_cell(measure.description)} |"
+        called = f"{_cell(label_of(name, measure))} | {unit_of(name, measure)}"
+        yield f"| `{name}` | {called} | {_is(measure)} | `{over_rows(name, measure)}` | {_cell(measure.description)} |"
 
 
 def _is(measure: Measure) -> str:

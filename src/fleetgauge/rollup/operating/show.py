@@ -1,7 +1,7 @@
 """Rows of a metric's views as a person reads them: sketches as quantiles and counts, over the dimensions asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from fleetgauge.errors import Terminal
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
-from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile, Tally
+from fleetgauge.rollup.definitions.measures import Column, Distinct, Percentile, Tally, unit_of
 from fleetgauge.rollup.operating.attention import waiting
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.store_sql import merge
@@ -35,6 +35,8 @@ class Shown:
     rows: tuple[tuple[Any, ...], ...]
     waiting: str | None = None
     """Why the view does not show the definition as it is, if it does not."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """What the columns of measures are counted in, where it is not a plain number."""
     left_out: tuple[tuple[str, int], ...] = ()
     """Rows of the source that are in none of these numbers: why, and how many; those of no time of a fleet always."""
 
@@ -65,7 +67,13 @@ def show(
         zone = ZoneInfo(definition.time_zone)
         rows = tuple((row[0].astimezone(zone), *row[1:]) for row in cursor.fetchall())
         left_out = tuple(connection.execute(_left_out(definition, within)).fetchall())
-        return Shown(f"{VIEWS}.{view}", names, rows, waits.why if waits else None, left_out)
+        return Shown(f"{VIEWS}.{view}", names, rows, waits.why if waits else None, _units(definition, names), left_out)
+
+
+def _units(definition: Definition, columns: Sequence[str]) -> dict[str, str]:
+    found = {name: unit_of(name, measure) for name, measure in definition.measures.items()}
+    quantiles = {f"{name}_{q}": unit for name, unit in found.items() for q in QUANTILES}
+    return {name: unit for name, unit in {**quantiles, **found}.items() if name in columns and unit != "count"}
 
 
 def _query(

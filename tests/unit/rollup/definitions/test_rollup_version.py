@@ -106,6 +106,8 @@ CHANGES |= {
     "measures.*.type": [_measure(n, type="numeric") for n in ("amount", "least", "latest")],
     "measures.*.where": [_measure(n, where={"kind": "x"}) for n in ("n", "amount", "least", "sketch", "latest")],
     "measures.*.description": [_measure(n, description="d") for n in PLAIN["measures"]],
+    "measures.*.label": [_measure(n, label="L") for n in PLAIN["measures"]],
+    "measures.*.unit": [_measure(n, unit="KRW") for n in PLAIN["measures"]],
     "measures.*.personal": [
         (
             {**KEYED, "measures": {"n": {"agg": "count"}, "d": {"agg": "distinct", "of": "id"}}},
