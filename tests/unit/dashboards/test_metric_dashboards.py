@@ -126,4 +126,4 @@ def test_every_measure_of_the_project_has_a_label_and_a_unit() -> None:
         for name, measure in one.measures.items()
         if not measure.label or measure.unit is None
     ]
-    assert [name for name in without if not name.startswith("traffic.")] == []
+    assert [name for name in without if not name.startswith("traffic")] == []
