@@ -50,7 +50,7 @@ CROSS JOIN LATERAL (
             AND messages > 0
     ),
     counted AS (
-        SELECT carrier, count(DISTINCT sim) FILTER (WHERE sim NOT IN ('other', 'unknown')) AS sims FROM used GROUP BY carrier
+        SELECT carrier, count(DISTINCT sim) FILTER (WHERE sim NOT IN ('(other)', '(not set)')) AS sims FROM used GROUP BY carrier
     ),
     tariff AS (
         SELECT
@@ -70,7 +70,7 @@ CROSS JOIN LATERAL (
             CASE WHEN o.known THEN u.bytes + (u.messages - u.unsized)::numeric * t.overhead_bytes ELSE 0 END AS volume
         FROM used AS u
         JOIN tariff AS t ON t.carrier = u.carrier AND t.begins <= u.date AND u.date < t.ends AND t.rounding <> 'message'
-        CROSS JOIN LATERAL (SELECT u.sim NOT IN ('other', 'unknown') AS known) AS o
+        CROSS JOIN LATERAL (SELECT u.sim NOT IN ('(other)', '(not set)') AS known) AS o
     ),
     stepped AS (
         SELECT

@@ -85,7 +85,7 @@ def assert_true(world: World, one: Definition, *grains: str) -> None:
 
 @fault(
     "garbage fills a dimension, such as 128 strings that are no firmware, and later firmware finds no room",
-    number="right in sum, as `other`; after `dimensions expire` the firmware has rows of its own at every grain",
+    number="right in sum, as `(other)`; after `dimensions expire` the firmware has rows of its own at every grain",
     freshness="warn from 80 % of the limit on, with the dimension",
     doctor="warn, with the dimension and the command that makes room",
     exporter="fleetgauge_dimension_values beside fleetgauge_dimension_limit, fleetgauge_rollup_condition",
@@ -119,7 +119,7 @@ def test_garbage_goes_and_later_values_have_rows_of_their_own(shell: Shell) -> N
     run(shell, one)
     before = {grain: counted(world, one, grain) for grain in ("minute", "hour", "day")}
     assert all("v1" not in {zone for _, zone in found} for found in before.values())
-    assert before["minute"][ago(1), "other"] == 3 and sum(before["day"].values()) == 16
+    assert before["minute"][ago(1), "(other)"] == 3 and sum(before["day"].values()) == 16
 
     asked = ("dimensions", "expire", one.metric, "zone", "--unused-for", "30d")
     dry = shell(*asked, "--dry-run", "--json").json
@@ -133,7 +133,7 @@ def test_garbage_goes_and_later_values_have_rows_of_their_own(shell: Shell) -> N
     assert done["plans"] and len(done["kept"]) == 1 and done["frozen"] == []
     minute = counted(world, one, "minute")
     mixed = {key: n for key, n in true(world, "minute").items() if key[0] != ago(40, 0)}
-    assert minute == {**mixed, (ago(40, 0), GARBAGE[0]): 1, (ago(40, 0), "other"): 1}  # history keeps what it shows
+    assert minute == {**mixed, (ago(40, 0), GARBAGE[0]): 1, (ago(40, 0), "(other)"): 1}  # history keeps what it shows
     for grain in ("hour", "day"):
         recent = {key: n for key, n in true(world, grain).items() if key[0] > ago(30)}
         assert {key: n for key, n in counted(world, one, grain).items() if key[0] > ago(30)} == recent
@@ -147,7 +147,7 @@ def test_garbage_goes_and_later_values_have_rows_of_their_own(shell: Shell) -> N
     assert "v1" in shell("dimensions", "ls").out
     assert "dimension zone" not in "".join(told(shell, one)[:2])
 
-    # What comes late is beside one that is in `other` there: a row of its own would count that one twice.
+    # What comes late is beside one that is in `(other)` there: a row of its own would count that one twice.
     settle(world)
     world.insert(ago(40, 0), zone="v1")
     run(shell, one)
@@ -169,7 +169,7 @@ def test_overflow_that_is_frozen_stays_and_is_told(shell: Shell) -> None:
     assert "1 minutes were computed anew, 1 of them final before" in said
     for grain in ("minute", "hour", "day"):
         found = counted(world, one, grain)
-        assert sorted(zone for at, zone in found if at > ago(72)) == ["other", "v1"]
+        assert sorted(zone for at, zone in found if at > ago(72)) == ["(other)", "v1"]
         assert sum(found.values()) == sum(before.values()) == 12
 
 
@@ -181,8 +181,8 @@ def test_hours_whose_minutes_are_gone_come_from_the_source(shell: Shell) -> None
     for at in (ago(45), ago(45, 7), ago(1)):
         world.insert(at, zone="v1")
     run(shell, one)
-    assert (ago(45), "other") in counted(world, one, "hour")
-    assert (ago(45), "other") not in counted(world, one, "minute")
+    assert (ago(45), "(other)") in counted(world, one, "hour")
+    assert (ago(45), "(other)") not in counted(world, one, "minute")
     shell("dimensions", "expire", one.metric, "zone", "--unused-for", "30d")
     assert_true(world, one, "hour", "day")
     assert counted(world, one, "minute")[ago(1), "v1"] == 1
@@ -208,6 +208,6 @@ def test_a_named_value_goes_and_what_comes_late_for_it_counts_once(shell: Shell)
     world.insert(ago(2, 0), zone=GARBAGE[0])
     run(shell, one)
     minute = counted(world, one, "minute")
-    assert minute[ago(2, 0), "other"] == 2 and (ago(2, 0), GARBAGE[0]) not in minute
+    assert minute[ago(2, 0), "(other)"] == 2 and (ago(2, 0), GARBAGE[0]) not in minute
     for grain in ("hour", "day"):
         assert sum(counted(world, one, grain).values()) == sum(true(world, grain).values()) == 12

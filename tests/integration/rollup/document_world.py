@@ -38,7 +38,7 @@ METRIC = {
     "documents": {"where": {"message.direction": "uplink", "kind": {"ne": "odometer"}}},
     "dimensions": {
         "kind": {"column": "kind", "limit": 8},
-        "model": {"column": "device.model", "limit": 8},
+        "model": {"column": "device.model", "limit": 10},
         "severity": {"column": "severity", "limit": 8},
         "tipped": {"column": "tipped_over", "limit": 8},
     },
@@ -57,6 +57,9 @@ METRIC = {
 }
 
 Event = dict[str, Any]
+
+LABELS = {label: f"\\{label}" for label in ("(not set)", "(other)")}
+"""How texts are shown that could be taken for what is no text."""
 
 
 def ms(at: datetime) -> int:
@@ -156,8 +159,9 @@ class World:
         for one in self.sent:
             if one["message"]["direction"] == "uplink" and one["kind"] != "odometer":
                 at = datetime.fromtimestamp(one["timestamp"] / 1000, UTC)
-                tipped = {True: "true", False: "false", None: "unknown"}[one.get("tipped_over")]
-                dimensions = one["kind"], one["device"]["model"], one.get("severity", "unknown"), tipped
+                tipped = {True: "true", False: "false", None: "(not set)"}[one.get("tipped_over")]
+                model = LABELS.get(one["device"]["model"], one["device"]["model"])
+                dimensions = one["kind"], model, one.get("severity", "(not set)"), tipped
                 cells[window_start(at, grain, "Asia/Seoul"), *dimensions].append(one)
         return {key: _measures(events) for key, events in cells.items()}
 

@@ -249,7 +249,7 @@ class World:
     def expected(self, one: Definition, level: Level | str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """The same from all committed facts, without the engine, its SQL or Postgres' calendar."""
         facts = self.app.execute(
-            "SELECT happened_at, coalesce(zone, 'unknown'), kind, state, amount, length, score FROM facts"
+            "SELECT happened_at, coalesce(zone, '(not set)'), kind, state, amount, length, score FROM facts"
         ).fetchall()
         level = _level(one, level)
         cells: dict[tuple[Any, ...], list[Any]] = defaultdict(list)

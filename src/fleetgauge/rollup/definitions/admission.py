@@ -1,13 +1,14 @@
 """Which values of a dimension have rows of their own. A value is admitted when it is first seen, while there is room;
-the rest is `other`.
+the rest is `(other)`.
 
 The list grows until its limit. What is in it stays until `fleetgauge dimensions expire` removes it; from then on, a
-value may have rows of its own in some windows and be part of `other` in others, never both in one.
+value may have rows of its own in some windows and be part of `(other)` in others, never both in one.
 """
 
 from collections.abc import Iterable
 
-from fleetgauge.rollup.definitions.definition import OTHER, Definition
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.labels import OTHER
 
 
 class Admission:
@@ -23,14 +24,14 @@ class Admission:
                 self._known[index[name]].add(value)
         self.new: list[tuple[str, str]] = []
         self.overflowed = False
-        """Whether any value became `other`, so that rows may have fallen together."""
+        """Whether any value became `(other)`, so that rows may have fallen together."""
 
     def fits(self, values: tuple[str, ...]) -> bool:
         """Whether each value has rows of its own, admitting new ones where there is room."""
         return self.resolve(values) == values and OTHER not in values
 
     def resolve(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        """The values as they are stored: themselves, or `other`."""
+        """The values as they are stored: themselves, or `(other)`."""
         return tuple(self._resolve(i, v) for i, v in enumerate(values))
 
     def _resolve(self, i: int, value: str) -> str:

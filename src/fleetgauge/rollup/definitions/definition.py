@@ -37,12 +37,6 @@ from fleetgauge.rollup.definitions.version import fingerprint
 COMMANDS = "commands"
 """The name by which a definition calls the metrics database itself as its source."""
 
-OTHER = "other"
-"""What dimension values beyond a dimension's limit are stored as."""
-
-UNKNOWN = "unknown"
-"""What a dimension value of NULL is stored as."""
-
 RESERVED = frozenset({"window_start", "date", "provisional", "version", "bucket_start", "window_grain"})
 VARIABLES = frozenset({"by", "grain", "resolution"})
 """What the metric's dashboard asks its reader besides a value of each dimension."""
@@ -79,7 +73,7 @@ CheckText = Annotated[
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Dimension:
-    """A column of source.sql to group by. The first `limit` values have their own rows, later ones become `other`."""
+    """A column of source.sql to group by. The first `limit` values have their own rows, later ones become `(other)`."""
 
     column: FieldPath
     """Column of source.sql, or field of the documents."""

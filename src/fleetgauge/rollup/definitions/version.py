@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlglot.dialects.postgres import Postgres
 
+from fleetgauge.rollup.labels import FORMAT
+
 VERSIONED = frozenset(
     {
         "source",
@@ -69,7 +71,9 @@ def fingerprint(plain: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits. `plain`: the definition as JSON values, without the fields that have their default."""
     shape = {name: value for name, value in plain.items() if name not in UNVERSIONED}
     shape["source_sql"] = _tokens(shape.get("source_sql", ""))
-    shape["dimensions"] = {name: _without(one) for name, one in shape.get("dimensions", {}).items()}
+    shape["dimensions"] = {
+        name: {**_without(one), "labels": FORMAT} for name, one in shape.get("dimensions", {}).items()
+    }
     shape["measures"] = {
         name: _measure(one, keyed="distinct_key" in shape)
         for name, one in shape["measures"].items()

@@ -152,7 +152,7 @@ class Rows:
         return whole
 
     def _counted_together(self, cells: Sequence[Cell]) -> set[Cell]:
-        """Cells whose facts may be in a row of `other`: their minute has one, and none of theirs.
+        """Cells whose facts may be in a row of `(other)`: their minute has one, and none of theirs.
 
         A value may have been admitted since, after others had expired; a row of its own beside it would count twice.
         """
@@ -266,7 +266,7 @@ class Rows:
         return answer
 
     def _stage(self, rows: list[Row]) -> bool:
-        """Source rows into `staged`; true if some fell together in `other`."""
+        """Source rows into `staged`; true if some fell together in `(other)`."""
         admission = Admission(self.definition, self.ledger.admitted())
         n = len(self.definition.dimensions)
         with self.connection.cursor().copy(self._sql.copy_staged()) as copy:

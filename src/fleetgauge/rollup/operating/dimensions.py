@@ -1,7 +1,7 @@
 """Distinct values of dimensions: which they are, since when unused, and how to make room for others.
 
-A value that expires gets no new rows of its own; those that it has stay. What was counted together in `other` for want
-of room is computed anew where its source is still whole, the newest day first.
+A value that expires gets no new rows of its own; those that it has stay. What was counted together in `(other)` for
+want of room is computed anew where its source is still whole, the newest day first.
 """
 
 from collections import defaultdict
@@ -14,13 +14,14 @@ from typing import Any
 from fleetgauge import postgres
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.postgres import Connection, sql
-from fleetgauge.rollup.definitions.definition import OTHER, Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import plain
+from fleetgauge.rollup.labels import OTHER
 from fleetgauge.rollup.plan import describe
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.rollup.plan.look import Look

@@ -8,7 +8,8 @@ from typing import Any
 from fleetgauge import postgres
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Jsonb
-from fleetgauge.rollup.definitions.definition import OTHER, Definition
+from fleetgauge.rollup import labels
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.report import plain
@@ -105,18 +106,19 @@ def explain(
     window = (begin, window_end(begin, grain, zone))
     with postgres.metrics(settings.metrics).session("explain") as connection:
         state = read_state(connection, definition)
-        all_versions, teller = history(connection, definition, grain, window)
+        all_versions, teller, label_format = history(connection, definition, grain, window)
         if not where.keys() <= teller.dimensions.keys() or teller.time_zone != zone:
-            teller = definition  # it cannot tell these cells apart, or has no such window
+            teller, label_format = definition, labels.FORMAT  # it cannot tell these cells apart, or has no such window
+        stored = {name: labels.before_relabelling(value, label_format) for name, value in where.items()}
         level = next(one for one in teller.levels if one.name == grain)
         wrote = writers(connection, definition.metric, teller.version, grain, window)
         lost = left_out(connection, teller, window)
-        judged = verdicts(connection, teller, state, window, where)
+        judged = verdicts(connection, teller, state, window, stored)
         values = connection.execute(
             RestatementStatements(teller).values(level),
-            {"window": begin, "where": Jsonb(dict(where)), "limit": _MOST},
+            {"window": begin, "where": Jsonb(stored), "limit": _MOST},
         ).fetchall()
-    named = {name: value for name, value in where.items() if value != OTHER}  # what fell together has no one value
+    named = {name: label for name, label in where.items() if label != labels.OTHER}  # it has no one value
     with open_sources(settings, streams) as opened, opened(definition.source).look(definition) as facts:
         rows = facts.source_rows(window, named)
         watermark = None if facts.source_watermark is None else facts.source_watermark.at
@@ -132,7 +134,7 @@ def explain(
         where,
         waits_for is None,
         waits_for,
-        tuple(Value(*row) for row in values),
+        tuple(_value(label_format, *row) for row in values),
         definition.source,
         rows,
         tuple(one for one in changes if one.dimensions is None or where.items() <= one.dimensions.items()),
@@ -142,6 +144,11 @@ def explain(
         all_versions,
         watermark,
     )
+
+
+def _value(label_format: int, dimensions: Mapping[str, str], measure: str, value: str | None) -> Value:
+    shown = {name: labels.relabelled(label, label_format) for name, label in dimensions.items()}
+    return Value(shown, measure, value)
 
 
 def not_final(

@@ -8,6 +8,7 @@ from typing import Literal
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.labels import FORMAT
 from fleetgauge.rollup.store.dependents import dependents, grants
 from fleetgauge.rollup.store.publish import current_publication, missing, planned, refusal
 from fleetgauge.rollup.store.versions import Stretch, Version, versions
@@ -59,7 +60,7 @@ def look_at(
     mine = next((one for one in known if one.version == definition.version), None)
     now = current_publication(definition, known)
     if mine is None:
-        mine = Version(definition.version, datetime.now(UTC), None, definition.plain(), None, {}, filled=False)
+        mine = Version(definition.version, datetime.now(UTC), None, definition.plain(), None, FORMAT, {}, filled=False)
     if unavailable is not None:
         mine = replace(mine, unavailable={grain: tuple(found) for grain, found in unavailable.items()})
     known = [mine, *(one for one in known if one.version != definition.version)]

@@ -9,6 +9,7 @@ from fleetgauge.postgres import Connection, Jsonb, only_row, sql
 from fleetgauge.rollup.definitions.checks import Check
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.labels import FORMAT
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.tables import table
@@ -114,8 +115,9 @@ def _warned(
 
 def history(
     connection: Connection[Any], definition: Definition, grain: Grain, window: Span
-) -> tuple[tuple[VersionShown, ...], Definition]:
-    """The versions, the latest first; and the definition by which the views show the window, else today's."""
+) -> tuple[tuple[VersionShown, ...], Definition, int]:
+    """The versions, the latest first; the definition by which the views show the window, else today's; and the format
+    of the labels in its tables."""
     known = versions(connection, definition.metric)
     published = [one for one in known if one.published_at is not None]
     shows = _shows(published, grain, window[0])
@@ -129,8 +131,9 @@ def history(
         )
         for one in known
     )
-    older = shows.definition if shows is not None and shows.version != definition.version else None
-    return found, older or definition
+    if shows is not None and shows.version != definition.version and shows.definition is not None:
+        return found, shows.definition, shows.label_format
+    return found, definition, FORMAT
 
 
 def _shows(published: Sequence[Version], grain: Grain, at: datetime) -> Version | None:

@@ -177,9 +177,7 @@ class ElasticsearchFacts:
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""
         found = [query.within([span])]
-        for name, value in where.items():
-            field = self.definition.dimensions[name].column
-            found.append(query.one_of(field, [value]) or {"bool": {"must_not": {"exists": {"field": field}}}})
+        found += [query.labelled(self.definition.dimensions[name].column, label) for name, label in where.items()]
         matching = query.matching(self.definition, *found)
         counted = self.search.ask(matching, {"n": {"value_count": {"field": EVENT_TIME}}})
         return SourceRows(int(counted["n"]["value"]) if counted else 0, json.dumps({"query": matching}, default=str))

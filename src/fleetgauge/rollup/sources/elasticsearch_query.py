@@ -11,8 +11,9 @@ from typing import Any
 
 from fleetgauge.errors import Terminal, sure
 from fleetgauge.progress.cursor import Offsets
-from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Count, Extreme, Scalar, StoredMeasure, Sum, Where
+from fleetgauge.rollup.labels import NOT_SET, label_of, value_of
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 from fleetgauge.rollup.spans import Span
 
@@ -91,10 +92,22 @@ def at_random(where: Json, *, seed: int) -> Json:
     return {"function_score": {"query": where, **score, "boost_mode": "replace"}}
 
 
-def one_of(path: str, texts: Iterable[str]) -> Json | None:
-    """Documents whose field has one of these texts; None where a text stands for what cannot be looked up."""
-    texts = set(texts)
-    return None if any(text == UNKNOWN or NUL in text for text in texts) else {"terms": {path: sorted(texts)}}
+def one_of(path: str, labels: Iterable[str]) -> Json | None:
+    """Documents whose field has one of these labels; None where one stands for what cannot be looked up by terms."""
+    texts = {value_of(label) for label in labels}
+    known = {text for text in texts if text is not None and NUL not in text}
+    return {"terms": {path: sorted(known)}} if known == texts else None
+
+
+def labelled(path: str, label: str) -> Json:
+    """Documents whose field has this label."""
+    if label == NOT_SET:
+        return {"bool": {"must_not": _present(path)}}
+    try:
+        text = sure(value_of(label), "the value of a label")
+    except ValueError:
+        return {"match_none": {}}
+    return {"terms": {path: sorted({text, text.replace(NUL, "\0")})}}
 
 
 def keys(definition: Definition, *, step_ms: int = MINUTE_MS, from_ms: int = 0, value: str | None = None) -> list[Json]:
@@ -156,13 +169,18 @@ def together(measure: Count | Sum | Extreme, one: Any, other: Any) -> Any:
     return (min if measure.agg == "min" else max)(known, default=None)
 
 
-def text_of(value: Any) -> str:
-    """A field's value as a dimension shows it."""
+def text_of(value: str | bool | int) -> str:
+    """A field's value as text that Postgres can hold."""
     if isinstance(value, str):
         return value.replace("\0", NUL) if "\0" in value else value
     if isinstance(value, bool):
         return "true" if value else "false"
-    return UNKNOWN if value is None else str(value)
+    return str(value)
+
+
+def shown(value: str | bool | int | None) -> str:
+    """A field's value as a dimension shows it: the label of its text."""
+    return label_of(None if value is None else text_of(value))
 
 
 def instant(ms: float) -> datetime:

@@ -25,7 +25,7 @@ def celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Gro
         values = pick(group["key"])
         if values != before:
             before = values
-            cell = query.instant(values[0]), tuple(query.text_of(value) for value in values[2:])
+            cell = query.instant(values[0]), tuple(query.shown(value) for value in values[2:])
         yield cell, group
 
 

@@ -72,7 +72,7 @@ class Facts(Protocol):
         ...
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
-        """The facts that count in the span and have these dimension values, as far as they are given."""
+        """The facts that count in the span and have these labels of dimensions, as far as they are given."""
         ...
 
     def repeated(self, before: datetime) -> Repeated | None:

@@ -11,11 +11,11 @@ from fleetgauge.rollup.sources.postgres_parts import (
     comma,
     everything,
     finite,
+    label_of,
     positions,
     predicate,
     rows,
     source,
-    value_of,
 )
 from fleetgauge.rollup.spans import Span
 
@@ -76,7 +76,7 @@ def held(definition: Definition, span: Span) -> sql.Composed:
     ).format(
         selected=comma(
             [
-                *(sql.SQL("{} AS {}").format(value_of(d), sql.Identifier(n)) for n, d in definition.dimensions.items()),
+                *(sql.SQL("{} AS {}").format(label_of(d), sql.Identifier(n)) for n, d in definition.dimensions.items()),
                 *(
                     sql.SQL("coalesce({}, false) AS {}").format(predicate(m.where), flag)
                     for m, flag in zip(durations.values(), flags, strict=True)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from fleetgauge.postgres import sql
-from fleetgauge.rollup.definitions.definition import UNKNOWN, Definition, Dimension
+from fleetgauge.rollup.definitions.definition import Definition, Dimension
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
+from fleetgauge.rollup.labels import labelled_sql
 
 LARGEST = "1e100"
 """A number of this size or more is taken for garbage, as NaN and infinities are."""
@@ -41,8 +42,9 @@ def col(name: str) -> sql.Composable:
     return sql.Identifier("s", name)
 
 
-def value_of(dimension: Dimension) -> sql.Composable:
-    return sql.SQL("coalesce({}::text, {})").format(col(dimension.column), sql.Literal(UNKNOWN))
+def label_of(dimension: Dimension) -> sql.Composable:
+    """A row's value as the tables have it. Compared byte by byte, whatever the column's own collation holds equal."""
+    return labelled_sql(sql.SQL('{}::text COLLATE "C"').format(col(dimension.column)))
 
 
 def accepted(definition: Definition) -> tuple[sql.Literal, sql.Literal]:

@@ -21,9 +21,9 @@ from fleetgauge.rollup.sources.postgres_parts import (
     dims_of,
     everything,
     finite,
+    label_of,
     positions,
     source,
-    value_of,
 )
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cell
@@ -65,7 +65,7 @@ def _facts(definition: Definition, span: Span, window: sql.Composable | None = N
     minute = sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))
     group = [sql.SQL("{} AS window_start").format(minute if window is None else window)]
     group += [
-        sql.SQL("{} AS {}").format(value_of(d), sql.Identifier(name)) for name, d in definition.dimensions.items()
+        sql.SQL("{} AS {}").format(label_of(d), sql.Identifier(name)) for name, d in definition.dimensions.items()
     ]
     return sql.SQL(
         "SELECT {selected} FROM {source} WHERE {event} >= {begin} AND {event} < {end} GROUP BY {positions}"
@@ -90,7 +90,7 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
     for index, (name, dimension) in enumerate(definition.dimensions.items()):
         arrays.append(sql.SQL("{}::text[]").format(sql.Literal([values[index] for _, values in wanted])))
         names.append(sql.Identifier(name))
-        match.append(sql.SQL(" AND {} = t.{}").format(value_of(dimension), sql.Identifier(name)))
+        match.append(sql.SQL(" AND {} = t.{}").format(label_of(dimension), sql.Identifier(name)))
     return sql.SQL(
         "SELECT t.window_start, {outer} FROM unnest({arrays}) AS t({names}) CROSS JOIN LATERAL ("
         "SELECT {inner}, count(*) AS _facts FROM {source}"
@@ -154,7 +154,7 @@ def _key(definition: Definition) -> sql.Composable:
         return sql.SQL("{}::text").format(col(definition.key))
     values = [
         sql.SQL("{}::text").format(col(definition.event_time)),
-        *(value_of(d) for d in definition.dimensions.values()),
+        *(label_of(d) for d in definition.dimensions.values()),
     ]
     return sql.SQL("concat_ws(' ', {})").format(comma(values))
 
@@ -199,7 +199,7 @@ def _place(definition: Definition) -> sql.Composed:
     if (
         definition.finest == "minute" or definition.key is not None
     ):  # else whole windows are computed, whatever the cell
-        parts += [value_of(d) for d in definition.dimensions.values()]
+        parts += [label_of(d) for d in definition.dimensions.values()]
     if definition.key is not None and definition.change_time is not None:
         parts += [sql.SQL("{}::text").format(col(definition.key)), col(definition.change_time)]
     return comma(parts)
@@ -220,7 +220,7 @@ def source_rows(definition: Definition, span: Span, where: Mapping[str, str]) ->
                 sql.SQL("({0} IS NULL OR {0} > {1} OR {2} >= {1})").format(col(interval.until), begin, event)
             )
     for name, value in where.items():
-        conditions.append(sql.SQL("{} = {}").format(value_of(definition.dimensions[name]), sql.Literal(value)))
+        conditions.append(sql.SQL("{} = {}").format(label_of(definition.dimensions[name]), sql.Literal(value)))
     return sql.SQL("SELECT s.* FROM {} WHERE {} ORDER BY {}").format(
         source(definition), sql.SQL(" AND ").join(conditions), event
     )

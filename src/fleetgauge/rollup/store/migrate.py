@@ -8,6 +8,7 @@ from pathlib import Path
 from fleetgauge import postgres
 from fleetgauge.errors import Stop
 from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
+from fleetgauge.rollup import labels
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.store import derived, ranges, tables, viewers
@@ -193,7 +194,8 @@ def create(connection: Connection, definition: Definition) -> list[str]:
     if known:
         return []
     connection.execute(
-        "INSERT INTO fleetgauge.metric_version (metric, version, definition) VALUES (%s, %s, %s)", [*key, plain]
+        "INSERT INTO fleetgauge.metric_version (metric, version, definition, label_format) VALUES (%s, %s, %s, %s)",
+        [*key, plain, labels.FORMAT],
     )
     for level in definition.levels:
         connection.execute(tables.create_table(definition, level))

@@ -32,7 +32,7 @@ from fleetgauge.rollup.store.version_changes import write_version_changes
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
 
-_FORMAT = 3
+_FORMAT = 4
 """Rises when views are composed in another way, so that all are made again."""
 
 _NOTE = "[NULL "
@@ -182,7 +182,8 @@ def branches(
         if merged:
             table, found = whole, _types(connection, whole)
         if found and _has_rows(connection, table, begin, end):
-            yield Branch(version, table, found, begin, end, {} if older is None else older.ratios, merged)
+            ratios = {} if older is None else older.ratios
+            yield Branch(version, table, found, begin, end, ratios, merged, share.version.label_format)
 
 
 def oldest_window(

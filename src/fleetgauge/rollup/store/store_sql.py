@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleetgauge.postgres import sql
-from fleetgauge.rollup.definitions.definition import OTHER, Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain, Level
 from fleetgauge.rollup.definitions.measures import (
     Column,
@@ -22,6 +22,7 @@ from fleetgauge.rollup.definitions.measures import (
     Sum,
     Tally,
 )
+from fleetgauge.rollup.labels import OTHER
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
 STAGED = sql.Identifier("staged")
@@ -85,7 +86,7 @@ class Statements:
         return sql.SQL("DELETE FROM touched AS t USING withheld AS h WHERE {}").format(self._same("t", "h", self._keys))
 
     def fill(self, merged: bool) -> sql.Composed:
-        """`staged` into the minute table; `merged` when several staged rows fell together in `other`."""
+        """`staged` into the minute table; `merged` when several staged rows fell together in `(other)`."""
         if not merged:
             columns = _comma([*self._keys, *self._measures])
             return sql.SQL("INSERT INTO {t} ({c}) SELECT {c} FROM staged ORDER BY {order}").format(
@@ -184,7 +185,7 @@ class Statements:
         return next(one for one in self.definition.levels if one.name == level.below)
 
     def beside_other(self, level: Level) -> sql.Composed:
-        """Window and dimensions of all rows of those of the `windows` that have a row of `other`."""
+        """Window and dimensions of all rows of those of the `windows` that have a row of `(other)`."""
         start, *dimensions = keys(level)
         return sql.SQL(
             "SELECT {columns} FROM {table} WHERE window_start IN (SELECT window_start FROM {table}"

@@ -11,6 +11,7 @@ from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Column
+from fleetgauge.rollup.labels import FORMAT, relabelled_sql
 from fleetgauge.rollup.store.restatement_sql import changes, written
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import column_type, table
@@ -19,6 +20,8 @@ from fleetgauge.rollup.store.versions import Version
 MOST = 10_000
 """Changed values that are written one by one; more are added up by day and measure."""
 REASON = "new version"
+
+_WINDOW = sql.Identifier("window_start")
 
 _INCOMPARABLE = """
 INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, measure, before, after, cells, reason,
@@ -52,11 +55,11 @@ def write_version_changes(
     if before.time_zone != definition.time_zone:
         told = {"what": "time_zone", "before": before.time_zone, "after": definition.time_zone}
         return connection.execute(_INCOMPARABLE, values | told).rowcount
-    return connection.execute(compared_days(before, definition), values).rowcount
+    return connection.execute(compared_days(before, definition, older.label_format), values).rowcount
 
 
-def compared_days(before: Definition, after: Definition) -> sql.Composed:
-    """Write what differs of days that `before` had closed and `after` has computed.
+def compared_days(before: Definition, after: Definition, label_format: int = FORMAT) -> sql.Composed:
+    """Write what differs of days that `before` had closed and `after` has computed; `label_format`: of the former.
 
     Parameters: `metric`, `version`, `older` (versions), `reason`, `run_id`.
     """
@@ -64,7 +67,7 @@ def compared_days(before: Definition, after: Definition) -> sql.Composed:
     dimensions = [name for name in new.dimensions if name in old.dimensions]
     known = {column.name: column for column in before.columns}
     columns = [column for column in after.columns if _alike(column, known.get(column.name))]
-    keys = [sql.Identifier("window_start"), *map(sql.Identifier, dimensions)]
+    keys = [_WINDOW, *map(sql.Identifier, dimensions)]
     pairs = [sql.SQL("{}, {}").format(sql.Literal(name), sql.Identifier(name)) for name in dimensions]
     return sql.SQL(
         "WITH days AS MATERIALIZED (SELECT d.window_start FROM (SELECT window_start FROM {old} UNION SELECT"
@@ -79,8 +82,8 @@ def compared_days(before: Definition, after: Definition) -> sql.Composed:
     ).format(
         old=table(before, old),
         new=table(after, new),
-        before=_merged(before, old, keys, columns),
-        after=_merged(after, new, keys, columns),
+        before=_merged(before, old, dimensions, columns, label_format),
+        after=_merged(after, new, dimensions, columns, FORMAT),
         pairs=sql.SQL(", ").join(pairs),
         keys=sql.SQL(", ").join(keys),
         values=changes(columns),
@@ -88,10 +91,19 @@ def compared_days(before: Definition, after: Definition) -> sql.Composed:
     )
 
 
-def _merged(one: Definition, level: Level, keys: Sequence[sql.Identifier], columns: Sequence[Column]) -> sql.Composed:
+def _merged(
+    one: Definition, level: Level, dimensions: Sequence[str], columns: Sequence[Column], label_format: int
+) -> sql.Composed:
+    names = [sql.Identifier(name) for name in dimensions]
+    labels = [relabelled_sql(name) if label_format != FORMAT else name for name in names]
+    shown: list[sql.Composable] = [
+        label if label is name else sql.SQL("{} AS {}").format(label, name)
+        for name, label in zip(names, labels, strict=True)
+    ]
     merges = [sql.SQL("{} AS {}").format(merge("b", c), sql.Identifier(c.name)) for c in columns]
-    return sql.SQL("SELECT {keys}, {merges} FROM {table} AS b JOIN days USING (window_start) GROUP BY {keys}").format(
-        keys=sql.SQL(", ").join(keys),
+    return sql.SQL("SELECT {shown}, {merges} FROM {table} AS b JOIN days USING (window_start) GROUP BY {keys}").format(
+        shown=sql.SQL(", ").join([_WINDOW, *shown]),
+        keys=sql.SQL(", ").join([_WINDOW, *names]),
         merges=sql.SQL(", ").join([*merges, sql.SQL("true AS _there")]),
         table=table(one, level),
     )

@@ -15,7 +15,7 @@ Stretch = tuple[datetime | None, datetime | None]
 _ALWAYS: Stretch = (None, None)
 
 _VERSIONS = """
-SELECT v.version, v.created_at, v.published_at, v.definition, v.shape,
+SELECT v.version, v.created_at, v.published_at, v.definition, v.shape, v.label_format,
     array_agg(l.grain ORDER BY l.grain), array_agg(l.unavailable ORDER BY l.grain),
     coalesce(bool_or(NOT isempty(l.closed)) FILTER (WHERE l.grain = 'minute'), false)
 FROM fleetgauge.metric_version AS v LEFT JOIN fleetgauge.ledger AS l USING (metric, version)
@@ -34,6 +34,8 @@ class Version:
     plain: Mapping[str, Any] | None
     """Its definition as `Definition.plain` tells it; None: made before definitions were kept."""
     shape: str | None
+    label_format: int
+    """Of its tables' dimensions: see `fleetgauge.rollup.labels`."""
     unavailable: Mapping[Grain, tuple[Stretch, ...]]
     """By grain, the windows that it cannot compute."""
     filled: bool
@@ -63,10 +65,11 @@ def versions(connection: Connection, metric: str) -> list[Version]:
             published,
             plain,
             shape,
+            label_format,
             {grain: _stretches(found) for grain, found in zip(grains, unavailable, strict=True) if grain is not None},
             filled,
         )
-        for version, created, published, plain, shape, grains, unavailable, filled in connection.execute(
+        for version, created, published, plain, shape, label_format, grains, unavailable, filled in connection.execute(
             _VERSIONS, [metric]
         )
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleetgauge.postgres import sql
+from fleetgauge.rollup import labels
 from fleetgauge.rollup.definitions.definition import Definition, Privacy
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Column, Distinct, Ratio, columns_of
@@ -58,6 +59,8 @@ class Branch:
     """Those of the version's own definition."""
     merged: bool = False
     """Whether the table keeps more dimensions apart than the level: rows are then merged."""
+    label_format: int = labels.FORMAT
+    """Of the table's dimensions; older labels are shown as today's."""
 
 
 def columns(definition: Definition, level: Level, *, sketches: bool = False) -> list[ViewColumn]:
@@ -237,6 +240,8 @@ def _value(definition: Definition, level: Level, branch: Branch, column: ViewCol
         return sql.SQL('fleetgauge."distinct"({})').format(name)
     if raw == _BITS and column.type == "bit varying":
         return sql.SQL("{}::bit varying").format(name)
+    if column.name in level.dimensions and branch.label_format != labels.FORMAT:
+        return labels.relabelled_sql(name)
     plain = _SHOWN.get(raw, raw)
     if plain == column.type:
         return name if plain == raw else sql.SQL("{}::{}").format(name, sql.SQL(plain))

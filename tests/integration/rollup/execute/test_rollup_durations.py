@@ -136,7 +136,7 @@ def _expected(
     world: World, one: Definition, grain: str, dimensions: tuple[str, ...], frontier: datetime
 ) -> dict[tuple[Any, ...], tuple[Decimal, Decimal]]:
     """Second by second of nothing but the rows: each minute's overlap with each interval, added up."""
-    rows = world.app.execute("SELECT id, vehicle, state, coalesce(zone, 'unknown'), at, until FROM stays").fetchall()
+    rows = world.app.execute("SELECT id, vehicle, state, coalesce(zone, '(not set)'), at, until FROM stays").fetchall()
     found: dict[tuple[Any, ...], list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
     for number, vehicle, state, zone, at, until in rows:
         if one is BY_NEXT:

@@ -261,17 +261,17 @@ def test_values_beyond_the_limit_are_other_for_good(world: World) -> None:
     facts = [world.insert(HOUR_AGO, kind=k) for k in ("a", "b")]
     _ready(world)
     world.run(one)
-    facts += [world.insert(HOUR_AGO, kind=k) for k in ("c", "d", "d", "other")]
+    facts += [world.insert(HOUR_AGO, kind=k) for k in ("c", "d", "d", "(other)")]
     _ready(world)
     world.run(one)
-    assert kinds() == {"a": 1, "b": 1, "other": 4}
+    assert kinds() == {"a": 1, "b": 1, "(other)": 4}
     world.change(facts[3], state="done", amount=7)
     world.change(facts[0], state="done")
     _ready(world)
     world.run(one)
-    assert kinds() == {"a": 1, "b": 1, "other": 4}
+    assert kinds() == {"a": 1, "b": 1, "(other)": 4}
     rows = world.stored(one, "day")
-    assert {k[1]: (r[2], r[3]) for k, r in rows.items()} == {"a": (1, 1), "b": (0, 0), "other": (1, 7)}
+    assert {k[1]: (r[2], r[3]) for k, r in rows.items()} == {"a": (1, 1), "b": (0, 0), "(other)": (1, 7)}
 
 
 def test_a_broken_check_keeps_the_old_rows_and_blocks_only_its_window(world: World) -> None:

@@ -93,7 +93,7 @@ class SqliteFacts:
 
     @property
     def _key(self) -> str:
-        dims = [f"coalesce({d.column}, 'unknown')" for d in self.definition.dimensions.values()]
+        dims = [f"coalesce({d.column}, '(not set)')" for d in self.definition.dimensions.values()]
         return ", ".join([f"cast({self.definition.event_time} / 60 AS integer) * 60", *dims])
 
     def _rows(self, query: str, *values: float) -> list[Any]:

@@ -184,7 +184,8 @@ def test_totals_add_up_between_any_edges(world: World, start: datetime) -> None:
 
 
 def test_hostile_values_are_only_values(world: World, start: datetime) -> None:
-    models = ["'); DROP TABLE x; --", '"}]}, "', "ß\u2028𝄞", "x" * 1000, "unknown", "%s {0}", "\\"]
+    texts = ["'); DROP TABLE x; --", '"}]}, "', "ß\u2028𝄞", "x" * 1000, "unknown", "%s {0}", "\\"]
+    models = [*texts, "(not set)", "(other)"]
     world.send(*(event(start + timedelta(seconds=i), i, model=model) for i, model in enumerate(models)))
     world.ingest()
     world.run()
@@ -194,11 +195,11 @@ def test_hostile_values_are_only_values(world: World, start: datetime) -> None:
     world.ingest()
     assert world.run().cells == len(models)
     world.assert_right()
-    world.send(event(start, 1, model="a\0b"), event(start, 1, model="a\ufffdb"), event(start, 1, model="ninth"))
+    world.send(event(start, 1, model="a\0b"), event(start, 1, model="a\ufffdb"), event(start, 1, model="eleventh"))
     world.ingest()
     world.run()
     kept = {key[2]: values[0] for key, values in world.stored("minute").items()}
-    assert kept == {**dict.fromkeys(models, 2), "a\ufffdb": 2, "other": 1}
+    assert kept == {**dict.fromkeys(texts, 2), "\\(not set)": 2, "\\(other)": 2, "a\ufffdb": 2, "(other)": 1}
 
 
 def test_sums_beyond_what_a_double_holds_are_refused(world: World, start: datetime) -> None:

@@ -83,7 +83,7 @@ INSTANTS = st.one_of(
 SPANS = st.builds(
     lambda begin, length: (begin, begin + length * MINUTE), INSTANTS, st.one_of(st.integers(1, 90), st.just(2000))
 )
-VALUES = st.tuples(st.sampled_from("pqrst"), st.sampled_from(["x", "y", "z", "other"]))
+VALUES = st.tuples(st.sampled_from("pqrst"), st.sampled_from(["x", "y", "z", "(other)"]))
 CELLS = st.tuples(INSTANTS, VALUES)
 BLOCKED = st.tuples(INSTANTS, VALUES, st.booleans(), st.integers(0, 2))
 

@@ -147,9 +147,18 @@ def test_nothing_compares_with_what_is_missing() -> None:
 
 def test_a_text_that_stands_for_others_is_not_looked_up() -> None:
     assert query.one_of("f", ["b", "a", "b"]) == {"terms": {"f": ["a", "b"]}}
-    assert query.one_of("f", ["a", "unknown"]) is None
+    assert query.one_of("f", ["unknown", "\\(other)"]) == {"terms": {"f": ["(other)", "unknown"]}}
+    assert query.one_of("f", ["a", "(not set)"]) is None
     assert query.one_of("f", ["a", query.text_of("x\0")]) is None
-    assert [query.text_of(value) for value in (None, True, False, 5, "é")] == ["unknown", "true", "false", "5", "é"]
+    assert [query.shown(value) for value in (None, True, False, 5, "é")] == ["(not set)", "true", "false", "5", "é"]
+    assert query.shown("(not set)") == "\\(not set)" and query.text_of("(not set)") == "(not set)"
+
+
+def test_documents_of_one_label() -> None:
+    assert query.labelled("f", "(not set)") == {"bool": {"must_not": {"exists": {"field": "f"}}}}
+    assert query.labelled("f", "\\(not set)") == {"terms": {"f": ["(not set)"]}}
+    assert query.labelled("f", "x" + query.NUL) == {"terms": {"f": ["x\0", "x" + query.NUL]}}
+    assert query.labelled("f", "(other)") == query.labelled("f", "*") == {"match_none": {}}
 
 
 @pytest.mark.parametrize(
