@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from fleetgauge.errors import sure
 from fleetgauge.rollup import Definition, run_metrics
-from fleetgauge.rollup.definitions.definition import Privacy
+from fleetgauge.rollup.definitions.parts import Privacy
 from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.store.migrate import migrate

@@ -5,8 +5,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from fleetgauge.files import plain
-from fleetgauge.rollup.definitions.definition import NAME_LENGTH, SUBSET_LENGTH, Definition, Misfit
+from fleetgauge.rollup.definitions.definition import NAME_LENGTH, SUBSET_LENGTH, Definition
 from fleetgauge.rollup.definitions.measures import IDENTIFIER_LENGTH, MEASURES, Comparison
+from fleetgauge.rollup.definitions.parts import Misfit
 
 IN_FILES = {"source_sql", "views_sql"}
 """What a definition has from the files beside its own."""

@@ -12,7 +12,8 @@ from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.postgres import Connection, Error, Transaction, sql
 from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.progress.heartbeat import SourceWatermark
-from fleetgauge.rollup.definitions.definition import Definition, Retention
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.parts import Retention
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.report import RunReport

@@ -7,9 +7,10 @@ from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection
-from fleetgauge.rollup.definitions.definition import Definition, Freshness
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.definitions.parts import Freshness
 from fleetgauge.rollup.execute.report import plain
 from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
 from fleetgauge.rollup.operating.conditions import HeldCondition, Verdict, conditions, worst

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from fleetgauge.postgres import sql
-from fleetgauge.rollup.definitions.definition import Definition, Dimension
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
+from fleetgauge.rollup.definitions.parts import Dimension
 from fleetgauge.rollup.labels import labelled_sql
 
 LARGEST = "1e100"

@@ -10,9 +10,10 @@ from datetime import datetime
 
 from fleetgauge.postgres import sql
 from fleetgauge.rollup import labels
-from fleetgauge.rollup.definitions.definition import Definition, Privacy
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Column, Distinct, Ratio, columns_of
+from fleetgauge.rollup.definitions.parts import Privacy
 from fleetgauge.rollup.sketches.distinct import EXACT, PRINT
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import STORE, VIEWS, column_type

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.checks import parse_check
-from fleetgauge.rollup.definitions.definition import Definition, Dimension
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.parts import Dimension
 
 
 def test_checks_read_sums_of_measures_and_numbers() -> None:

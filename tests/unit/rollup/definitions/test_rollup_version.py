@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from fleetgauge.rollup.definitions.definition import Definition, Dimension, Documents, Interval, of_plain
+from fleetgauge.rollup.definitions.definition import Definition, of_plain
 from fleetgauge.rollup.definitions.measures import MEASURES
+from fleetgauge.rollup.definitions.parts import Dimension, Documents, Interval
 from fleetgauge.rollup.definitions.version import UNVERSIONED, VERSIONED
 
 ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from fleetgauge.rollup.definitions.checks import parse_check
-from fleetgauge.rollup.definitions.definition import Checks, Definition, Dimension, Retention
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.definitions.parts import Checks, Dimension, Retention
 from fleetgauge.rollup.plan.ages import ages, kept_from
 from fleetgauge.rollup.plan.describe import lines, summary, to_dict, totals
 from fleetgauge.rollup.plan.look import Look
