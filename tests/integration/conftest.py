@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from dashboard_world import filled
 from pydantic import SecretStr
 
 from fleetgauge.rollup.store.migrate import migrate
@@ -24,6 +25,8 @@ from fleetlab.stack import (
     Stack,
     StackState,
 )
+
+__all__ = ["filled"]  # a fixture of dashboards and analysts
 
 Starter = Callable[[set[Service]], StackState]
 

@@ -24,7 +24,9 @@ MAY_IMPORT = {
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cost": {"postgres"},
     "fleet": {"contracts", "progress", "elasticsearch", "postgres"},
+    "analytics": {"postgres", "rollup"},
     "cli": {
+        "analytics",
         "contracts",
         "progress",
         "ingest",

@@ -5,6 +5,8 @@ from fleetgauge.errors import Terminal
 EXTRAS = {
     "alembic": "rollup",
     "elasticsearch": "rollup",
+    "numpy": "analytics",
+    "pandas": "analytics",
     "psycopg": "rollup",
     "sqlalchemy": "rollup",
     "sqlglot": "rollup",

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
 from fleetgauge.postgres.database import APPLICATION, Database, metrics, only_row, owner, source
+from fleetgauge.postgres.raw_arrays import raw_arrays
 
 __all__ = [
     "APPLICATION",
@@ -27,6 +28,7 @@ __all__ = [
     "metrics",
     "only_row",
     "owner",
+    "raw_arrays",
     "source",
     "sql",
 ]
