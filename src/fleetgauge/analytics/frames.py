@@ -11,7 +11,7 @@ import pandas as pd
 
 from fleetgauge import postgres, settings
 from fleetgauge.addresses import DatabaseUrl
-from fleetgauge.analytics.question import TIME, Kind, Question, QuestionGrain
+from fleetgauge.analytics.range_query import TIME, Kind, RangeQuery, ReadGrain
 from fleetgauge.analytics.readable import all_readable, find, measures_of
 from fleetgauge.errors import Terminal
 from fleetgauge.files.plain import shown
@@ -37,7 +37,7 @@ _STRETCH = "SELECT grain, exact, fleetgauge.range_said(%s, %s, %s) FROM fleetgau
 
 def read(
     metric: str,
-    grain: QuestionGrain,
+    grain: ReadGrain,
     start: Instant,
     end: Instant,
     by: Sequence[str] = (),
@@ -89,14 +89,14 @@ def metrics(*, url: str | None = None) -> pd.DataFrame:
 
 
 def describe(metric: str, *, url: str | None = None) -> pd.DataFrame:
-    """The columns that `read` gives of a metric: name, role, kind, aggregate, what it means, and SQL to read it.
+    """What `read` gives of a metric: each column's role, aggregate, label, unit, meaning, and SQL to read it.
 
     Blocks. Raises `Terminal` for a name that is not there.
     """
     with _connected(url) as connection:
         found = find(connection, metric)
         rows: list[dict[str, Any]] = [
-            {"column": name, "role": "dimension", "aggregate": None, "description": said, "sql": name}
+            {"column": name, "role": "dimension", "description": said, "sql": name}
             for name, said in connection.execute(
                 "SELECT dimension, coalesce(description, '') FROM metrics.dimension WHERE name = %s ORDER BY position",
                 [metric],
@@ -108,26 +108,30 @@ def describe(metric: str, *, url: str | None = None) -> pd.DataFrame:
                     "column": one.name,
                     "role": "measure",
                     "aggregate": one.aggregate,
+                    "label": one.label,
+                    "unit": one.unit,
                     "description": one.description,
                     "sql": one.over_rows,
                 }
             )
-    return pd.DataFrame(rows, columns=["column", "role", "aggregate", "description", "sql"]).set_index("column")
+    return pd.DataFrame(rows, columns=["column", "role", "aggregate", "label", "unit", "description", "sql"]).set_index(
+        "column"
+    )
 
 
 def question(
     connection: Connection,
     metric: str,
-    grain: QuestionGrain,
+    grain: ReadGrain,
     start: Instant,
     end: Instant,
     by: Sequence[str] = (),
     where: Wanted | None = None,
     measures: Sequence[str] | None = None,
     quantiles: Sequence[float] = (0.5, 0.95, 0.99),
-) -> Question:
+) -> RangeQuery:
     """The question that a caller asks in its own words. Raises `Terminal` for what the database does not know."""
-    if grain not in get_args(QuestionGrain):
+    if grain not in get_args(ReadGrain):
         raise Terminal(f"the grain {shown(grain)} is none; write minute, hour or day")
     for q in quantiles:
         if not 0 <= q <= 1:
@@ -142,10 +146,10 @@ def question(
         raise Terminal(f"the range ends at {until.isoformat()}, before it begins at {since.isoformat()}")
     every = measures_of(connection, found, None)
     chosen = measures_of(connection, found, measures)
-    return Question(found, chosen, every, grain, since, until, split, wanted, tuple(quantiles))
+    return RangeQuery(found, chosen, every, grain, since, until, split, wanted, tuple(quantiles))
 
 
-def stretch_of(connection: Connection, asked: Question) -> str:
+def stretch_of(connection: Connection, asked: RangeQuery) -> str:
     """Which stretch is read where finer rows of the range's edges have expired; empty if it is the range itself.
 
     Raises `Terminal` where the rows of the grain itself have expired.
@@ -190,7 +194,7 @@ def _connected(url: str | None) -> Iterator[Connection]:
         yield connection
 
 
-def _frame(asked: Question, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+def _frame(asked: RangeQuery, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     held = asked.answer(rows)
     times = pd.to_datetime(pd.Series(held[TIME], dtype="object"), utc=True)
     data = {one.name: pd.Series(held[one.name], dtype=_DTYPES[one.kind]) for one in asked.columns()[1:]}

@@ -14,7 +14,8 @@ SELECT name, metric, derived, coalesce(description, '') AS description, time_zon
 FROM metrics.metric ORDER BY name
 """
 _MEASURES = """
-SELECT measure AS name, aggregate, type, coalesce(description, '') AS description, numerator, denominator, over_rows
+SELECT measure AS name, aggregate, type, coalesce(description, '') AS description, label, unit, numerator,
+    denominator, over_rows
 FROM metrics.measure WHERE name = %s ORDER BY position
 """
 
@@ -27,6 +28,8 @@ class ReadableMeasure:
     aggregate: str
     type: str
     description: str
+    label: str
+    unit: str
     numerator: str | None
     denominator: str | None
     over_rows: str

@@ -19,6 +19,7 @@ from dashboard_world import Filled
 from fleetgauge import analytics
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.rollup import GRAINS, load_definitions
+from fleetgauge.rollup.definitions.measures import label_of, unit_of
 from fleetgauge.rollup.operating.show import show
 
 ROOT = Path(__file__).parents[3]
@@ -178,6 +179,8 @@ def test_metrics_and_their_columns_are_found_in_the_database(url: str) -> None:
         assert found.loc[name, "dimensions"] == list(one.dimensions)
         told = analytics.describe(name)
         assert told[told["role"] == "measure"]["aggregate"].to_dict() == {m: k.agg for m, k in one.measures.items()}
+        assert told["unit"].dropna().to_dict() == {m: unit_of(m, kind) for m, kind in one.measures.items()}
+        assert told["label"].dropna().to_dict() == {m: label_of(m, kind) for m, kind in one.measures.items()}
         parts = {key: part.description for key, part in (dict(one.dimensions) | dict(one.measures)).items()}
         assert {key: said for key, said in told["description"].items() if parts[key]} == {
             key: said for key, said in parts.items() if said

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0028"
-down_revision = "0027"
+revision = "0030"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 
@@ -18,12 +18,12 @@ WITH shown AS (
     ORDER BY v.metric, v.published_at DESC
 ), ranged AS (
     SELECT left(p.proname, -6)::text AS stem, substring(p.prosrc FROM 'range_edges\\(''([a-z0-9_]+)''') AS metric,
-        to_regclass(format('metrics.%I', left(p.proname, -6) || '_hour')) AS hours
+        to_regclass(format('metrics.%I', left(p.proname, -6) || '_day')) AS days
     FROM pg_catalog.pg_proc AS p
     WHERE p.pronamespace = 'metrics'::regnamespace AND p.proname LIKE '%\\_range'
         AND p.proargtypes = '1184 1184 25'::oidvector
 ), readable AS (
-    SELECT r.stem AS name, r.hours, r.stem <> s.metric AS derived, s.metric, s.version, s.definition
+    SELECT r.stem AS name, r.days, r.stem <> s.metric AS derived, s.metric, s.version, s.definition
     FROM ranged AS r INNER JOIN shown AS s USING (metric)
     WHERE NOT EXISTS (
         SELECT FROM jsonb_object_keys(s.definition -> 'rollups') AS k WHERE r.stem = s.metric || '_' || k)
@@ -31,7 +31,7 @@ WITH shown AS (
     SELECT r.name, a.attname::text AS dimension, a.attnum AS position,
         r.definition #>> ARRAY['dimensions', a.attname, 'description'] AS description,
         (r.definition #>> ARRAY['dimensions', a.attname, 'limit'])::integer AS value_limit
-    FROM readable AS r INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.hours AND a.attnum > 0
+    FROM readable AS r INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.days AND a.attnum > 0
     WHERE NOT a.attisdropped AND CASE WHEN r.derived THEN a.atttypid = 'text'::regtype AND a.attname <> 'version'
         ELSE r.definition -> 'dimensions' ? a.attname END
 )
@@ -40,7 +40,7 @@ WITH shown AS (
 METRIC = f"""
 CREATE VIEW metrics.metric AS {_SHOWN}
 SELECT r.name, r.metric, r.derived,
-    CASE WHEN r.derived THEN obj_description(r.hours) ELSE r.definition ->> 'description' END AS description,
+    CASE WHEN r.derived THEN obj_description(r.days) ELSE r.definition ->> 'description' END AS description,
     r.definition ->> 'owner' AS owner, r.definition ->> 'source' AS source,
     coalesce(r.definition ->> 'time_zone', 'Asia/Seoul') AS time_zone,
     coalesce((SELECT array_agg(d.dimension ORDER BY d.position) FROM dimension AS d WHERE d.name = r.name), '{{}}')
@@ -59,13 +59,16 @@ SELECT r.name, r.metric, r.derived,
             'day', coalesce(r.definition ->> 'time_zone', 'Asia/Seoul'))) AS frozen_before,
     r.version
 FROM readable AS r
-LEFT JOIN fleetgauge.ledger AS l ON l.metric = r.metric AND l.version = r.version AND l.grain = 'minute'
+LEFT JOIN LATERAL (
+    SELECT g.* FROM fleetgauge.ledger AS g WHERE g.metric = r.metric AND g.version = r.version
+        AND coalesce(r.definition -> 'grains' ? g.grain, true)
+    ORDER BY array_position(ARRAY['minute', 'hour', 'day'], g.grain) LIMIT 1) AS l ON true
 ORDER BY r.name
 """  # noqa: S608 (of constants)
 
 DIMENSION = f"""
 CREATE VIEW metrics.dimension AS {_SHOWN}
-SELECT d.name, d.dimension, d.position, coalesce(nullif(d.description, ''), col_description(r.hours, d.position)) AS
+SELECT d.name, d.dimension, d.position, coalesce(nullif(d.description, ''), col_description(r.days, d.position)) AS
     description, d.value_limit
 FROM dimension AS d INNER JOIN readable AS r USING (name) ORDER BY d.name, d.position
 """  # noqa: S608
@@ -73,16 +76,19 @@ FROM dimension AS d INNER JOIN readable AS r USING (name) ORDER BY d.name, d.pos
 # Of derived views what is whole or numeric adds up: a range function reads days, hours and minutes of them together.
 MEASURE = f"""
 CREATE VIEW metrics.measure AS {_SHOWN}, found AS (
-    SELECT r.name, r.hours, r.derived, a.attname::text AS measure, a.attnum AS position,
+    SELECT r.name, r.days, r.derived, a.attname::text AS measure, a.attnum AS position,
         format_type(a.atttypid, a.atttypmod) AS type, r.definition -> 'measures' -> (a.attname::text) AS said
-    FROM readable AS r INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.hours AND a.attnum > 0
+    FROM readable AS r INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.days AND a.attnum > 0
     WHERE NOT a.attisdropped AND CASE WHEN r.derived THEN a.atttypid IN ('bigint'::regtype, 'numeric'::regtype)
         ELSE r.definition -> 'measures' ? a.attname END
 ), kinds AS (
     SELECT f.*, coalesce(f.said ->> 'agg', 'sum') AS aggregate FROM found AS f
 )
 SELECT k.name, k.measure, k.position, k.aggregate, k.type,
-    coalesce(nullif(k.said ->> 'description', ''), col_description(k.hours, k.position)) AS description,
+    coalesce(nullif(k.said ->> 'description', ''), col_description(k.days, k.position)) AS description,
+    coalesce(nullif(k.said ->> 'label', ''), replace(upper(left(w.words, 1)) || substr(w.words, 2), '_', ' ')) AS label,
+    coalesce(k.said ->> 'unit', CASE WHEN k.aggregate = 'ratio' THEN 'ratio' WHEN k.aggregate = 'duration' THEN 's'
+        WHEN k.aggregate IN ('count', 'distinct') THEN 'count' ELSE coalesce(w.unit, 'count') END) AS unit,
     k.said ->> 'numerator' AS numerator, k.said ->> 'denominator' AS denominator,
     CASE k.aggregate
         WHEN 'count' THEN format('sum(%I)', k.measure)
@@ -102,7 +108,13 @@ SELECT k.name, k.measure, k.position, k.aggregate, k.type,
         WHEN 'distinct' THEN format('fleetgauge.distinct_count(stem, %L, since, until)', k.measure)
         WHEN 'last' THEN format('(array_agg(%I ORDER BY %I DESC NULLS LAST))[1]', k.measure, k.measure || '_at')
     END AS over_rows
-FROM kinds AS k ORDER BY k.name, k.position
+FROM kinds AS k CROSS JOIN LATERAL (
+    SELECT CASE WHEN k.measure ~ '_(krw|ms|s|m|percent)$' THEN regexp_replace(k.measure, '_[a-z]+$', '')
+            ELSE k.measure END AS words,
+        (SELECT u.unit FROM (VALUES ('_krw', 'KRW'), ('_ms', 'ms'), ('_s', 's'), ('_m', 'm'), ('bytes', 'bytes'),
+            ('_percent', 'percent')) AS u (ending, unit)
+        WHERE right(k.measure, length(u.ending)) = u.ending LIMIT 1) AS unit) AS w
+ORDER BY k.name, k.position
 """  # noqa: S608
 
 BLOCKED = """
@@ -135,7 +147,7 @@ COMMENTS = {
         "": "What numbers are split by.",
         "name": "As metrics.metric.",
         "dimension": "The column of its views.",
-        "position": "Of the column in the hours' view.",
+        "position": "Of the column in the days' view.",
         "description": "What it means.",
         "value_limit": "How many distinct values have rows of their own; the rest is counted as other.",
     },
@@ -143,11 +155,13 @@ COMMENTS = {
         "": "What is measured, and how it is read over several rows.",
         "name": "As metrics.metric.",
         "measure": "The column of its views.",
-        "position": "Of the column in the hours' view.",
+        "position": "Of the column in the days' view.",
         "aggregate": "count, sum, min, max, ratio, percentile (a sketch), tally (exact counts by value), distinct,"
         " last, or duration.",
         "type": "Of the column: bigint[] is a sketch or a tally.",
         "description": "What it means, with its unit.",
+        "label": "A few words for titles.",
+        "unit": "What it is counted in: count, ratio (1 is the whole), percent, a currency, s, ms, bytes, m, m/s.",
         "numerator": "Of a ratio: the measure above the line.",
         "denominator": "Of a ratio: the measure below it.",
         "over_rows": "SQL that reads it over several windows or dimension values.",

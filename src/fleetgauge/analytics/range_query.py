@@ -12,7 +12,7 @@ from fleetgauge.analytics.readable import Readable, ReadableMeasure
 from fleetgauge.analytics.sketch_quantiles import Sketches
 from fleetgauge.postgres import Jsonb, sql
 
-QuestionGrain = Literal["minute", "hour", "day"]
+ReadGrain = Literal["minute", "hour", "day"]
 Kind = Literal["text", "integer", "decimal", "float", "boolean", "instant"]
 _KINDS: Mapping[str, Kind] = {
     "bigint": "integer",
@@ -36,14 +36,14 @@ class AnswerColumn:
 
 
 @dataclass(frozen=True)
-class Question:
+class RangeQuery:
     """What is asked: buckets of a grain in [since, until), split `by` dimensions, narrowed by `where`."""
 
     readable: Readable
     measures: Sequence[ReadableMeasure]
     every: Sequence[ReadableMeasure]
     """All that there are: a ratio is made of two others, whether they are asked for or not."""
-    grain: QuestionGrain
+    grain: ReadGrain
     since: datetime
     until: datetime
     by: Sequence[str] = ()
