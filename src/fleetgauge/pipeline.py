@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from fleetgauge import postgres
 from fleetgauge.command_attempts import materialise_commands
 from fleetgauge.cost.tariff import load_tariffs
-from fleetgauge.cost.tariff_changes import Restatement, restate_tariffs
+from fleetgauge.cost.tariff_changes import COST_VIEW, Restatement, restate_tariffs
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
@@ -38,6 +39,7 @@ from fleetgauge.rollup.operating.expire import Dropped, drop_expired
 from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.operating.preview import MetricPreview, Preview, preview_metrics
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
+from fleetgauge.rollup.operating.restatements import derived_views
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.sketches.distinct_key import id_of
 from fleetgauge.rollup.spans import Span
@@ -341,19 +343,27 @@ def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
     Bad prices are told before anything is changed. Raises `Terminal` or `Transient`, as migrating the metrics does.
     """
     load_tariffs(settings.content)
-    migration = migrate_metrics(settings, _read(settings).valid, dry_run=dry_run)
+    definitions = _read(settings).valid
+    record = partial(activity.record_within, settings, "migrate")
+    migration = migrate_metrics(settings, definitions, dry_run=dry_run, record=record)
     if dry_run and migration.revisions:  # no table of prices to compare with yet, or an older one
         return Migrated(**vars(migration))
-    return Migrated(**vars(migration), tariffs=restate_prices(settings, dry_run=dry_run))
+    return Migrated(**vars(migration), tariffs=restate_prices(settings, dry_run=dry_run, command="migrate"))
 
 
-def restate_prices(settings: Settings, *, dry_run: bool = False) -> tuple[Restatement, ...]:
+def restate_prices(
+    settings: Settings, *, dry_run: bool = False, command: activity.Command = "tariffs restate"
+) -> tuple[Restatement, ...]:
     """Apply `sql/tariffs` as it is now; what costs move by it. Blocks. Raises `TariffError` before anything changes."""
+    definitions = _read(settings).valid
     with (
         postgres.owner(settings.metrics).session("tariffs") as owner,
         owner.transaction(force_rollback=dry_run),
     ):
-        return tuple(restate_tariffs(owner, settings.content))
+        priced = next((name for name, one in definitions.items() if COST_VIEW in derived_views(one)), "tariff")
+        stages = [{"stage": "ChangePrices", "reason": "tariff"}]
+        run = partial(activity.record_within, settings, command, owner, priced, None, stages)
+        return tuple(restate_tariffs(owner, settings.content, run))
 
 
 def key_id(settings: Settings) -> str | None:

@@ -17,7 +17,8 @@ def restatements(
 ) -> None:
     """List values that changed though their window was final: before, after, when and why; the latest first.
 
-    --from and --to choose windows, not when they changed. Analysts read the same in metrics.restatement.
+    --from and --to choose windows, not when they changed. Costs that moved by another price are listed with the metric
+    whose views show them. Analysts read the same in metrics.restatement; `fleetgauge runs` tells more of each run.
 
     \b
     Example:
@@ -29,12 +30,12 @@ def restatements(
 
     loaded = settings.load()
     (definition,) = pipeline.chosen(loaded, [metric]).values()
-    found = restated(loaded, metric, definition.time_zone, span(begin, end, [definition]), limit)
+    found = restated(loaded, definition, span(begin, end, [definition]), limit)
     if as_json:
         print_json([one.to_dict() for one in found])
         return
     print_table(
-        ("restated at", "view", "window", "where", "measure", "before", "after", "reason"),
+        ("restated at", "view", "window", "where", "measure", "before", "after", "change", "reason", "run"),
         [
             (
                 utc(one.restated_at),
@@ -46,7 +47,9 @@ def restatements(
                 one.measure,
                 "-" if one.before is None else one.before,
                 "-" if one.after is None else one.after,
+                "-" if one.change is None else f"{one.change.normalize():+f}",
                 one.reason,
+                "-" if one.run_id is None else one.run_id,
             )
             for one in found
         ],

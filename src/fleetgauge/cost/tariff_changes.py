@@ -1,6 +1,6 @@
 """Which prices changed, for which days, and how much the cost of the commands moved by it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -9,7 +9,8 @@ from pathlib import Path
 from fleetgauge.cost.tariff import Tariff, apply_tariffs, load_tariffs
 from fleetgauge.postgres import Connection, Jsonb, only_row
 
-COST = "metrics.carrier_cost_day"
+COST_VIEW = "carrier_cost_day"
+COST = f"metrics.{COST_VIEW}"
 """The view that says what each carrier charges for a day; content of another company may not have it."""
 
 Costs = dict[date, tuple[Decimal, int]]
@@ -27,15 +28,15 @@ FROM fleetgauge.tariff ORDER BY carrier, price_class, valid_from
 """  # noqa: S608
 _LOG = """
 INSERT INTO fleetgauge.tariff_change (carrier, price_class, currency, valid_from, valid_to, before, after, first_day,
-    last_day, days, cost_before, cost_after, unpriced_before, unpriced_after)
-VALUES (%s, %s, %s, %s, coalesce(%s::timestamptz, 'infinity'), %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    last_day, days, cost_before, cost_after, unpriced_before, unpriced_after, run_id)
+VALUES (%s, %s, %s, %s, %s, coalesce(%s::timestamptz, 'infinity'), %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 # As `metrics.restatement` tells whatever changed after it was final: the view is `carrier` and `cost_day`.
 _RESTATED = f"""
 INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure, before, after,
-    change, reason)
+    change, reason, run_id)
 SELECT 'carrier', 'tariff', 'cost_day', 'day', d.window_start, jsonb_build_object('carrier', %(carrier)s::text),
-    m.measure, m.before::text, m.after::text, m.after - m.before, 'tariff'
+    m.measure, m.before::text, m.after::text, m.after - m.before, 'tariff', %(run_id)s::bigint
 FROM unnest(%(dates)s::date[], %(before)s::numeric[], %(after)s::numeric[], %(unpriced_before)s::numeric[],
     %(unpriced_after)s::numeric[]) AS c(date, before, after, unpriced_before, unpriced_after)
 JOIN (SELECT date, min(window_start) AS window_start FROM {COST} AS v WHERE carrier = %(carrier)s
@@ -162,8 +163,12 @@ def by_month(found: Iterable[Restatement]) -> list[MovedMonth]:
     ]
 
 
-def restate_tariffs(connection: Connection, content_root: Path) -> list[Restatement]:
+def restate_tariffs(
+    connection: Connection, content_root: Path, run: Callable[[], int | None] = lambda: None
+) -> list[Restatement]:
     """`apply_tariffs`, and what moved by it, written down in `fleetgauge.tariff_change`; nothing if no price differs.
+
+    `run` gives the number of the run that does it, and is asked only if there is something to do.
 
     Inside the caller's transaction, which a dry run takes back. Raises `TariffError` before anything is changed.
     """
@@ -175,7 +180,7 @@ def restate_tariffs(connection: Connection, content_root: Path) -> list[Restatem
     apply_tariffs(connection, content_root)
     moved = {carrier: list(_days(then[carrier], now)) for carrier, now in _costs(connection, changes).items()}
     found = [Restatement(one, tuple(days)) for one, days in zip(changes, _assigned(changes, moved), strict=True)]
-    _record(connection, found)
+    _record(connection, found, run())
     return found
 
 
@@ -228,7 +233,7 @@ def _assigned(changes: Sequence[PriceChange], moved: Mapping[str, Sequence[Moved
     yield from days
 
 
-def _record(connection: Connection, found: Iterable[Restatement]) -> None:
+def _record(connection: Connection, found: Iterable[Restatement], run_id: int | None) -> None:
     """Write them down in `fleetgauge.tariff_change`, and days that were final in `fleetgauge.restatement`."""
     for one in found:
         days = [day.date for day in one.days]
@@ -249,10 +254,12 @@ def _record(connection: Connection, found: Iterable[Restatement]) -> None:
                 one.after,
                 sum(day.unpriced_before for day in one.days),
                 sum(day.unpriced_after for day in one.days),
+                run_id,
             ],
         )
         if one.days:
             values = {
+                "run_id": run_id,
                 "carrier": one.change.carrier,
                 "dates": days,
                 "before": [day.before for day in one.days],

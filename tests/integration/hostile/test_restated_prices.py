@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ def test_a_corrected_price_says_what_it_moves(shell: Shell) -> None:
     ]
     shell("run", "ride")
     assert "nothing to do" in shell("migrate").out
+    runs = [one for one in shell("runs", "ride", "--json").json if one["command"] == "migrate"]
+    assert {stage["stage"] for one in runs for stage in one["stages"]} >= {"CreateTables", "ChangePrices"}
 
     _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"), ("kt", began, "0.5"))
     log = "SELECT count(*) FROM fleetgauge.tariff_change"
@@ -90,6 +93,22 @@ def test_a_corrected_price_says_what_it_moves(shell: Shell) -> None:
     told = world.metrics.execute(f"{restated} WHERE level = 'cost_day' ORDER BY window_start").fetchall()
     changed = [("0.5", "1"), ("0.75", "1.5")]
     assert told == [({"carrier": "skt"}, "cost", *map(Decimal, values), "tariff") for values in changed]
+    listed = [one for one in shell("restatements", "ride", "--json").json if one["reason"] == "tariff"]
+    (run_id,) = {one["run_id"] for one in listed}
+    assert [
+        (one["dimensions"]["carrier"], Decimal(one["change"])) for one in sorted(listed, key=itemgetter("window_start"))
+    ] == [
+        ("skt", Decimal("0.5")),
+        ("skt", Decimal("0.75")),
+    ]
+    last = shell("runs", "ride", "--json").json[0]
+    assert (last["id"], last["command"], last["stages"][0]["reason"]) == (run_id, "migrate", "tariff")
+    assert world.metrics.execute("SELECT run_id FROM fleetgauge.tariff_change ORDER BY id DESC LIMIT 1").fetchone() == (
+        run_id,
+    )
+    shown = shell("restatements", "ride").out
+    assert "carrier_cost_day" in shown and "carrier=skt" in shown and "+0.75" in shown and "tariff" in shown
+    assert "2 value(s) of metric ride that were final changed" in shell("doctor").out
 
     _prices(shell, ("skt", began, "0.25"), ("skt", second, "0.5"))
     moved: dict[str, list[Decimal]] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from rollup_world import QUICK, World, definition
 
 from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.execute import restatement_log
+from fleetgauge.rollup.execute.activity import record_within
 from fleetgauge.rollup.operating.backfill import backfill_metrics
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder
 from fleetgauge.rollup.operating.doctor import examine
@@ -20,6 +22,7 @@ from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.operating.restatements import restated
 from fleetgauge.rollup.operating.runs import list_runs
 from fleetgauge.rollup.store import version_changes
+from fleetgauge.rollup.store.migrate import migrate
 
 AT = (datetime.now(UTC) - timedelta(days=3)).replace(hour=4, minute=5, second=0, microsecond=0)
 
@@ -87,9 +90,9 @@ def test_a_late_row_is_written_down_with_before_and_after(world: World, one: Def
         for sample in family.samples
     }
     assert samples["fleetgauge_rollup_restatements_last_day"] == len(said(world)) > 0
-    (listed,) = {r.reason for r in restated(world.settings, one.metric, one.time_zone, (AT, AT + timedelta(minutes=1)))}
+    (listed,) = {r.reason for r in restated(world.settings, one, (AT, AT + timedelta(minutes=1)))}
     assert listed == "late or changed rows"
-    assert restated(world.settings, one.metric, one.time_zone, (AT - timedelta(days=9), AT - timedelta(days=7))) == []
+    assert restated(world.settings, one, (AT - timedelta(days=9), AT - timedelta(days=7))) == []
     findings = examine(world.settings, {one.metric: one}, {})
     assert any("said" in found.said and "were final" in found.said for found in findings)
 
@@ -206,8 +209,10 @@ def test_what_was_final_by_a_wrong_clock_is_told_when_it_is_taken_back(world: Wo
     ).fetchone() == (True,)
 
 
-def test_days_that_a_new_version_shows_otherwise_are_told(world: World, one: Definition) -> None:
+def test_days_and_hours_that_a_new_version_shows_otherwise_are_told(world: World, one: Definition) -> None:
     world.insert(AT, zone="a", state="paid", amount=7, length=3)
+    long_ago = AT - version_changes.HOURS_BACK - timedelta(days=2)
+    world.insert(long_ago, zone="a", state="paid", amount=7, length=3)
     run(world, one)
     world.metrics.execute("DELETE FROM fleetgauge.restatement")
     new = definition(
@@ -223,13 +228,27 @@ def test_days_that_a_new_version_shows_otherwise_are_told(world: World, one: Def
     report = world.run(new)
     assert report.error is None
     found = said(world, "level, version, dimensions, measure, before, after, change, cells, reason")
-    assert found == [
-        ("day", new.version, {"zone": "a", "kind": "x"}, "n", "2", "1", -1, 1, "new version"),
+    told = (new.version, {"zone": "a", "kind": "x"}, "n")
+    assert sorted(found) == [
+        ("day", *told, "1", "0", -1, 1, "new version"),
+        ("day", *told, "2", "1", -1, 1, "new version"),
+        ("hour", *told, "2", "1", -1, 1, "new version"),  # hours so long ago are not compared
     ]
     (run_id,) = {run_id for (run_id,) in said(world, "run_id")}
     assert run_id == list_runs(world.settings, "said", 1)[0].id
     world.run(new)
-    assert len(said(world)) == 1
+    assert len(said(world)) == 3
+
+    # The version of before comes again, and is filled: the migration itself turns the views back.
+    done = migrate(world.settings, {"said": one}, record=partial(record_within, world.settings, "migrate"))
+    assert done.published == ("said",)
+    (logged,) = [run for run in list_runs(world.settings, "said", 5) if run.command == "migrate"]
+    assert (logged.outcome, logged.version) == ("ok", one.version)
+    back = said(world, "level, before, after", f"run_id = {logged.id}")
+    assert sorted(back) == [("day", "0", "1"), ("day", "1", "2"), ("hour", "1", "2")]
+    migrate(world.settings, {"said": one}, record=partial(record_within, world.settings, "migrate"))
+    assert len([run for run in list_runs(world.settings, "said", 5) if run.command == "migrate"]) == 1  # nothing to do
+    world.forget(new)  # else those after this find a version that knows of older days than they have
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
@@ -252,4 +271,6 @@ def test_many_days_that_a_new_version_shows_otherwise_are_added_up(
     world.beat()
     world.catch_up()
     assert world.run(new).error is None
-    assert said(world, "dimensions, measure, before, after, change, cells") == [(None, "length", "6", "30", 24, 2)]
+    assert said(world, "level, dimensions, measure, before, after, change, cells") == [
+        (level, None, "length", "6", "30", 24, 2) for level in ("day", "hour")
+    ]

@@ -240,5 +240,7 @@ def test_the_command_lists_them(world: World, tmp_path: Path, monkeypatch: pytes
     assert "run (minute)" in answer.out and "first run" in answer.out
     found: Any = shell("runs", "ride", "--json").json
     assert [(r["command"], r["outcome"], r["airflow_run"]) for r in found] == [
-        ("run", "ok", "fleetgauge_minute scheduled__1")
+        ("run", "ok", "fleetgauge_minute scheduled__1"),
+        ("migrate", "ok", None),
     ]
+    assert found[1]["stages"][0]["stage"] == "CreateTables"

@@ -38,6 +38,8 @@ Command = Literal[
     "metrics accept",
     "metrics prune",
     "metrics drop",
+    "migrate",
+    "tariffs restate",
 ]
 """As it is typed."""
 Outcome = Literal["running", "ok", "deferred", "blocked", "failed", "interrupted"]
@@ -258,6 +260,20 @@ def record_dropped(
     """Write down, in the transaction that drops them, tables of a metric or of one version of it."""
     stages = [{"stage": "DropTables", "reason": "shown no more", "tables": list(tables)}]
     Run(settings, command, metric, version, stages=stages).write_within(connection)
+
+
+def record_within(
+    settings: Settings,
+    command: Command,
+    connection: Connection[Any],
+    metric: str,
+    version: str | None,
+    stages: Sequence[dict[str, Any]],
+) -> int | None:
+    """Write down, in the transaction that does it, what a command does to a metric; returns the run's number."""
+    run = Run(settings, command, metric, version, stages=[*stages])
+    run.write_within(connection)
+    return run.id
 
 
 def merged_spans(spans: Sequence[Span]) -> list[Span]:

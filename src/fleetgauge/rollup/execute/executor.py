@@ -202,7 +202,7 @@ class Executor:
 
     def _publish(self) -> None:
         with self._transaction() as written:
-            found = publication(written.connection, self._definition, run_id=self._run_id)
+            found = publication(written.connection, self._definition, run=lambda: self._run_id)
         if found.why is not None:
             said = f"version {self._definition.version} is filled, but not shown: {found.why}"
             self.tally.warnings.append(said)

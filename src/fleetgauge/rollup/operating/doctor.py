@@ -149,7 +149,7 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             yield "fail", f"has no tables for this version of {', '.join(lacking)}", "run fleetgauge migrate"
         elif migrated:
             yield from _views(settings, connection, definitions)
-            for metric, n in sorted(recent(connection).items()):
+            for metric, n in sorted(recent(connection, definitions.values()).items()):
                 said = f"{n} value(s) of metric {metric} that were final changed in the last day"
                 yield "ok", said, f"fleetgauge restatements {metric}"
         ahead = connection.execute(_AHEAD, [tolerance]).fetchall()

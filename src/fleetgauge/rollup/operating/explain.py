@@ -123,7 +123,7 @@ def explain(
         rows = facts.source_rows(window, named)
         watermark = None if facts.source_watermark is None else facts.source_watermark.at
     waits_for = not_final(definition, state, grain, window, watermark)
-    changes = (one for one in restated(settings, definition.metric, zone, window) if one.level == grain)
+    changes = (one for one in restated(settings, definition, window) if one.level == grain)
     return Explanation(
         definition.metric,
         teller.version,

@@ -290,7 +290,7 @@ class RollupCollector(Collector):
                 _conditions(status.metric, conditions(status), samples)
             for metric in self._unread:
                 _conditions(metric, conditions(MetricStatus(metric, unread="see fleetgauge lint")), samples)
-            restated = recent(connection)
+            restated = recent(connection, self._definitions)
             for metric in known:
                 samples.add(RESTATED, restated.get(metric, 0), metric)
             with connection.cursor(row_factory=dict_row) as cursor:

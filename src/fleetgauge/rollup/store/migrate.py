@@ -1,9 +1,10 @@
 """Bring the metrics database up to date: Alembic's part, then each metric's tables and views. Safe to repeat."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.errors import Stop
@@ -38,9 +39,15 @@ class Migration:
     """Metrics whose views could not be changed, with the reason and what to do: others would have lost something."""
 
 
-def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_run: bool = False) -> Migration:
+Record = Callable[[Connection, str, str | None, Sequence[dict[str, Any]]], int | None]
+"""Writes down what is done to a metric (and which version) in the run log; returns the run's number."""
+
+
+def migrate(
+    settings: Settings, definitions: Mapping[str, Definition], *, dry_run: bool = False, record: Record | None = None
+) -> Migration:
     """Create or update everything in the metrics database. Called by the CLI and the laboratory; blocks while another
-    one runs.
+    one runs. Each metric whose tables or views change is given to `record`.
 
     Raises `Terminal` when `metrics.owner_url` is missing, `Stop` when it may not do it, `Transient` when the server
     is away.
@@ -56,7 +63,7 @@ def migrate(settings: Settings, definitions: Mapping[str, Definition], *, dry_ru
                 _grant(guard)
                 viewers.limit(guard, WRITER)
                 guard.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
-                return _metrics(guard, revisions, definitions)
+                return _metrics(guard, revisions, definitions, record)
     except errors.InsufficientPrivilege as error:
         raise Stop(
             f"the login of metrics.owner_url may not migrate: {error.diag.message_primary}; "
@@ -139,7 +146,9 @@ def _grant(guard: Connection) -> None:
             guard.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(login)))
 
 
-def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping[str, Definition]) -> Migration:
+def _metrics(
+    guard: Connection, revisions: tuple[str, ...], definitions: Mapping[str, Definition], record: Record | None
+) -> Migration:
     created: list[str] = []
     published: list[str] = []
     waiting: list[str] = []
@@ -151,8 +160,12 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
         if definition.lacks_key is not None and not _is_there(guard, definition):
             refused[definition.metric] = definition.lacks_key
             continue
-        created += create(guard, definition)
-        now = publication(guard, definition, own)
+        made = create(guard, definition)
+        created += made
+        run = _Run(guard, definition, made, record)
+        now = publication(guard, definition, own, run)
+        if made or now.state == "published":
+            run()
         dropped += now.dropped
         if now.why is not None:
             refused[definition.metric] = now.why
@@ -166,6 +179,25 @@ def _metrics(guard: Connection, revisions: tuple[str, ...], definitions: Mapping
     refused |= ranges.apply(guard, trios)
     viewers.withdraw_sketches(guard)
     return Migration(revisions, tuple(created), tuple(published), tuple(waiting), refused)
+
+
+@dataclass
+class _Run:
+    """The run of one metric in the run log, begun when it is first asked for."""
+
+    guard: Connection
+    definition: Definition
+    made: Sequence[str]
+    record: Record | None
+    number: int | None = None
+
+    def __call__(self) -> int | None:
+        if self.number is None and self.record is not None:
+            stages: list[dict[str, Any]] = [{"stage": "Publish", "reason": "views are made anew"}]
+            if self.made:
+                stages.insert(0, {"stage": "CreateTables", "reason": "new tables", "tables": list(self.made)})
+            self.number = self.record(self.guard, self.definition.metric, self.definition.version, stages)
+        return self.number
 
 
 def _is_there(guard: Connection, definition: Definition) -> bool:

@@ -6,7 +6,7 @@ at its end, under the metric's lock.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -64,13 +64,17 @@ class ViewChange:
 
 
 def publication(
-    connection: Connection, definition: Definition, own: Collection[str] | None = None, run_id: int | None = None
+    connection: Connection,
+    definition: Definition,
+    own: Collection[str] | None = None,
+    run: Callable[[], int | None] = lambda: None,
 ) -> Publication:
     """Make the views show this version, unless it is not filled yet, or others would lose what they have built.
 
     `own`: views that the caller makes again by itself afterwards, so that they may be dropped; they are given by a
-    migration, which makes all views again. With None nothing is done if the views are as they should be. `run_id`: the
-    run that does it. What days that were final show otherwise by it is written down. Inside the caller's transaction.
+    migration, which makes all views again. With None nothing is done if the views are as they should be. `run` gives
+    the number of the run that does it. What windows that were final show otherwise by it is written down. Inside the
+    caller's transaction.
     """
     known = versions(connection, definition.metric)
     now = current_publication(definition, known)
@@ -89,7 +93,7 @@ def publication(
         ranges.apply(connection, list(ranges.of_metric(definition)))
     shown = _is_shown(definition, known)
     if not shown and known[0].published_at is not None:
-        write_version_changes(connection, definition, known[0], run_id)
+        write_version_changes(connection, definition, known[0], run())
     connection.execute(
         "UPDATE fleetgauge.metric_version SET shape = %s,"
         " published_at = CASE WHEN %s THEN published_at ELSE clock_timestamp() END WHERE metric = %s AND version = %s",

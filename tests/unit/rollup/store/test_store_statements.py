@@ -15,7 +15,7 @@ from fleetgauge.rollup import Definition
 from fleetgauge.rollup.operating.render import pretty
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
-from fleetgauge.rollup.store.version_changes import compared_days
+from fleetgauge.rollup.store.version_changes import compared
 
 GOLDEN = Path(__file__).parent / "golden"
 PLAIN: dict[str, Any] = {
@@ -70,7 +70,7 @@ def statements() -> dict[str, sql.Composed | None]:
         "compare": told.compare(hour, "cells", 10_000),
         "values": told.values(hour),
         "differences": told.differences(),
-        "compared_days": compared_days(BEFORE, ONE),
+        "compared": compared(BEFORE, ONE, "hour"),
     }
 
 

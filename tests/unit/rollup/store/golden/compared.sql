@@ -1,17 +1,29 @@
-WITH days AS MATERIALIZED (
+WITH reach AS MATERIALIZED (
+  SELECT max(upper(r)) - %(back)s::interval AS begin
+  FROM fleetgauge.ledger, unnest(closed) AS r
+  WHERE metric = %(metric)s AND version = %(older)s AND grain = 'hour'
+), windows AS MATERIALIZED (
   SELECT d.window_start
   FROM (
     SELECT window_start
-    FROM "store"."ride_day__BEFORE"
+    FROM "store"."ride_hour__BEFORE"
+    WHERE window_start >= (
+      SELECT begin
+      FROM reach
+    )
     UNION
     SELECT window_start
-    FROM "store"."ride_day__VERSION"
+    FROM "store"."ride_hour__VERSION"
+    WHERE window_start >= (
+      SELECT begin
+      FROM reach
+    )
   ) AS d
   JOIN fleetgauge.ledger AS o ON o.closed @> d.window_start
   JOIN fleetgauge.ledger AS n ON n.done @> d.window_start
-  WHERE o.metric = %(metric)s AND o.version = %(older)s AND o.grain = 'day' AND n.metric = %(metric)s AND n.version = %(version)s AND n.grain = 'day' AND d.window_start >= (
+  WHERE o.metric = %(metric)s AND o.version = %(older)s AND o.grain = 'hour' AND n.metric = %(metric)s AND n.version = %(version)s AND n.grain = 'hour' AND d.window_start >= (
     SELECT min(window_start)
-    FROM "store"."ride_day__BEFORE"
+    FROM "store"."ride_hour__BEFORE"
   )
 ), o AS (
   SELECT "window_start",
@@ -26,8 +38,8 @@ WITH days AS MATERIALIZED (
     fleetgauge.tally_merge("b"."sizes") AS "sizes",
     sum("b"."sizes_unknown")::bigint AS "sizes_unknown",
     true AS _there
-  FROM "store"."ride_day__BEFORE" AS b
-  JOIN days USING (window_start)
+  FROM "store"."ride_hour__BEFORE" AS b
+  JOIN windows USING (window_start)
   GROUP BY "window_start", "zone"
 ), n AS (
   SELECT "window_start",
@@ -42,8 +54,8 @@ WITH days AS MATERIALIZED (
     fleetgauge.tally_merge("b"."sizes") AS "sizes",
     sum("b"."sizes_unknown")::bigint AS "sizes_unknown",
     true AS _there
-  FROM "store"."ride_day__VERSION" AS b
-  JOIN days USING (window_start)
+  FROM "store"."ride_hour__VERSION" AS b
+  JOIN windows USING (window_start)
   GROUP BY "window_start", "zone"
 ), changed AS MATERIALIZED (
   SELECT window_start,
@@ -59,8 +71,8 @@ WITH days AS MATERIALIZED (
 ) INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure, before, after, change, cells, reason, run_id)
 SELECT %(metric)s::text,
   %(version)s::text,
-  'day',
-  'day',
+  'hour',
+  'hour',
   window_start,
   dimensions,
   _measure,
@@ -75,8 +87,8 @@ WHERE n <= 10000
 UNION ALL
 SELECT %(metric)s::text,
   %(version)s::text,
-  'day',
-  'day',
+  'hour',
+  'hour',
   window_start,
   NULL,
   _measure,
