@@ -29,7 +29,7 @@ FROM fleetgauge.tariff ORDER BY carrier, price_class, valid_from
 _LOG = """
 INSERT INTO fleetgauge.tariff_change (carrier, price_class, currency, valid_from, valid_to, before, after, first_day,
     last_day, days, cost_before, cost_after, unpriced_before, unpriced_after, run_id)
-VALUES (%s, %s, %s, %s, %s, coalesce(%s::timestamptz, 'infinity'), %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%s, %s, %s, %s, coalesce(%s::timestamptz, 'infinity'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 # As `metrics.restatement` tells whatever changed after it was final: the view is `carrier` and `cost_day`.
 _RESTATED = f"""
