@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "cost": {"postgres"},
     "fleet": {"contracts", "progress", "elasticsearch", "postgres"},
     "analytics": {"postgres", "rollup"},
+    "reports": {"postgres", "rollup"},
     "cli": {
         "analytics",
         "contracts",
@@ -37,7 +38,7 @@ MAY_IMPORT = {
         "observability",
         "pipeline",
     }
-    | {"lint", "document_sources", "command_attempts", "diagnosis", "suspects"},
+    | {"lint", "document_sources", "command_attempts", "diagnosis", "suspects", "reports"},
 }
 
 INGEST = {

@@ -29,6 +29,7 @@ from fleetgauge.cli import (
     plan,
     reconcile,
     render,
+    report,
     restatements,
     retention,
     run,
@@ -77,6 +78,7 @@ app.command("explain")(explain.explain)
 app.command("restatements")(restatements.restatements)
 app.command("freshness")(freshness.freshness)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("plan")(plan.plan)
 app.command("render")(render.render)
 app.command("doctor")(doctor.doctor)

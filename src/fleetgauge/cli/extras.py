@@ -7,9 +7,12 @@ EXTRAS = {
     "elasticsearch": "rollup",
     "numpy": "analytics",
     "pandas": "analytics",
+    "jinja2": "report",
+    "markupsafe": "report",
     "psycopg": "rollup",
     "sqlalchemy": "rollup",
     "sqlglot": "rollup",
+    "vl_convert": "report",
     "yaml": "rollup",
 }
 """Top-level module to extra, for what is imported outside of the core's dependencies."""

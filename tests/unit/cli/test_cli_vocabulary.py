@@ -20,6 +20,7 @@ CONTENT = Path(__file__).parents[3]
 
 FLAGS = {
     "--json": "one JSON document",
+    "--html": "a page in a file",
     "--dry-run": "show, and change nothing",
     "--from": "the beginning of a span",
     "--to": "its end, exclusive",

@@ -39,6 +39,7 @@ for line in {lines}:
 """
 
 NEED_THE_ROLLUP = [
+    "report",
     "migrate",
     "run",
     "plan",

@@ -1,0 +1,119 @@
+"""The fleet's health as the metrics have it: suspects, what vehicles were doing, and what mechanics found."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from fleetgauge.postgres import Connection, only_row
+from fleetgauge.reports.report_range import ReportRange
+from fleetgauge.rollup.labels import NOT_SET
+
+SUSPECT_DAYS = 14
+"""A score adds up so many days; see docs/suspects.md."""
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class SuspectLine:
+    """A vehicle that may stop while somebody rides it, as `fleetgauge fleet suspects` lists it."""
+
+    vehicle: str
+    score: float
+    probability: float
+    last: date
+    because: str
+    """The weightiest of its reasons."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Of the repairs of one month, how often a suspect had a fault."""
+
+    month: date
+    repaired: int
+    suspects: int
+    found: int
+    missed: int
+
+
+@dataclass(frozen=True)
+class StateShare:
+    """How many vehicles were in a state, on average over the range."""
+
+    vehicle_state: str
+    vehicles: float
+    vehicles_before: float | None
+
+
+@dataclass(frozen=True)
+class FleetReport:
+    """Everything about vehicles."""
+
+    as_of: date | None
+    """The last day within the range on which a vehicle stood for long and was looked at; None if there is none."""
+    suspects: tuple[SuspectLine, ...]
+    suspects_in_all: int
+    precision: tuple[Precision, ...]
+    states: tuple[StateShare, ...]
+    silence: str
+    """Why there is no list of silent vehicles; empty if there is one."""
+
+
+# The view's score is that of the row's own day; what has become older than two weeks since is taken off again.
+_SUSPECTS = """
+WITH own AS (
+    SELECT vehicle, date, score, points, reasons FROM metrics.suspect_vehicle_day
+    WHERE date > %(on)s::date - 2 * %(days)s AND date <= %(on)s AND (repaired_on IS NULL OR repaired_on > %(on)s)
+), newest AS (
+    SELECT DISTINCT ON (vehicle) vehicle, date, score FROM own
+    WHERE date > %(on)s::date - %(days)s ORDER BY vehicle, date DESC
+), scored AS (
+    SELECT n.vehicle, n.date, n.score - coalesce((
+        SELECT sum(o.points) FROM own AS o
+        WHERE o.vehicle = n.vehicle AND o.date > n.date - %(days)s AND o.date <= %(on)s::date - %(days)s), 0) AS score
+    FROM newest AS n
+)
+SELECT s.vehicle, s.score::float8, (1 / (1 + exp(-s.score)))::float8, s.date, coalesce((
+    SELECT o.date || ' ' || reason FROM own AS o, unnest(o.reasons) AS reason
+    WHERE o.vehicle = s.vehicle AND o.date > %(on)s::date - %(days)s
+    ORDER BY split_part(reason, ' ', 1)::float8 DESC, o.date LIMIT 1), '')
+FROM scored AS s WHERE s.score >= 0 ORDER BY s.score DESC, s.vehicle
+"""
+_STATES = """
+SELECT vehicle_state, sum(seconds)::float8 / extract(epoch FROM %(until)s - %(since)s)::float8
+FROM metrics.vehicle_state_range(%(since)s, %(until)s) GROUP BY 1
+HAVING sum(seconds) > 0 ORDER BY 2 DESC, 1
+"""
+
+
+def fleet_report(connection: Connection, over: ReportRange, *, states: bool, covered: bool) -> FleetReport:
+    """Reads the findings; `states`: there is a metric of vehicle states, `covered`: also for the period before."""
+    on = only_row(
+        connection.execute(
+            "SELECT max(date) FROM metrics.suspect_vehicle_day WHERE date <= ((%s - interval '1 second')"
+            " AT TIME ZONE %s)::date",
+            [over.until, over.time_zone],
+        )
+    )[0]
+    found = [] if on is None else connection.execute(_SUSPECTS, {"on": on, "days": SUSPECT_DAYS}).fetchall()
+    precision = connection.execute(
+        "SELECT month, repaired, suspects, found, missed FROM metrics.suspect_precision ORDER BY month DESC LIMIT 6"
+    )
+    return FleetReport(
+        on,
+        tuple(SuspectLine(*row) for row in found[:SHOWN]),
+        len(found),
+        tuple(Precision(*row) for row in precision),
+        _states(connection, over, covered=covered) if states else (),
+        "no metric of the schema metrics tells when a vehicle was last heard of",
+    )
+
+
+def _states(connection: Connection, over: ReportRange, *, covered: bool) -> tuple[StateShare, ...]:
+    now = _vehicles(connection, over.since, over.until)
+    before = _vehicles(connection, over.before, over.since) if covered else None
+    return tuple(StateShare(k, v, None if before is None else before.get(k, 0.0)) for k, v in now.items())
+
+
+def _vehicles(connection: Connection, since: datetime, until: datetime) -> dict[str, float]:
+    rows = connection.execute(_STATES, {"since": since, "until": until}).fetchall()
+    return {NOT_SET if state is None else state: vehicles for state, vehicles in rows}

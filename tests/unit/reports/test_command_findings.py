@@ -1,0 +1,118 @@
+"""Costliest commands, trends, hot spots: on hand-made counts and on a simulated company."""
+
+from decimal import Decimal
+
+import pytest
+from company_facts import ALIKE, PLANTED, facts_of
+
+from fleetgauge.reports.command_facts import CommandCell, CostCell
+from fleetgauge.reports.command_findings import attributed, command_report, hot_spots
+from fleetgauge.reports.firmware_findings import firmware_report, version_key
+from fleetgauge.rollup.labels import NOT_SET, OTHER
+from fleetlab.simulator.world import CURRENT, NEWEST
+
+
+def cell(
+    bad: int, of: int, *, firmware: str = "1.0", model: str = "m", kind: str = "lock", attempts: int = 0
+) -> CommandCell:
+    return CommandCell(kind, "skt", firmware, model, of, bad, 0, attempts or of, 1, 0.0)
+
+
+def cost(krw: str, *, kind: str = "lock") -> CostCell:
+    return CostCell(kind, "skt", 10, 100, 512, Decimal(krw), 0, 0)
+
+
+def test_parts_of_the_cost_add_up_to_the_whole() -> None:
+    cells = [cell(0, 1, model="a"), cell(0, 1, model="b"), cell(0, 1, model="c", attempts=5)]
+    found = attributed(cells, [cost("10"), cost("7", kind="ring")])
+    assert sum(found.values()) == 17
+    assert found["lock", "skt", "1.0", "c"] == Decimal(50) / 7
+    assert found["ring", "skt", NOT_SET, NOT_SET] == 7  # cost at the edge of a range, without a command in it
+
+
+def test_a_small_sample_does_not_shout() -> None:
+    quiet = [cell(30, 600, model=f"m{n}") for n in range(50)]
+    found, seen = hot_spots([*quiet, cell(2, 3, model="tiny")])
+    assert found == () and seen == 51
+    (loud,), _ = hot_spots([*quiet, cell(2, 3, model="tiny"), cell(120, 600, model="bad")])
+    assert loud.vehicle_model == "bad"
+    assert loud.excess == pytest.approx(120 - 600 * (1502 / 30003))
+
+
+def test_a_trend_is_against_a_period_that_is_known() -> None:
+    cells = [cell(1, 10)]
+    known = command_report(cells, cells, [cost("12")], [cost("10")])
+    assert known.costliest[0].change == pytest.approx(0.2) and known.change == pytest.approx(0.2)
+    unknown = command_report(cells, None, [cost("12")], None)
+    assert unknown.costliest[0].change is None and unknown.costliest[0].cost_before is None
+    new = command_report(cells, [], [cost("12")], [])
+    assert new.costliest[0].change is None and new.costliest[0].cost_before == 0
+
+
+def test_nothing_at_all_is_a_report_too() -> None:
+    found = command_report([], None, [], None)
+    assert found.rate is None and found.costliest == () and found.hot_spots == ()
+    assert firmware_report([]).worst is None
+
+
+def test_versions_sort_as_people_mean_them() -> None:
+    told = ["3.0.0", "2.10.0", "3.0.0-rc1", "2.9.1", "v10", "2.9"]
+    assert sorted(told, key=version_key) == ["v10", "2.9", "2.9.1", "2.10.0", "3.0.0-rc1", "3.0.0"]
+
+
+def test_a_version_of_vehicles_of_its_own_is_compared_with_nothing() -> None:
+    found = firmware_report([cell(50, 500), cell(400, 500, firmware="1.1", model="other-model")])
+    assert found.comparisons == () and found.not_compared == ("1.0", "1.1") and found.worst is None
+
+
+def test_a_version_is_compared_with_the_next_lower_one_that_ran_the_same() -> None:
+    cells = [cell(50, 500), cell(50, 500, firmware="1.1", model="n"), cell(90, 500, firmware="1.2")]
+    (found,) = [one for one in firmware_report(cells).comparisons if one.firmware == "1.2"]
+    assert (found.before, found.verdict) == ("1.0", "worse")
+
+
+def test_what_overflowed_is_left_out_and_counted() -> None:
+    found = firmware_report([cell(5, 50), cell(5, 40, firmware=OTHER), cell(1, 2, firmware=NOT_SET)])
+    assert found.left_out == 42 and [one.firmware for one in found.versions] == ["1.0"]
+
+
+def test_of_a_simulated_company_the_right_ones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = facts_of(monkeypatch, 31, PLANTED, vehicles=400, days=2)
+    found = firmware_report(facts.cells)
+    assert found.worst == NEWEST
+    assert {one.firmware for one in found.comparisons if one.verdict == "worse"} == {NEWEST}
+    first = found.comparisons[0]
+    assert (first.firmware, first.before, first.scope) == (NEWEST, CURRENT, "all")
+    assert first.low < 0.0855 < first.high  # planted: 9.5 points, on models and commands of 0.9 on average
+    costs = command_report(facts.cells, None, facts.cost, None)
+    assert (costs.costliest[0].command_type, costs.costliest[0].carrier) == ("locate", "skt")
+    assert costs.cost == pytest.approx(float(sum(one.cost for one in facts.cost)))
+
+
+def test_of_a_company_without_a_bad_firmware_none_is_accused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = firmware_report(facts_of(monkeypatch, 31, ALIKE, vehicles=400, days=2).cells)
+    assert found.worst is None and not [one for one in found.comparisons if one.verdict == "worse"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_on_twenty_companies_the_costliest_and_the_worst_are_named_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twenty with a bad version, twenty without: seeds 201 to 220."""
+    accused = []
+    for seed in range(201, 221):
+        facts = facts_of(monkeypatch, seed, PLANTED)
+        found, costs = firmware_report(facts.cells), command_report(facts.cells, None, facts.cost, None)
+        assert found.worst == NEWEST, seed
+        assert {one.firmware for one in found.comparisons if one.verdict == "worse"} == {NEWEST}, seed
+        dearest = max(facts.cost, key=lambda one: one.cost)
+        top = costs.costliest[0]
+        assert (top.command_type, top.carrier) == (dearest.command_type, dearest.carrier), seed
+        cell_top = costs.cells[0]
+        true = facts.true_cost
+        chosen = true[cell_top.command_type, cell_top.carrier, cell_top.firmware, cell_top.vehicle_model]
+        assert chosen >= max(true.values()) * Decimal("0.97"), seed
+        sound = firmware_report(facts_of(monkeypatch, seed, ALIKE).cells)
+        accused += [seed for one in sound.comparisons if one.verdict == "worse"]
+    assert len(set(accused)) <= 1, accused
