@@ -8,6 +8,7 @@ import fleetgauge
 
 PACKAGE = Path(fleetgauge.__file__).parent
 COMMANDS = PACKAGE / "cli"
+REVISIONS = ("revision", "down_revision")
 
 
 def test_no_two_classes_have_the_same_name() -> None:
@@ -25,3 +26,20 @@ def test_no_two_modules_have_the_same_name_but_a_command_and_the_module_that_doe
         if path.name != "__init__.py" and COMMANDS not in path.parents:
             found[path.name].append(str(path.relative_to(PACKAGE)))
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+def test_migrations_stand_in_one_line_by_their_numbers() -> None:
+    folder = PACKAGE / "rollup" / "store" / "migrations" / "versions"
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        names = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id in REVISIONS
+        }
+        found.append((path.name[:4], names["revision"], names["down_revision"]))
+    numbers = [number for number, _, _ in found]
+    assert found == list(zip(numbers, numbers, [None, *numbers[:-1]], strict=True))
+    assert len({*numbers}) == len(numbers)

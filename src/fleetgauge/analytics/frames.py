@@ -80,11 +80,12 @@ def metrics(*, url: str | None = None) -> pd.DataFrame:
             "dimensions": one.dimensions,
             "time_zone": one.time_zone,
             "derived_from": one.metric if one.derived else None,
+            "least_persons": one.least_persons,
             "final_until": None if one.final_until is None else one.final_until.astimezone(ZoneInfo(one.time_zone)),
         }
         for one in found
     ]
-    columns = ["description", "dimensions", "time_zone", "derived_from", "final_until"]
+    columns = ["description", "dimensions", "time_zone", "derived_from", "least_persons", "final_until"]
     return pd.DataFrame(rows, index=pd.Index([one.name for one in found], name="metric"), columns=columns)
 
 
