@@ -79,14 +79,16 @@ check: $(READY) ## ruff (lint and format), mypy strict, unused code, content, da
 	@$(BIN)/mypy
 	@$(BIN)/vulture
 	@$(BIN)/python -m dashboards.build --check
+	@$(BIN)/python -m dashboards.alerts --check
 	@$(BIN)/fleetgauge lint
 	@$(BIN)/fleetgauge contracts docs --check
 	@$(BIN)/fleetgauge metrics docs --check
 	@$(BIN)/python tests/integration/hostile/fault_table.py --check
 
 .PHONY: dashboards
-dashboards: $(READY) ## generate the Grafana dashboards anew
+dashboards: $(READY) ## generate the Grafana dashboards, and what is made from the alerts, anew
 	@$(BIN)/python -m dashboards.build
+	@$(BIN)/python -m dashboards.alerts
 
 .PHONY: docs
 docs: $(READY) ## generate the pages on events and metrics, the schema of metrics and the tables on ingest anew

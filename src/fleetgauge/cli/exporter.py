@@ -33,6 +33,7 @@ def exporter(
     from fleetgauge.commands.health import CommandsCollector
     from fleetgauge.observability.status_server import Http, StatusServer
     from fleetgauge.rollup import COMMANDS
+    from fleetgauge.rollup.operating.business_exports import BusinessCollector
     from fleetgauge.rollup.operating.exports import RollupCollector
 
     configure_logging()
@@ -40,6 +41,7 @@ def exporter(
     registry = CollectorRegistry()
     definitions = pipeline.chosen(loaded)
     registry.register(RollupCollector(loaded, definitions, pipeline.broken(loaded.content)))
+    registry.register(BusinessCollector(loaded, definitions))
     if any(one.source == COMMANDS for one in definitions.values()):
         registry.register(CommandsCollector(loaded))
     if (of_suspects := suspects.collector(loaded)) is not None:

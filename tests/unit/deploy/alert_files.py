@@ -10,7 +10,8 @@ import yaml
 from fleetgauge.commands import health
 from fleetgauge.fleet import suspect_exports
 from fleetgauge.ingest import consumer_metrics
-from fleetgauge.rollup.operating import exports
+from fleetgauge.rollup import load_definitions
+from fleetgauge.rollup.operating import business_exports, exports
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -59,6 +60,7 @@ def cases() -> dict[str, list[list[Any]]]:
     return found
 
 
+@functools.cache
 def exported() -> dict[str, frozenset[str]]:
     """Every sample that our processes export → its labels, from the lists that the processes export from."""
     found: dict[str, frozenset[str]] = {}
@@ -70,6 +72,9 @@ def exported() -> dict[str, frozenset[str]]:
         else:
             found[one.name] = labels
     found |= {export.name: frozenset(export.labels) | SCRAPE for export in exports.CATALOGUE}
+    for definition in load_definitions(ROOT).values():
+        found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}
+    found |= dict.fromkeys(business_exports.MEANINGS, frozenset({"metric", "over"}) | SCRAPE)
     found |= dict.fromkeys((*health.EXPORTED, *suspect_exports.MEANINGS), SCRAPE)
     return found
 

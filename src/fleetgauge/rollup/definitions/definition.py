@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from fleetgauge.rollup.definitions.gauge_exports import GaugeExport, export_problems
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level, levels
 from fleetgauge.rollup.definitions.measures import (
     STRICT,
@@ -115,6 +116,8 @@ class Definition:
     """How old its final numbers may be."""
     privacy: Privacy | None = None
     """What its views keep back from readers; null: nothing."""
+    export: list[GaugeExport] = field(default_factory=list)
+    """Numbers over the newest final windows that the exporter has as gauges, for alerts."""
     views_sql: str | None = None
     description: str = ""
     """What the metric says, for its readers."""
@@ -132,6 +135,8 @@ class Definition:
             problems.append((("grains",), "write [minute, hour, day], [hour, day] or [day]"))
         elif any(getattr(self.retention, grain) is not None for grain in GRAINS if grain not in self.grains):
             problems.append((("retention",), f"names a grain that is not kept; grains are {', '.join(self.grains)}"))
+        kept = {grain: getattr(self.retention, grain) for grain in GRAINS}
+        problems += export_problems(self.export, self.measures, self.dimensions, self.levels, kept)
         if self.accepts.earliest >= self.accepts.before:
             problems.append((("accepts", "before"), f"must lie after earliest, {self.accepts.earliest}"))
         if self.documents is not None and self.accepts != Accepts():

@@ -60,6 +60,7 @@ UNVERSIONED: Mapping[str, str] = {
     "freshness": "is when somebody is told",
     "privacy": "is what views keep back of the numbers that are stored",
     "views_sql": "views of its own, made anew by each migration",
+    "export": "is what Prometheus is told of the numbers that are stored",
     "description": "is for readers",
     "owner": "is for readers",
     "lines": "where keys stand in the file",

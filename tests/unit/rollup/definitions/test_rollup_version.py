@@ -86,6 +86,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "views_sql": [({}, {"views_sql": "CREATE OR REPLACE VIEW metrics.m_more AS SELECT 1 AS one"})],
     "description": [({}, {"description": "d"})],
     "owner": [({}, {"owner": "o"})],
+    "export": [({}, {"export": [{"measures": ["n"], "over": "1h"}]})],
     "lines": [({}, {"lines": {"measures.n": 7}})],
     "privacy": [
         (
@@ -179,6 +180,6 @@ def test_no_number_of_other_changes_makes_or_hides_a_version(others: list[str], 
     alone = ("measures", "dimensions", "privacy")
     extra = {k: v for one in others for k, v in CHANGES[one][0][1].items() if k not in alone}
     if "interval" in after:
-        extra = {k: v for k, v in extra.items() if k not in ("provisional_while", "checks")}
+        extra = {k: v for k, v in extra.items() if k not in ("provisional_while", "checks", "export")}
     plain, same, new = (definition(c) for c in (before, {**before, **extra}, {**after, **extra}))
     assert plain.version == same.version != new.version
