@@ -15,9 +15,10 @@ from prometheus_client.registry import Collector
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection, sql
-from fleetgauge.rollup.definitions.definition import OTHER, Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.gauge_exports import QUANTILES, GaugeExport, level_of
 from fleetgauge.rollup.definitions.measures import Extreme, Measure, Percentile, Ratio
+from fleetgauge.rollup.labels import OTHER
 from fleetgauge.rollup.operating.freshness import metric_freshness
 from fleetgauge.settings import Settings
 
