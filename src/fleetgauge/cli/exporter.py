@@ -31,6 +31,7 @@ def exporter(
 
     from fleetgauge import pipeline, settings, suspects
     from fleetgauge.commands.health import CommandsCollector
+    from fleetgauge.ingest.operate.limit_exports import LimitCollector
     from fleetgauge.observability.status_server import Http, StatusServer
     from fleetgauge.rollup import COMMANDS
     from fleetgauge.rollup.operating.business_exports import BusinessCollector
@@ -46,12 +47,16 @@ def exporter(
         registry.register(CommandsCollector(loaded))
     if (of_suspects := suspects.collector(loaded)) is not None:
         registry.register(of_suspects)
+    limits = LimitCollector(loaded)
+    registry.register(limits)
     if once:
+        limits.refresh()
         typer.echo(generate_latest(registry).decode(), nl=False)
         return
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    limits.watch(stop)
     server = StatusServer(Http(http_host, http_port), registry, {"exporter": lambda: None}, {"exporter": lambda: None})
     structlog.get_logger(__name__).info("serving", host=http_host, port=server.port)
     try:

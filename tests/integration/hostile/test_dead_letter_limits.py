@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import ingest_world
 import pytest
+from alert_replay import exposition, firing
 from fault_table import fault
 from ingest_world import World, event
 from kafka import KafkaAdminClient
@@ -16,10 +19,12 @@ from kafka.admin import NewTopic
 
 from fleetgauge.errors import Stop, Terminal
 from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.limit_exports import LimitCollector
 from fleetgauge.ingest.operate.service import ConsumeOptions
 
 TO_THE_END = ConsumeOptions(until_caught_up=True)
 LIMIT = "dead_letters=DeadLetterLimit(consecutive=50, ratio=0.1, minimum=100)"
+NUMBERS = 'fleetgauge_business_until_timestamp_seconds{metric="telemetry",over="15m"} 1\n'
 BY_MODEL = "dead_letters=DeadLetterLimit(consecutive=50, ratio=0.1, minimum=100, by='device.model')"
 
 world = ingest_world.world
@@ -53,7 +58,7 @@ def kinds(world: World) -> Counter[str]:
     exit_code="consume 70, at every start",
 )
 @pytest.mark.parametrize("world", [f"batch_records=40, {LIMIT}"], indirect=True)
-def test_a_limit_that_was_reached_holds_over_every_restart(world: World) -> None:
+def test_a_limit_that_was_reached_holds_over_every_restart(world: World, tmp_path: Path) -> None:
     forged = [("fleetgauge.tries", b"1"), ("fleetgauge.origin", f"{world.consumer.topic}-0-1".encode())]
     flood = [b"broken %d" % n if n // 4 % 4 == 3 else event(n) for n in range(1600)]
     world.send(flood[:800], headers=forged)  # what any producer may write evades nothing
@@ -75,6 +80,14 @@ def test_a_limit_that_was_reached_holds_over_every_restart(world: World) -> None
     doctor = command(world, "doctor", "--json", code=78)
     said = [f for f in doctor["findings"] if f["about"] == f"dead letters of {world.consumer.name}"]
     assert [f["status"] for f in said] == ["fail"] * len(stopped) and "not_json" in said[0]["said"]
+
+    if shutil.which("promtool"):
+        limits = LimitCollector(world.settings)
+        limits.refresh()
+        fired = firing(tmp_path, exposition(limits), "fleetgauge_exporter_up 1\n", NUMBERS, consumers=0, fleetgauge=1)
+        assert fired == {
+            "FleetgaugeDeadLetterLimit": f"consumer {world.consumer.name} was stopped by its limit of dead letters"
+        }
 
     accept = ["dlq", "accept", world.consumer.name, "--type", "not_json", "--for"]
     assert command(world, *accept, "500", "--dry-run", "--json")["dry_run"]

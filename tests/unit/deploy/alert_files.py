@@ -10,6 +10,7 @@ import yaml
 from fleetgauge.commands import health
 from fleetgauge.fleet import suspect_exports
 from fleetgauge.ingest import consumer_metrics
+from fleetgauge.ingest.operate import limit_exports
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.operating import business_exports, exports
 
@@ -74,6 +75,7 @@ def exported() -> dict[str, frozenset[str]]:
     found |= {export.name: frozenset(export.labels) | SCRAPE for export in exports.CATALOGUE}
     for definition in load_definitions(ROOT).values():
         found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}
+    found[limit_exports.REACHED] = frozenset({"consumer"}) | SCRAPE
     found |= dict.fromkeys(business_exports.MEANINGS, frozenset({"metric", "over"}) | SCRAPE)
     found |= dict.fromkeys((*health.EXPORTED, *suspect_exports.MEANINGS), SCRAPE)
     return found
