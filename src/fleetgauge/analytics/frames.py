@@ -58,8 +58,8 @@ def read(
     `url`: of the metrics database with a login that may read; by default that of the settings (`metrics.url`).
     Blocks. Raises `Terminal` for a name that is not there, and where rows of the grain have expired.
     """
-    with _connected(url) as connection:
-        asked = question(connection, metric, grain, start, end, by, where, measures, quantiles)
+    with connected(url) as connection:
+        asked = range_query(connection, metric, grain, start, end, by, where, measures, quantiles)
         stretch = stretch_of(connection, asked)
         if stretch:
             warnings.warn(f"{metric}: finer rows have expired; the range is{stretch}", stacklevel=2)
@@ -72,7 +72,7 @@ def read(
 
 def metrics(*, url: str | None = None) -> pd.DataFrame:
     """What can be read: a row for each metric and each family of derived views; the index is its name. Blocks."""
-    with _connected(url) as connection:
+    with connected(url) as connection:
         found = all_readable(connection)
     rows = [
         {
@@ -94,7 +94,7 @@ def describe(metric: str, *, url: str | None = None) -> pd.DataFrame:
 
     Blocks. Raises `Terminal` for a name that is not there.
     """
-    with _connected(url) as connection:
+    with connected(url) as connection:
         found = find(connection, metric)
         rows: list[dict[str, Any]] = [
             {"column": name, "role": "dimension", "description": said, "sql": name}
@@ -120,7 +120,7 @@ def describe(metric: str, *, url: str | None = None) -> pd.DataFrame:
     )
 
 
-def question(
+def range_query(
     connection: Connection,
     metric: str,
     grain: ReadGrain,
@@ -131,7 +131,7 @@ def question(
     measures: Sequence[str] | None = None,
     quantiles: Sequence[float] = (0.5, 0.95, 0.99),
 ) -> RangeQuery:
-    """The question that a caller asks in its own words. Raises `Terminal` for what the database does not know."""
+    """What a caller asks in its own words. Raises `Terminal` for what the database does not know."""
     if grain not in get_args(ReadGrain):
         raise Terminal(f"the grain {shown(grain)} is none; write minute, hour or day")
     for q in quantiles:
@@ -182,8 +182,8 @@ def instant(at: Instant, zone: ZoneInfo) -> datetime:
 
 
 @contextmanager
-def _connected(url: str | None) -> Iterator[Connection]:
-    """A session that only reads, whoever logs in."""
+def connected(url: str | None) -> Iterator[Connection]:
+    """A session that only reads, whoever logs in; `url` as for `read`."""
     if url is None:
         database = postgres.metrics(settings.load().metrics)
     else:

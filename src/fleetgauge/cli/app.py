@@ -19,6 +19,7 @@ from fleetgauge.cli import (
     dlq,
     doctor,
     explain,
+    export,
     exporter,
     fleet,
     freshness,
@@ -83,6 +84,7 @@ app.command("plan")(plan.plan)
 app.command("render")(render.render)
 app.command("doctor")(doctor.doctor)
 app.command("exporter")(exporter.exporter)
+app.add_typer(export.app, name="export")
 app.command("lint")(lint.lint)
 app.command("test")(test.test)
 app.add_typer(metrics.app, name="metrics")

@@ -10,6 +10,7 @@ EXTRAS = {
     "jinja2": "report",
     "markupsafe": "report",
     "psycopg": "rollup",
+    "pyarrow": "analytics",
     "sqlalchemy": "rollup",
     "sqlglot": "rollup",
     "vl_convert": "report",

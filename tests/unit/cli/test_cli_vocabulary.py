@@ -60,6 +60,9 @@ FLAGS = {
     "--id": "what a secret is called by",
     "--check": "write nothing, fail if outdated",
     "--sql": "SQL for production",
+    "--into": "the folder or store of exports",
+    "--dialect": "whose SQL",
+    "--database": "a database elsewhere",
     "--from-empty": "forget everything first",
 }
 """Every flag and the one thing that it means. A new one comes here, after a look whether its meaning has a name yet."""
@@ -82,6 +85,7 @@ CHANGING = {
     ("metrics", "accept"),
     ("metrics", "prune"),
     ("metrics", "drop"),
+    ("export", "parquet"),
     ("tariffs", "restate"),
 }
 TELLING_NOTHING = {("exporter",)}

@@ -1,0 +1,158 @@
+"""Aggregates as Parquet: a file for each local day, in hive partitions, in a folder or an S3-compatible store.
+
+A file holds what `read` gives of that day by all dimensions: sketches are read, and numbers about few persons are kept
+back. It is written beside and then moved to where it belongs, so that no reader sees a part of it; the same day again
+replaces it, byte by byte the same while its rows are.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from fleetgauge.analytics.frames import range_query, stretch_of
+from fleetgauge.analytics.range_query import AnswerColumn, Kind, RangeQuery, ReadGrain
+from fleetgauge.errors import Terminal, Transient
+from fleetgauge.postgres import Connection, raw_arrays
+
+PARTITION = "date"
+"""The local day, in the metric's zone, by which files are found: `rental_day/date=2026-11-20/part-0.parquet`."""
+DECIMALS = 9
+"""Digits after the point; a number that has more is refused, never rounded."""
+BATCH = 10_000
+"""Rows in memory."""
+_TYPES: Mapping[Kind, pa.DataType] = {
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "decimal": pa.decimal128(38, DECIMALS),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "instant": pa.timestamp("us", tz="UTC"),
+}
+
+
+@dataclass(frozen=True)
+class DayFile:
+    """One day that was written, or would be."""
+
+    day: date
+    path: str
+    rows: int | None
+    """None: not counted, for nothing was written."""
+
+
+def table_name(metric: str, grain: ReadGrain) -> str:
+    """What the folder and the table are called."""
+    return f"{metric}_{grain}"
+
+
+def store_of(destination: str) -> tuple[fs.FileSystem, str]:
+    """The file system and the path of a folder or a URI such as `s3://bucket/prefix?region=ap-northeast-2`.
+
+    Raises `Terminal` for what is neither.
+    """
+    try:
+        if "://" not in destination:
+            return fs.LocalFileSystem(), str(Path(destination).absolute())
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(destination)
+        return found
+    except (pa.ArrowException, OSError) as error:
+        plain = destination.partition("?")[0]
+        raise Terminal(f"{plain} is neither a folder nor the URI of a store ({type(error).__name__})") from None
+
+
+def write_days(
+    connection: Connection,
+    metric: str,
+    grain: ReadGrain,
+    first: date,
+    until: date,
+    store: fs.FileSystem,
+    root: str,
+    *,
+    dry_run: bool = False,
+) -> Iterator[DayFile]:
+    """Write the local days in [first, until), each as soon as it is asked for; blocks.
+
+    Raises `Terminal` for a name that is not there, for rows that have expired, and for a number that does not fit.
+    """
+    day = first
+    while day < until:
+        following = day + timedelta(days=1)
+        asked = range_query(connection, metric, grain, day, following)
+        asked = range_query(connection, metric, grain, day, following, asked.readable.dimensions)
+        folder = f"{root}/{table_name(metric, grain)}"
+        path = f"{folder}/{PARTITION}={day.isoformat()}/part-0.parquet"
+        rows = None
+        if not dry_run:
+            stretch_of(connection, asked)
+            rows = _write(connection, asked, store, f"{folder}/_staging/{uuid4().hex}", path)
+        yield DayFile(day, path, rows)
+        day = following
+
+
+def schema_of(asked: RangeQuery) -> pa.Schema:
+    """Of the files, with what each column means."""
+    return pa.schema([_field(one) for one in asked.columns()])
+
+
+def _field(one: AnswerColumn) -> pa.Field:
+    return pa.field(one.name, _TYPES[one.kind], metadata={"comment": one.description} if one.description else None)
+
+
+def _write(connection: Connection, asked: RangeQuery, store: fs.FileSystem, staging: str, path: str) -> int:
+    schema, rows = schema_of(asked), 0
+    try:
+        if store.type_name != "s3":  # which knows no folders
+            for name in (staging, path):
+                store.create_dir(name.rpartition("/")[0], recursive=True)
+        try:
+            with (
+                store.open_output_stream(staging) as sink,
+                pq.ParquetWriter(sink, schema, compression="zstd") as writer,
+            ):
+                for batch in _batches(connection, asked):
+                    writer.write_batch(pa.record_batch(_arrays(asked, schema, batch), schema=schema))
+                    rows += len(batch)
+            store.move(staging, path)
+        except BaseException:
+            _forget(store, staging)
+            raise
+    except OSError as error:
+        raise Transient(f"{path} could not be written: {error}; the file that was there before stays") from error
+    return rows
+
+
+def _batches(connection: Connection, asked: RangeQuery) -> Iterator[list[tuple[Any, ...]]]:
+    statement, parameters = asked.query()
+    with connection.transaction(), connection.cursor("export", binary=True) as cursor:
+        cursor.itersize = BATCH
+        raw_arrays(cursor).execute(statement, parameters)
+        rows = iter(cursor)
+        while batch := list(islice(rows, BATCH)):
+            yield batch
+
+
+def _arrays(asked: RangeQuery, schema: pa.Schema, rows: list[tuple[Any, ...]]) -> list[pa.Array]:
+    held = asked.answer(rows)
+    found = []
+    for field in schema:
+        try:
+            found.append(pa.array(held[field.name], type=field.type))
+        except pa.ArrowInvalid as error:
+            raise Terminal(
+                f"{asked.readable.name}.{field.name} holds a number that {field.type} does not hold exactly: {error}"
+            ) from None
+    return found
+
+
+def _forget(store: fs.FileSystem, path: str) -> None:
+    if store.get_file_info(path).type == fs.FileType.File:
+        store.delete_file(path)
