@@ -126,7 +126,7 @@ def test_promtool_accepts_them(path: Path) -> None:
 
 
 @promtool
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*TESTS, PROMETHEUS / "incidents.yaml"], ids=lambda path: path.stem)
 def test_promtool_runs_their_tests(path: Path) -> None:
     done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -134,4 +134,3 @@ def test_promtool_runs_their_tests(path: Path) -> None:
 
 def test_every_file_of_rules_has_tests() -> None:
     assert [path.name for path in RULES] == [path.name for path in TESTS]
-    assert PROMETHEUS.is_dir()
