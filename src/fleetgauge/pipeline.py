@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import structlog
 
 from fleetgauge import postgres
 from fleetgauge.command_attempts import materialise_commands
+from fleetgauge.cost.bill import COST_VIEW, bill_rows, stored_tariffs
+from fleetgauge.cost.focus import Focus, focus_rows
 from fleetgauge.cost.tariff import load_tariffs
-from fleetgauge.cost.tariff_changes import COST_VIEW, Restatement, restate_tariffs
+from fleetgauge.cost.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
@@ -364,6 +366,13 @@ def restate_prices(
         stages = [{"stage": "ChangePrices", "reason": "tariff"}]
         run = partial(activity.record_within, settings, command, owner, priced, None, stages)
         return tuple(restate_tariffs(owner, settings.content, run))
+
+
+def focus(settings: Settings, month: date | None = None) -> list[Focus]:
+    """The bill in the columns of FOCUS, of one month (its first day) or of all. Blocks."""
+    with postgres.metrics(settings.metrics).session("export") as connection:
+        rows = bill_rows(connection, month)
+        return list(focus_rows(rows, stored_tariffs(connection)))
 
 
 def key_id(settings: Settings) -> str | None:

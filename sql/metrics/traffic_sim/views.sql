@@ -27,7 +27,10 @@ SELECT
     c.cost::numeric AS cost,
     c.unpriced_messages::bigint AS unpriced_messages,
     c.sims::bigint AS sims,
-    c.provisional
+    c.provisional,
+    fleetgauge.date_start(c.date + 1, 'Asia/Seoul') AS window_end,
+    fleetgauge.date_start(m.month, 'Asia/Seoul') AS month_start,
+    fleetgauge.date_start(m.following, 'Asia/Seoul') AS month_end
 FROM calendar AS m
 CROSS JOIN LATERAL (
     WITH priced AS (

@@ -20,6 +20,7 @@ from fleetgauge.cli import (
     doctor,
     explain,
     export,
+    export_focus,
     exporter,
     fleet,
     freshness,
@@ -85,6 +86,7 @@ app.command("render")(render.render)
 app.command("doctor")(doctor.doctor)
 app.command("exporter")(exporter.exporter)
 app.add_typer(export.app, name="export")
+export.app.command("focus")(export_focus.focus)
 app.command("lint")(lint.lint)
 app.command("test")(test.test)
 app.add_typer(metrics.app, name="metrics")

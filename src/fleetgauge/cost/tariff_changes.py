@@ -6,25 +6,18 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
+from fleetgauge.cost.bill import VIEW, stored_tariffs
 from fleetgauge.cost.tariff import Tariff, apply_tariffs, load_tariffs
 from fleetgauge.postgres import Connection, Jsonb, only_row
-
-COST_VIEW = "carrier_cost_day"
-COST = f"metrics.{COST_VIEW}"
-"""The view that says what each carrier charges for a day; content of another company may not have it."""
 
 Costs = dict[date, tuple[Decimal, int]]
 """By local day what was priced, and how many messages were not."""
 
 # A part of a month is rounded and pooled with the others, so a price moves days of its whole months.
 _DAYS = f"""
-SELECT d.date, coalesce(sum(d.cost), 0), coalesce(sum(d.unpriced_messages), 0)::bigint FROM {COST} AS d
+SELECT d.date, coalesce(sum(d.cost), 0), coalesce(sum(d.unpriced_messages), 0)::bigint FROM {VIEW} AS d
 WHERE d.carrier = %(carrier)s AND d.window_start > %(begin)s::timestamptz - interval '32 days'
 AND d.window_start < coalesce(%(end)s::timestamptz + interval '32 days', 'infinity') GROUP BY d.date ORDER BY d.date
-"""  # noqa: S608
-_STORED = f"""
-SELECT {", ".join("nullif(valid_to, 'infinity')" if name == "valid_to" else name for name in Tariff.model_fields)}
-FROM fleetgauge.tariff ORDER BY carrier, price_class, valid_from
 """  # noqa: S608
 _LOG = """
 INSERT INTO fleetgauge.tariff_change (carrier, price_class, currency, valid_from, valid_to, before, after, first_day,
@@ -39,7 +32,7 @@ SELECT 'carrier', 'tariff', 'cost_day', 'day', d.window_start, jsonb_build_objec
     m.measure, m.before::text, m.after::text, m.after - m.before, 'tariff', %(run_id)s::bigint
 FROM unnest(%(dates)s::date[], %(before)s::numeric[], %(after)s::numeric[], %(unpriced_before)s::numeric[],
     %(unpriced_after)s::numeric[]) AS c(date, before, after, unpriced_before, unpriced_after)
-JOIN (SELECT date, min(window_start) AS window_start FROM {COST} AS v WHERE carrier = %(carrier)s
+JOIN (SELECT date, min(window_start) AS window_start FROM {VIEW} AS v WHERE carrier = %(carrier)s
     AND date = ANY(%(dates)s::date[]) GROUP BY date
     HAVING NOT bool_or(coalesce((to_jsonb(v) ->> 'provisional')::boolean, false))) AS d USING (date)
 CROSS JOIN LATERAL (VALUES ('cost', c.before, c.after),
@@ -172,7 +165,7 @@ def restate_tariffs(
 
     Inside the caller's transaction, which a dry run takes back. Raises `TariffError` before anything is changed.
     """
-    before, after = _stored(connection), load_tariffs(content_root)
+    before, after = stored_tariffs(connection), load_tariffs(content_root)
     changes = price_changes(before, after)
     if not changes:
         return []
@@ -205,15 +198,10 @@ def price_changes(before: Iterable[Tariff], after: Iterable[Tariff]) -> list[Pri
     return found
 
 
-def _stored(connection: Connection) -> list[Tariff]:
-    rows = connection.execute(_STORED).fetchall()
-    return [Tariff.model_construct(**dict(zip(Tariff.model_fields, row, strict=True))) for row in rows]
-
-
 def _costs(connection: Connection, changes: Sequence[PriceChange]) -> dict[str, Costs]:
     """For each carrier what the days that a change may move cost now."""
     found: dict[str, Costs] = {one.carrier: {} for one in changes}
-    if not only_row(connection.execute("SELECT to_regclass(%s) IS NOT NULL", [COST]))[0]:
+    if not only_row(connection.execute("SELECT to_regclass(%s) IS NOT NULL", [VIEW]))[0]:
         return found
     for one in changes:
         of = {"carrier": one.carrier, "begin": one.begin, "end": one.end}

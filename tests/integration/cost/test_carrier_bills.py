@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetgauge.cost.bill import bill_rows, stored_tariffs
 from fleetgauge.cost.charges import DAY, DayCharge, Messages, SimDay, cost, sim_charges
+from fleetgauge.cost.focus import focus_rows
 from fleetgauge.cost.tariff import Tariff, put_tariffs
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.sketches.tally import tally
@@ -171,6 +173,11 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
         }
         python = cost([Messages(midnight(days[0]), "kt", size, 1) for size in sizes["kt"]], tariffs)
         assert python.amount == bill["kt", "usage", "message"][1]
+        exported = list(focus_rows(bill_rows(owner, date(2026, 2, 1)), stored_tariffs(owner)))
+        assert sum(Decimal(str(row["BilledCost"])) for row in exported) == sum(cost for _, cost, _ in bill.values())
+        assert sum(int(str(row["x_UnpricedMessages"])) for row in exported) == 6
+        assert {row["BillingPeriodEnd"] for row in exported} == {"2026-02-28T15:00:00Z"}
+        assert bill_rows(owner, date(2026, 1, 1)) == []
         by_sim = "SELECT sum(by_sim_messages), sum(unpriced_messages), sum(cost_krw) FROM metrics.command_cost_day"
         assert owner.execute(by_sim).fetchone() == (6, 6, Decimal("6.9"))
 

@@ -51,8 +51,8 @@ def test_tables_are_assets_made_of_the_grain_below(dags: dict[str, Any]) -> None
         "out": ["metrics.rental_minute", "metrics.vehicle_state_minute"],
     }
     assert dags["fleetgauge_day"]["tasks"]["commands"] == {
-        "in": ["metrics.device_command_hour", "metrics.traffic_hour"],
-        "out": ["metrics.device_command_day", "metrics.traffic_day"],
+        "in": ["metrics.device_command_hour", "metrics.traffic_hour", "metrics.traffic_sim_hour"],
+        "out": ["metrics.device_command_day", "metrics.traffic_day", "metrics.traffic_sim_day"],
     }
 
 
