@@ -185,7 +185,7 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
 def test_a_sim_beyond_the_limit_has_no_price(owner: psycopg.Connection) -> None:
     day = date(2026, 2, 3)
     with owner.transaction(force_rollback=True):
-        put(owner, [SimDay(day, "s-1", "kt", 1, 960), SimDay(day, "other", "kt", 7, 9_999)], [tariff("kt", day)])
+        put(owner, [SimDay(day, "s-1", "kt", 1, 960), SimDay(day, "(other)", "kt", 7, 9_999)], [tariff("kt", day)])
         assert found(owner, "usage") == {(day, "kt", "sim_month"): (8, 7, 1000, Decimal("0.5"), 1)}
 
 
