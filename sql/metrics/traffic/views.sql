@@ -103,3 +103,21 @@ LEFT JOIN fleetgauge.tariff AS t
     AND t.valid_from <= m.priced_at AND m.priced_at < t.valid_to
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s
 GROUP BY m.window_start, m.date, m.command_type, m.carrier, m.direction;
+
+-- What `fleetgauge whatif` reads: each day's messages by size, of everything that goes over the air and is counted here.
+CREATE OR REPLACE VIEW metrics.traffic_usage_day AS
+SELECT
+    d.date,
+    d.command_type AS subject,
+    d.carrier,
+    d.direction,
+    d.payload,
+    (d.messages - coalesce(fleetgauge.tally_count(d.payload), 0))::bigint AS unsized,
+    CASE WHEN d.direction = 'downlink' THEN coalesce(c.retries, 0) ELSE 0 END::bigint AS retries,
+    d.provisional
+FROM metrics.traffic_day AS d
+LEFT JOIN (
+    SELECT window_start, command_type, carrier, sum(attempts - requested) AS retries
+    FROM metrics.device_command_day
+    GROUP BY window_start, command_type, carrier
+) AS c USING (window_start, command_type, carrier);

@@ -40,6 +40,7 @@ from fleetgauge.cli import (
     tariffs,
     test,
     top,
+    whatif,
 )
 from fleetgauge.cli.extras import missing
 from fleetgauge.errors import FleetgaugeError
@@ -93,6 +94,7 @@ app.add_typer(metrics.app, name="metrics")
 app.add_typer(dimensions.app, name="dimensions")
 app.add_typer(commands.app, name="commands")
 app.add_typer(tariffs.app, name="tariffs")
+app.command("whatif")(whatif.whatif)
 app.add_typer(fleet.app, name="fleet")
 app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
