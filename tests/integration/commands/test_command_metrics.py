@@ -4,14 +4,18 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import psycopg
 import pytest
 from command_world import ListedDocuments, document, progress_of
 
+from fleetgauge.cost.bill import usage_rows
 from fleetgauge.cost.charges import Messages, cost
 from fleetgauge.cost.tariff import apply_tariffs, load_tariffs
+from fleetgauge.cost.whatif import payload, retries
+from fleetgauge.pipeline import whatif
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics
 from fleetgauge.settings import Settings
 
@@ -229,6 +233,23 @@ def test_what_has_no_price_is_counted_beside_the_cost(rolled, connection, tariff
     assert found["roaming", "uplink"] == (2, Decimal(0), 0, 2)
     assert found["roaming", "downlink"] == (1, Decimal(0), 0, 1)
     assert found["skt", "uplink"] == (4, Decimal("2"), 800, 2)  # the second attempt's have a price
+
+
+def test_what_a_change_would_save_is_told_from_what_is_stored(rolled, connection, metrics, tariff):
+    """Two commands, one of which took a second try: an answer of 500 bytes each, in steps of 100 at 0.25."""
+    tariff(entry("skt", BASE - timedelta(days=400), "0.25"))
+    rolled([*history("c-1"), *history("c-2", 1, None), *history("c-2", 2)])
+    usage = usage_rows(connection)
+    assert {(one.direction, one.retries): dict(one.sizes) for one in usage} == {
+        ("downlink", 1): {96: 3},
+        ("uplink", 0): {24: 3, 500: 2},
+    }
+    billed = connection.execute("SELECT sum(cost_krw) FROM metrics.command_cost_day").fetchone()[0]
+    settings = Settings(metrics=metrics, content=CONTENT)
+    found = whatif(settings, [payload("ring", "uplink", 119, None)])  # with 81 of overhead: 2 steps of 6
+    assert (found.before, found.after) == (billed, billed - 2 * 4 * Decimal("0.25"))
+    assert found.saving.expected == found.saving.low == found.saving.high == 365 * 2
+    assert whatif(settings, [retries("ring", Fraction(0))]).after == billed - 2 * Decimal("0.25")
 
 
 def test_messages_of_unknown_size_are_unpriced(rolled, connection, tariff):

@@ -32,6 +32,7 @@ FLAGS = {
     "--grain": "minute, hour or day",
     "--by": "dimensions to keep apart",
     "--date": "one day",
+    "--month": "one month",
     "--on": "the day of what is told",
     "--found": "whether there was a fault",
     "--limit": "at most so many",
@@ -64,6 +65,13 @@ FLAGS = {
     "--dialect": "whose SQL",
     "--database": "a database elsewhere",
     "--from-empty": "forget everything first",
+    "--out": "a file, not stdout",
+    "--payload": "a change of traffic: sizes",
+    "--rate": "a change of traffic: how many",
+    "--batch": "a change of traffic: several in one",
+    "--retries": "a change of traffic: further tries",
+    "--split": "a change of traffic: carriers",
+    "--tariffs": "other prices",
 }
 """Every flag and the one thing that it means. A new one comes here, after a look whether its meaning has a name yet."""
 
