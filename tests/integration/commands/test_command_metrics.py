@@ -246,10 +246,10 @@ def test_what_a_change_would_save_is_told_from_what_is_stored(rolled, connection
     }
     billed = connection.execute("SELECT sum(cost_krw) FROM metrics.command_cost_day").fetchone()[0]
     settings = Settings(metrics=metrics, content=CONTENT)
-    found = whatif(settings, [payload("ring", "uplink", 119, None)])  # with 81 of overhead: 2 steps of 6
+    found = whatif(settings, [payload("unlock", "uplink", 119, None)])  # with 81 of overhead: 2 steps of 6
     assert (found.before, found.after) == (billed, billed - 2 * 4 * Decimal("0.25"))
     assert found.saving.expected == found.saving.low == found.saving.high == 365 * 2
-    assert whatif(settings, [retries("ring", Fraction(0))]).after == billed - 2 * Decimal("0.25")
+    assert whatif(settings, [retries("unlock", Fraction(0))]).after == billed - 2 * Decimal("0.25")
 
 
 def test_messages_of_unknown_size_are_unpriced(rolled, connection, tariff):
