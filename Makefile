@@ -14,8 +14,9 @@ BENCH ?=
 # Where Python may keep no bytecode, each test process rewrites and compiles all tests anew: six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Test processes; each starts servers, some 2.5 GB. With three or more, the last runs what has servers of its own, or none.
-WORKERS ?= 3
+# Test processes; each starts servers, some 2.5 GB. With three or more, the last runs what has servers of its own, or none;
+# with four or more, the last but one what needs no server.
+WORKERS ?= 4
 
 $(READY): pyproject.toml src/fleetlab/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found on PATH; install one or say make PYTHON=/path/to/python." >&2; exit 1; }

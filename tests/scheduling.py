@@ -2,6 +2,7 @@
 
 Every process but the last starts one stack, which all its files share. The last takes the files whose tests start
 servers of their own, or none: their servers would come on top of the stack anyway, and what they mostly do is wait.
+With four or more, the last but one takes files that need no server, which fill the time in which all others wait.
 Within each part the longest come first, so that all processes end at about the same time.
 """
 
@@ -19,6 +20,8 @@ ALONE = (
     "tests/unit/",
 )
 """They need none of the servers of the run; in the order in which they are begun."""
+SERVERLESS = ("tests/unit/",)
+"""Those of them that need no server at all."""
 LONG = (
     "tests/integration/ingest/test_ingest_ledger.py",
     "tests/integration/rollup/test_rollup_law.py",
@@ -43,15 +46,17 @@ def is_alone(file: str) -> bool:
     return file.startswith(ALONE)
 
 
-def chosen(waiting: Sequence[str], *, last: bool, workers: int) -> str | None:
-    """The file that a worker begins next; None ends the worker.
+def chosen(waiting: Sequence[str], *, worker: int, workers: int) -> str | None:
+    """The file that a worker, counted from 0, begins next; None ends the worker.
 
-    `last`: it is the one for files that are alone; with fewer than three workers there is none. The last worker takes
-    no other file, or it would start one more stack; the others help it out once theirs are done.
+    With three or more, the last is the one for files that are alone. It takes no other file, or it would start one more
+    stack; the others help it out once theirs are done. With four or more, the last but one takes files without servers.
     """
     shared = sorted((file for file in waiting if not is_alone(file)), key=lambda file: rank(file, LONG))
     alone = sorted((file for file in waiting if is_alone(file)), key=lambda file: rank(file, ALONE))
-    if last and workers > 2:
+    if workers > 3 and worker == workers - 2:
+        return next((file for file in alone if file.startswith(SERVERLESS)), None)
+    if workers > 2 and worker == workers - 1:
         return next(iter(alone), None)
     return next(iter([*shared, *alone]), None)
 
@@ -60,12 +65,10 @@ class Scheduling(LoadFileScheduling):
     """One file to one worker at a time, as `chosen`."""
 
     def _assign_work_unit(self, node: Any) -> None:
-        file = chosen(list(self.workqueue), last=self._is_last(node), workers=self.numnodes)
+        worker = int(node.gateway.id.removeprefix("gw"))
+        file = chosen(list(self.workqueue), worker=worker, workers=self.numnodes)
         if file is None:
             node.shutdown()
             return
         self.workqueue.move_to_end(file, last=False)
         super()._assign_work_unit(node)
-
-    def _is_last(self, node: Any) -> bool:
-        return bool(node.gateway.id == f"gw{self.numnodes - 1}")

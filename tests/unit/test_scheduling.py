@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduling import ALONE, LONG, chosen, is_alone
+from scheduling import ALONE, LONG, SERVERLESS, chosen, is_alone
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
@@ -25,12 +25,12 @@ def test_every_file_is_run_once_whoever_is_quickest(workers: int) -> None:
     active = list(range(workers))
     while active:
         worker = active[turn % len(active)]
-        last = worker == workers - 1
-        file = chosen(waiting, last=last, workers=workers)
+        file = chosen(waiting, worker=worker, workers=workers)
         if file is None:
             active.remove(worker)
             continue
-        assert not (last and workers > 2) or is_alone(file)
+        assert not (worker == workers - 1 and workers > 2) or is_alone(file)
+        assert not (worker == workers - 2 and workers > 3) or file.startswith(SERVERLESS)
         waiting.remove(file)
         ran.append(file)
         turn += 1 + len(ran) % 3
@@ -38,10 +38,12 @@ def test_every_file_is_run_once_whoever_is_quickest(workers: int) -> None:
 
 
 def test_long_files_come_first_and_those_without_servers_last() -> None:
-    assert chosen(FILES, last=False, workers=3) == "tests/integration/ingest/test_ingest_ledger.py"
-    assert chosen(FILES, last=True, workers=3) == "tests/integration/demo/test_demo.py"
-    left = [file for file in FILES if is_alone(file)]
-    assert chosen(left, last=False, workers=3) == "tests/integration/demo/test_demo.py"
+    for workers in (3, 4):
+        assert chosen(FILES, worker=0, workers=workers) == "tests/integration/ingest/test_ingest_ledger.py"
+        assert chosen(FILES, worker=workers - 1, workers=workers) == "tests/integration/demo/test_demo.py"
+        left = [file for file in FILES if is_alone(file)]
+        assert chosen(left, worker=0, workers=workers) == "tests/integration/demo/test_demo.py"
+    assert str(chosen(FILES, worker=2, workers=4)).startswith(SERVERLESS)
 
 
 CONFTEST = """

@@ -133,7 +133,8 @@ def _settings(context: Context, home: Path, endpoint: Endpoint) -> dict[str, dic
         "api_auth": {"jwt_secret": context.secrets["airflow_jwt"]},
         "dag_processor": {
             "refresh_interval": 10,
-            "min_file_process_interval": 20,
+            # A file that was changed does not wait for it; each look at one costs a second of processor time.
+            "min_file_process_interval": 120,
             "bundle_refresh_check_interval": 2,
             "parsing_processes": 1,
         },

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleetlab.stack import artifacts
+from fleetlab.stack import artifacts, class_archive
 from fleetlab.stack.context import Context
 from fleetlab.stack.java import Jdk, more_options
 from fleetlab.stack.ports import LOOPBACK, is_open
@@ -41,7 +41,8 @@ def start(context: Context, jdk: Jdk, *, settings: Mapping[str, object] | None =
     configuration.write_text(_properties(context, logs, settings or {}), encoding="utf-8")
     logging.write_text(_LOGGING, encoding="utf-8")
     context.layout.user.own(folder)
-    java = _java(jdk, jars, folder, logging)
+    archived, archiving = class_archive.options(context, jdk, bundle.folder, folder)
+    java = [*_java(jdk, jars, folder, logging), *archived]
     log = context.log(NAME)
     if not (logs / _MADE).is_file():
         format_storage = [
@@ -61,7 +62,7 @@ def start(context: Context, jdk: Jdk, *, settings: Mapping[str, object] | None =
         )
     context.processes.spawn(
         NAME,
-        [*java, "-Xms256m", "-Xmx512m", *more_options(), "kafka.Kafka", configuration],
+        [*java, "-Xms256m", "-Xmx512m", *more_options(), *archiving, "kafka.Kafka", configuration],
         log=log,
         user=context.layout.user,
         environment=_environment(folder),

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from fleetgauge.errors import Terminal
-from fleetlab.stack import airflow, artifacts, elasticsearch, kafka, layout, ports, postgres, state
+from fleetlab.stack import airflow, artifacts, class_archive, elasticsearch, kafka, layout, ports, postgres, state
 from fleetlab.stack.context import Context, Secrets
 from fleetlab.stack.guard import Guard
 from fleetlab.stack.java import Jdk, find_jdk, look_at
@@ -127,6 +127,7 @@ class Stack:
             with locked(self.home):
                 self._stop_all_but([], Processes(folders))
                 state.remove(folders.run)
+                class_archive.keep(folders.data / kafka.NAME, self._cache)
                 if wipe:
                     folders.wipe()
         else:
