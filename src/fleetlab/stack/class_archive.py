@@ -1,7 +1,7 @@
 """Class-data archives: a JVM that maps the classes of an earlier run starts with half the processor time.
 
 The first Kafka of a machine writes one when it ends, and the cache keeps it, by version of server and of Java. A JVM
-passes by an archive that is not its own.
+ignores an archive that another one wrote.
 """
 
 import hashlib

@@ -1,12 +1,12 @@
 """A batch is written until every event is final; faults are injected at the port."""
 
-import json
 import random
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from delivery_world import MakeBatch, Rig, answer, numbered, rig_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,55 +16,18 @@ from fleetgauge.errors import Stop, Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.check.batch import Batch
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
-from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
-from fleetgauge.ingest.deliver.delivery import Delivery, Report, full_jitter
-from fleetgauge.ingest.indices.event_indices import Indices
-
-MakeBatch = Callable[..., Batch]
-
-
-class Rig:
-    """A delivery over fakes, without waiting between attempts."""
-
-    def __init__(self, world: Any, contracts: ContractSet, limit: DeadLetterLimit) -> None:
-        self.bulk = world.Bulk()
-        self.dead_letters = world.DeadLetters()
-        self.metrics = Metrics("test")
-        self.waits: list[int] = []
-        indices = Indices(self.bulk, "device-events", contracts)
-        self.delivery = Delivery(
-            "test",
-            self.bulk,
-            indices,
-            self.dead_letters,
-            DeadLetterGuard("test", limit),
-            self.metrics,
-            back_off=lambda tries: self.back_off(tries),
-        )
-        self.wait_s = 0.0
-
-    def back_off(self, tries: int) -> float:
-        """Seconds until the next try; a test may put another in its place."""
-        self.waits.append(tries)
-        return self.wait_s
-
-    def deliver(self, batch: Batch) -> Report:
-        return self.delivery.deliver(batch)
-
-
-@pytest.fixture
-def rig(world: Any, contracts: ContractSet) -> Rig:
-    return Rig(world, contracts, DeadLetterLimit())
+from fleetgauge.ingest.deliver.delivery import Report, full_jitter
 
 
 @pytest.fixture
 def events(world: Any, batch_of: MakeBatch) -> Callable[[int], Batch]:
-    return lambda count: batch_of(*(world.tip_over(number) for number in range(count)))
+    return numbered(world, batch_of)
 
 
-def answer(status: int, error_type: str, reason: str = "because") -> Answer:
-    return Answer(status, json.dumps({"error": {"type": error_type, "reason": reason}, "status": status}).encode())
+@pytest.fixture
+def rig(world: Any, contracts: ContractSet) -> Rig:
+    return rig_of(world, contracts)
 
 
 def counted(rig: Rig, metric: m.ExportedMetric) -> float:
@@ -185,76 +148,6 @@ def test_only_the_items_that_failed_are_sent_again(rig: Rig, events: Callable[[i
     assert rig.bulk.sizes == [5, 2, 1]
 
 
-def test_a_document_that_elasticsearch_cannot_read_is_dead_lettered_alone(
-    rig: Rig, events: Callable[[int], Batch]
-) -> None:
-    rig.bulk.refuse = lambda _index, document_id: (
-        (400, "document_parsing_exception", "failed to parse") if document_id == "sc-1:e-2" else None
-    )
-    report = rig.deliver(events(4))
-    assert (report.created, report.finished) == (3, True)
-    assert [(x.record.offset, x.error_type) for x in rig.dead_letters.sent] == [(2, "document_parsing_exception")]
-
-
-@pytest.mark.parametrize(
-    ("refusal", "says"),
-    [
-        ((403, "security_exception", "unauthorized"), "create_doc"),
-        ((400, "illegal_argument_exception", "unheard of"), "docs/ingest.md"),
-        ((500, "null_pointer_exception", "oops"), "docs/ingest.md"),
-    ],
-)
-def test_security_and_unknown_item_errors_stop(
-    rig: Rig, events: Callable[[int], Batch], refusal: tuple[int, str, str], says: str
-) -> None:
-    rig.bulk.refuse = lambda _index, document_id: refusal if document_id == "sc-1:e-1" else None
-    report = rig.deliver(events(3))
-    assert isinstance(report.error, Stop) and not report.finished
-    assert "device-events partition 0 offset 1" in str(report.error)
-    assert refusal[1] in str(report.error) and says in str(report.error)
-    assert not rig.dead_letters.sent
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        answer(401, "security_exception", "missing authentication credentials"),
-        answer(403, "security_exception", "unauthorized"),
-        answer(400, "illegal_argument_exception", "Malformed action/metadata line"),
-        Answer(404, b"<html>not here</html>"),
-        Answer(200, b"<html>welcome</html>"),
-        Answer(200, b'{"errors":false,"items":[{"create":{"status":201}}]}'),
-        Answer(200, b'{"errors":false,"items":[]}'),
-    ],
-)
-def test_refused_logins_and_strange_answers_stop(rig: Rig, events: Callable[[int], Batch], fault: Answer) -> None:
-    rig.bulk.script = [fault]
-    report = rig.deliver(events(3))
-    assert isinstance(report.error, Stop) and not report.finished
-    assert not rig.dead_letters.sent and rig.waits == []
-
-
-def test_an_answer_about_other_events_stops(rig: Rig, events: Callable[[int], Batch]) -> None:
-    def swapped(ids: list[tuple[str, str]]) -> Answer:
-        items = [{"create": {"_id": id_, "status": 201}} for _, id_ in reversed(ids)]
-        items[0]["create"] |= {"status": 400, "error": {"type": "document_parsing_exception", "reason": "?"}}  # type: ignore[dict-item]
-        return Answer(200, json.dumps({"errors": True, "items": items}).encode())
-
-    rig.bulk.script = [swapped]
-    report = rig.deliver(events(3))
-    assert isinstance(report.error, Stop) and "'sc-1:e-2' where 'sc-1:e-0' was sent" in str(report.error)
-    assert not rig.dead_letters.sent and not report.finished
-
-
-@pytest.mark.parametrize(
-    "body", [b'{"items":[{},{},{}]}', b'{"items":[{"a":{"status":201},"b":{"status":201}}]}', b"", b"{"]
-)
-def test_an_answer_of_no_shape_stops(rig: Rig, events: Callable[[int], Batch], body: bytes) -> None:
-    rig.bulk.script = [Answer(200, body)]
-    report = rig.deliver(events(1))
-    assert isinstance(report.error, Stop) and "a bulk answer" in str(report.error)
-
-
 def test_too_large_requests_are_halved_and_a_lone_giant_is_dead_lettered(
     rig: Rig, events: Callable[[int], Batch]
 ) -> None:
@@ -337,12 +230,6 @@ def test_dead_letters_are_durable_before_the_batch_is_finished(rig: Rig, batch_o
     rig.dead_letters.script = [Stop("no right")]
     report = rig.deliver(batch_of(b"broken"))
     assert isinstance(report.error, Stop) and not report.finished
-
-
-def test_an_error_of_ours_stops_and_names_itself(rig: Rig, events: Callable[[int], Batch]) -> None:
-    rig.bulk.script = [ZeroDivisionError("a bug")]
-    report = rig.deliver(events(1))
-    assert isinstance(report.error, Stop) and "ZeroDivisionError" in str(report.error)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
