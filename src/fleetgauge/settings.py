@@ -93,6 +93,8 @@ class ElasticsearchSettings(_Section):
     password: SecretStr | None = None
     ca_file: Path | None = None
     request_timeout_s: float = 60.0
+    start_limit_s: float = 30.0
+    """How long a consumer that starts waits for a server that is only starting itself; then it ends with 75."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

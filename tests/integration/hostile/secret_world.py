@@ -19,7 +19,6 @@ import structlog
 
 from fleetgauge.cli import main
 from fleetgauge.errors import FleetgaugeError
-from fleetgauge.ingest.operate import launch
 from fleetgauge.kafka import kafka_clients, login
 from fleetgauge.progress import offsets
 from fleetgauge.rollup.execute.pace import Pace
@@ -91,7 +90,7 @@ def planted_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Field:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kafka_clients, "TIMEOUT_S", 0.6)
     monkeypatch.setattr(login, "_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(launch, "_START_LIMIT_S", 0.1)
+    monkeypatch.setenv("FLEETGAUGE_ELASTICSEARCH__START_LIMIT_S", "0.1")
     patient = offsets.read_progress
     monkeypatch.setattr(offsets, "read_progress", lambda *a, **_: patient(*a, timeout_s=0.6))
     monkeypatch.setattr(Pace, "failed", give_up)  # patience is not what is tried here

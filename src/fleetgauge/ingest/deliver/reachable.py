@@ -12,7 +12,6 @@ from fleetgauge.errors import FleetgaugeError
 
 _AWAY = (502, 503, 504)
 _SILENT_S = 30.0
-_IDLE_S = 5.0
 _OUTAGE_S = 1.0
 """What ends sooner is no outage: of two requests at a time, one may fail again and again and the other never."""
 
@@ -20,8 +19,10 @@ _OUTAGE_S = 1.0
 class WatchedBulk:
     """Forwards requests and remembers how the last one ended. Thread-safe."""
 
-    def __init__(self, bulk: Bulk, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, bulk: Bulk, monotonic: Callable[[], float] = time.monotonic, *, idle_s: float = 5.0) -> None:
+        """`idle_s`: after so long without a request it asks one of its own, once `keep_asking` was called."""
         self._bulk = bulk
+        self._idle_s = idle_s
         self._monotonic = monotonic
         self._wrong: str | None = "Elasticsearch has not answered yet"
         self._since = self._ended = monotonic()
@@ -59,7 +60,7 @@ class WatchedBulk:
 
     def ask(self) -> None:
         """Ask something small, unless a request is under way or has just ended. Blocks for a request; never raises."""
-        if not self._open and self._monotonic() - self._ended >= _IDLE_S:
+        if not self._open and self._monotonic() - self._ended >= self._idle_s:
             try:
                 self.request("HEAD", "/_alias/fleetgauge", None)  # 404, or 403, is an answer too
             except FleetgaugeError:
@@ -69,7 +70,7 @@ class WatchedBulk:
         """Ask whenever nothing else does until `close`, in a thread of its own: a quiet consumer notices too."""
 
         def work() -> None:
-            while not self._closed.wait(_IDLE_S):
+            while not self._closed.wait(self._idle_s):
                 self.ask()
 
         threading.Thread(target=work, name="elasticsearch-reachable", daemon=True).start()

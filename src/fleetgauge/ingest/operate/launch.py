@@ -42,8 +42,6 @@ from fleetgauge.observability.status_server import Http, StatusServer
 from fleetgauge.progress import topic_times
 from fleetgauge.settings import Settings
 
-_START_LIMIT_S = 30.0
-
 
 def contracts_of(settings: Settings, consumer: Consumer) -> ContractSet:
     """The contracts that a consumer names. Raises `Terminal`."""
@@ -206,20 +204,18 @@ class _Running:
             self._own.close()
 
     def _prepare(self, indices: Indices) -> bool:
-        """Install the template; a server that is just starting gets half a minute. False if asked to stop meanwhile."""
-        started = time.monotonic()
+        """Install the template; a server that is just starting gets its time. False if asked to stop meanwhile."""
+        started, limit_s = time.monotonic(), self._settings.elasticsearch.start_limit_s
 
         def tell(state: RetryCallState) -> None:
             if state.attempt_number == 1 and state.outcome is not None:
-                self._log.warning(
-                    "waiting for Elasticsearch", seconds=_START_LIMIT_S, because=str(state.outcome.exception())
-                )
+                self._log.warning("waiting for Elasticsearch", seconds=limit_s, because=str(state.outcome.exception()))
 
         asked = self._stop.asked
         try:
             Retrying(
                 retry=retry_if_exception_type(Transient),
-                stop=stop_after_delay(_START_LIMIT_S) | stop_when_event_set(asked),
+                stop=stop_after_delay(limit_s) | stop_when_event_set(asked),
                 wait=wait_fixed(1.0),
                 sleep=sleep_using_event(asked),
                 before_sleep=tell,

@@ -122,9 +122,8 @@ def test_the_end_of_an_outage_is_told_once(watched: WatchedBulk, scripted: Scrip
     assert returns == [101, 120]
 
 
-def test_asking_goes_on_until_the_end(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleetgauge.ingest.deliver.reachable._IDLE_S", 0.01)
-    watched = WatchedBulk(scripted)
+def test_asking_goes_on_until_the_end(scripted: Scripted) -> None:
+    watched = WatchedBulk(scripted, idle_s=0.01)
     watched.keep_asking()
     deadline = time.monotonic() + 10
     while scripted.requests < 3 and time.monotonic() < deadline:

@@ -112,7 +112,6 @@ def server() -> Iterator[Server]:
 def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch, said: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(launch, "_START_LIMIT_S", 2.0)
     warned, looked = threading.Event(), threading.Event()
     seen: dict[str, Any] = {}
 
@@ -142,7 +141,7 @@ def test_without_elasticsearch_it_says_at_once_that_it_waits_and_ends_with_75(
         with pytest.raises(
             Transient, match=r"waited \d+ s; start Elasticsearch, or correct elasticsearch.url"
         ) as raised:
-            launch.consume(consumer, secretive(), ConsumeOptions(), Http())
+            launch.consume(consumer, secretive(start_limit_s=2.0), ConsumeOptions(), Http())
         looking.join()
     assert raised.value.exit_code == 75
     assert seen["readyz"][0] == 503 and "device-events: Elasticsearch at" in seen["readyz"][1]
@@ -158,7 +157,6 @@ def test_one_that_fails_ends_the_others_in_good_order(
     consumer: Consumer, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first waits for a server that is not there, the second is refused at once."""
-    monkeypatch.setattr(launch, "_START_LIMIT_S", 60.0)
     second = replace(consumer, name="second", index="second")
     real, made = launch.ElasticsearchBulk, [server.server_address[1], 1]
 
@@ -169,7 +167,7 @@ def test_one_that_fails_ends_the_others_in_good_order(
     monkeypatch.setattr(launch, "ElasticsearchBulk", connect)
     started = time.monotonic()
     with capture_logs() as logs, pytest.raises(Stop, match="401 security_exception"):
-        launch.consume_all([consumer, second], secretive(), ConsumeOptions())
+        launch.consume_all([consumer, second], secretive(start_limit_s=60.0), ConsumeOptions())
     assert time.monotonic() - started < 20
     assert [(line["consumer"], line["exit_code"]) for line in logs if line["event"] == "failed"] == [("second", 70)]
     assert [line["consumer"] for line in logs if line["event"] == "ended"] == ["device-events"]
@@ -218,13 +216,11 @@ def test_a_refusal_of_elasticsearch_holds_no_secret(
     server: Server,
     status: int,
     login: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     said: Callable[..., None],
 ) -> None:
-    monkeypatch.setattr(launch, "_START_LIMIT_S", 1.0)
     server.status = status
-    settings = secretive(url=f"http://127.0.0.1:{server.server_address[1]}", **login)
+    settings = secretive(url=f"http://127.0.0.1:{server.server_address[1]}", start_limit_s=1.0, **login)
     with capture_logs() as logs, pytest.raises(FleetgaugeError, match=str(status)) as raised:
         launch.consume(consumer, settings, ConsumeOptions(), Http())
     assert raised.value.exit_code == (70 if status < 500 else 75)
