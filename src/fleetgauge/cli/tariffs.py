@@ -22,7 +22,6 @@ def tariffs() -> None:
     """Prices of mobile traffic."""
 
 
-@app.command()
 def restate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move, and change nothing.")] = False,
     as_json: AsJson = False,

@@ -14,8 +14,6 @@ from fleetgauge.cost.bill import BillRow
 from fleetgauge.cost.tariff import Tariff
 from fleetgauge.errors import Terminal
 
-VERSION = "1.0"
-
 COLUMNS = (
     "AvailabilityZone", "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
     "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
