@@ -44,6 +44,7 @@ UNITS: Mapping[Unit, str] = {
     "bytes": "decbytes",
     "m": "lengthm",
     "m/s": "velocityms",
+    "celsius": "celsius",
 }
 """Unit of a measure → Grafana's."""
 
