@@ -7,7 +7,9 @@
 GRANT USAGE ON SCHEMA public TO fleetgauge_reader;
 REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM fleetgauge_reader;
 GRANT SELECT ON
+    payments,
     rentals,
+    unlock_requests,
     vehicle_state_log
 TO fleetgauge_reader;
 

@@ -227,13 +227,15 @@ def telemetry(aggregates: Aggregates, truth: Truth) -> list[Check]:
         expected = {key: (cell.events, cell.bytes) for key, cell in cells.items()}
         checks.append(equal(f"telemetry by {grain}: events, bytes", expected, {row[:3]: row[3:5] for row in rows}))
         devices = {key: len(cell.devices) for key, cell in cells.items()}
-        found = {row[:3]: _or_near(row[5], devices.get(row[:3])) for row in rows}
+        found = {row[:3]: or_near(row[5], devices.get(row[:3])) for row in rows}
         checks.append(equal(f"telemetry by {grain}: devices", devices, found))
     return checks
 
 
-def _or_near(found: int, exact: int | None) -> int:
+def or_near(found: int | None, exact: int | None) -> int | None:
     """The exact number in place of an estimate that is near enough."""
+    if found is None:
+        return None
     near = exact is not None and exact > DISTINCT_EXACT and abs(found - exact) <= DISTINCT_ERROR * exact
     return exact if exact is not None and near else found
 

@@ -94,6 +94,8 @@ class Rental(Base):
     id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     rider_id: Mapped[int] = mapped_column(ForeignKey(Rider.id))
     vehicle_id: Mapped[int] = mapped_column(ForeignKey(Vehicle.id))
+    rider_rental: Mapped[int]
+    """Which one of its rider's it is, written once: 1 for the first of their life."""
     zone_code: Mapped[str] = mapped_column(ForeignKey(Zone.code))
     model_code: Mapped[str] = mapped_column(ForeignKey(VehicleModel.code))
     started_at: Mapped[datetime] = mapped_column(_INSTANT, index=True)
@@ -108,14 +110,28 @@ class Rental(Base):
 
 
 class Payment(Base):
-    """Money in (`charge`) and back (`refund`, a negative amount)."""
+    """Money in (`charge`) and back (`refund`, a negative amount); of a `failed` one nothing was paid."""
 
     __tablename__ = "payments"
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     rental_id: Mapped[str] = mapped_column(ForeignKey(Rental.id), index=True)
     kind: Mapped[str] = mapped_column(Text, CheckConstraint("kind IN ('charge', 'refund')"))
+    status: Mapped[str] = mapped_column(Text, CheckConstraint("status IN ('paid', 'failed')"))
     amount_krw: Mapped[Decimal] = mapped_column(_KRW)
     paid_at: Mapped[datetime] = mapped_column(_INSTANT)
+
+
+class UnlockRequest(Base):
+    """A rider's request in the app to unlock a vehicle, and what became of it. Zone and model are those of the time."""
+
+    __tablename__ = "unlock_requests"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    rider_id: Mapped[int] = mapped_column(ForeignKey(Rider.id))
+    vehicle_id: Mapped[int] = mapped_column(ForeignKey(Vehicle.id))
+    zone_code: Mapped[str] = mapped_column(ForeignKey(Zone.code))
+    model_code: Mapped[str] = mapped_column(ForeignKey(VehicleModel.code))
+    requested_at: Mapped[datetime] = mapped_column(_INSTANT)
+    outcome: Mapped[str] = mapped_column(Text, CheckConstraint("outcome IN ('open', 'ride', 'failed', 'abandoned')"))
 
 
 class VehicleStateLog(Base):

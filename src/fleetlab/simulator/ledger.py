@@ -18,7 +18,9 @@ CREATE TABLE events (
     kafka_offset INTEGER NOT NULL, event_ms INTEGER NOT NULL, append_ms INTEGER NOT NULL,
     -- traffic: command type or kind, and what went over the air; direction is empty where nothing did
     subject TEXT NOT NULL, carrier TEXT NOT NULL, direction TEXT NOT NULL, bytes INTEGER NOT NULL,
-    command_id TEXT, attempt INTEGER, action TEXT NOT NULL);
+    command_id TEXT, attempt INTEGER, action TEXT NOT NULL,
+    -- what the event itself says: an error's code, whether it lies on its side, metres, percent
+    detail TEXT NOT NULL);
 CREATE TABLE duplicates (
     device TEXT NOT NULL, event_id TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
     kafka_offset INTEGER NOT NULL, append_ms INTEGER NOT NULL);
@@ -36,9 +38,13 @@ CREATE TABLE rentals (
     id TEXT PRIMARY KEY, vehicle TEXT NOT NULL, zone TEXT NOT NULL, model TEXT NOT NULL,
     started_ms INTEGER NOT NULL, start_applied_ms INTEGER NOT NULL,
     ended_ms INTEGER, end_applied_ms INTEGER, distance_m INTEGER, fare_krw INTEGER,
-    refunded_ms INTEGER, refund_applied_ms INTEGER);
+    refunded_ms INTEGER, refund_applied_ms INTEGER,
+    rider TEXT NOT NULL, rider_rental INTEGER NOT NULL, refused_charges INTEGER NOT NULL);
+CREATE TABLE unlock_requests (
+    zone TEXT NOT NULL, model TEXT NOT NULL, requested_ms INTEGER NOT NULL, outcome TEXT NOT NULL);
+-- events: in the words of MDS, with spaces between
 CREATE TABLE states (
-    vehicle TEXT NOT NULL, state TEXT NOT NULL, zone TEXT NOT NULL, at_ms INTEGER NOT NULL);
+    vehicle TEXT NOT NULL, state TEXT NOT NULL, zone TEXT NOT NULL, at_ms INTEGER NOT NULL, events TEXT NOT NULL);
 -- ageing vehicles that died under their riders
 CREATE TABLE sudden_stops (
     device TEXT NOT NULL, model TEXT NOT NULL, rental_id TEXT NOT NULL, stopped_ms INTEGER NOT NULL,
@@ -97,12 +103,12 @@ class Ledger:
         db = self._db
         db.execute("BEGIN")
         db.executemany(
-            "INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             [
                 (
                     r.device, r.event_id, r.kind, r.topic, r.partition, offset, r.event_ms, r.append_ms,
                     r.subject, r.carrier, r.direction, r.nbytes,
-                    r.attempt and r.attempt.command_id, r.attempt and r.attempt.number, r.action,
+                    r.attempt and r.attempt.command_id, r.attempt and r.attempt.number, r.action, r.detail,
                 )
                 for r, offset in zip(records, offsets, strict=True)
                 if r.fault == VALID
@@ -156,15 +162,21 @@ class Ledger:
             rental, change = action.rental, action.state
             if change is not None:
                 db.execute(
-                    "INSERT INTO states VALUES (?,?,?,?)",
-                    (change.vehicle.code, change.state, change.zone.code, change.at_ms),
+                    "INSERT INTO states VALUES (?,?,?,?,?)",
+                    (change.vehicle.code, change.state, change.zone.code, change.at_ms, " ".join(change.events)),
                 )
             if rental is None:
                 continue
             at = action.at_ms if applied_ms is None else applied_ms
-            if action.kind == "start":
+            records = action.records
+            if action.kind == "start" and records is not None:
+                db.executemany(
+                    "INSERT INTO unlock_requests VALUES (?,?,?,?)",
+                    [(one.zone, one.model, one.requested_ms, one.outcome) for one in records.requests],
+                )
                 db.execute(
-                    "INSERT INTO rentals (id, vehicle, zone, model, started_ms, start_applied_ms) VALUES (?,?,?,?,?,?)",
+                    "INSERT INTO rentals (id, vehicle, zone, model, started_ms, start_applied_ms, rider, rider_rental,"
+                    " refused_charges) VALUES (?,?,?,?,?,?,?,?,?)",
                     (
                         rental.id,
                         rental.vehicle.code,
@@ -172,6 +184,9 @@ class Ledger:
                         rental.vehicle.model.code,
                         rental.started_ms,
                         at,
+                        rental.rider.code,
+                        records.rider_rental,
+                        records.refused_charges,
                     ),
                 )
                 if rental.stopped_ms is not None:

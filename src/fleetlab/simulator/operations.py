@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from fleetgauge.errors import Terminal, Transient
 from fleetlab.simulator import world
-from fleetlab.simulator.database import Base, Payment, Rental, Vehicle, VehicleStateLog
+from fleetlab.simulator.database import Base, Payment, Rental, UnlockRequest, Vehicle, VehicleStateLog
 from fleetlab.simulator.timeline import Action, Timeline
 
 _Row = Sequence[object]
@@ -143,12 +143,13 @@ def _history(plan: Timeline) -> Iterator[tuple[str, str, Iterable[_Row]]]:
     started = [r for r in trips.rentals if r.started_ms <= now_ms]
     yield (
         "rentals",
-        "id rider_id vehicle_id zone_code model_code started_at ended_at status distance_m fare_krw refunded_at"
-        " updated_at",
+        "id rider_id rider_rental vehicle_id zone_code model_code started_at ended_at status distance_m fare_krw"
+        " refunded_at updated_at",
         (
             (
                 r.id,
                 r.rider.number,
+                plan.app_records[r.number].rider_rental,
                 r.vehicle.number,
                 r.zone.code,
                 r.vehicle.model.code,
@@ -165,16 +166,42 @@ def _history(plan: Timeline) -> Iterator[tuple[str, str, Iterable[_Row]]]:
             for refunded in (r.refunded_ms is not None and r.refunded_ms <= now_ms,)
         ),
     )
-    paid = [(r, "charge", r.fare_krw, r.ended_ms) for r in started if r.ended_ms <= now_ms]
+    ended = [r for r in started if r.ended_ms <= now_ms]
+    paid = [
+        (r, "charge", "failed", r.fare_krw, r.ended_ms)
+        for r in ended
+        for _ in range(plan.app_records[r.number].refused_charges)
+    ]
+    paid += [(r, "charge", "paid", r.fare_krw, r.ended_ms) for r in ended]
     paid += [
-        (r, "refund", -r.fare_krw, r.refunded_ms)
+        (r, "refund", "paid", -r.fare_krw, r.refunded_ms)
         for r in started
         if r.refunded_ms is not None and r.refunded_ms <= now_ms
     ]
     yield (
         "payments",
-        "rental_id kind amount_krw paid_at updated_at",
-        ((r.id, kind, amount, instant(at), instant(at)) for r, kind, amount, at in sorted(paid, key=lambda p: p[3])),
+        "rental_id kind status amount_krw paid_at updated_at",
+        (
+            (r.id, kind, status, amount, instant(at), instant(at))
+            for r, kind, status, amount, at in sorted(paid, key=lambda p: p[4])
+        ),
+    )
+    yield (
+        "unlock_requests",
+        "rider_id vehicle_id zone_code model_code requested_at outcome updated_at",
+        (
+            (
+                r.rider.number,
+                r.vehicle.number,
+                one.zone,
+                one.model,
+                instant(one.requested_ms),
+                one.outcome,
+                instant(r.started_ms),
+            )
+            for r in started
+            for one in plan.app_records[r.number].requests
+        ),
     )
     yield (
         "vehicle_state_log",
@@ -198,19 +225,31 @@ def _history(plan: Timeline) -> Iterator[tuple[str, str, Iterable[_Row]]]:
 
 def apply(session: Session, action: Action) -> None:
     """One live action, in the session's transaction; `updated_at` becomes the database's now()."""
-    rental, change = action.rental, action.state
+    rental, change, records = action.rental, action.state, action.records
     if rental is not None:
-        if action.kind == "start":
+        if action.kind == "start" and records is not None:
             session.add(
                 Rental(
                     id=rental.id,
                     rider_id=rental.rider.number,
+                    rider_rental=records.rider_rental,
                     vehicle_id=rental.vehicle.number,
                     zone_code=rental.zone.code,
                     model_code=rental.vehicle.model.code,
                     started_at=instant(rental.started_ms),
                     status="active",
                 )
+            )
+            session.add_all(
+                UnlockRequest(
+                    rider_id=rental.rider.number,
+                    vehicle_id=rental.vehicle.number,
+                    zone_code=one.zone,
+                    model_code=one.model,
+                    requested_at=instant(one.requested_ms),
+                    outcome=one.outcome,
+                )
+                for one in records.requests
             )
             return
         row = session.get_one(Rental, rental.id)
@@ -221,13 +260,16 @@ def apply(session: Session, action: Action) -> None:
         else:
             row.status, row.refunded_at = "refunded", instant(action.at_ms)
             amount = -amount
-        session.add(
+        refused = 0 if records is None else records.refused_charges
+        session.add_all(
             Payment(
                 rental_id=rental.id,
                 kind="charge" if action.kind == "end" else "refund",
+                status=status,
                 amount_krw=amount,
                 paid_at=instant(action.at_ms),
             )
+            for status in (*["failed"] * refused, "paid")
         )
     elif change is not None:
         session.add(

@@ -86,6 +86,8 @@ class Record(NamedTuple):
     attempt: Attempt | None
     action: str
     """For a command's step: `requested`, `sent`, `delivered`, `responded`."""
+    detail: str = ""
+    """What telemetry says: an error's code, whether the vehicle lies on its side, metres, percent."""
 
 
 @lru_cache(maxsize=100_000)

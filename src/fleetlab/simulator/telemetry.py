@@ -40,8 +40,8 @@ class Reporter:
         self._end = f',"trip_id":"{trip}"}}' if trip else "}"
         self._key, self._partition = vehicle.code.encode(), partition_of(vehicle.code)
 
-    def add(self, at_ms: int, kind: str, dataset: str, fields: str) -> None:
-        """One report made at `at_ms` of true time; `fields` are the kind's own, as JSON text."""
+    def add(self, at_ms: int, kind: str, dataset: str, fields: str, detail: str = "") -> None:
+        """One report made at `at_ms` of true time; `fields`: its kind's own, as JSON text; `detail`: see `Record`."""
         self._count += 1
         event_id = f"{self._prefix}-{self._count:x}"
         stamp = at_ms + self._vehicle.skew_ms
@@ -60,7 +60,7 @@ class Reporter:
             Record(
                 append, event_id, 0, EVENTS_TOPIC, self._partition, self._key, value.encode(),
                 out_of_time(stamp, append),
-                self._vehicle.code, kind, stamp, kind, self._vehicle.carrier.code, "uplink", nbytes, None, "",
+                self._vehicle.code, kind, stamp, kind, self._vehicle.carrier.code, "uplink", nbytes, None, "", detail,
             )
         )  # fmt: skip
 
@@ -81,10 +81,11 @@ class Reporter:
             "device.battery",
             f'"battery_percent":{whole},"voltage_mv":{34_000 + 76 * whole},'
             f'"temperature_c":{14 + self.rng.random() * 18:.1f}',
+            str(whole),
         )
 
     def odometer(self, at_ms: int, metres: int) -> None:
-        self.add(at_ms, "odometer", "device.odometer", f'"odometer_m":{metres}')
+        self.add(at_ms, "odometer", "device.odometer", f'"odometer_m":{metres}', str(metres))
 
     def error(self, at_ms: int, code: str, severity: str, lat: float, lng: float) -> None:
         self.add(
@@ -92,6 +93,7 @@ class Reporter:
             "device_error",
             "device.error",
             f'"error_code":"{code}","severity":"{severity}","location":{{"lat":{lat:.6f},"lng":{lng:.6f}}}',
+            code,
         )
 
     def tip_over(self, at_ms: int, tipped: bool, lat: float, lng: float) -> None:
@@ -100,6 +102,7 @@ class Reporter:
             "tip_over",
             "device.tip_over",
             f'"tipped_over":{str(tipped).lower()},"location":{{"lat":{lat:.6f},"lng":{lng:.6f}}}',
+            str(tipped).lower(),
         )
 
 

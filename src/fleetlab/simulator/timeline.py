@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from fleetlab.simulator import commands, telemetry
+from fleetlab.simulator.app_records import AppRecords, of_rentals
 from fleetlab.simulator.commands import Command
 from fleetlab.simulator.courses import of_course
 from fleetlab.simulator.faults import spoil
@@ -30,6 +31,8 @@ class Action:
     kind: str
     rental: Rental | None = None
     state: StateChange | None = None
+    records: AppRecords | None = None
+    """What is written with the rental."""
 
 
 class Timeline:
@@ -51,6 +54,7 @@ class Timeline:
         self.world: World = build(scale, self.dice, self.start_ms)
         self.update_waves = commands.update_waves(self.dice, self.world, self.start_ms, self.end_ms)
         self.trips: Trips = Planner(scale, self.dice, self.world, self.start_ms, self.live_ms).plan()
+        self.app_records = of_rentals(self.dice, self.trips.rentals)
 
     @classmethod
     def ending(cls, scale: Scale, live_from: datetime) -> "Timeline":
@@ -85,8 +89,9 @@ class Timeline:
         """What the app writes up to `end`, in order of time: backlog and live stretch together."""
         actions = [Action(s.at_ms, "state", None, s) for s in self.trips.states]
         for rental in self.trips.rentals:
-            actions.append(Action(rental.started_ms, "start", rental))
-            actions.append(Action(rental.ended_ms, "end", rental))
+            records = self.app_records[rental.number]
+            actions.append(Action(rental.started_ms, "start", rental, records=records))
+            actions.append(Action(rental.ended_ms, "end", rental, records=records))
             if rental.refunded_ms is not None:
                 actions.append(Action(rental.refunded_ms, "refund", rental))
         # a rental's start comes before the state change it causes, which names it

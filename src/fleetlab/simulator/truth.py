@@ -1,7 +1,7 @@
 """What the pipeline should find, computed from what was really sent, by means of its own."""
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -259,6 +259,55 @@ class Truth:
                 cell.refunded += 1
                 cell.refund_krw += fare
         return dict(counts)
+
+    def payments(self, grain: Grain) -> dict[Key, tuple[int, int, int]]:
+        """Payments, failed ones, and KRW that were paid, by window and kind."""
+        window, cells = self._window(grain), defaultdict[Key, tuple[int, int, int]](lambda: (0, 0, 0))
+        rows = self._db.execute(
+            "SELECT ended_ms, 'charge', refused_charges, fare_krw FROM rentals WHERE end_applied_ms IS NOT NULL"
+            " UNION ALL SELECT refunded_ms, 'refund', 0, -fare_krw FROM rentals WHERE refund_applied_ms IS NOT NULL"
+        )
+        for at_ms, kind, failed, krw in rows:
+            known = cells[(*window(at_ms), kind)]
+            cells[(*window(at_ms), kind)] = (known[0] + failed + 1, known[1] + failed, known[2] + krw)
+        return dict(cells)
+
+    def riders(self, grain: Grain) -> dict[Key, tuple[int, int, int, int]]:
+        """First rentals, active riders, new and returning ones, by window and zone of a rental's start."""
+        window, seen = self._window(grain), defaultdict[Key, list[tuple[str, int]]](list)
+        for at_ms, zone, rider, number in self._db.execute("SELECT started_ms, zone, rider, rider_rental FROM rentals"):
+            seen[(*window(at_ms), zone)].append((rider, number))
+        return {
+            key: (
+                sum(number == 1 for _, number in found),
+                len({rider for rider, _ in found}),
+                len({rider for rider, number in found if number == 1}),
+                len({rider for rider, number in found if number > 1}),
+            )
+            for key, found in seen.items()
+        }
+
+    def unlocks(self, grain: Grain) -> dict[Key, Counter[str]]:
+        """Unlock requests by window and zone: how many had which outcome."""
+        window, cells = self._window(grain), defaultdict[Key, Counter[str]](Counter)
+        for at_ms, zone, outcome in self._db.execute("SELECT requested_ms, zone, outcome FROM unlock_requests"):
+            cells[(*window(at_ms), zone)][outcome] += 1
+        return dict(cells)
+
+    def state_events(self, grain: Grain) -> dict[Key, Counter[str]]:
+        """Events of vehicles' changes of state, by window and zone: how many of which, in the words of MDS."""
+        window, cells = self._window(grain), defaultdict[Key, Counter[str]](Counter)
+        for at_ms, zone, events in self._db.execute("SELECT at_ms, zone, events FROM states"):
+            cells[(*window(at_ms), zone)].update(events.split())
+        return dict(cells)
+
+    def reported(self, kind: str, grain: Grain) -> dict[Key, list[str]]:
+        """What events of a kind say (see `Record.detail`), by window of their event time and device."""
+        window, cells = self._window(grain), defaultdict[Key, list[str]](list)
+        rows = self._db.execute("SELECT event_ms, device, detail FROM events WHERE kind = ?", (kind,))
+        for at_ms, device, detail in rows:
+            cells[(*window(at_ms), device)].append(detail)
+        return dict(cells)
 
     def state_ms(self, grain: Grain) -> dict[Key, int]:
         """Milliseconds by window, state and zone; a state counts until the vehicle's next, for 48 hours at most."""

@@ -63,7 +63,9 @@ Where = dict[
 """Predicates on columns or fields, joined by AND: a value (equals), a list (one of) or a comparison."""
 
 
-Unit = Literal["count", "ratio", "percent", "KRW", "EUR", "USD", "JPY", "GBP", "s", "ms", "bytes", "m", "m/s", "celsius"]
+Unit = Literal[
+    "count", "ratio", "percent", "KRW", "EUR", "USD", "JPY", "GBP", "s", "ms", "bytes", "m", "m/s", "celsius"
+]
 """What a measure is counted in. A `ratio` is 1 for the whole, `percent` is 100 for it."""
 
 
