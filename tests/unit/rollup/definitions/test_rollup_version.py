@@ -81,7 +81,7 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "immutable": [({}, {"immutable": "i"})],
     "source_kept": [({}, {"source_kept": "90d"})],
     "checks": [({}, {"checks": {"fail": ["n > 0"]}})],
-    "retention": [({}, {"retention": {"minute": "7d"}})],
+    "retention": [({}, {"retention": {"day": "400d"}})],
     "freshness": [({}, {"freshness": {"warn": "9m"}})],
     "views_sql": [({}, {"views_sql": "CREATE OR REPLACE VIEW metrics.m_more AS SELECT 1 AS one"})],
     "description": [({}, {"description": "d"})],
