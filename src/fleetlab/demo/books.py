@@ -39,6 +39,11 @@ class Books:
         return self._grains.get(metric, tuple(_LENGTHS))
 
     @property
+    def looked_at(self) -> datetime:
+        """By then at the latest a metric without minutes has looked at its source; it does once an hour."""
+        return (self._settled - timedelta(minutes=3)).replace(minute=0, second=0, microsecond=0)
+
+    @property
     def metrics(self) -> list[str]:
         """All metrics that have definitions."""
         return sorted(self._graces)

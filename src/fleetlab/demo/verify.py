@@ -81,6 +81,11 @@ class Aggregates:
     def __init__(self, analyst: psycopg.Connection, books: Books) -> None:
         self._analyst, self._books = analyst, books
 
+    @property
+    def looked_at(self) -> datetime:
+        """See `Books`."""
+        return self._books.looked_at
+
     def is_final(self, metric: str, grain: Grain) -> Callable[[datetime], bool]:
         """A function of a window's start: should the window be final?"""
         return self._books.should_be_final(metric, grain)

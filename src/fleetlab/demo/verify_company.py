@@ -137,26 +137,30 @@ def _devices(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
 
 
 def _by_device(aggregates: Aggregates, truth: Truth) -> list[Check]:
-    metres = {
-        key: (len(said), min(map(int, said)), max(map(int, said)))
-        for key, said in _final(aggregates, "odometer", "day", truth.reported("odometer", "day")).items()
-    }
+    """Of days to which nothing came since the metrics, which have no minutes, looked last."""
+    late = truth.came_since(aggregates.looked_at, "day")
+
+    def settled(cells: Mapping[Key, Any]) -> dict[Key, Any]:
+        return {key: cell for key, cell in cells.items() if key not in late}
+
+    said = settled(_final(aggregates, "odometer", "day", truth.reported("odometer", "day")))
+    metres = {key: (len(one), min(map(int, one)), max(map(int, one))) for key, one in said.items()}
     rows = aggregates.rows(
         "odometer",
         "day",
         "SELECT window_start, device, sum(reports)::bigint, min(least_m), max(most_m)"
         " FROM metrics.odometer_$grain GROUP BY 1, 2",
     )
-    found = [equal("odometers by device and day: reports, metres", metres, _of(rows, 2))]
-    kinds = ("location", "battery", "device_error", "tip_over", "odometer")
+    found = [equal("odometers by device and day: reports, metres", metres, settled(_of(rows, 2)))]
     cells: dict[Key, int] = {}
-    for kind in kinds:
-        for key, said in _final(aggregates, "device_report", "day", truth.reported(kind, "day")).items():
-            cells[key] = cells.get(key, 0) + len(said)
+    for kind in ("location", "battery", "device_error", "tip_over", "odometer"):
+        for key, one in settled(_final(aggregates, "device_report", "day", truth.reported(kind, "day"))).items():
+            cells[key] = cells.get(key, 0) + len(one)
     rows = aggregates.rows(
         "device_report", "day", "SELECT window_start, device, reports FROM metrics.device_report_$grain"
     )
-    found.append(equal("reports by device and day", {key: (n,) for key, n in cells.items()}, _of(rows, 2)))
+    expected = {key: (n,) for key, n in cells.items()}
+    found.append(equal("reports by device and day", expected, settled(_of(rows, 2))))
     return found
 
 

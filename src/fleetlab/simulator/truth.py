@@ -301,6 +301,12 @@ class Truth:
             cells[(*window(at_ms), zone)].update(events.split())
         return dict(cells)
 
+    def came_since(self, since: datetime, grain: Grain) -> set[Key]:
+        """Window and device of events that were appended at or after an instant."""
+        window = self._window(grain)
+        rows = self._db.execute("SELECT event_ms, device FROM events WHERE append_ms >= ?", (_ms(since),))
+        return {(*window(at_ms), device) for at_ms, device in rows}
+
     def reported(self, kind: str, grain: Grain) -> dict[Key, list[str]]:
         """What events of a kind say (see `Record.detail`), by window of their event time and device."""
         window, cells = self._window(grain), defaultdict[Key, list[str]](list)
