@@ -68,11 +68,16 @@ def _business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]
     rows = aggregates.rows(
         "rider", grain, "SELECT window_start, zone, first_rentals, active, new, returning FROM metrics.rider_$grain"
     )
-    # What is kept back for the riders' sake is NULL; that so few are never shown is compared too.
-    shown = {key: (n, *(few if few[0] >= _SHOWN_FROM else (None,) * 3)) for key, (n, *few) in riders.items()}
+    found_rows = _of(rows, 2)
+    # Of so few nothing is ever shown; some larger rows are kept back with them, so that no total less the rest tells it.
+    kept_back = {key for key, (_, active, *_) in found_rows.items() if active is None}
+    shown = {
+        key: (n, *((None,) * 3 if few[0] < _SHOWN_FROM or key in kept_back else few))
+        for key, (n, *few) in riders.items()
+    }
     counted = {
         key: (n, *(or_near(one, exact) for one, exact in zip(few, shown.get(key, (n, *few))[1:], strict=True)))
-        for key, (n, *few) in _of(rows, 2).items()
+        for key, (n, *few) in found_rows.items()
     }
     found.append(equal(f"riders by {grain}: first rentals, active, new, returning", shown, counted))
     return found
