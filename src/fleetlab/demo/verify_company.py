@@ -69,7 +69,7 @@ def _business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]
         "rider", grain, "SELECT window_start, zone, first_rentals, active, new, returning FROM metrics.rider_$grain"
     )
     found_rows = _of(rows, 2)
-    # Of so few nothing is ever shown; some larger rows are kept back with them, so that no total less the rest tells it.
+    # Of so few nothing is shown; some larger rows are kept back with them, so that no total less the rest tells it.
     kept_back = {key for key, (_, active, *_) in found_rows.items() if active is None}
     shown = {
         key: (n, *((None,) * 3 if few[0] < _SHOWN_FROM or key in kept_back else few))
