@@ -54,12 +54,11 @@ def unread(metric: str) -> None:
         raise AirflowFailException(f"metric {metric} is not computed: {found[metric]}")
 
 
-def build(grain: Grain, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
+def build(grain: Grain, scheduled: pipeline.Scheduled) -> DAG:
     """The DAG of one grain. Minute runs read the sources, also for metrics that have no minutes."""
-    grains = pipeline.grains(settings.load().content)
 
     def tables(metrics: tuple[str, ...], of: Grain) -> list[Asset]:
-        return [table(metric, of) for metric in metrics if of in grains[metric]]
+        return [table(metric, of) for metric in metrics if of in scheduled.grains[metric]]
 
     with DAG(
         dag_id=f"fleetgauge_{grain}",
@@ -71,14 +70,14 @@ def build(grain: Grain, metrics_by_source: dict[str, tuple[str, ...]]) -> DAG:
         tags=["fleetgauge", grain],
         doc_md=__doc__,
     ) as dag:
-        for source, metrics in metrics_by_source.items():
+        for source, metrics in scheduled.metrics_by_source.items():
             below = tables(metrics, BELOW[grain]) if grain in BELOW else []
             roll_up.override(task_id=source, inlets=below, outlets=tables(metrics, grain))(source, grain)
-        for metric in pipeline.broken(settings.load().content):
+        for metric in scheduled.broken:
             unread.override(task_id=f"definition_of_{re.sub('[^A-Za-z0-9_.-]', '_', metric)}")(metric)
     return dag
 
 
-METRICS_BY_SOURCE = pipeline.metrics_by_source(settings.load().content)
+SCHEDULED = pipeline.scheduled(settings.load().content)
 for _grain in SCHEDULES:
-    globals()[f"fleetgauge_{_grain}"] = build(_grain, METRICS_BY_SOURCE)
+    globals()[f"fleetgauge_{_grain}"] = build(_grain, SCHEDULED)

@@ -74,9 +74,26 @@ def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
     return {source: tuple(_of_source(definitions, source)) for source in sources}
 
 
-def grains(content: Path) -> dict[str, tuple[Grain, ...]]:
-    """The grains of each metric that can be read. Reads files only."""
-    return {name: tuple(one.grains) for name, one in read_definitions(content).valid.items()}
+@dataclass(frozen=True)
+class Scheduled:
+    """What DAGs are made of, read once: a DAG file is parsed again and again, on busy machines too."""
+
+    metrics_by_source: Mapping[str, tuple[str, ...]]
+    grains: Mapping[str, tuple[Grain, ...]]
+    """Of each metric that can be read."""
+    broken: tuple[str, ...]
+    """The metrics that cannot be read."""
+
+
+def scheduled(content: Path) -> Scheduled:
+    """Reads files only."""
+    loaded = read_definitions(content)
+    sources = sorted({one.source for one in loaded.valid.values()})
+    return Scheduled(
+        {source: tuple(_of_source(loaded.valid, source)) for source in sources},
+        {name: tuple(one.grains) for name, one in loaded.valid.items()},
+        tuple(sorted(loaded.broken)),
+    )
 
 
 def broken(content: Path, source: str | None = None) -> dict[str, Broken]:

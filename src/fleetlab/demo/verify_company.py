@@ -32,14 +32,15 @@ _SHOWN_FROM = 10
 def company(aggregates: Aggregates, truth: Truth) -> list[Check]:
     """At least one number of each metric, at each of its grains, in windows that should be final."""
     return [
-        *(check for grain in GRAINS for check in _business(aggregates, truth, grain)),
-        *(check for grain in GRAINS for check in _operations(aggregates, truth, grain)),
+        *(check for grain in GRAINS for check in business(aggregates, truth, grain)),
+        *(check for grain in GRAINS for check in operations(aggregates, truth, grain)),
         *(check for grain in GRAINS for check in _devices(aggregates, truth, grain)),
         *_by_device(aggregates, truth),
     ]
 
 
-def _business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
+def business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
+    """Payments, unlock requests and riders at a grain."""
     rows = aggregates.rows(
         "payment",
         grain,
@@ -83,7 +84,8 @@ def _business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]
     return found
 
 
-def _operations(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
+def operations(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
+    """Battery swaps, rebalancing and lost vehicles at a grain."""
     found, cells = [], truth.state_events(grain)
     for metric, (query, events) in _EVENTS.items():
         expected = {
