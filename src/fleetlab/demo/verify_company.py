@@ -67,7 +67,9 @@ def business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
     found.append(equal(f"unlock requests by {grain}: rides, failed, given up", outcomes, _of(rows, 2)))
     riders = _final(aggregates, "rider", grain, truth.riders(grain))
     rows = aggregates.rows(
-        "rider", grain, "SELECT window_start, zone, first_rentals, active, new, returning FROM metrics.rider_$grain"
+        "rider",
+        grain,
+        "SELECT window_start, zone, first_rentals, active_riders, new_riders, returning_riders FROM metrics.rider_$grain",
     )
     found_rows = _of(rows, 2)
     # Of so few nothing is shown; some larger rows are kept back with them, so that no total less the rest tells it.
