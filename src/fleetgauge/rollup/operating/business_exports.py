@@ -6,6 +6,7 @@ A scrape asks the database at most once a minute; between, it tells what was rea
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -32,6 +33,9 @@ MEANINGS = {
     OVERFLOW: "Combinations of values beyond the limit of series, counted together as other. Should be 0.",
 }
 CACHED_S = 60.0
+_Families = dict[str, GaugeMetricFamily]
+_Spans = dict[str, tuple[datetime, int]]
+"""`over` → where it ends, and how many combinations are counted together at most, of a metric's exports over it."""
 
 
 def series_names(definition: Definition) -> dict[str, frozenset[str]]:
@@ -77,21 +81,26 @@ class BusinessCollector(Collector):
         yield from families
 
     def _read(self) -> list[GaugeMetricFamily]:
-        found: dict[str, GaugeMetricFamily] = {}
+        found: _Families = {}
         for definition in self._definitions:
             try:
                 with postgres.metrics(self._settings.metrics).session(
                     "exporter", statement_timeout="10s"
                 ) as connection:
+                    spans: _Spans = {}
                     for one in definition.export:
-                        _add(connection, definition, one, found)
+                        _add(connection, definition, one, found, spans)
+                    for over, (until, beyond) in spans.items():
+                        labels = {"metric": definition.metric, "over": over}
+                        _sample(found, UNTIL, labels, until.timestamp())
+                        _sample(found, OVERFLOW, labels, beyond)
             except FleetgaugeError as error:
                 log.warning("business numbers cannot be read", metric=definition.metric, error=str(error))
         return list(found.values())
 
 
 def _add(
-    connection: Connection[Any], definition: Definition, export: GaugeExport, found: dict[str, GaugeMetricFamily]
+    connection: Connection[Any], definition: Definition, export: GaugeExport, found: _Families, spans: _Spans
 ) -> None:
     level = level_of(export, definition.levels)
     if level is None:
@@ -104,9 +113,8 @@ def _add(
         statement(definition, export, view), {"since": until - export.over, "until": until, "other": OTHER}
     ).fetchall()
     over = export.said_over
-    _sample(found, UNTIL, {"metric": definition.metric, "over": over}, until.timestamp())
-    beyond = max((row[0] for row in rows), default=0) - export.limit
-    _sample(found, OVERFLOW, {"metric": definition.metric, "over": over}, max(beyond, 0))
+    beyond = max(0, max((row[0] for row in rows), default=0) - export.limit)
+    spans[over] = until, max(beyond, spans.get(over, (until, 0))[1])
     for _, *row in rows:
         labels = dict(zip(export.by, row[: len(export.by)], strict=True)) | {"over": over}
         values = iter(row[len(export.by) :])
@@ -138,15 +146,15 @@ def statement(definition: Definition, export: GaugeExport, view: sql.Identifier)
     by = [sql.Identifier(name) for name in export.by]
     return sql.SQL(
         "WITH cells AS (SELECT * FROM {view} WHERE window_start >= %(since)s AND window_start < %(until)s),"
-        " ranked AS (SELECT {by}, row_number() OVER (ORDER BY {first} DESC NULLS LAST, {by}) AS rank"
+        " ranked AS (SELECT {by}, row_number() OVER (ORDER BY {first} DESC NULLS LAST, {by}) AS _rank"
         " FROM cells GROUP BY {by})"
-        " SELECT max(rank), {shown}, {columns} FROM cells JOIN ranked USING ({by}) GROUP BY {groups}"
+        " SELECT max(_rank), {shown}, {columns} FROM cells JOIN ranked USING ({by}) GROUP BY {groups}"
     ).format(
         view=view,
         by=sql.SQL(", ").join(by),
         first=next(iter(_over_rows(export.measures[0], definition.measures[export.measures[0]]))),
         shown=sql.SQL(", ").join(
-            sql.SQL("CASE WHEN rank <= {limit} THEN {name} ELSE %(other)s END").format(
+            sql.SQL("CASE WHEN _rank <= {limit} THEN {name} ELSE %(other)s END").format(
                 limit=sql.Literal(export.limit), name=name
             )
             for name in by
