@@ -1,5 +1,6 @@
 """Clients of Kafka: what all of them have in common, and the kinds that more than one part opens."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError
 
-from fleetgauge.errors import FleetgaugeError
+from fleetgauge.errors import Conflict, FleetgaugeError
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.login import security
 from fleetgauge.settings import KafkaSettings
 
 TIMEOUT_S = 30.0
 """How long any request is waited for, unless somebody is in a hurry."""
+_ANSWER_S = 2.0
 
 
 def client_options(
@@ -33,6 +35,25 @@ def client_options(
         "reconnect_backoff_max_ms": 1_000,  # as in Java; 30 s here would keep us away long after the broker is back
         **security(settings),
     }
+
+
+def refuse_unserved(settings: KafkaSettings) -> None:
+    """For who wants no patience: raises `Conflict` at once where nobody listens at any of the addresses.
+
+    A client would try again until its time is up. Blocks for a connection to each, `_ANSWER_S` at most.
+    """
+    why: list[str] = []
+    for address in settings.brokers:
+        host, _, port = address.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S):
+                return
+        except TimeoutError:  # slow is not away: the client finds out
+            return
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else None
+            why.append(f"{address}: {said or type(error).__name__}")
+    raise Conflict(f"Kafka cannot be reached ({', '.join(why)}); check that it runs there, and kafka.bootstrap_servers")
 
 
 @contextmanager

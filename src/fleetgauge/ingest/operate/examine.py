@@ -13,7 +13,7 @@ from fleetgauge.ingest.deadletters import topic_settings
 from fleetgauge.ingest.deadletters.acceptance import limit_states
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.ingest.operate.launch import contracts_of
-from fleetgauge.kafka.kafka_clients import administering, translated
+from fleetgauge.kafka.kafka_clients import administering, refuse_unserved, translated
 from fleetgauge.settings import Settings
 
 _TIMEOUT_S = 8.0
@@ -40,6 +40,7 @@ def questions(settings: Settings) -> Iterator[tuple[str, Callable[[], Iterator[R
 
 def _topics(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
     about = f"topics of {consumer.name}"
+    refuse_unserved(settings.kafka)
     with (
         translated(settings.kafka, "topics cannot be looked at", "DESCRIBE them"),
         administering(settings.kafka, "fleetgauge-doctor", _TIMEOUT_S) as admin,
@@ -78,6 +79,7 @@ def _template(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
 
 def _limit(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
     about, well = f"dead letters of {consumer.name}", True
+    refuse_unserved(settings.kafka)
     for one in limit_states(settings.kafka, consumer):
         if one.halted:
             well = False
