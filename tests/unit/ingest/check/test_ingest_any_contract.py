@@ -2,7 +2,9 @@
 
 import json
 import math
+import random
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validators
+from mutations import mutated
 
-from fleetgauge.contracts import Contract, ContractError, ContractSet
+from fleetgauge.contracts import Contract, ContractError, ContractSet, load
 from fleetgauge.contracts.load import contract_of
 from fleetgauge.contracts.subset import ID_PATTERN, SchemaFiles, tree
 from fleetgauge.errors import Terminal
@@ -28,6 +31,8 @@ INTEGER = Draft202012Validator.TYPE_CHECKER.redefine(
 )
 Reference = validators.extend(Draft202012Validator, type_checker=INTEGER)
 NOW = 1_763_700_000_000
+FOLDER = Path(__file__).parents[4] / "schemas" / "events"
+OWN = load(FOLDER)
 
 NAMES = st.sampled_from(
     ["location", "lat", "lng", "event", "device", "id", "a", "b", "class", "field_0_", "field_1_", "my-name", "höhe",
@@ -214,6 +219,46 @@ def test_the_decoder_never_raises_and_agrees_with_jsonschema(found: Any, data: s
         )
     verdict(decoder, data.draw(st.binary(max_size=30)))
     verdict(decoder, None)
+
+
+def damaged(decoder: Decoder, rng: random.Random, event: dict[str, Any], count: int) -> int:
+    """So many payloads of which each is the event, damaged; returns how many were documents nevertheless."""
+    kept = json.dumps(event)
+    return sum(verdict(decoder, mutated(rng, json.loads(kept))) is None for _ in range(count))
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind", sorted(OWN))
+def test_no_damage_to_an_event_of_our_own_raises(kind: str, count: int) -> None:
+    contracts = ContractSet(OWN.values(), RESERVED)
+    decoder = Decoder(Consumer("it", "t", tuple(OWN), "it"), contracts, Clock())
+    examples = json.loads((FOLDER / f"{kind}.json").read_text())["examples"]
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 (shown when the test fails)
+    rng, documents = random.Random(seed), 0
+    for example in examples:
+        documents += damaged(decoder, rng, {**example, "timestamp": NOW}, count // len(examples))
+    assert 0 < documents < count  # the damage is neither too mild nor too heavy
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1_800)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(found=SCHEMA, seed=st.integers(0, 2**32), data=st.data())
+def test_no_damage_to_an_event_of_any_contract_raises(found: Any, seed: int, data: st.DataObject) -> None:
+    """200,000 payloads: 100 of each of 2,000 contracts."""
+    schema = schema_of(found)
+    known = accepted(schema)
+    assume(known is not None)
+    assert known is not None
+    decoder = Decoder(Consumer("it", "t", ("ping",), "it"), known[1], Clock())
+    payload = data.draw(valid(schema))
+    try:
+        json.dumps(payload).encode()
+    except ValueError:
+        payload = {}
+    base = {**payload, "kind": "ping", "version": 1, "timestamp": NOW}
+    damaged(decoder, random.Random(seed), base, 100)
 
 
 def with_end(schema: Any) -> Any:
