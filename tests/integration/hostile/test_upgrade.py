@@ -7,6 +7,7 @@ metric `ride`, with 2 riders in zone `lonely` and 20 in zone `crowded`, at 2026-
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,14 +17,15 @@ import pytest
 from fault_table import fault
 from psycopg import sql
 from pydantic import SecretStr
-from rollup_world import SECRET, definition
+from rollup_world import SECRET, World, definition
 
-from fleetgauge.rollup import Definition
+from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.definitions.definition import Privacy
 from fleetgauge.rollup.store.migrate import Migration, head, migrate
 from fleetgauge.settings import MetricsSettings, RollupSettings, Settings
 from fleetlab.stack import PostgresState
 
+AT = datetime(2026, 11, 20, 3, 10, tzinfo=UTC)
 DUMP = Path(__file__).parent / "older" / "metrics_0026.sql.gz"
 SKETCHES = """
 SELECT n.nspname || '.' || c.relname || '.' || a.attname FROM pg_attribute AS a
@@ -136,3 +138,25 @@ def test_a_view_that_cannot_be_made_anew_hides_its_sketches_all_the_same(older: 
         admin.execute("DROP VIEW mine.riders")
     assert not older.migrate(older.metric).refused
     assert older.ask(RIDERS) == [("crowded", 20), ("lonely", 2)]
+
+
+def test_the_first_run_turns_to_the_new_version_and_says_what_differs(older: Older, world: World) -> None:
+    """Rules of versions have changed since: the same definition has another version, and the old tables their name."""
+    world.app.execute("TRUNCATE facts; DELETE FROM fleetgauge_heartbeat")
+    for rider in (777, 12345):
+        world.insert(AT, zone="lonely", state="done", length=rider)
+    for rider in range(21):  # one more than then
+        world.insert(AT, zone="crowded", state="done", length=rider)
+    world.beat()
+    world.catch_up()
+    older.migrate(older.metric)
+    settings = older.settings.model_copy(update={"sources": world.settings.sources})
+    (report,) = run_metrics(settings, [older.metric], "minute")
+    assert (report.error, report.version) == (None, older.metric.version)
+    assert older.ask("SELECT DISTINCT version FROM metrics.ride_day") == [(older.metric.version,)]
+    assert older.ask(RIDERS) == [("crowded", 21), ("lonely", 2)]
+    told = older.ask(
+        "SELECT dimensions, before, after, reason FROM metrics.restatement WHERE level = 'day' AND measure = 'n'"
+    )
+    assert told == [({"zone": "crowded"}, "20", "21", "new version")]
+    assert older.ask(SKETCHES) == []

@@ -318,9 +318,18 @@ class Definition:
 _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 
 
-def of_plain(plain: Mapping[str, Any]) -> Definition | None:
-    """The definition that `Definition.plain` has told; None if these rules would not take it any more."""
+def of_plain(plain: Mapping[str, Any], version: str) -> Definition | None:
+    """The definition that `Definition.plain` has told; None if these rules would not take it any more.
+
+    Its tables are called by `version`, whatever today's rules would call it.
+    """
     try:
-        return _ADAPTER.validate_python(plain)
+        return called(_ADAPTER.validate_python(plain), version)
     except ValidationError:
         return None
+
+
+def called(one: Definition, version: str) -> Definition:
+    """The same definition, with the version that an older release gave it."""
+    vars(one)["version"] = version  # as the cached property would
+    return one

@@ -13,7 +13,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from fleetgauge.postgres import Connection, only_row, sql
-from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.definition import Definition, called
 from fleetgauge.rollup.definitions.levels import GRAINS, Level
 from fleetgauge.rollup.store import catalogue, ranges, views
 from fleetgauge.rollup.store.catalogue import (
@@ -107,8 +107,10 @@ def _composed_anew(
 ) -> Publication:
     """What is shown while the definition waits is composed as views are now: readers see no sketch of persons in it."""
     shown = known[0].definition if known and known[0].published_at is not None else None
-    if shown is None or shown.version != known[0].version or shown.version == definition.version:
+    if shown is None or shown.version == definition.version:
         return now
+    if definition.privacy is not None and definition.privacy.of in shown.measures:  # as of now, not once it is filled
+        shown = called(replace(shown, privacy=definition.privacy), shown.version)
     done = publication(connection, shown, own)
     return replace(now, why=now.why or done.why, dropped=done.dropped)
 

@@ -44,7 +44,7 @@ class Version:
     @property
     def definition(self) -> Definition | None:
         """As far as today's rules still take it."""
-        return None if self.plain is None else of_plain(self.plain)
+        return None if self.plain is None else of_plain(self.plain, self.version)
 
 
 @dataclass(frozen=True)

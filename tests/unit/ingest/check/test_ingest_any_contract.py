@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validators
-from mutations import mutated
 
 from fleetgauge.contracts import Contract, ContractError, ContractSet, load
 from fleetgauge.contracts.load import contract_of
@@ -24,6 +23,7 @@ from fleetgauge.ingest.check.lint_consumers import RESERVED
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.indices.event_indices import END_MS, suffix_fields
 from fleetgauge.kafka.records import Records
+from mutations import mutated
 
 # As stated in docs/ingest.md, an integer is written without fraction.
 INTEGER = Draft202012Validator.TYPE_CHECKER.redefine(

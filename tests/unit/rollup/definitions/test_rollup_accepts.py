@@ -37,7 +37,7 @@ def test_what_is_not_said_is_this_century(tmp_path: Path) -> None:
 
 def test_the_queries_leave_out_the_rest_and_count_it(tmp_path: Path) -> None:
     one = load(tmp_path, "accepts: {earliest: 2015-01-01, before: 2030-06-01}\n")
-    again = of_plain(one.plain())
+    again = of_plain(one.plain(), one.version)
     assert again is not None
     assert (again.accepts, again.version) == (one.accepts, one.version)
     for query in (postgres_sql.out_of_range(one), postgres_sql.first_event(one)):

@@ -63,7 +63,7 @@ def test_another_key_makes_another_version_of_what_counts_persons_alone() -> Non
     )
     all_persons = metric(riders={"agg": "distinct", "of": "rider"}, others={"agg": "distinct", "of": "rider"})
     assert both.keyed("0a").version != all_persons.keyed("0a").version
-    assert of_plain(both.keyed("0a").plain()) == both.keyed("0a")
+    assert of_plain(both.keyed("0a").plain(), "v") == both.keyed("0a")
 
 
 def test_nothing_is_computed_without_the_key_that_the_version_names() -> None:
