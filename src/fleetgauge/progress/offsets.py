@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from fleetgauge.clock import Clock
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.kafka import IsolationLevel, KafkaAdminClient, OffsetAndMetadata, OffsetSpec, TopicPartition, for_code
-from fleetgauge.kafka.kafka_clients import administering, looking_into, translated
+from fleetgauge.kafka.kafka_clients import administering, looking_into, refuse_unserved, translated
 from fleetgauge.kafka.records import DamagedError, in_columns
 from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
@@ -99,13 +99,22 @@ def went_backwards(before: Mapping[int, int], now: Mapping[int, int]) -> frozens
 
 
 def read_progress(
-    settings: KafkaSettings, topic: str, group: str, clock: Clock, *, timeout_s: float = 30.0
+    settings: KafkaSettings,
+    topic: str,
+    group: str,
+    clock: Clock,
+    *,
+    timeout_s: float = 30.0,
+    patient: bool = True,
 ) -> GroupProgress:
-    """Ask Kafka where `group` stands in `topic`; blocks for at most about `timeout_s`.
+    """Ask Kafka where `group` stands in `topic`; blocks for at most about `timeout_s`. Who is not `patient` is told at
+    once that nobody listens there.
 
     A group without any commit is no error: its partitions have `committed` None. Raises `Terminal` for a topic that
     does not exist, `Stop` for a refused login, `Transient` when Kafka cannot be reached or does not answer in time.
     """
+    if not patient:
+        refuse_unserved(settings)
     what = f"progress of group {group!r} in topic {topic!r} could not be read"
     with translated(settings, what, "DESCRIBE both, and READ the topic"):
         with administering(settings, _CLIENT, timeout_s) as admin:

@@ -285,12 +285,10 @@ def _rights(connection: Connection[Any]) -> Iterator[tuple[Status, str, str]]:
 
 
 def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, str, str]]:
-    from fleetgauge.kafka.kafka_clients import refuse_unserved
     from fleetgauge.progress import topic_times
     from fleetgauge.progress.offsets import read_progress
 
-    refuse_unserved(settings.kafka)
-    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=8)
+    progress = read_progress(settings.kafka, stream.topic, stream.group, SystemClock(), timeout_s=8, patient=False)
     if not progress.committed:
         yield "warn", f"{stream.group} has never committed, so nothing counts as stored", "start its consumer"
         return
