@@ -1,6 +1,6 @@
 """A metrics database as an older release left it, with views that show sketches, is brought up to date.
 
-`older/metrics_0026.sql.gz` is what pg_dump wrote of one that the release of migration 0026 had migrated and filled:
+`metrics_0026.sql.gz` is what pg_dump wrote of one that the release of migration 0026 had migrated and filled:
 metric `ride`, with 2 riders in zone `lonely` and 20 in zone `crowded`, at 2026-11-20 03:10 UTC.
 """
 
@@ -26,7 +26,7 @@ from fleetgauge.settings import MetricsSettings, RollupSettings, Settings
 from fleetlab.stack import PostgresState
 
 AT = datetime(2026, 11, 20, 3, 10, tzinfo=UTC)
-DUMP = Path(__file__).parent / "older" / "metrics_0026.sql.gz"
+DUMP = Path(__file__).parent / "metrics_0026.sql.gz"
 SKETCHES = """
 SELECT n.nspname || '.' || c.relname || '.' || a.attname FROM pg_attribute AS a
 JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
