@@ -191,7 +191,12 @@ def _failure_over_time(report: dict[str, Any]) -> _Made:
                     "encoding": {"y": {"field": "limit", "type": "quantitative", "aggregate": "max"}},
                 },
                 {
-                    "mark": {"type": "line", "color": BLUE, "point": {"size": 22, "color": BLUE}},
+                    "mark": {
+                        "type": "line",
+                        "color": BLUE,
+                        "strokeJoin": "round",
+                        "point": {"size": 22, "color": BLUE},
+                    },
                     "encoding": {
                         "x": _when(report),
                         "y": {"field": "rate", "type": "quantitative", "axis": _PERCENT, "scale": {"zero": True}},

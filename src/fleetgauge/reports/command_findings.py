@@ -7,10 +7,9 @@ from decimal import Decimal
 
 from fleetgauge.reports.command_facts import CommandCell, CostCell, CostPoint, RatePoint
 from fleetgauge.reports.proportions import tail, wilson, z_of
-from fleetgauge.rollup.labels import NOT_SET
+from fleetgauge.rollup.labels import EVERY, NOT_SET
 
 LEVEL = 0.95
-FEWEST_COMMANDS = 1
 SHOWN = 12
 
 Key = tuple[str, str, str, str]
@@ -58,7 +57,10 @@ class CellCost:
 
 @dataclass(frozen=True)
 class HotSpot:
-    """A cell whose failure rate is surely above that of the same command type elsewhere."""
+    """A kind of command and vehicle whose failure rate is surely above that of the same command type elsewhere.
+
+    Carrier, firmware and model are `*` where all of them are meant.
+    """
 
     command_type: str
     carrier: str
@@ -68,10 +70,10 @@ class HotSpot:
     unsuccessful: int
     rate: float
     low: float
-    """Lower and upper end of Wilson's interval, so wide that those of *all* cells hold together with 95 %."""
+    """Lower and upper end of Wilson's interval, so wide that those of *all* kinds hold together with 95 %."""
     high: float
     elsewhere: float
-    """The failure rate of the same command type outside of the cell."""
+    """The failure rate of the same command type on all other vehicles."""
     excess: float
     """So many more failed than if it were as elsewhere."""
 
@@ -114,7 +116,7 @@ class CommandReport:
     hot_spots: tuple[HotSpot, ...]
     hot_spots_in_all: int
     compared: int
-    """So many cells were looked at for hot spots."""
+    """So many kinds were looked at for hot spots."""
     cost_points: tuple[CostPoint, ...]
     rate_points: tuple[RatePoint, ...]
 
@@ -186,30 +188,35 @@ def attributed(cells: Sequence[CommandCell], cost: Sequence[CostCell]) -> dict[K
 
 
 def hot_spots(cells: Sequence[CommandCell]) -> tuple[tuple[HotSpot, ...], int]:
-    """Cells that fail more than the same command elsewhere, the most failures too many first; and how many were seen.
+    """Kinds that fail more than the same command elsewhere, the most failures too many first; and how many were seen.
 
-    The intervals are made so wide that, of all cells together, one in twenty reports has one that is wrong: the more
-    cells, the more it takes, and a cell of few commands is never among them by luck.
+    A kind is a command type with a carrier, firmware and model, or with one of these and all of the others (`EVERY`).
+    The intervals are made so wide that, of all kinds together, one in twenty reports has one that is wrong: the more
+    kinds, the more it takes, and one of few commands is never among them by luck.
     """
-    whole: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    kinds: dict[Key, list[int]] = defaultdict(lambda: [0, 0])
     for one in cells:
-        bad, of = whole[one.command_type]
-        whole[one.command_type] = bad + one.unsuccessful, of + one.requested
-    seen = [one for one in cells if FEWEST_COMMANDS <= one.requested < whole[one.command_type][1]]
+        for key in {_key(one), *_coarser(_key(one)), (one.command_type, EVERY, EVERY, EVERY)}:
+            kinds[key][0] += one.unsuccessful
+            kinds[key][1] += one.requested
+    whole = {key[0]: kinds.pop(key) for key in [*kinds] if key[1:] == (EVERY, EVERY, EVERY)}
+    seen = {key: counts for key, counts in kinds.items() if 0 < counts[1] < whole[key[0]][1]}
     z = z_of(LEVEL, len(seen))
     found = []
-    for one in seen:
-        bad, of = whole[one.command_type]
-        elsewhere = (bad - one.unsuccessful) / (of - one.requested)
-        low, high = wilson(one.unsuccessful, one.requested, z)
+    for key, (bad, of) in seen.items():
+        bad_elsewhere, of_elsewhere = whole[key[0]][0] - bad, whole[key[0]][1] - of
+        low, high = wilson(bad, of, z)
         # the rate elsewhere is not known exactly either; and of few commands Wilson's interval is too narrow
-        highest = wilson(bad - one.unsuccessful, of - one.requested, z_of(LEVEL))[1]
-        by_luck = tail(one.unsuccessful, one.requested, highest)
-        if low > highest and by_luck <= (1 - LEVEL) / 2 / len(seen):
-            rate = one.unsuccessful / one.requested
-            excess = one.unsuccessful - elsewhere * one.requested
-            found.append(HotSpot(*_key(one), one.requested, one.unsuccessful, rate, low, high, elsewhere, excess))
+        highest = wilson(bad_elsewhere, of_elsewhere, z_of(LEVEL))[1]
+        if low > highest and tail(bad, of, highest) <= (1 - LEVEL) / 2 / len(seen):
+            elsewhere = bad_elsewhere / of_elsewhere
+            found.append(HotSpot(*key, of, bad, bad / of, low, high, elsewhere, bad - elsewhere * of))
     return tuple(sorted(found, key=lambda one: (-one.excess, one.command_type, one.firmware))), len(seen)
+
+
+def _coarser(key: Key) -> list[Key]:
+    kind, carrier, firmware, model = key
+    return [(kind, carrier, EVERY, EVERY), (kind, EVERY, firmware, EVERY), (kind, EVERY, EVERY, model)]
 
 
 def _costliest(cost: Sequence[CostCell], before: Sequence[CostCell] | None, total: Decimal) -> tuple[CommandCost, ...]:

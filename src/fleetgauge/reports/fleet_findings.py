@@ -45,6 +45,19 @@ class StateShare:
 
 
 @dataclass(frozen=True)
+class SilentVehicle:
+    """A vehicle that reported nothing on a whole day, although it did within the two weeks before."""
+
+    vehicle: str
+    heard: date
+    """The last day on which it reported."""
+    days: int
+    """So many days without a report since."""
+    usual_reports: float
+    """Of its day, before."""
+
+
+@dataclass(frozen=True)
 class FleetReport:
     """Everything about vehicles."""
 
@@ -54,6 +67,11 @@ class FleetReport:
     suspects_in_all: int
     precision: tuple[Precision, ...]
     states: tuple[StateShare, ...]
+    silent: tuple[SilentVehicle, ...]
+    """The longest silent first."""
+    silent_in_all: int
+    silent_on: date | None
+    """The day on which they reported nothing: the last final one of the range; None if there is none."""
     silence: str
     """Why there is no list of silent vehicles; empty if there is one."""
 
@@ -77,6 +95,14 @@ SELECT s.vehicle, s.score::float8, (1 / (1 + exp(-s.score)))::float8, s.date, co
     WHERE o.vehicle = s.vehicle AND o.date > %(on)s::date - %(days)s
     ORDER BY split_part(reason, ' ', 1)::float8 DESC, o.date LIMIT 1), '')
 FROM scored AS s WHERE s.score >= 0 ORDER BY s.score DESC, s.vehicle
+"""
+_SILENT = """
+SELECT now.device, max(before.date) AS heard, now.date - max(before.date) AS days, now.usual_reports::float8
+FROM metrics.device_silence_day AS now
+JOIN metrics.device_silence_day AS before ON before.device = now.device AND before.reports > 0
+    AND before.date < now.date AND before.date >= now.date - %(days)s::integer
+WHERE now.date = %(on)s AND now.reports = 0
+GROUP BY now.device, now.date, now.usual_reports ORDER BY days DESC, now.usual_reports DESC, now.device
 """
 _STATES = """
 SELECT vehicle_state, sum(seconds)::float8 / extract(epoch FROM %(until)s - %(since)s)::float8
@@ -104,8 +130,27 @@ def fleet_report(connection: Connection, over: ReportRange, *, states: bool, cov
         len(found),
         tuple(Precision(*row) for row in precision),
         _states(connection, over, covered=covered) if states else (),
-        "no metric of the schema metrics tells when a vehicle was last heard of",
+        *silent_vehicles(connection, over),
     )
+
+
+def silent_vehicles(
+    connection: Connection, over: ReportRange
+) -> tuple[tuple[SilentVehicle, ...], int, date | None, str]:
+    """Those of the last final day of the range: the list, how many there are, the day, and why there is no list."""
+    if only_row(connection.execute("SELECT to_regclass('metrics.device_silence_day')"))[0] is None:
+        return (), 0, None, "there is no metrics.device_silence_day, which the metric device_report brings"
+    on = only_row(
+        connection.execute(
+            "SELECT max(date) FROM metrics.device_silence_day WHERE NOT provisional"
+            " AND date < (%(until)s AT TIME ZONE %(zone)s)::date AND window_start >= %(since)s - interval '1 day'",
+            {"since": over.since, "until": over.until, "zone": over.time_zone},
+        )
+    )[0]
+    if on is None:
+        return (), 0, None, "no day of the range is final in the metric device_report, or none was before it"
+    found = [SilentVehicle(*row) for row in connection.execute(_SILENT, {"on": on, "days": SUSPECT_DAYS}).fetchall()]
+    return tuple(found[:SHOWN]), len(found), on, ""
 
 
 def _states(connection: Connection, over: ReportRange, *, covered: bool) -> tuple[StateShare, ...]:

@@ -206,7 +206,7 @@ def _commands(report: dict[str, Any]) -> ReportSection:
                 ),
                 (
                     "Wilson intervals that hold for all kinds together with 95 %, so that small samples do not shout."
-                    " Elsewhere: the same command on all other vehicles.",
+                    " Elsewhere: the same command on all other vehicles. * stands for all.",
                 ),
                 "none: no kind of command and vehicle surely fails more than the same command elsewhere",
             ),
@@ -308,6 +308,10 @@ def _fleet(report: dict[str, Any]) -> ReportSection:
         lead += [f" vehicles may stop while somebody rides them, as of {own['as_of']}."]
     if own["silence"]:
         lead += [f" Silent vehicles are not listed: {own['silence']}."]
+    elif own["silent_in_all"]:
+        lead += [" ", Number((*path, "silent_in_all"), "count"), f" reported nothing on {own['silent_on']}."]
+    else:
+        lead += [f" Every vehicle that used to report did so on {own['silent_on']}."]
     tables: list[ReportTable] = [
         ReportTable(
             "Suspects",
@@ -323,6 +327,25 @@ def _fleet(report: dict[str, Any]) -> ReportSection:
             "none",
         )
     ]
+    if not own["silence"]:
+        tables.append(
+            ReportTable(
+                "Silent vehicles",
+                (*path, "silent"),
+                (
+                    TableColumn("Vehicle", "vehicle"),
+                    TableColumn("Last heard", "heard"),
+                    TableColumn("Days", "days", "count"),
+                    TableColumn("Usual reports a day", "usual_reports", "average", minor=True),
+                ),
+                (
+                    "Of vehicles that reported within two weeks before. The longest silent of ",
+                    Number((*path, "silent_in_all"), "count"),
+                    ".",
+                ),
+                "none",
+            )
+        )
     if own["precision"]:
         tables.append(
             ReportTable(

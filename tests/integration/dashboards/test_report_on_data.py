@@ -15,9 +15,13 @@ from dashboard_world import Filled
 from dashboards.queries import panel_queries
 from pydantic import SecretStr
 
+from fleetgauge.cli import main
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.fleet import suspect_store
+from fleetgauge.reports.fleet_findings import silent_vehicles
 from fleetgauge.reports.fleet_report import Asked, FleetgaugeReport, make_report
+from fleetgauge.reports.report_range import between
+from fleetgauge.reports.said import written
 from fleetgauge.settings import MetricsSettings, Settings
 from fleetlab.stack import PostgresState
 
@@ -197,3 +201,73 @@ def test_suspects_are_those_of_the_command_line(
     assert isinstance(found.precision[0].month, date) and found.precision[0].missed == 0
     assert {one.vehicle_state for one in found.states} >= {"available", "on_trip"}
     assert sum(one.vehicles for one in found.states) == pytest.approx(40, abs=0.5)
+
+
+def test_silent_are_those_that_used_to_report(postgres: PostgresState, filled: Filled) -> None:
+    """On a table in the view's stead, in a transaction that is rolled back."""
+    owner = url_of(postgres, "fleetgauge_owner", filled)
+    day = date(2026, 11, 10)
+    over = between(
+        datetime.fromisoformat("2026-11-04T00:00+09:00"), datetime.fromisoformat("2026-11-12T09:00+09:00"), "Asia/Seoul"
+    )
+    rows = [
+        *(("sc-talks", day - timedelta(days=n), 50, False) for n in range(5)),
+        *(("sc-quiet", day - timedelta(days=n), 40 if n >= 3 else 0, False) for n in range(6)),
+        *(("sc-today", day - timedelta(days=n), 30 if n else 0, False) for n in range(5)),
+        ("sc-talks", day + timedelta(days=1), 0, True),  # provisional: reports may still come
+    ]
+    with psycopg.connect(owner) as connection:
+        connection.execute("DROP VIEW IF EXISTS metrics.device_silence_day")
+        nothing = silent_vehicles(connection, over)
+        connection.execute(
+            "CREATE TABLE metrics.device_silence_day (window_start timestamptz, date date, device text, reports bigint,"
+            " usual_reports numeric, share_of_usual numeric, provisional boolean)"
+        )
+        unknown = silent_vehicles(connection, over)
+        for device, on, reports, provisional in rows:
+            connection.execute(
+                "INSERT INTO metrics.device_silence_day VALUES"
+                " (%(on)s::timestamp AT TIME ZONE 'Asia/Seoul', %(on)s, %(device)s, %(reports)s, 33, 0, %(open)s)",
+                {"on": on, "device": device, "reports": reports, "open": provisional},
+            )
+        found, in_all, on, why = silent_vehicles(connection, over)
+        connection.rollback()
+    assert nothing[0] == () and "device_report" in nothing[3]
+    assert unknown[2] is None and unknown[3]
+    assert (in_all, on, why) == (2, day, "")
+    assert [(one.vehicle, one.heard, one.days) for one in found] == [
+        ("sc-quiet", day - timedelta(days=3), 3),
+        ("sc-today", day - timedelta(days=1), 1),
+    ]
+
+
+def test_the_command_shows_one_object_in_three_ways(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETGAUGE_METRICS__URL", filled.grafana_url)
+    monkeypatch.setenv("FLEETGAUGE_CONTENT", str(ROOT))
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fleetgauge", "report", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capfd.readouterr()  # type: ignore[return-value]
+
+    file = tmp_path / "report.html"
+    code, out, err = call("--last", "1d", "--json", "--html", str(file))
+    assert (code, str(file) in err) == (0, True)
+    told = json.loads(out)
+    numbers = re.findall(r'data-path="([^"]+)" value="([^"]*)"', file.read_text("utf-8"))
+    assert len(numbers) > 300
+    for path, value in numbers:
+        found = told
+        for step in path.split("."):
+            found = found[int(step) if step.isdigit() else step]
+        assert str(found) == value, path
+    code, out, _ = call("commands", "--last", "1d")
+    assert code == 0 and "What costs most" in out and "By zone" not in out
+    assert written("money", told["commands"]["cost"]) in out
+    code, _, err = call("--last", "1d", "--from", "2026-01-01", "--to", "2026-01-02")
+    assert code == 78 and err.count("\n") == 1
+    code, _, err = call("commands", "--html", str(tmp_path / "no" / "page.html"))
+    assert code == 78 and "--html" in err and "Traceback" not in err

@@ -10,7 +10,7 @@ from fleetgauge.reports.business_findings import RentalCell, RentalPoint, busine
 from fleetgauge.reports.command_facts import CostPoint, RatePoint
 from fleetgauge.reports.command_findings import command_report
 from fleetgauge.reports.firmware_findings import firmware_report
-from fleetgauge.reports.fleet_findings import FleetReport, Precision, StateShare, SuspectLine
+from fleetgauge.reports.fleet_findings import FleetReport, Precision, SilentVehicle, StateShare, SuspectLine
 from fleetgauge.reports.fleet_report import FleetgaugeReport
 from fleetgauge.reports.report_range import MetricState, ReportRange, RowsLeftOut
 from fleetlab.simulator import Scale, Timeline, commands
@@ -63,7 +63,10 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         2,
         (Precision(date(2026, 11, 1), 9, 7, 6, 1),),
         tuple(StateShare(n, v, v * 0.97) for n, v in (("available", 211.3), ("on_trip", 24.9), ("removed", 8.2))),
-        "no metric of the schema metrics tells when a vehicle was last heard of",
+        (SilentVehicle("sc-00007", date(2026, 11, 12), 4, 61.5),),
+        1,
+        date(2026, 11, 16),
+        "",
     )
     return FleetgaugeReport(
         EVENING,

@@ -8,7 +8,7 @@ from company_facts import ALIKE, PLANTED, facts_of
 from fleetgauge.reports.command_facts import CommandCell, CostCell
 from fleetgauge.reports.command_findings import attributed, command_report, hot_spots
 from fleetgauge.reports.firmware_findings import firmware_report, version_key
-from fleetgauge.rollup.labels import NOT_SET, OTHER
+from fleetgauge.rollup.labels import EVERY, NOT_SET, OTHER
 from fleetlab.simulator.world import CURRENT, NEWEST
 
 
@@ -33,9 +33,11 @@ def test_parts_of_the_cost_add_up_to_the_whole() -> None:
 def test_a_small_sample_does_not_shout() -> None:
     quiet = [cell(30, 600, model=f"m{n}") for n in range(50)]
     found, seen = hot_spots([*quiet, cell(2, 3, model="tiny")])
-    assert found == () and seen == 51
-    (loud,), _ = hot_spots([*quiet, cell(2, 3, model="tiny"), cell(120, 600, model="bad")])
-    assert loud.vehicle_model == "bad"
+    assert found == () and seen == 51 + 51  # each model, and each model whatever its carrier and firmware
+    both, _ = hot_spots([*quiet, cell(2, 3, model="tiny"), cell(120, 600, model="bad")])
+    loud, coarser = sorted(both, key=lambda one: one.carrier == EVERY)
+    assert (loud.carrier, loud.vehicle_model) == ("skt", "bad")
+    assert (coarser.carrier, coarser.firmware, coarser.vehicle_model) == (EVERY, EVERY, "bad")
     assert loud.excess == pytest.approx(120 - 600 * (1502 / 30003))
 
 
@@ -85,6 +87,7 @@ def test_of_a_simulated_company_the_right_ones_are_named(monkeypatch: pytest.Mon
     assert (first.firmware, first.before, first.scope) == (NEWEST, CURRENT, "all")
     assert first.low < 0.0855 < first.high  # planted: 9.5 points, on models and commands of 0.9 on average
     costs = command_report(facts.cells, None, facts.cost, None)
+    assert {one.firmware for one in costs.hot_spots} <= {NEWEST, EVERY} and costs.hot_spots
     assert (costs.costliest[0].command_type, costs.costliest[0].carrier) == ("locate", "skt")
     assert costs.cost == pytest.approx(float(sum(one.cost for one in facts.cost)))
 
