@@ -55,6 +55,7 @@ def demo(
         from fleetlab.cli.up import describe
 
         console.print(describe(state), markup=False, highlight=False)
+    typer.echo(f"What it comes to, as a page to open in a browser: {run.page.resolve().as_uri()}")
     if not report.ok:
         typer.echo("fleetlab: a number differs from the truth; see the table above", err=True)
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ from fleetgauge.errors import Terminal
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 from fleetgauge.progress.offsets import read_progress
 from fleetgauge.settings import Settings
+from fleetlab.demo import report_page
 from fleetlab.demo.airflow_api import AirflowApi
 from fleetlab.demo.beside import Beside
 from fleetlab.demo.compare import compare, count_states
@@ -68,6 +69,7 @@ class Demo:
             self._check_machine()
             with self._steps.step("clean", "Removing what an earlier run left"):
                 self._wipe()
+                self.page.unlink(missing_ok=True)
             self._play()
             finished = True
         finally:
@@ -86,6 +88,11 @@ class Demo:
         self._stack.down(wipe=True)
         for path in self._truth_path.parent.glob(f"{self._truth_path.name}*"):
             path.unlink()
+
+    @property
+    def page(self) -> Path:
+        """Where the report on the company is written; it stays when the servers are stopped."""
+        return self._stack.home / report_page.NAME
 
     def state(self) -> StackState | None:
         """The servers that were left running."""
@@ -131,6 +138,9 @@ class Demo:
             with steps.step("compare", "Comparing with the truth"):
                 consumers = self._consumers(settings)
                 compare(self.report, state, self._truth_path, settings.content, consumers, settled)
+            with steps.step("report", "Writing the report on the company"):
+                made = report_page.write_page(settings, self.page, self._options.scale.days)
+                self.report.checks.append(report_page.check(made))
             if self._options.keep:
                 self._go_on(state)
 

@@ -90,7 +90,8 @@ def report(home: Path, company: Company, tmp_path_factory: pytest.TempPathFactor
     print(demo.text())  # noqa: T201 (shown when a test fails)
     assert code == 0, demo.text()
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return found
+    said = demo.text().splitlines()[-1].partition("file://")
+    return {**found, "report_page": said[2]}
 
 
 def test_every_number_equals_the_truth(report: dict[str, Any]) -> None:
@@ -124,6 +125,13 @@ def test_airflow_ran_each_grain(report: dict[str, Any]) -> None:
         "fleetgauge_hour",
         "fleetgauge_day",
     }
+
+
+def test_it_ends_with_a_page_and_says_where_it_lies(home: Path, report: dict[str, Any]) -> None:
+    assert report["report_page"] == str(home / "report.html")
+    text = (home / "report.html").read_text(encoding="utf-8")
+    assert len(text.encode()) <= 3_000_000
+    assert [name for name in ("commands", "firmware", "fleet", "business") if f'<section id="{name}"' not in text] == []
 
 
 def test_nothing_is_left_over(home: Path, report: dict[str, Any]) -> None:
