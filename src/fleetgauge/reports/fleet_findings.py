@@ -62,7 +62,7 @@ class FleetReport:
     """Everything about vehicles."""
 
     as_of: date | None
-    """The last day within the range on which a vehicle stood for long and was looked at; None if there is none."""
+    """The last day up to the range's end on which a vehicle stood for long and was looked at; None if there is none."""
     suspects: tuple[SuspectLine, ...]
     suspects_in_all: int
     precision: tuple[Precision, ...]

@@ -300,7 +300,7 @@ def _fleet(report: dict[str, Any]) -> ReportSection:
     own, path = report["fleet"], ("fleet",)
     lead: list[str | Number] = []
     if own["as_of"] is None:
-        lead += ["No day of this range was looked at for vehicles that stop suddenly."]
+        lead += ["No day was looked at for vehicles that stop suddenly (fleetgauge fleet run does it)."]
     elif not own["suspects_in_all"]:
         lead += [f"No vehicle is a suspect as of {own['as_of']}."]
     else:

@@ -4,7 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fleetgauge import suspects
 from fleetgauge.reports import page
 from fleetgauge.reports.fleet_report import Asked, make_report
 from fleetgauge.settings import Settings
@@ -16,11 +15,10 @@ NAME = "report.html"
 
 
 def write_page(settings: Settings, file: Path, days: int) -> dict[str, Any]:
-    """Judge the days of the backlog for suspects, make the report of its last part, write the page.
+    """Make the report of the last part of the company's time and write the page; no day is looked at for suspects.
 
     Returns the report as its JSON has it. Blocks for some seconds; raises `FleetgaugeError`.
     """
-    suspects.run(settings)
     report = make_report(settings, Asked(length=timedelta(days=1) if days > 1 else timedelta(hours=6))).to_dict()
     page.write(report, file)
     return report
