@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do it in a transaction that is rolled back, and say what it did.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create or update ledger, functions, roles, metric tables, views and prices. Safe to repeat.
 
     Nothing that others have built on a view is dropped. Exits with 78 when a view cannot be changed therefore, and says
-    what to do; all else is done.
+    what to do; all else is done. A dry run holds locks on the views for some seconds, and gives up (75) if it has to
+    wait for one longer than 5 s; fleetgauge plan only reads.
 
     \b
     Examples:

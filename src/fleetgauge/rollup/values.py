@@ -7,6 +7,11 @@ from typing import Any
 
 from fleetgauge.rollup.spans import Span
 
+LARGEST = 1e100
+"""A number of this size or more is taken for garbage, as NaN and infinities are."""
+LARGEST_WHOLE = 10**15
+"""The same, itself no garbage yet, for sums of whole numbers: some thousand of them still fit into 64 bits."""
+
 Cell = tuple[datetime, tuple[str, ...]]
 """A minute window's start (UTC) and the values of the dimensions, in the definition's order."""
 

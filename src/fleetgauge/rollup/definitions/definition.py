@@ -139,9 +139,6 @@ class Definition:
         problems += export_problems(self.export, self.measures, self.dimensions, self.levels, kept)
         if self.accepts.earliest >= self.accepts.before:
             problems.append((("accepts", "before"), f"must lie after earliest, {self.accepts.earliest}"))
-        if self.documents is not None and self.accepts != Accepts():
-            said = "is for source.sql; of documents, the consumer accepts or dead-letters by time; remove it"
-            problems.append((("accepts",), said))
         if self.source_kept is not None and self.source_kept < self.late + RECONCILED:
             said = (
                 f"must be at least late + {RECONCILED.days} d, the span that is reconciled daily; "

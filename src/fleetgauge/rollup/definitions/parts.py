@@ -5,7 +5,7 @@ What a part alone can say wrong is told here; what does not fit together, by `de
 
 from collections.abc import Iterable
 from dataclasses import field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -71,6 +71,12 @@ class Accepts:
 
     earliest: Day = date(2000, 1, 1)
     before: Day = date(2100, 1, 1)
+
+    @property
+    def instants(self) -> tuple[datetime, datetime]:
+        """The first instant that is possible, and the first that is not any more."""
+        earliest, before = (datetime.combine(day, time(), UTC) for day in (self.earliest, self.before))
+        return earliest, before
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -40,10 +40,11 @@ from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources import elasticsearch_rows as answer
 from fleetgauge.rollup.sources.elasticsearch_days import Days, lost_spans, opened, whole_again
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
+from fleetgauge.rollup.sources.elasticsearch_left_out import left_out, out_of_range
 from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
 from fleetgauge.rollup.sources.port import Conflict, Row, key_of, looking
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import MINUTE, Span, floor, join
+from fleetgauge.rollup.spans import MINUTE, Span, floor, join, union
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
 from fleetgauge.settings import Settings
 
@@ -56,8 +57,19 @@ DAYS = ""
 """In a cursor's token, what is about no consumer group: the daily indices, as `Days.noted` says."""
 
 _log = structlog.get_logger(__name__)
-_Asked = tuple[Iterator[tuple[Cell, Group]], list[tuple[int, Percentile | Distinct, Iterator[tuple[Cell, Group]]]]]
-"""Groups with numbers; and for each sketch, by its index, groups with values."""
+_Groups = Iterator[tuple[Cell, Group]]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Answers that are under way, and what was asked."""
+
+    filters: tuple[query.Json, ...]
+    step_ms: int
+    from_ms: int
+    numbers: _Groups
+    sketches: list[tuple[int, Percentile | Distinct, _Groups]]
+    """For each sketch, by its index, groups with values."""
 
 
 @dataclass
@@ -79,8 +91,9 @@ class ElasticsearchFacts:
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
-        answer = self.search.ask(query.matching(self.definition), {"first": {"min": {"field": EVENT_TIME}}})
-        ms = answer["first"]["value"] if answer else None
+        where = query.counted(self.definition, query.possible(self.definition))
+        said = self.search.ask(where, {"first": {"min": {"field": EVENT_TIME}}})
+        ms = said["first"]["value"] if said else None
         found = [] if ms is None else [query.instant(ms)]
         return min([*found, *self.search.closed.values()], default=None)
 
@@ -113,7 +126,7 @@ class ElasticsearchFacts:
         spans += [(begin, min(end, watermark)) for begin, end in opened]
         if not new:
             return Touched([], spans)
-        where = query.matching(self.definition, query.any_of(new))
+        where = query.matching(self.definition, query.any_of(new), query.possible(self.definition))
         # A metric without minutes computes whole windows, whatever their dimensions.
         dimensions = len(self.definition.dimensions) if self.definition.finest == "minute" else 0
         keys = query.keys(self.definition)[: 1 + dimensions]
@@ -166,19 +179,21 @@ class ElasticsearchFacts:
         """See `Facts`. Documents never move, so no definition asks."""
         raise AssertionError("a definition over documents has no key")
 
-    def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:  # noqa: ARG002 (the port's signature)
-        """See `Facts`. JSON has neither NaN nor infinity, and a contract's numbers are bounded where they come in."""
-        return []
+    def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
+        """See `Facts`."""
+        chunks = (query.within(spans[at : at + SPANS]) for at in range(0, len(spans), SPANS))
+        wheres = (query.matching(self.definition, chunk) for chunk in chunks)
+        return [one for where in wheres for one in left_out(self.search, self.definition, where)]
 
     def out_of_range(self) -> LeftOut | None:
-        """See `Facts`. What is out of the accepted time range is a dead letter."""
-        return None
+        """See `Facts`. Consumers dead-letter what is out of the accepted time range; others may have stored more."""
+        return out_of_range(self.search, self.definition)
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""
         found = [query.within([span])]
         found += [query.labelled(self.definition.dimensions[name].column, label) for name, label in where.items()]
-        matching = query.matching(self.definition, *found)
+        matching = query.counted(self.definition, *found)
         counted = self.search.ask(matching, {"n": {"value_count": {"field": EVENT_TIME}}})
         return SourceRows(int(counted["n"]["value"]) if counted else 0, json.dumps({"query": matching}, default=str))
 
@@ -223,28 +238,47 @@ class ElasticsearchFacts:
         """Ask for the rows of what fulfils the filters, in windows of `step_ms` counted from `from_ms`."""
         measures = self.definition.stored
         keys = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms)
-        numbers = self._grouped(query.matching(self.definition, *filters), keys, query.numbers(measures))
-        sketches = []
-        for index, measure in enumerate(measures.values()):
-            if isinstance(measure, Percentile | Distinct):
-                where = query.matching(self.definition, *filters, *query.conditions(measure.where))
-                values = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms, value=measure.of)
-                sketches.append((index, measure, self._grouped(where, values, {})))
-        return numbers, sketches
+        numbers = self._grouped(query.counted(self.definition, *filters), keys, query.numbers(measures))
+        sketches = [
+            (index, measure, self._by_value(measure, filters, step_ms, from_ms))
+            for index, measure in enumerate(measures.values())
+            if isinstance(measure, Percentile | Distinct)
+        ]
+        return _Asked(filters, step_ms, from_ms, numbers, sketches)
 
     def _rows(self, asked: _Asked, stretch: Callable[[datetime], Any] = lambda window: window) -> list[Row]:
         """The answers as rows; windows of the same `stretch` become one, which stands for all of them."""
-        measures, (numbers, sketches) = self.definition.stored, asked
+        measures = self.definition.stored
         found: dict[Any, list[Any]] = {}
-        for (window, values), group in numbers:
+        rounded: dict[int, set[tuple[Any, ...]]] = {}
+        for (window, values), group in asked.numbers:
             answer.add(found, (stretch(window), values), measures, answer.numbers(measures, group))
-        for index, measure, groups in sketches:
+            for index in answer.rounded(measures, group):
+                rounded.setdefault(index, set()).add(answer.place(group))
+        for index, measure, groups in asked.sketches:
             keyed = (((stretch(window), values), group) for (window, values), group in groups)
             for cell, sketch in answer.sketches(measure, keyed, self.key):
                 found[cell][index] = sketch
+        for index, places in rounded.items():
+            for (window, values), part in self._exact(asked, list(measures.values())[index], places):
+                found[stretch(window), values][index] += part
         return [(window, *values, *row) for (window, values), row in found.items()]
 
-    def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> Iterator[tuple[Cell, Group]]:
+    def _exact(self, asked: _Asked, measure: Any, places: set[tuple[Any, ...]]) -> Iterator[tuple[Cell, int]]:
+        """The parts of these groups' sums, value by value, to be added up here, where whole numbers have no end."""
+        step = timedelta(milliseconds=asked.step_ms)
+        spans = union((start, start + step) for start in {query.instant(place[0]) for place in places})
+        for at in range(0, len(spans), SPANS):
+            filters = (*asked.filters, query.within(spans[at : at + SPANS]))
+            yield from answer.exact(places, self._by_value(measure, filters, asked.step_ms, asked.from_ms))
+
+    def _by_value(self, measure: Any, filters: Sequence[query.Json], step_ms: int, from_ms: int) -> _Groups:
+        """Groups by the values of the measure's field."""
+        where = query.counted(self.definition, *filters, *query.conditions(measure.where))
+        keys = query.keys(self.definition, step_ms=step_ms, from_ms=from_ms, value=measure.of)
+        return self._grouped(where, keys, {})
+
+    def _grouped(self, where: query.Json, keys: list[query.Json], numbers: query.Json) -> _Groups:
         """The groups, each with the cell that it belongs to. Asks at once."""
         return answer.celled(self.search.grouped(where, keys, numbers), len(self.definition.dimensions))
 

@@ -5,17 +5,28 @@ used: many clusters switch them off. A sketch therefore groups by the values the
 worked out here, by the same code that analysts use.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetgauge.errors import Terminal, sure
+from fleetgauge.errors import sure
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Comparison, Count, Extreme, Scalar, StoredMeasure, Sum, Where
+from fleetgauge.rollup.definitions.measures import (
+    Comparison,
+    Count,
+    Extreme,
+    Percentile,
+    Scalar,
+    StoredMeasure,
+    Sum,
+    Where,
+)
 from fleetgauge.rollup.labels import NOT_SET, label_of, value_of
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.values import LARGEST, LARGEST_WHOLE
 
 Json = dict[str, Any]
 
@@ -26,13 +37,56 @@ NUL = "\ufffd"
 """Stands for U+0000, which no text of Postgres can hold."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EXACT = 2**53
+EXACT = 2**53
 """Below it a double holds every whole number; this one may have been the next, rounded."""
 
 
 def matching(definition: Definition, *more: Json) -> Json:
     """The metric's documents that fulfil all of `more`."""
     return _all([*conditions(sure(definition.documents, "documents").where), *more])
+
+
+def counted(definition: Definition, *more: Json) -> Json:
+    """Those of them that can be counted."""
+    return matching(definition, *more, *({"bool": {"must_not": bad}} for bad in uncountable(definition).values()))
+
+
+def uncountable(definition: Definition) -> dict[str, Json]:
+    """Field → documents whose value of it is no number that can be counted; one that lacks it can."""
+    limits: dict[str, float] = {}
+    for measure in definition.stored.values():
+        match measure:
+            case Sum():
+                limit: float = LARGEST_WHOLE
+            case Extreme() if measure.type != "float":
+                limit = EXACT - 1
+            case Extreme() | Percentile():
+                limit = math.nextafter(LARGEST, 0)
+            case _:
+                continue
+        limits[measure.of] = min(limit, limits.get(measure.of, limit))
+    return {path: _beyond(path, limit) for path, limit in limits.items()}
+
+
+def _beyond(path: str, limit: float) -> Json:
+    """Documents with a number above the limit, or below its opposite. `lenient`: where a day's index holds a type that
+    cannot even express the limit, none is, and it is no error as in a range query."""
+    said = f'{path}:[* TO "-{limit}"}} OR {path}:{{"{limit}" TO *]'
+    return {"query_string": {"query": said, "lenient": True}}
+
+
+def possible(definition: Definition) -> Json:
+    """Documents of an event time that is possible."""
+    earliest, before = definition.accepts.instants
+    return within([(earliest, before)])
+
+
+def impossible(definition: Definition) -> Json:
+    """Those of one that is not, or of none."""
+    earliest, before = definition.accepts.instants
+    outside: list[Json] = [{"lt": milliseconds(earliest)}, {"gte": milliseconds(before)}]
+    without = {"bool": {"must_not": _present(EVENT_TIME)}}
+    return any_of([*({"range": {EVENT_TIME: bound}} for bound in outside), without])
 
 
 def conditions(where: Where) -> list[Json]:
@@ -147,18 +201,27 @@ def numbers(measures: Mapping[str, StoredMeasure]) -> Json:
 
 
 def number(name: str, measure: Count | Sum | Extreme, group: Mapping[str, Any]) -> int | float | None:
-    """The measure's value in the answer for a group. Raises `Terminal` for one that a double cannot hold exactly."""
+    """The measure's value in the answer for a group; 0 for a sum that is rounded (see `rounded`)."""
     match measure:
         case Count():
             return int(group[name]["doc_count"] if measure.where else group["doc_count"])
         case Sum():
-            return _sum(name, group[name]["v"])
+            return 0 if rounded(group[name]["v"]) else int(group[name]["v"]["sum"])
         case Extreme():
             value = group[name]["v"]["value"]
             if value is None or measure.type == "float" or (measure.type is None and not float(value).is_integer()):
                 return None if value is None else float(value)
-            _within_exact(name, abs(value))
             return int(value)
+
+
+def rounded(stats: Mapping[str, Any]) -> bool:
+    """Whether a sum may have been rounded, since Elasticsearch adds in double precision."""
+    if not stats["count"]:
+        return False
+    # Of one sign, no partial sum is greater than the whole; of both, none is greater than this.
+    one_sign = stats["min"] >= 0 or stats["max"] <= 0
+    largest = max(abs(stats["min"]), abs(stats["max"]))
+    return bool((max(largest, abs(stats["sum"])) if one_sign else largest * stats["count"]) >= EXACT)
 
 
 def together(measure: Count | Sum | Extreme, one: Any, other: Any) -> Any:
@@ -183,6 +246,15 @@ def shown(value: str | bool | int | None) -> str:
     return label_of(None if value is None else text_of(value))
 
 
+SOME_IDS: Json = {"ids": {"top_hits": {"size": 5, "_source": False, "sort": [{EVENT_TIME: "asc"}]}}}
+"""An aggregation beside the count of a group: what tells some of its documents."""
+
+
+def ids(group: Mapping[str, Any]) -> list[str]:
+    """The answer to `SOME_IDS`."""
+    return sorted(hit["_id"] for hit in group["ids"]["hits"]["hits"])
+
+
 def instant(ms: float) -> datetime:
     """Milliseconds since the epoch as UTC."""
     return _EPOCH + timedelta(milliseconds=ms)
@@ -193,24 +265,6 @@ def milliseconds(at: datetime) -> int:
     return (
         -(-(at - _EPOCH) // timedelta(milliseconds=1)) if at >= _EPOCH else (at - _EPOCH) // timedelta(milliseconds=1)
     )
-
-
-def _sum(name: str, stats: Mapping[str, Any]) -> int:
-    if not stats["count"]:
-        return 0
-    # Of one sign, no partial sum is greater than the whole; of both, none is greater than this.
-    one_sign = stats["min"] >= 0 or stats["max"] <= 0
-    largest = max(abs(stats["min"]), abs(stats["max"]))
-    _within_exact(name, max(largest, abs(stats["sum"])) if one_sign else largest * stats["count"])
-    return int(stats["sum"])
-
-
-def _within_exact(name: str, size: float) -> None:
-    if size >= _EXACT:
-        raise Terminal(
-            f"measures.{name}: reaches {size:.0f}, and from 2^53 on Elasticsearch does not add whole numbers exactly; "
-            "measure a smaller unit, or a field with smaller values"
-        )
 
 
 def _filtered(where: Where, aggregation: Json) -> Json:

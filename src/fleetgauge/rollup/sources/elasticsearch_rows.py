@@ -1,6 +1,6 @@
 """Groups of an answer as rows of the rollup: cells, numbers, sketches."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache, partial
 from operator import itemgetter
 from typing import Any
@@ -56,6 +56,23 @@ def numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
         query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else _NO_VALUE[type(measure)]
         for name, measure in measures.items()
     ]
+
+
+def rounded(measures: Mapping[str, StoredMeasure], group: Group) -> list[int]:
+    """The indices of the sums that Elasticsearch may have rounded."""
+    return [i for i, (n, m) in enumerate(measures.items()) if isinstance(m, Sum) and query.rounded(group[n]["v"])]
+
+
+def place(group: Group) -> tuple[Any, ...]:
+    """What tells a group from others, whatever value it is split by besides."""
+    return tuple(value for name, value in group["key"].items() if name != "v")
+
+
+def exact(places: Collection[tuple[Any, ...]], groups: Iterator[tuple[Cell, Group]]) -> Iterator[tuple[Cell, int]]:
+    """What groups by value add to the cells of the places: whole numbers, of which each is held exactly."""
+    for cell, group in groups:
+        if place(group) in places:
+            yield cell, int(group["key"]["v"]) * group["doc_count"]
 
 
 def add(found: dict[Any, list[Any]], cell: Any, measures: Mapping[str, StoredMeasure], values: list[Any]) -> None:

@@ -7,11 +7,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
 from fleetgauge.rollup.definitions.parts import Dimension
 from fleetgauge.rollup.labels import labelled_sql
-
-LARGEST = "1e100"
-"""A number of this size or more is taken for garbage, as NaN and infinities are."""
-LARGEST_WHOLE = 10**15
-"""The same for sums of whole numbers: some thousand of them still fit into 64 bits."""
+from fleetgauge.rollup.values import LARGEST, LARGEST_WHOLE
 
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
@@ -92,7 +88,7 @@ def countable(definition: Definition) -> list[tuple[str, sql.Composable]]:
             rules.setdefault(of, sql.SQL(rule).format(col(of), sql.Literal(LARGEST_WHOLE)))
         elif getattr(measure, "type", None) != "integer":
             rule = "(abs({0}::numeric) < {1}::numeric) IS NOT FALSE"
-            rules[of] = sql.SQL(rule).format(col(of), sql.Literal(LARGEST))
+            rules[of] = sql.SQL(rule).format(col(of), sql.Literal(f"{LARGEST:.0e}"))
     return list(rules.items())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetgauge import postgres
-from fleetgauge.errors import Stop
+from fleetgauge.errors import Stop, Transient
 from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
 from fleetgauge.rollup import labels
 from fleetgauge.rollup.definitions.definition import Definition
@@ -19,6 +19,9 @@ from fleetgauge.rollup.store.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 
 LOGINS = {"fleetgauge": WRITER, "grafana": VIEWER, "analyst": VIEWER}
+
+REHEARSAL_WAITS = "5s"
+"""How long a dry run waits for a lock."""
 
 _LOCK = 0x666C656574  # "fleet": one migration at a time in a database
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -49,12 +52,16 @@ def migrate(
     """Create or update everything in the metrics database. Called by the CLI and the laboratory; blocks while another
     one runs. Each metric whose tables or views change is given to `record`.
 
+    A dry run does it too, save Alembic's part, in a transaction that is rolled back: so it knows what the server would
+    refuse, and meanwhile holds the same locks. It waits for none longer than `REHEARSAL_WAITS`; `pending` takes none.
     Raises `Terminal` when `metrics.owner_url` is missing, `Stop` when it may not do it, `Transient` when the server
-    is away.
+    is away, or a dry run gets no lock.
     """
     database = postgres.owner(settings.metrics)
     try:
         with closing(database.connect("migrate")) as guard:
+            if dry_run:
+                guard.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(REHEARSAL_WAITS)))
             guard.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             revisions = _alembic(guard, database, dry_run=dry_run)
             if dry_run and revisions:  # what they would make is not there to look at
@@ -64,6 +71,11 @@ def migrate(
                 viewers.limit(guard, WRITER)
                 guard.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
                 return _metrics(guard, revisions, definitions, record)
+    except errors.LockNotAvailable as error:
+        raise Transient(
+            f"migrate --dry-run waits at most {REHEARSAL_WAITS} for a lock, so that nobody waits behind it for longer: "
+            "a migration, a run or a long query holds one; try again later, or use fleetgauge plan, which takes none"
+        ) from error
     except errors.InsufficientPrivilege as error:
         raise Stop(
             f"the login of metrics.owner_url may not migrate: {error.diag.message_primary}; "

@@ -96,3 +96,13 @@ def test_it_stays_small(shell: Shell, world: World, first: datetime) -> None:
     minutes = 7_000_000 if first.year > 2000 else 60
     (plan,) = json.loads(done.stdout)["metrics"]
     assert abs(plan["minutes"] - minutes) < 3000, "whole days at most beside it"
+
+
+def test_a_dry_migration_waits_for_nobody_for_long(shell: Shell, world: World) -> None:
+    before = world.metrics.execute(CATALOGUE).fetchone()
+    with psycopg.connect(world.postgres.url("metrics", "postgres", world.name)) as reader:
+        reader.execute("LOCK TABLE metrics.ride_hour IN ACCESS SHARE MODE")
+        said = shell("migrate", "--dry-run", code=75).err
+        assert "waits at most 5s for a lock" in said and "fleetgauge plan" in said
+    assert "nothing" in shell("migrate", "--dry-run").out
+    assert world.metrics.execute(CATALOGUE).fetchone() == before

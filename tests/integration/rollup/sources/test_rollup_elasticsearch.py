@@ -202,17 +202,58 @@ def test_hostile_values_are_only_values(world: World, start: datetime) -> None:
     assert kept == {**dict.fromkeys(texts, 2), "\\(not set)": 2, "\\(other)": 2, "a\ufffdb": 2, "(other)": 1}
 
 
-def test_sums_beyond_what_a_double_holds_are_refused(world: World, start: datetime) -> None:
+def test_sums_beyond_what_a_double_holds_are_exact(world: World, start: datetime) -> None:
+    _take_large_numbers(world)
+    large = [10**15 - 2 * i - 1 for i in range(13)]
+    world.send(*(event(start, i, message={"bytes": n, "direction": "uplink"}) for i, n in enumerate(large)))
+    world.send(event(start + timedelta(minutes=1), 1, message={"bytes": large[0], "direction": "uplink"}))
+    world.ingest()
+    assert world.run().error is None
+    assert sum(large) > 2**53 and float(sum(large)) != sum(large)
+    world.assert_right()
+    world.send(event(start, 3, message={"bytes": 7, "direction": "uplink"}))  # touched alone, as a cell
+    world.ingest()
+    assert world.run().cells == 1
+    world.assert_right()
+    span = (start.replace(minute=0), start.replace(minute=0) + timedelta(hours=1))
+    (compared,) = pipeline.reconcile(world.settings, span, [world.name], dry_run=True)
+    assert (compared.error, compared.different) == (None, 0)
+
+
+def test_documents_that_cannot_be_counted_are_left_out_and_named(world: World, start: datetime) -> None:
+    _take_large_numbers(world)
+    world.send(*mixed(start, 5, 30))
+    whole = list(world.sent)
+    absurd = [10**15 + 1, 9 * 10**18]
+    world.send(*(event(start, i, message={"bytes": n, "direction": "uplink"}) for i, n in enumerate(absurd)))
+    world.sent[:] = whole
+    world.ingest()
+    with Elasticsearch(world.settings.elasticsearch.url) as client:
+        client.indices.refresh(index=f"{world.name.replace('_', '-')}-*")
+        stored = client.search(index=f"{world.name.replace('_', '-')}-*", size=1)["hits"]["hits"][0]
+        for name, at in (("early", "0202-03-04T00:00:00Z"), ("late", "2150-01-01T00:00:00Z")):
+            body = {**stored["_source"], "@timestamp": at}
+            client.index(index=stored["_index"], id=name, document=body, refresh=True)
+    report = world.run()
+    assert report.error is None
+    said = " ".join(report.warnings)
+    assert "2 row(s) left out, message.bytes is not finite or too large: " in said
+    assert "2 row(s) left out, @timestamp is no time of a fleet: early, late" in said
+    world.assert_right()
+    rows = world.metrics.execute(
+        "SELECT reason, count, keys FROM fleetgauge.left_out WHERE metric = %s ORDER BY 1", [world.name]
+    ).fetchall()
+    assert [(reason, count) for reason, count, _ in rows] == [
+        ("@timestamp is no time of a fleet", 2),
+        ("message.bytes is not finite or too large", 2),
+    ]
+    assert all(":" in key for key in rows[1][2])  # ids of documents: device and event
+    assert (world.run().cells, world.run().error) == (0, None)
+
+
+def _take_large_numbers(world: World) -> None:
     common = world.settings.content / "schemas" / "events" / "common.json"
     common.write_text(common.read_text().replace('"maximum": 1048576', '"maximum": 9000000000000000000'))
-    world.send(event(start, 1, message={"bytes": 2**52, "direction": "uplink"}))
-    world.ingest()
-    world.run()
-    world.assert_right()
-    world.send(event(start, 1, message={"bytes": 2**52 + 1, "direction": "uplink"}))
-    world.ingest()
-    with pytest.raises(pipeline.Terminal, match=r"measures\.bytes: reaches 9007199254740992"):
-        world.run()
 
 
 def test_a_closed_day_stops_no_other_and_is_computed_anew_once_it_is_open(world: World, start: datetime) -> None:

@@ -1,6 +1,7 @@
 """What is asked of documents, and what lint refuses to ask; the answers are tested on real servers."""
 
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,13 +172,23 @@ def test_documents_of_one_label() -> None:
         ({"count": 0, "min": None, "max": None, "sum": 0.0}, True),
     ],
 )
-def test_a_sum_that_may_be_rounded_is_refused(stats: dict[str, Any], exact: bool) -> None:
-    measure = Sum(agg="sum", of="total")
-    if exact:
-        assert query.number("s", measure, {"s": {"v": stats}}) == stats["sum"]
-    else:
-        with pytest.raises(Terminal, match=r"measures\.s: reaches"):
-            query.number("s", measure, {"s": {"v": stats}})
+def test_a_sum_that_may_be_rounded_is_not_taken(stats: dict[str, Any], exact: bool) -> None:
+    assert query.rounded(stats) != exact
+    assert query.number("s", Sum(agg="sum", of="total"), {"s": {"v": stats}}) == (stats["sum"] if exact else 0)
+
+
+def test_what_documents_cannot_be_counted_follows_from_the_measures(tmp_path: Path) -> None:
+    (tmp_path / "metric.yaml").write_text(
+        "metric: m\nsource: s\nevent_time: '@timestamp'\ndocuments: {}\nmeasures:\n  n: {agg: count}\n"
+        "  a: {agg: sum, of: x}\n  b: {agg: max, of: x}\n  c: {agg: percentile, of: y}\n  d: {agg: distinct, of: z}\n"
+    )
+    folder = tmp_path.rename(tmp_path.parent / "m")
+    found = query.uncountable(load_definition(folder))
+    largest = math.nextafter(1e100, 0)
+    assert {path: bad["query_string"]["query"] for path, bad in found.items()} == {
+        "x": 'x:[* TO "-1000000000000000"} OR x:{"1000000000000000" TO *]',
+        "y": f'y:[* TO "-{largest}"}} OR y:{{"{largest}" TO *]',
+    }
 
 
 def test_two_spellings_of_a_cell_are_one() -> None:
