@@ -254,23 +254,23 @@ class ElasticsearchFacts:
         for (window, values), group in asked.numbers:
             answer.add(found, (stretch(window), values), measures, answer.numbers(measures, group))
             for index in answer.rounded(measures, group):
-                rounded.setdefault(index, set()).add(answer.place(group))
+                rounded.setdefault(index, set()).add(answer.group_key(group))
         for index, measure, groups in asked.sketches:
             keyed = (((stretch(window), values), group) for (window, values), group in groups)
             for cell, sketch in answer.sketches(measure, keyed, self.key):
                 found[cell][index] = sketch
-        for index, places in rounded.items():
-            for (window, values), part in self._exact(asked, list(measures.values())[index], places):
+        for index, wanted in rounded.items():
+            for (window, values), part in self._exact(asked, list(measures.values())[index], wanted):
                 found[stretch(window), values][index] += part
         return [(window, *values, *row) for (window, values), row in found.items()]
 
-    def _exact(self, asked: _Asked, measure: Any, places: set[tuple[Any, ...]]) -> Iterator[tuple[Cell, int]]:
+    def _exact(self, asked: _Asked, measure: Any, wanted: set[tuple[Any, ...]]) -> Iterator[tuple[Cell, int]]:
         """The parts of these groups' sums, value by value, to be added up here, where whole numbers have no end."""
         step = timedelta(milliseconds=asked.step_ms)
-        spans = union((start, start + step) for start in {query.instant(place[0]) for place in places})
+        spans = union((start, start + step) for start in {query.instant(key[0]) for key in wanted})
         for at in range(0, len(spans), SPANS):
             filters = (*asked.filters, query.within(spans[at : at + SPANS]))
-            yield from answer.exact(places, self._by_value(measure, filters, asked.step_ms, asked.from_ms))
+            yield from answer.exact(wanted, self._by_value(measure, filters, asked.step_ms, asked.from_ms))
 
     def _by_value(self, measure: Any, filters: Sequence[query.Json], step_ms: int, from_ms: int) -> _Groups:
         """Groups by the values of the measure's field."""

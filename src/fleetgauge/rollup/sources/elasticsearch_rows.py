@@ -63,15 +63,15 @@ def rounded(measures: Mapping[str, StoredMeasure], group: Group) -> list[int]:
     return [i for i, (n, m) in enumerate(measures.items()) if isinstance(m, Sum) and query.rounded(group[n]["v"])]
 
 
-def place(group: Group) -> tuple[Any, ...]:
+def group_key(group: Group) -> tuple[Any, ...]:
     """What tells a group from others, whatever value it is split by besides."""
     return tuple(value for name, value in group["key"].items() if name != "v")
 
 
-def exact(places: Collection[tuple[Any, ...]], groups: Iterator[tuple[Cell, Group]]) -> Iterator[tuple[Cell, int]]:
-    """What groups by value add to the cells of the places: whole numbers, of which each is held exactly."""
+def exact(wanted: Collection[tuple[Any, ...]], groups: Iterator[tuple[Cell, Group]]) -> Iterator[tuple[Cell, int]]:
+    """What groups by value add to the cells of the wanted groups: whole numbers, of which each is held exactly."""
     for cell, group in groups:
-        if place(group) in places:
+        if group_key(group) in wanted:
             yield cell, int(group["key"]["v"]) * group["doc_count"]
 
 
