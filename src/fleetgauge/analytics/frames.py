@@ -175,7 +175,7 @@ def instant(at: Instant, zone: ZoneInfo) -> datetime:
             raise Terminal(f"{shown(at)} is no instant; write one such as 2026-11-20 or 2026-11-20T10:30") from None
     if isinstance(found, date) and not isinstance(found, datetime):
         found = datetime(found.year, found.month, found.day)  # noqa: DTZ001 (gets its zone below)
-    if not isinstance(found, datetime) or found is pd.NaT:
+    if not isinstance(found, datetime) or pd.isna(found):
         raise Terminal(f"{shown(at)} is no instant; write one such as 2026-11-20 or 2026-11-20T10:30")
     plain = found.to_pydatetime() if isinstance(found, pd.Timestamp) else found
     return plain.replace(tzinfo=zone) if plain.tzinfo is None else plain
