@@ -34,7 +34,7 @@ def each(found: list[Rule]) -> pytest.MarkDecorator:
 @functools.cache
 def dashboards_and_metrics() -> tuple[frozenset[str], frozenset[str]]:
     """The uids of all dashboards, and the metrics' names."""
-    made = (ROOT / "dashboards" / "generated").glob("*.json")
+    made = (ROOT / "dashboards" / "generated").rglob("*.json")
     return frozenset(json.loads(path.read_text("utf-8"))["uid"] for path in made), frozenset(load_definitions(ROOT))
 
 
