@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.definitions.definition import Definition, of_plain
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.gauge_exports import GaugeExport, level_of
 from fleetgauge.rollup.operating.business_exports import series_names
 
@@ -31,9 +32,7 @@ PLAIN: dict[str, Any] = {
 
 
 def made(*export: dict[str, Any]) -> Definition:
-    found = of_plain(PLAIN | {"export": list(export)})
-    assert found is not None
-    return found
+    return TypeAdapter(Definition).validate_python(PLAIN | {"export": list(export)})
 
 
 def test_the_smallest_table_of_the_grain_is_read() -> None:
