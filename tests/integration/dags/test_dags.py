@@ -1,9 +1,14 @@
 """The DAG files as Airflow parses them: without any database, and with the tables as Assets."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fleetgauge.rollup import load_definitions
+
+ROOT = Path(__file__).parents[3]
 
 PARSE = """
 import json, runpy, socket, sys
@@ -46,14 +51,19 @@ def test_a_backlog_is_one_run(dags: dict[str, Any]) -> None:
 
 
 def test_tables_are_assets_made_of_the_grain_below(dags: dict[str, Any]) -> None:
-    assert dags["fleetgauge_minute"]["tasks"]["operations"] == {
-        "in": [],
-        "out": ["metrics.rental_minute", "metrics.vehicle_state_minute"],
-    }
-    assert dags["fleetgauge_day"]["tasks"]["commands"] == {
-        "in": ["metrics.device_command_hour", "metrics.traffic_hour", "metrics.traffic_sim_hour"],
-        "out": ["metrics.device_command_day", "metrics.traffic_day", "metrics.traffic_sim_day"],
-    }
+    definitions = load_definitions(ROOT)
+    for grain, below in (("minute", None), ("hour", "minute"), ("day", "hour")):
+        tasks = dags[f"fleetgauge_{grain}"]["tasks"]
+        for source in {one.source for one in definitions.values()}:
+            own = [one for name, one in sorted(definitions.items()) if one.source == source]
+            assert tasks[source] == {
+                "in": [f"metrics.{one.metric}_{below}" for one in own if below in one.grains],
+                "out": [f"metrics.{one.metric}_{grain}" for one in own if grain in one.grains],
+            }
+    minutes = dags["fleetgauge_minute"]["tasks"]
+    assert {"metrics.rental_minute", "metrics.vehicle_state_minute"} <= set(minutes["operations"]["out"])
+    days = dags["fleetgauge_day"]["tasks"]["device_events"]
+    assert "metrics.odometer_day" in days["out"] and "metrics.odometer_hour" not in days["in"], "it has days alone"
 
 
 def test_tables_are_compared_with_each_source_every_day(parse: Callable[[str, str], Any]) -> None:
