@@ -141,7 +141,7 @@ def test_a_dashboard_narrows_to_each(shell: Shell, one: Definition) -> None:
         queries = dashboard_queries(dashboard, asked, since, until)
         ((stem,),) = grafana.execute(next(q.sql for q in queries if q.name == "stem")).fetchall()
         panels = panel_queries(dashboard, {**asked, "stem": stem}, since, until)
-        panel = next(q for q in panels if q.name.split(" / ")[-1].startswith("n"))
+        panel = next(q for q in panels if q.name.startswith("N: "))
         return sum(int(row[-1]) for row in grafana.execute(panel.sql).fetchall())
 
     assert count({}) == sum(EXPECTED.values())
