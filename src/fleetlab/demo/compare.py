@@ -19,6 +19,7 @@ from fleetgauge.rollup import load_definitions
 from fleetlab.demo import events, verify
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check, CommandLine, Report, TopicCount
+from fleetlab.demo.verify_company import company
 from fleetlab.simulator.counts import Grain, nearest_rank
 from fleetlab.simulator.truth import Truth
 from fleetlab.stack import StackState
@@ -81,6 +82,7 @@ def _numbers(report: Report, state: StackState, truth: Truth, tariffs: Path, boo
         report.checks += verify.rentals(aggregates, truth)
         report.checks += verify.vehicle_states(aggregates, truth)
         report.checks += verify.telemetry(aggregates, truth)
+        report.checks += company(aggregates, truth)
         report.commands = _command_lines(analyst, aggregates, truth, tariffs)
         report.rentals_by_hour = _rentals_by_hour(aggregates)
 
