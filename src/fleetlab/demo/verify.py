@@ -138,7 +138,8 @@ def _commands(aggregates: Aggregates, truth: Truth, grain: Grain) -> Iterable[Ch
         FROM metrics.device_command_$grain
         """,
     )
-    yield equal(f"commands by {grain}: counts", expected, {row[:5]: row[5:] for row in rows})
+    # A try that another one followed, on a vehicle that had other firmware by then, is a row in which nothing counts.
+    yield equal(f"commands by {grain}: counts", expected, {row[:5]: row[5:] for row in rows if any(row[5:])})
     rates = {
         key: c.unsuccessful / c.requested
         for key, c in _final_only(truth.command_counts(grain, ("type",)), final).items()
@@ -148,7 +149,7 @@ def _commands(aggregates: Aggregates, truth: Truth, grain: Grain) -> Iterable[Ch
         grain,
         """
         SELECT window_start, command_type, sum(unsuccessful), sum(requested)
-        FROM metrics.device_command_$grain GROUP BY 1, 2
+        FROM metrics.device_command_$grain GROUP BY 1, 2 HAVING sum(requested) > 0
         """,
     )
     yield equal(f"commands by {grain}: failure rate", rates, {row[:2]: int(row[2]) / int(row[3]) for row in rows})

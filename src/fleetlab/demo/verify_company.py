@@ -69,7 +69,10 @@ def business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
     rows = aggregates.rows(
         "rider",
         grain,
-        "SELECT window_start, zone, first_rentals, active_riders, new_riders, returning_riders FROM metrics.rider_$grain",
+        """
+        SELECT window_start, zone, first_rentals, active_riders, new_riders, returning_riders
+        FROM metrics.rider_$grain
+        """,
     )
     found_rows = _of(rows, 2)
     # Of so few nothing is shown; some larger rows are kept back with them, so that no total less the rest tells it.

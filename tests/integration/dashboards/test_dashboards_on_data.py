@@ -92,7 +92,8 @@ def test_variables_and_shading(
         elif query.name.startswith("stretch_") and finest == "minute":
             ((said,),) = rows
             begins = (filled.now - timedelta(days=180, minutes=30)).astimezone(ZoneInfo("Asia/Seoul"))
-            expired = span > timedelta(days=90) and query.name.endswith(("rental", "vehicle_state"))
+            minutes = DEFINITIONS[query.name.removeprefix("stretch_")].retention.minute
+            expired = minutes is not None and minutes < span
             assert said.startswith(f" ({begins:%Y-%m-%d %H:%M} to ") == expired, query.name
             assert bool(said) == expired, query.name
         elif query.kind == "variable" and not query.name.startswith("stretch_"):
