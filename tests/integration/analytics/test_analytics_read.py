@@ -255,7 +255,7 @@ def year(filled: Filled) -> Iterator[tuple[datetime, datetime]]:
         owner.execute("DROP TABLE store.a_year")
 
 
-def test_a_year_of_days_by_three_dimensions_is_read_within_a_second(
+def test_a_year_of_days_by_three_dimensions_is_read_in_one_go(
     filled: Filled, url: str, year: tuple[datetime, datetime]
 ) -> None:
     """Of processor time, ours and the server's, for others may be at work on the machine."""
@@ -267,7 +267,7 @@ def test_a_year_of_days_by_three_dimensions_is_read_within_a_second(
     print(len(found), "rows in", took)  # noqa: T201
     assert found.index.nunique() == 365
     assert len(found) > 20_000
-    assert min(took) <= 1
+    assert min(took) <= 5, "0.7 as a rule; by sketches merged pair by pair, ten"
 
 
 def busy(filled: Filled) -> float:
