@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -274,5 +275,9 @@ def busy(filled: Filled) -> float:
     """Seconds of processor time of the metrics server, its sessions that have ended included."""
     with psycopg.connect(filled.settings.metrics.url.get_secret_value()) as connection:
         parent = psutil.Process(connection.info.backend_pid).parent()
-    times = [parent.cpu_times(), *(child.cpu_times() for child in parent.children())]
-    return times[0].children_user + times[0].children_system + sum(one.user + one.system for one in times)
+    sessions = 0.0
+    for child in parent.children():
+        with suppress(psutil.NoSuchProcess):  # a session that ends meanwhile is its parent's from then on
+            sessions += sum(child.cpu_times()[:2])
+    own = parent.cpu_times()
+    return sum((own.user, own.system, own.children_user, own.children_system, sessions))
