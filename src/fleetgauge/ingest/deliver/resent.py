@@ -69,7 +69,7 @@ class Resent:
             some = ids[at : at + _ASKED_AT_ONCE]
             body = self._ask(f"/{index}/_mget?_source=false", {"ids": some})
             if body is None:
-                return []
+                return found
             try:
                 looks = msgspec.json.decode(body, type=_Looks).docs
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -91,7 +91,7 @@ class Resent:
             some = ids[at : at + _ASKED_AT_ONCE]
             body = self._ask(f"/{index}/_mget", {"ids": some})
             if body is None:
-                return {}
+                return found
             try:
                 documents = _DECODER.decode(body)["docs"]
                 if [(one["_index"], one["_id"]) for one in documents] != [(index, id_) for id_ in some]:

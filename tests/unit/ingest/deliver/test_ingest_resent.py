@@ -108,3 +108,15 @@ def test_a_day_that_does_not_exist_is_asked_for_once() -> None:
     batch = Events(*(("b", f"{i}", {"timestamp": 5}) for i in range(many)), near=dict.fromkeys(range(many), "a"))
     bulk, told = Missing({}), list[str]()
     assert (find(bulk, batch, told), bulk.asked, told) == ([], 1, [])
+
+
+def test_what_was_found_before_a_refusal_still_counts_once() -> None:
+    class Tired(Bulk):
+        def request(self, method: str, path: str, body: bytes | None) -> Answer:
+            many = len(json.loads(body or b"{}")["ids"])
+            return Answer(403, b"{}") if many == 500 else super().request(method, path, body)
+
+    many, told = 1_500, list[str]()
+    batch = Events(*(("b", f"{i}", {"timestamp": 5}) for i in range(many)), near=dict.fromkeys(range(many), "a"))
+    assert find(Tired({("a", "7"): {"timestamp": 1}}), batch, told) == [7]
+    assert len(told) == 1
