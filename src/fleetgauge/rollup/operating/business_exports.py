@@ -114,7 +114,8 @@ def _add(
     ).fetchall()
     over = export.said_over
     beyond = max(0, max((row[0] for row in rows), default=0) - export.limit)
-    spans[over] = until, max(beyond, spans.get(over, (until, 0))[1])
+    known_until, known_beyond = spans.get(over, (until, 0))
+    spans[over] = min(until, known_until), max(beyond, known_beyond)
     for _, *row in rows:
         labels = dict(zip(export.by, row[: len(export.by)], strict=True)) | {"over": over}
         values = iter(row[len(export.by) :])
