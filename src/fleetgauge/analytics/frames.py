@@ -146,7 +146,7 @@ def range_query(
     if until < since:
         raise Terminal(f"the range ends at {until.isoformat()}, before it begins at {since.isoformat()}")
     every = measures_of(connection, found, None)
-    chosen = measures_of(connection, found, measures)
+    chosen = every if measures is None else measures_of(connection, found, measures)
     return RangeQuery(found, chosen, every, grain, since, until, split, wanted, tuple(quantiles))
 
 

@@ -19,6 +19,7 @@ from pyarrow import fs
 
 from fleetgauge.analytics.frames import range_query, stretch_of
 from fleetgauge.analytics.range_query import AnswerColumn, Kind, RangeQuery, ReadGrain
+from fleetgauge.analytics.readable import find
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.postgres import Connection, raw_arrays
 
@@ -83,11 +84,10 @@ def write_days(
 
     Raises `Terminal` for a name that is not there, for rows that have expired, and for a number that does not fit.
     """
-    day = first
+    day, dimensions = first, find(connection, metric).dimensions
     while day < until:
         following = day + timedelta(days=1)
-        asked = range_query(connection, metric, grain, day, following)
-        asked = range_query(connection, metric, grain, day, following, asked.readable.dimensions)
+        asked = range_query(connection, metric, grain, day, following, dimensions)
         folder = f"{root}/{table_name(metric, grain)}"
         path = f"{folder}/{PARTITION}={day.isoformat()}/part-0.parquet"
         rows = None
