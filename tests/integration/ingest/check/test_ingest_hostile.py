@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
-from mutations import mutated
 
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import ConsumeOptions
+from mutations import mutated
 
 TO_THE_END = ConsumeOptions(until_caught_up=True)
 UNLIMITED = "dead_letters=DeadLetterLimit(consecutive=10**9, ratio=1.0)"
