@@ -34,6 +34,7 @@ def build() -> dashboard.Dashboard:
         ("Ingest: Kafka to Elasticsearch", _ingest()),
         ("What was not stored", _dead_letters()),
         ("Rollup: to minutes, hours and days", _rollup()),
+        ("Freshness: from the commit or the append to the number", _delays()),
         ("Late, withheld, changed", _truth()),
         ("Commands", _commands()),
         ("Sources", _sources()),
@@ -237,6 +238,30 @@ def _rollup() -> list[Builder[Panel]]:
             unit="none",
             stacked=True,
             span=THIRD,
+        ),
+    ]
+
+
+def _delays() -> list[Builder[Panel]]:
+    buckets = f"rate(fleetgauge_rollup_delay_seconds_bucket{{{METRIC}}}[15m])"
+    return [
+        chart(
+            "Until the number can be read",
+            "From the commit on the primary, or the append in Kafka, until the number is in the tables: how long a "
+            "change takes at whatever moment it comes, over the last 15 minutes, all metrics. An upper bound, measured "
+            "by heartbeat. The minute schedule promises 65 s at the 99th percentile, `fleetgauge run --follow` 10 s.",
+            *(
+                series(f"histogram_quantile({share}, sum by (le) ({buckets}))", name, ref)
+                for share, name, ref in ((0.5, "median", "A"), (0.99, "p99", "B"))
+            ),
+            unit="s",
+            limit=65,
+        ),
+        chart(
+            "Until the number can be read: 99th percentile by metric",
+            "The same by metric. Metrics without minutes are computed once an hour, and so late.",
+            series(f"histogram_quantile(0.99, sum by (metric, le) ({buckets}))", "{{metric}}"),
+            unit="s",
         ),
     ]
 

@@ -21,8 +21,11 @@ COMMANDS_CONSUMER = "device_commands"
 """The consumer whose documents are materialised as `command_attempt` before that table is read."""
 
 
-def materialise_commands(settings: Settings) -> datetime:
-    """Materialise the finished command events; returns the watermark by which command windows may close."""
+def materialise_commands(settings: Settings, *, quiet: bool = False) -> datetime:
+    """Materialise the finished command events; returns the watermark by which command windows may close.
+
+    `quiet`: it is done every few seconds, and not worth a line each time.
+    """
     from fleetgauge.commands.materialise import CommandSource, materialise
     from fleetgauge.ingest.consumer import load_consumer
 
@@ -30,7 +33,7 @@ def materialise_commands(settings: Settings) -> datetime:
     # Its own last: it alone decides what has passed.
     for group in (*replaying_groups(settings.content, consumer), consumer.group):
         report = materialise(settings, CommandSource(consumer.topic, group, consumer.index), SystemClock())
-        _log.info("materialised", group=group, **asdict(report))
+        (_log.debug if quiet else _log.info)("materialised", group=group, **asdict(report))
     return report.watermark
 
 

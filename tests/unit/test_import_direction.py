@@ -38,7 +38,16 @@ MAY_IMPORT = {
         "observability",
         "pipeline",
     }
-    | {"lint", "document_sources", "command_attempts", "diagnosis", "suspects", "reports"},
+    | {
+        "lint",
+        "document_sources",
+        "command_attempts",
+        "diagnosis",
+        "suspects",
+        "reports",
+        "following",
+        "following_sources",
+    },
 }
 
 INGEST = {

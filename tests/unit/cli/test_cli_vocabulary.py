@@ -47,6 +47,7 @@ FLAGS = {
     "--http-host": "where /metrics is served",
     "--url": "where /metrics of others is",
     "--interval": "seconds between two looks",
+    "--follow": "again and again, until told to stop",
     "--once": "one look, then end",
     "--until-caught-up": "end at the end of the topic",
     "--from-time": "step back in a topic",

@@ -48,7 +48,9 @@ def exported() -> dict[str, set[str]]:
     commands = {
         f"fleetgauge_commands_{field.name}{end}": set[str]() for field in fields(Health) for end in ("", "_total")
     }
-    return found | {one.name: set(one.labels) for one in ROLLUP} | commands
+    for export in ROLLUP:
+        found |= {name: set(labels) for name, labels in export.samples.items()}
+    return found | commands
 
 
 def test_there_are_some() -> None:

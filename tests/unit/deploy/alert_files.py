@@ -72,7 +72,8 @@ def exported() -> dict[str, frozenset[str]]:
             found[f"{one.name}_bucket"] = labels | {"le"}
         else:
             found[one.name] = labels
-    found |= {export.name: frozenset(export.labels) | SCRAPE for export in exports.CATALOGUE}
+    for export in exports.CATALOGUE:
+        found |= {name: labels | SCRAPE for name, labels in export.samples.items()}
     for definition in load_definitions(ROOT).values():
         found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}
     found[limit_exports.REACHED] = frozenset({"consumer"}) | SCRAPE

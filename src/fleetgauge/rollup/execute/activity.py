@@ -9,7 +9,8 @@ killed is told from one that is at work.
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +20,7 @@ import structlog
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.postgres import Connection, Jsonb, only_row, sql
+from fleetgauge.rollup.execute.delay import Delay
 from fleetgauge.rollup.execute.report import RunReport, retried
 from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.plan.describe import totals
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 Command = Literal[
     "run",
+    "run --follow",
     "backfill",
     "reconcile",
     "dimensions expire",
@@ -57,8 +60,10 @@ INSERT INTO fleetgauge.run (metric, version, command, grain, started_at, outcome
 VALUES (%(metric)s, %(version)s, %(command)s, %(grain)s, clock_timestamp() - make_interval(secs => %(elapsed)s),
     'running', %(stages)s, %(host)s, %(pid)s, %(airflow_run)s) RETURNING id
 """
+_UNLOCK = f"SELECT pg_advisory_unlock({_LOCK.format(id='%s::bigint')})"
 _END = """
-UPDATE fleetgauge.run SET ended_at = clock_timestamp(), outcome = %(outcome)s, error_type = %(error_type)s,
+UPDATE fleetgauge.run SET ended_at = CASE WHEN %(outcome)s <> 'running' THEN clock_timestamp() END,
+    outcome = %(outcome)s, error_type = %(error_type)s,
     reason = %(reason)s, stages = %(stages)s, windows = %(windows)s, cells = %(cells)s, rows = %(rows)s,
     restated = %(restated)s, late_unapplied = %(late_unapplied)s, conflicts = %(conflicts)s,
     written = (SELECT coalesce(range_agg(tstzrange(b, e)), '{}')
@@ -88,13 +93,17 @@ class Run:
     states: dict[str, str | float | None] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
     """What it does that is not in a plan."""
-    _plans: list[Plan] = field(default_factory=list)
+    delay: Delay | None = None
+    """How long the changes have waited that it made readable."""
+    shared: Callable[[], Connection[Any]] | None = None
+    """Gives a connection that several runs are written down through, and that stays open; None: one of its own."""
+    _planned: list[dict[str, Any]] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _connection: Connection[Any] | None = None
 
     def begin(self, plans: Sequence[Plan] = ()) -> int | None:
         """It is about to execute these plans, and perhaps more; returns its number. Never raises."""
-        self._plans += plans
+        self._planned = totals(plans, self._planned)
         if self.id is not None:
             return self.id
         try:
@@ -139,18 +148,31 @@ class Run:
         finally:
             self._close()
 
+    def tell(self) -> None:
+        """Write down what it has done so far; it goes on. Never raises."""
+        if self.id is None:
+            return
+        try:
+            self._write("running")
+        except FleetgaugeError as error:
+            self._unwritten(error)
+
     def write_within(self, connection: Connection[Any]) -> None:
         """Write it down as done, in the caller's transaction: then what it changes is on record, or nothing changed."""
         self.id = only_row(connection.execute(_BEGIN, self._values()))[0]
         connection.execute(_END, self._values())
 
-    def _write(self) -> None:
-        values = self._values()
+    def _write(self, outcome: Outcome | None = None) -> None:
+        values = self._values() | {"outcome": outcome or self.outcome}
         connection = self._connect()
         with postgres.metrics(self.settings.metrics).translated(), connection.transaction():
             connection.execute(_END, values)
             if self.counts or self.states:
-                _count(connection, self.metric, self.counts, self.states)
+                count(connection, self.metric, self.counts, self.states)
+            if self.delay is not None:
+                add_delays(connection, self.metric, [self.delay])
+        if outcome is None and self.shared is not None:
+            connection.execute(_UNLOCK, [self.id])
 
     def _values(self) -> dict[str, Any]:
         spans = merged_spans(self.done.written)
@@ -161,7 +183,7 @@ class Run:
             "command": self.command,
             "grain": self.grain,
             "elapsed": time.monotonic() - self._began,
-            "stages": Jsonb([*totals(self._plans), *self.stages]),
+            "stages": Jsonb([*self._planned, *self.stages]),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "airflow_run": airflow_run(),
@@ -179,6 +201,8 @@ class Run:
         }
 
     def _connect(self) -> Connection[Any]:
+        if self.shared is not None:
+            return self.shared()
         if self._connection is None or self._connection.closed:
             self._connection = postgres.metrics(self.settings.metrics).connect("activity", session={})
         return self._connection
@@ -213,6 +237,14 @@ def logged(
 
 def take_report(run: Run, report: RunReport) -> None:
     """What a run's report says, for its row and for the counts."""
+    take_outcome(run, report)
+    run.counts = counts_of(report)
+    run.states = states_of(report)
+    run.delay = report.delay
+
+
+def take_outcome(run: Run, report: RunReport) -> None:
+    """How a run ended, by its report."""
     if report.error is not None:
         run.outcome, run.reason = "failed", report.error
         run.error_type = run.error_type or report.severity
@@ -220,7 +252,13 @@ def take_report(run: Run, report: RunReport) -> None:
         run.outcome, run.reason = "deferred", report.deferred
     elif cells := retried(report.blocked):
         run.outcome, run.reason = "blocked", f"check {cells[0].check!r}: {len(cells)} cell(s)"
-    run.counts = {
+    else:
+        run.outcome, run.reason = "ok", None
+
+
+def counts_of(report: RunReport) -> dict[str, float]:
+    """What a run adds to its metric's counts."""
+    return {
         "runs": 1,
         "failures": int(report.error is not None),
         "deferrals": int(report.deferred is not None),
@@ -230,7 +268,11 @@ def take_report(run: Run, report: RunReport) -> None:
         "conflicts": report.conflicts,
         "source_seconds": report.source_seconds,
     }
-    run.states = {
+
+
+def states_of(report: RunReport) -> dict[str, str | float | None]:
+    """What a run says of its metric's state."""
+    return {
         "error": report.error,
         "deferred": report.deferred,
         "source_lag_s": report.source_lag_s,
@@ -244,7 +286,7 @@ def record_backfill(settings: Settings, metric: str, windows: int, conflicts: in
         with closing(postgres.metrics(settings.metrics).connect("activity", session={})) as connection:
             counts = {"windows": windows, "conflicts": conflicts, "source_seconds": source_seconds}
             with postgres.metrics(settings.metrics).translated():
-                _count(connection, metric, counts, {})
+                count(connection, metric, counts, {})
     except FleetgaugeError as error:
         log.warning("what a run did was not counted", metric=metric, error=str(error))
 
@@ -285,9 +327,25 @@ def merged_spans(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-def _count(
+def add_delays(connection: Connection[Any], metric: str, delays: Iterable[Delay]) -> None:
+    """Add to the histogram of a metric, in the caller's transaction."""
+    seconds: Counter[float] = Counter()
+    sums = 0.0
+    for delay in delays:
+        seconds.update(delay.buckets())
+        sums += delay.sum_s
+    connection.cursor().executemany(
+        "INSERT INTO fleetgauge.delay AS d (metric, at_most_s, seconds, sum_s) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (metric, at_most_s) DO UPDATE SET seconds = d.seconds + excluded.seconds,"
+        " sum_s = d.sum_s + excluded.sum_s",
+        [(metric, bound, n, sums if bound == max(seconds) else 0.0) for bound, n in sorted(seconds.items())],
+    )
+
+
+def count(
     connection: Connection[Any], metric: str, counts: Mapping[str, float], states: Mapping[str, str | float | None]
 ) -> None:
+    """Add to a metric's counts and set its states, in the caller's transaction."""
     names = [sql.Identifier(name) for name in (*counts, *states)]
     sets = [sql.SQL("{0} = a.{0} + excluded.{0}").format(sql.Identifier(name)) for name in counts]
     sets += [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in states]

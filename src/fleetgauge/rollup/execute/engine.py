@@ -10,6 +10,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.execute.delay import Delay, delay_of
 from fleetgauge.rollup.execute.executor import Executor
 from fleetgauge.rollup.execute.observe import Observer
 from fleetgauge.rollup.execute.options import RunOptions
@@ -38,17 +39,22 @@ class Engine:
         connect: Connect,
         options: RunOptions | None = None,
         watch: Watch | None = None,
+        session: Session | None = None,
     ) -> None:
+        """`session`: the caller's, which stays open between its runs."""
         self.definition = definition
         self.source = source
         self.options = options or RunOptions()
-        self.session = Session(definition, connect, self.options)
+        self.session = session or Session(definition, connect, self.options)
+        self._shared = session is not None
         self._watch = watch
         self._observer = Observer(definition, source, self.session, self.options)
         self.report = RunReport(definition.metric, definition.version, "")
         """What the last run has done so far; whole only when `run` has returned."""
         self.run_id: int | None = None
         """Its number in the run log, once it has one."""
+        self._known: datetime | None = None
+        """The source watermark of the run before; None before the first."""
 
     def close(self) -> None:
         """Give the writing connection back."""
@@ -79,6 +85,8 @@ class Engine:
                 self.executor(planned, report).execute()
             except Behind as error:  # what was done until then stays
                 report.deferred = str(error)
+            else:
+                report.delay = self._delay(planned)
             if report.deferred is not None:
                 log.warning("run deferred", metric=self.definition.metric, reason=report.deferred)
             with self.session.locked() as connection:
@@ -88,7 +96,8 @@ class Engine:
             report.conflicts += self._observer.conflicts
             report.seconds = round(time.perf_counter() - began, 3)
             report.source_seconds = round(self.source.seconds - on_source, 3)
-            self.close()
+            if not self._shared:
+                self.close()
         return report
 
     def plan(self, request: Request) -> Plan:
@@ -98,6 +107,7 @@ class Engine:
             if resting is not None:
                 return resting
         state, look = self.observe(request)
+        self._known = None if state.cursor is None else state.cursor.at + self.options.overlap
         tolerance = self.options.tolerance or TOLERANCE
         return plan(self.definition, state, look, request, dense=self.options.dense, tolerance=tolerance)
 
@@ -128,6 +138,13 @@ class Engine:
             self.run_id,
             tally,
         )
+
+    def _delay(self, planned: Plan) -> Delay | None:
+        watermark, known, now = planned.source_watermark, planned.closing_watermark, agreed(self.clocks.now())
+        if watermark is None or known is None or now is None:
+            return None
+        # Command attempts are as new as the events they are made of, not as the table that holds them.
+        return delay_of(self._known, watermark, now + (watermark - known))
 
     def _lag(self, watermark: datetime | None) -> float | None:
         """Never negative: within the tolerance a source may be ahead."""

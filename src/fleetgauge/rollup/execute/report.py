@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal, Transient
+from fleetgauge.rollup.execute.delay import Delay
 from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.values import BlockedCell
 
@@ -27,6 +28,8 @@ class RunReport(RunCounts):
     """How far the source watermark was behind the time that the clocks agree on; never negative."""
     clock_skew_s: float | None = None
     """How far the two clocks that differ most were apart: the worker's, the metrics database's, the source's host's."""
+    delay: Delay | None = None
+    """How long the changes have waited that it made readable; None if there could be none."""
     seconds: float = 0.0
     watermark: datetime | None = None
     """Everything older is known; the least of the source watermark and the given one."""

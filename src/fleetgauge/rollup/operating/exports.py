@@ -6,14 +6,15 @@ docs/operating-rollups.md` renews it.
 
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fleetgauge import postgres
@@ -21,6 +22,7 @@ from fleetgauge.errors import FleetgaugeError
 from fleetgauge.postgres import Connection, dict_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.loader import folders
+from fleetgauge.rollup.execute.delay import BOUNDS
 from fleetgauge.rollup.operating.attention import MetricStatus, forgotten, status_of
 from fleetgauge.rollup.operating.conditions import CONDITIONS, HeldCondition, conditions
 from fleetgauge.rollup.operating.freshness import metric_freshness
@@ -35,12 +37,21 @@ log = structlog.get_logger(__name__)
 class Export:
     """One metric: what it means and what to do about it."""
 
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     name: str
     meaning: str
     labels: tuple[str, ...] = ("metric",)
     column: str | None = None
     """Of `fleetgauge.activity`, where it comes from there."""
+
+    @property
+    def samples(self) -> dict[str, frozenset[str]]:
+        """The samples that a scrape has of it → their labels."""
+        labels = frozenset(self.labels)
+        if self.kind != "histogram":
+            return {self.name: labels}
+        parts = {f"{self.name}_{part}": labels for part in ("count", "sum")}
+        return parts | {f"{self.name}_bucket": labels | {"le"}}
 
 
 UP = Export("gauge", "fleetgauge_exporter_up", "1 when the metrics database answered this scrape, else 0.", ())
@@ -152,6 +163,12 @@ RESTATED = Export(
     "Values at any grain that changed in the last day though their window was final; fleetgauge restatements lists "
     "them.",
 )
+DELAY = Export(
+    "histogram",
+    "fleetgauge_rollup_delay_seconds",
+    "From the commit on the primary, or the append in Kafka, until the number can be read: an upper bound, measured by "
+    "heartbeat. One observation for each second of the source's time, whether or not something changed in it.",
+)
 COUNTED = (
     Export("counter", "fleetgauge_rollup_runs_total", "Runs.", column="runs"),
     Export("counter", "fleetgauge_rollup_failures_total", "Runs that failed.", column="failures"),
@@ -212,6 +229,7 @@ _GAUGES = (
     WAITING,
     UNDEFINED,
     RESTATED,
+    DELAY,
 )
 CATALOGUE = (*_GAUGES, *COUNTED)
 
@@ -229,11 +247,15 @@ FROM fleetgauge.ledger AS l WHERE metric = %(metric)s AND version = %(version)s 
 """
 
 
+_DELAYS = "SELECT metric, at_most_s, seconds, sum_s FROM fleetgauge.delay ORDER BY metric, at_most_s"
+
+
 @dataclass
 class _Samples:
     """The families of one scrape."""
 
     families: dict[str, CounterMetricFamily | GaugeMetricFamily] = field(default_factory=dict)
+    histograms: list[HistogramMetricFamily] = field(default_factory=list)
 
     def add(self, export: Export, value: float | None, *labels: str) -> None:
         """One sample; none for what is not known."""
@@ -243,6 +265,17 @@ class _Samples:
             kind = CounterMetricFamily if export.kind == "counter" else GaugeMetricFamily
             self.families[export.name] = kind(export.name, export.meaning, labels=export.labels)
         self.families[export.name].add_metric(labels, value)
+
+    def delays(self, found: Mapping[str, Sequence[tuple[float, float, float]]]) -> None:
+        """The histogram of delays: by metric, upper bound, seconds in that bucket alone, and sum."""
+        family = HistogramMetricFamily(DELAY.name, DELAY.meaning, labels=DELAY.labels)
+        for metric, rows in found.items():
+            alone = {bound: n for bound, n, _ in rows}
+            summed = list(accumulate(alone.get(bound, 0.0) for bound in BOUNDS))
+            buckets = [(str(bound).replace("inf", "+Inf"), n) for bound, n in zip(BOUNDS, summed, strict=True)]
+            family.add_metric([metric], buckets, sum(part for _, _, part in rows))
+        if found:
+            self.histograms.append(family)
 
 
 class RollupCollector(Collector):
@@ -276,7 +309,8 @@ class RollupCollector(Collector):
         else:
             samples.add(UP, 1.0)
             samples.families |= found.families
-        yield from samples.families.values()
+            samples.histograms += found.histograms
+        yield from (*samples.families.values(), *samples.histograms)
 
     def _read(self, samples: _Samples) -> None:
         with postgres.metrics(self._settings.metrics).session("exporter", statement_timeout="10s") as connection:
@@ -297,6 +331,11 @@ class RollupCollector(Collector):
                 for row in cursor.execute("SELECT * FROM fleetgauge.activity ORDER BY metric"):
                     if row["metric"] in known:
                         _activity(row, samples)
+            delays: dict[str, list[tuple[float, float, float]]] = {}
+            for metric, *of_bucket in connection.execute(_DELAYS):
+                if metric in known:
+                    delays.setdefault(metric, []).append((of_bucket[0], of_bucket[1], of_bucket[2]))
+            samples.delays(delays)
 
 
 def _ledger(connection: Connection[Any], definition: Definition, samples: _Samples, tolerance: timedelta) -> None:

@@ -30,7 +30,8 @@ AND written && tstzrange(%(begin)s, %(end)s) AND grain = ANY(%(grains)s) ORDER B
 """  # noqa: S608
 _EXPIRE = """
 DELETE FROM fleetgauge.run WHERE started_at < now() - %(kept)s::interval
-OR (started_at < now() - %(plain)s::interval AND command = 'run' AND outcome IN ('ok', 'deferred') AND restated = 0
+OR (started_at < now() - %(plain)s::interval AND command IN ('run', 'run --follow') AND outcome IN ('ok', 'deferred')
+    AND restated = 0
     AND NOT stages @> '[{"reason": "new version"}]' AND NOT stages @> '[{"reason": "a clock was wrong"}]')
 """
 
@@ -43,7 +44,8 @@ class LoggedRun:
     metric: str
     version: str | None
     command: str
-    """As it is typed: run, backfill, reconcile, dimensions expire, retention, metrics prune, metrics drop."""
+    """As it is typed: run, run --follow (the sum of an hour at most), backfill, reconcile,
+    dimensions expire, retention, metrics prune, metrics drop."""
     grain: Grain | None
     """The finest that it may write."""
     started_at: datetime

@@ -49,12 +49,13 @@ def lines(plan: Plan) -> list[str]:
     return found or ["nothing to do"]
 
 
-def totals(plans: Iterable[Plan]) -> list[dict[str, Any]]:
+def totals(plans: Iterable[Plan], before: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """For the run log: by stage, reason and grain how many windows or cells, and the span that holds them (ISO 8601).
 
-    In the order of their first; at most a few dozen, however long the plans are.
+    In the order of their first; at most a few dozen, however long the plans are. `before`: totals of earlier plans,
+    to be continued.
     """
-    found: dict[tuple[str, str, str | None], dict[str, Any]] = {}
+    found = {(one["stage"], one["reason"], one.get("grain")): dict(one) for one in before}
     for plan in plans:
         for stage in plan.stages:
             grain = getattr(stage, "grain", None)

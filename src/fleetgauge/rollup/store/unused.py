@@ -126,7 +126,7 @@ def drop(connection: Connection, leftover: Leftover) -> None:
         for table in leftover.tables:
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(STORE, table)))
     if leftover.metric:
-        for table in ("metric_version", "activity"):
+        for table in ("metric_version", "activity", "delay"):
             connection.execute(
                 sql.SQL("DELETE FROM {} WHERE metric = %s").format(sql.Identifier("fleetgauge", table)), [leftover.name]
             )
