@@ -11,10 +11,10 @@ from fleetgauge.commands import health
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import Terminal
 from fleetgauge.fleet import suspect_health, suspect_method
+from fleetgauge.privacy.distinct_key import id_of
 from fleetgauge.rollup import COMMANDS, read_definitions
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.findings import Finding, Question, together
-from fleetgauge.rollup.sketches.distinct_key import id_of
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.settings import Settings
 

@@ -18,6 +18,7 @@ from fleetgauge.cost.whatif import Change, Estimate, estimate
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
+from fleetgauge.privacy.distinct_key import id_of
 from fleetgauge.rollup import (
     COMMANDS,
     Definition,
@@ -44,7 +45,6 @@ from fleetgauge.rollup.operating.preview import MetricPreview, Preview, preview_
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
 from fleetgauge.rollup.operating.restatements import derived_views
 from fleetgauge.rollup.plan.request import RunRequest
-from fleetgauge.rollup.sketches.distinct_key import id_of
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.catalogue import owned_views
 from fleetgauge.rollup.store.migrate import REHEARSAL_WAITS, Migration, pending

@@ -14,13 +14,15 @@ ENGINE = ROOT / "src" / "fleetgauge"
 FOUNDATION = {"settings", "addresses", "errors", "clock", "files"}
 MAY_IMPORT = {
     "contracts": set[str](),
+    "privacy": set[str](),
     "elasticsearch": set[str](),
     "postgres": set[str](),
     "kafka": set[str](),
     "observability": set[str](),
     "progress": {"kafka", "postgres"},
-    "ingest": {"contracts", "progress", "elasticsearch", "kafka", "observability"},
-    "rollup": {"contracts", "progress", "elasticsearch", "postgres"},
+    "ingest": {"contracts", "progress", "elasticsearch", "kafka", "observability", "privacy"},
+    "rollup": {"contracts", "progress", "elasticsearch", "postgres", "privacy"},
+    "erasure": {"contracts", "elasticsearch", "kafka", "postgres", "privacy", "ingest", "rollup", "analytics"},
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cost": {"postgres"},
     "fleet": {"contracts", "progress", "elasticsearch", "postgres"},
@@ -39,6 +41,7 @@ MAY_IMPORT = {
         "pipeline",
     }
     | {
+        "erasure",
         "lint",
         "document_sources",
         "command_attempts",

@@ -18,6 +18,7 @@ from fleetgauge.cli import (
     dimensions,
     dlq,
     doctor,
+    erase,
     explain,
     export,
     export_focus,
@@ -101,6 +102,7 @@ app.command("top")(top.top)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(contracts.app, name="contracts")
 app.command("retention")(retention.retention)
+app.command("erase")(erase.erase)
 app.command("indices")(indices.indices)
 
 

@@ -8,10 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from fleetgauge.contracts import mapping, types
-from fleetgauge.contracts.subset import ID_PATTERN, Array, Choice, ContractError, Node, Object, Scalar, SchemaFiles
+from fleetgauge.contracts.subset import (
+    ID_PATTERN,
+    Array,
+    Choice,
+    ContractError,
+    Node,
+    Note,
+    Object,
+    Scalar,
+    SchemaFiles,
+)
 from fleetgauge.errors import Terminal
 
 IDENTITY = ("device.id", "event.id")
+KEPT = ("kind", "version", "timestamp", *IDENTITY)
+"""What no event can be without as long as it is stored."""
 MAX_DEPTH = 18
 """Objects within objects, the event included; the limit of Elasticsearch is 20 for a field."""
 MAX_ID = 200
@@ -28,6 +40,16 @@ class Contract:
     identified: bool
     examples: tuple[Any, ...] = ()
     """Whole events, from the annotation `examples`."""
+
+    @property
+    def subjects(self) -> Mapping[str, str]:
+        """Paths of the fields that hold ids of persons, and of whom: dotted, `[]` after a list."""
+        return {path: note.subject for path, note in notes("", self.node) if note.subject}
+
+    @property
+    def short_lived(self) -> Mapping[str, int]:
+        """Paths of the fields that go before the document does, and after how many days."""
+        return {path: note.kept_days for path, note in notes("", self.node) if note.kept_days is not None}
 
     @property
     def twice(self) -> frozenset[str]:
@@ -154,12 +176,33 @@ def contract_of(file: str, node: Object, examples: Iterable[Any] = ()) -> Contra
     return contract
 
 
+def notes(at: str, node: Node) -> Iterator[tuple[str, Note]]:
+    """Each field below a node, by its path, with what the contract says of it."""
+    match node:
+        case Object(properties):
+            for key, child in properties.items():
+                path = f"{at}.{key}" if at else key
+                yield path, child.note
+                yield from notes(path, child)
+        case Array(items):
+            yield f"{at}[]", items.note
+            yield from notes(f"{at}[]", items)
+
+
 def _unusable(contract: Contract) -> Iterator[str]:
     """Why events of it could not be decoded or stored, although it keeps all rules of the subset."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", contract.kind):
         yield ": its name must consist of letters, digits, _ and -"
     found = list(_odd("", contract.node, 1))
     yield from found
+    for path in contract.subjects:
+        if not _holds_ids(_find(contract.node, path)):
+            yield f" at {path}: subject says whose id it is, and it is no string and no integer; move it to one that is"
+        elif path in IDENTITY:
+            yield f" at {path}: an event is stored under it, so it is no id of a person; give the person a field"
+    for path in contract.short_lived:
+        if "[]" in path or any(path == one or one.startswith(f"{path}.") for one in KEPT):
+            yield f" at {path}: every event is found by it, so it lasts as long; take kept_days away"
     if not found:
         try:
             ContractSet([contract]).mapping({})
@@ -213,11 +256,20 @@ def _is_id(node: Object, parent: str, name: str) -> bool:
 
 
 def _find(node: Node, path: str) -> Node | None:
-    for key in path.split("."):
+    for step in path.split("."):
+        key = step.rstrip("[]")
         if not isinstance(node, Object) or key not in node.properties:
             return None
         node = node.properties[key]
+        for _ in range(step.count("[]")):
+            if not isinstance(node, Array):
+                return None
+            node = node.items
     return node
+
+
+def _holds_ids(node: Node | None) -> bool:
+    return isinstance(node, Scalar) and node.type in ("string", "integer") and not node.instant
 
 
 def _is_within(node: Node, limit: int) -> bool:

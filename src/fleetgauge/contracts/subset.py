@@ -3,7 +3,8 @@
 A keyword outside the subset is refused, never ignored: a rule that nobody enforces is worse than no rule.
 Two readings are narrower than the standard, because they name what producers and Elasticsearch do:
 an `integer` is written without fraction or exponent (`1`, not `1.0`), and `$` in a pattern is the very end of the text.
-`unit` is an annotation of ours: a UCUM code such as `m/s`, `Cel` or `%`.
+Annotations of ours, which say nothing about which events are valid: `unit`, a UCUM code such as `m/s`, `Cel` or `%`;
+`subject`, whose id a field is (`rider`); `kept_days`, after which a field is taken out of what is stored.
 """
 
 import re
@@ -18,7 +19,9 @@ from fleetgauge.files import json_lines
 from fleetgauge.files.plain import shown
 from fleetgauge.files.text import Unreadable
 
-ANNOTATIONS = frozenset({"$schema", "$comment", "title", "description", "unit", "examples", "deprecated"})
+ANNOTATIONS = frozenset(
+    {"$schema", "$comment", "title", "description", "unit", "examples", "deprecated", "subject", "kept_days"}
+)
 KEYWORDS: Mapping[str, frozenset[str]] = {
     "object": frozenset({"type", "required", "properties"}),
     "array": frozenset({"type", "items", "minItems", "maxItems"}),
@@ -42,6 +45,10 @@ class Note:
     description: str = ""
     unit: str = ""
     """UCUM code; empty for what has none."""
+    subject: str = ""
+    """Whose id it is, of a field that holds ids of persons: `rider`."""
+    kept_days: int | None = None
+    """Days after which the field goes, while the rest of the document stays; None: with the document."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,9 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], files: SchemaF
     if not isinstance(schema, dict):
         raise ContractError([f"{where}: a schema must be an object"])
     keys = schema.keys() - ANNOTATIONS
-    note = Note(str(schema.get("description", "")), str(schema.get("unit", "")))
+    note = Note(
+        str(schema.get("description", "")), str(schema.get("unit", "")), _subject(schema, where), _kept(schema, where)
+    )
     if "$ref" in keys:
         _refuse(where, keys - {"$ref"}, "beside $ref")
         target, name, found = files.target(schema["$ref"], file, where)
@@ -151,7 +160,7 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], files: SchemaF
         if key in seen:
             raise ContractError([f"{where}: $ref {shown(schema['$ref'])} leads back to itself; events are trees"])
         node = _read(found, target, f"$defs.{name}", (*seen, key), files)
-        return replace(node, note=Note(note.description or node.note.description, note.unit or node.note.unit))
+        return replace(node, note=_over(note, node.note))
     if keys & {"const", "enum"}:
         _refuse(where, keys - {"const", "enum", "type"}, "beside const or enum")
         return Choice(_values(schema, where), note)
@@ -172,6 +181,30 @@ def _read(schema: Any, file: str, at: str, seen: tuple[str, ...], files: SchemaF
     if schema.get("format", INSTANT) != INSTANT:
         raise ContractError([f"{where}: format {shown(schema['format'])} is not known; the one format is {INSTANT}"])
     return Scalar(kind, constraints, "format" in schema, note)
+
+
+def _over(note: Note, below: Note) -> Note:
+    """What stands beside a reference, and for what does not, what stands where it leads."""
+    return Note(
+        note.description or below.description,
+        note.unit or below.unit,
+        note.subject or below.subject,
+        below.kept_days if note.kept_days is None else note.kept_days,
+    )
+
+
+def _subject(schema: Mapping[str, Any], where: str) -> str:
+    found = schema.get("subject", "")
+    if not isinstance(found, str) or ("subject" in schema and not re.fullmatch(r"[a-z][a-z_]{0,30}", found)):
+        raise ContractError([f"{where}: subject {shown(found)} is no word such as rider; write small letters and _"])
+    return found
+
+
+def _kept(schema: Mapping[str, Any], where: str) -> int | None:
+    found = schema.get("kept_days")
+    if "kept_days" in schema and (not isinstance(found, int) or isinstance(found, bool) or not 1 <= found <= 3650):
+        raise ContractError([f"{where}: kept_days {shown(found)} is no number of days from 1 to 3650; correct it"])
+    return found
 
 
 def _below(at: str, key: str) -> str:

@@ -13,8 +13,8 @@ from rollup_world import KEY, SECRET, World, definition
 from structlog.testing import capture_logs
 
 from fleetgauge.errors import sure
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup import Definition, run_metrics
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import RollupSettings
 from fleetlab.stack import PostgresState

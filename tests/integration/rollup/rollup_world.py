@@ -15,12 +15,12 @@ import psycopg
 from pydantic import SecretStr, TypeAdapter
 
 from fleetgauge.errors import sure
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup import Definition, RunReport, run_metrics
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.sketches.distinct import sketch as distinct_sketch
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sketches.sketch import sketch
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.store.migrate import migrate

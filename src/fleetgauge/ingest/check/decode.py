@@ -20,6 +20,7 @@ from fleetgauge.contracts.load import IDENTITY
 from fleetgauge.contracts.names import check_names
 from fleetgauge.elasticsearch.answers import TOO_LARGE
 from fleetgauge.ingest.check.batch import OVERHEAD, Batch, DeadLetter, Part
+from fleetgauge.ingest.check.subjects import Subjects
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.indices.event_indices import DAY_MS, END_MS, NEAR_MS, index_of
 from fleetgauge.ingest.read.partition_offsets import Span
@@ -41,8 +42,19 @@ LARGEST_DOCUMENT = 32 * 1024 * 1024
 class Decoder:
     """Decodes for one consumer. Belongs to the poll thread; never blocks."""
 
-    def __init__(self, consumer: Consumer, contracts: ContractSet, clock: Clock, replay_key: str | None = None) -> None:
-        """`replay_key`: what must have signed the headers of a replayed record, or they count for nothing."""
+    def __init__(
+        self,
+        consumer: Consumer,
+        contracts: ContractSet,
+        clock: Clock,
+        replay_key: str | None = None,
+        subjects: Subjects | None = None,
+    ) -> None:
+        """`replay_key`: what must have signed the headers of a replayed record, or they count for nothing.
+
+        `subjects`: takes those who have been erased out of records; None where no contract names persons.
+        """
+        self._subjects = subjects
         self._contracts = contracts
         self._prefix = consumer.index
         self._past = consumer.accept_past // timedelta(milliseconds=1)
@@ -67,6 +79,8 @@ class Decoder:
         for i, found in records.headers.items():
             records.headers[i] = authentic(found, records.values[i], self._replay_key)
         mark = len(batch.poison), batch.size
+        subjects = self._subjects if self._subjects is not None and self._subjects.any else None
+        as_came = list(records.values) if subjects is not None else None
         span = Span(
             records.topic,
             records.partition,
@@ -76,12 +90,16 @@ class Decoder:
             event_ms=0,
             first_ms=records.timestamps[0],
         )
-        if not self._append(batch, span, records, self._contracts.closed.decode, self._open):
+        if subjects is not None:
+            subjects.beside(records)
+        if not self._append(batch, span, records, self._contracts.closed.decode, self._open, subjects):
             # Somewhere is a character that does not belong there. It is rare, so look at each event with every rule.
             del batch.lines[3 * batch.documents :], batch.poison[mark[0] :]
             batch.near_midnight = {i: near for i, near in batch.near_midnight.items() if i < batch.documents}
             batch.size = mark[1]
-            self._append(batch, span, records, self._strict, self._strict)
+            if as_came is not None:
+                records.values = as_came
+            self._append(batch, span, records, self._strict, self._strict, subjects)
         first = batch.documents
         batch.documents = len(batch.lines) // 3
         if len(batch.poison) == mark[0]:
@@ -106,7 +124,13 @@ class Decoder:
         return event
 
     def _append(
-        self, batch: Batch, span: Span, records: Records, decode: Callable[[Any], Any], other: Callable[[Any], Any]
+        self,
+        batch: Batch,
+        span: Span,
+        records: Records,
+        decode: Callable[[Any], Any],
+        other: Callable[[Any], Any],
+        subjects: Subjects | None,
     ) -> bool:
         """False if the fast decoder left something that is wrong; the batch is then to be rolled back.
 
@@ -139,6 +163,8 @@ class Decoder:
                     event = other(value)
                     value.decode()
                 except _REFUSALS as error:
+                    if subjects is not None:
+                        subjects.broken(records, i)
                     batch.poison.append(_broken(records, i, error))
                     size += len(value or b"")
                     continue
@@ -147,6 +173,8 @@ class Decoder:
             if kind in unchecked:  # else the strict decoder made it, or all was checked
                 pick, picked = unchecked[kind]
                 picked.append(pick(event))
+            if subjects is not None:
+                value = subjects.valid(records, i, kind) or value
             at = event.timestamp
             if headers and (said := original_timestamp(headers.get(i, ()), appended)) != appended:
                 appended = said

@@ -181,7 +181,7 @@ class DeadLetterTopic:
     def index(self) -> DeadLetterIndex:
         """All dead letters; holds a few hundred bytes of each."""
         index = DeadLetterIndex()
-        for record in self._records(None):
+        for record in self.records():
             index.add(record)
         return index
 
@@ -191,15 +191,15 @@ class DeadLetterTopic:
         first: dict[int, int] = {}
         for partition, offset in wanted:
             first[partition] = min(offset, first.get(partition, offset))
-        for record in self._records(first):
+        for record in self.records(first):
             dead_letter = wanted.pop((record.partition, record.offset), None)
             if dead_letter is not None:
                 yield content(record, dead_letter)
             if not wanted:
                 return
 
-    def _records(self, first: Mapping[int, int] | None) -> Iterator[Any]:
-        """From the offsets `first` on, of the partitions in it; None: all."""
+    def records(self, first: Mapping[int, int] | None = None) -> Iterator[Any]:
+        """As Kafka has them, from the offsets `first` on, of the partitions in it; None: all."""
         begins = self._kafka.beginning_offsets(self._partitions) if self._partitions else {}
         starts = {
             tp: max(begins[tp], 0 if first is None else first[tp.partition])

@@ -25,6 +25,7 @@ from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.check.decode import Decoder
+from fleetgauge.ingest.check.subjects import Subjects, names_nobody
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Families, Metrics
 from fleetgauge.ingest.deadletters.acceptance import KafkaAcceptances
@@ -36,9 +37,11 @@ from fleetgauge.ingest.deliver.reachable import WatchedBulk
 from fleetgauge.ingest.indices.event_indices import POSITION, SUFFIX, Indices
 from fleetgauge.ingest.operate.service import ConsumeOptions, Service, Summary
 from fleetgauge.ingest.read import rewind as rewind
+from fleetgauge.ingest.read.erased_list import ErasedList
 from fleetgauge.ingest.read.source import connect, goal_of
 from fleetgauge.ingest.stopping import StopRequest, on_signals
 from fleetgauge.observability.status_server import Http, StatusServer
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress import topic_times
 from fleetgauge.settings import Settings
 
@@ -130,6 +133,7 @@ class _Running:
         self._bulk = WatchedBulk(bulk or self._own)  # type: ignore[arg-type] # one of them is there
         self._service: Service | None = None
         self._delivery: Delivery | None = None
+        self._erased: ErasedList | None = None
 
     def healthy(self) -> str | None:
         """For `/healthz`; any thread."""
@@ -173,7 +177,7 @@ class _Running:
             self._delivery = delivery
             self._bulk.on_return = delivery.try_now
             key = settings.kafka.replay_key.get_secret_value() if settings.kafka.replay_key is not None else None
-            decoder = Decoder(consumer, self._contracts, self._clock, key)
+            decoder = Decoder(consumer, self._contracts, self._clock, key, self._subjects())
             pipeline = Pipeline(consumer, decoder, delivery, metrics, guard)
             self._log.info("connecting to Kafka", servers=settings.kafka.bootstrap_servers)
             ensure_topic(settings.kafka, consumer)
@@ -191,6 +195,19 @@ class _Running:
             rewind.finish(settings.kafka, consumer)
         return summary
 
+    def _subjects(self) -> Subjects | None:
+        """Who has been erased, where contracts name persons."""
+        if names_nobody(self._contracts):
+            return None
+        key = DistinctKey.of(self._settings.rollup.distinct_key)
+        if key is None:
+            raise Terminal(
+                f"contracts of consumer {self.consumer.name} name persons (subject), and rollup.distinct_key is not "
+                "set, without which nobody knows who has been erased; make one with fleetgauge metrics key"
+            )
+        self._erased = ErasedList(self._bulk, key)
+        return Subjects(self._contracts, self._erased)
+
     def _tell_quarantined(self, value: str, partitions: int) -> None:
         if partitions:
             self._metrics.of(m.QUARANTINED, value).set(partitions)
@@ -199,6 +216,8 @@ class _Running:
 
     def close(self) -> None:
         """Close the connections to Elasticsearch."""
+        if self._erased is not None:
+            self._erased.close()
         self._bulk.close()
         if self._own is not None:
             self._own.close()

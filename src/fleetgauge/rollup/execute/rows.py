@@ -27,6 +27,7 @@ from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, Reason
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import partitions, placements
+from fleetgauge.rollup.store.erased_prints import leave_out_erased
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
 from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut
 from fleetgauge.rollup.windows import widened, window_start, windows
@@ -272,6 +273,7 @@ class Rows:
         with self.connection.cursor().copy(self._sql.copy_staged()) as copy:
             for row in rows:
                 copy.write_row((row[0], *admission.resolve(row[1 : n + 1]), *row[n + 1 :]))
+        leave_out_erased(self.connection, self.definition)
         self.ledger.admit(admission.new)
         return admission.overflowed
 

@@ -34,6 +34,7 @@ from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span, covers, inside
+from fleetgauge.rollup.store.erased_prints import leave_out_erased
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
@@ -342,6 +343,7 @@ def _stage(
     with connection.cursor().copy(Statements(definition).copy_staged()) as copy:
         for stretch, *values in totals:
             copy.write_row((edges[stretch], *admission.resolve(tuple(values[:n])), *values[n:]))
+    leave_out_erased(connection, definition)
 
 
 def _concerns(pending: Touched, hour: Span) -> bool:

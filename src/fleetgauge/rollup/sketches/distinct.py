@@ -17,7 +17,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
+from fleetgauge.privacy.distinct_key import DistinctKey
 
 EXACT = 128
 """So many fingerprints at most."""

@@ -30,12 +30,12 @@ from fleetgauge.elasticsearch.client import (
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
 from fleetgauge.elasticsearch.point_in_time import open_point
 from fleetgauge.errors import Terminal, Transient
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Distinct, Percentile
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources import elasticsearch_rows as answer
 from fleetgauge.rollup.sources.elasticsearch_days import Days, lost_spans, opened, whole_again

@@ -5,9 +5,9 @@ from functools import cache, partial
 from operator import itemgetter
 from typing import Any
 
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
 from fleetgauge.rollup.sketches import distinct
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch_search import Group

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.errors import Terminal
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup.definitions.definition import COMMANDS
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.sources.stream import EventStream

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from fleetgauge.errors import Conflict as Conflict
 from fleetgauge.errors import Terminal, Transient
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
 

@@ -11,9 +11,9 @@ import structlog
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection, IsolationLevel, sql
 from fleetgauge.postgres.guard import guard
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER

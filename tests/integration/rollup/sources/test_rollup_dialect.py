@@ -13,11 +13,11 @@ import pytest
 from pydantic import SecretStr
 from rollup_world import QUICK, World, definition
 
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.definitions.measures import Count
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span

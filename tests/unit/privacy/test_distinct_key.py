@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, TypeAdapter
 
 from fleetgauge.errors import Terminal, sure
+from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup.definitions.definition import Definition, of_plain
 from fleetgauge.rollup.definitions.loader import DefinitionError, load_definition
 from fleetgauge.rollup.sketches import distinct
-from fleetgauge.rollup.sketches.distinct_key import DistinctKey
 from fleetgauge.rollup.sources.port import key_of
 from fleetgauge.settings import load
 

@@ -1,0 +1,133 @@
+"""Stored events without a person: the event stays and counts as it did, the fields that name the person go.
+
+Which fields those are, contracts say (`subject`). Old bytes go from disk when Lucene merges; it is asked to at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from fleetgauge.contracts import ContractSet
+from fleetgauge.elasticsearch.admin_requests import ask
+from fleetgauge.elasticsearch.transport import Bulk
+from fleetgauge.erasure.found import Found, Tell
+from fleetgauge.errors import Stop, Transient
+from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.operate.index_retention import days
+from fleetgauge.privacy.identity import Identity, is_telling
+from fleetgauge.privacy.redaction import redacted
+
+PAGE = 500
+"""Documents of one request."""
+_PATIENCE = 5
+"""How often the same documents may be found again, since somebody else changes them."""
+_EXPUNGE = "index.merge.policy.expunge_deletes_allowed"
+_DECODER = msgspec.json.Decoder(float_hook=float)
+
+
+class StoredEvents:
+    """Those of one consumer."""
+
+    def __init__(
+        self, bulk: Bulk, consumer: Consumer, contracts: ContractSet, identity: Identity, subject: str
+    ) -> None:
+        self.name = f"index {consumer.index}"
+        self._bulk = bulk
+        self._prefix = consumer.index
+        self._identity = identity
+        self._paths = frozenset(
+            path for one in contracts.contracts for path, of in one.subjects.items() if of == subject
+        )
+
+    def run(self, tell: Tell, *, dry_run: bool) -> None:
+        """See `ErasureStep.run`. Reads no document that does not name the person."""
+        if not self._paths:
+            return
+        for day in days(self._bulk, self._prefix):
+            self._ask("POST", f"/{quote(day.index)}/_refresh")
+            if dry_run:
+                found = self._ask("POST", f"/{quote(day.index)}/_count", {"query": self._query()})
+                tell(Found(day.index, "documents", int(found["count"])))
+                continue
+            done = 0
+            for page in self._pages(day.index):
+                written = self._write(page)
+                done += written
+                tell(Found(day.index, "documents", written))
+                self._ask("POST", f"/{quote(day.index)}/_refresh")
+            if done:
+                self._expunge(day.index)
+
+    def _query(self) -> dict[str, Any]:
+        fields = sorted(path.replace("[]", "") for path in self._paths)
+        return {"bool": {"should": [{"terms": {field: list(self._identity.spellings)}} for field in fields]}}
+
+    def _pages(self, index: str) -> Iterator[Sequence[dict[str, Any]]]:
+        """The documents that still name the person, until there are none: what is written is not found again."""
+        before: set[str] = set()
+        stood = 0
+        while True:
+            query = {"size": PAGE, "query": self._query(), "seq_no_primary_term": True, "sort": ["_doc"]}
+            body = self._raw("POST", f"/{quote(index)}/_search", query)
+            hits = body["hits"]["hits"]
+            if not hits:
+                return
+            ids = {str(hit["_id"]) for hit in hits}
+            stood = stood + 1 if ids <= before else 0
+            if stood > _PATIENCE:
+                raise Stop(f"index {index} keeps documents of an erased person; this is a defect, report it")
+            before = ids
+            yield hits
+
+    def _write(self, hits: Sequence[dict[str, Any]]) -> int:
+        """Returns how many were written; the others have been changed meanwhile, and are found again."""
+        lines: list[bytes] = []
+        for hit in hits:
+            left = redacted(hit["_source"], self._identity, self._paths)
+            own = {"_index": hit["_index"], "_id": hit["_id"]}
+            checked = {**own, "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
+            other = self._identity.blotted(hit["_id"]) if is_telling(self._identity.id) else hit["_id"]
+            if other == hit["_id"]:
+                lines += _lines({"index": checked}, left)
+            else:  # the id of the document names the person too
+                lines += [*_lines({"index": {**own, "_id": other}}, left), *_lines({"delete": checked})]
+        answer = self._bulk.request("POST", "/_bulk", b"".join(lines))
+        if answer.status != 200:
+            raise Transient(f"documents of {self._prefix} cannot be written: Elasticsearch answers {answer.status}")
+        conflicts = 0
+        for item in _DECODER.decode(answer.body)["items"]:
+            said = next(iter(item.values()))
+            kind = said.get("error", {}).get("type", "")
+            conflicts += kind == "version_conflict_engine_exception"
+            if said["status"] >= 300 and kind != "version_conflict_engine_exception":
+                raise Transient(
+                    f"a document of {said['_index']} cannot be written ({kind}); let the index take writes, give the "
+                    "login the rights read and index, and erase again"
+                )
+        return len(hits) - conflicts
+
+    def _expunge(self, index: str) -> None:
+        """Have Lucene write the segments anew that hold the documents of before."""
+        name = quote(index)
+        self._ask("PUT", f"/{name}/_settings", {_EXPUNGE: 0})
+        try:
+            self._ask("POST", f"/{name}/_forcemerge?only_expunge_deletes=true&flush=true")
+        finally:
+            self._ask("PUT", f"/{name}/_settings", {_EXPUNGE: None})
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        return ask(self._bulk, method, path, body, self._right())
+
+    def _raw(self, method: str, path: str, body: Any) -> Any:
+        """As `_ask`, with numbers beyond a double, which payloads may hold."""
+        ask_raw: Callable[..., Any] = ask
+        return ask_raw(self._bulk, method, path, body, self._right(), shape=Any)
+
+    def _right(self) -> str:
+        return f"give the login read, index, delete, maintenance, monitor and manage on {self._prefix}-*"
+
+
+def _lines(*parts: Any) -> list[bytes]:
+    return [msgspec.json.encode(part) + b"\n" for part in parts]
