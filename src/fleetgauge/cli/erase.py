@@ -19,8 +19,10 @@ def erase(
     exports: Annotated[
         list[str] | None, typer.Option("--exports", help="A folder or URI of exports; several.", show_default=False)
     ] = None,
-    by: Annotated[str | None, typer.Option("--by", help="Who erases; your login, unless told.")] = None,
-    receipts: Annotated[bool, typer.Option("--receipts", help="Show the receipts of before; erase nobody.")] = False,
+    by: Annotated[
+        str | None, typer.Option("--asked-by", help="Who erases; your login, unless told.", show_default=False)
+    ] = None,
+    receipts: Annotated[bool, typer.Option("--list", help="Show the receipts of before; erase nobody.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what names the person, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -31,8 +33,8 @@ def erase(
     \b
     Examples:
       fleetgauge erase r-004217 --dry-run
-      fleetgauge erase - --exports s3://bucket/fleet < id.txt
-      fleetgauge erase --receipts
+      fleetgauge erase - --exports s3://bucket/fleet
+      fleetgauge erase --list
     """
     import getpass
     import sys
@@ -47,7 +49,7 @@ def erase(
     loaded = settings.load()
     if receipts:
         if rider is not None:
-            raise Terminal("--receipts shows those of all persons; leave the id out")
+            raise Terminal("--list shows the receipts of all persons; leave the id out")
         found = written_receipts(loaded)
         if as_json:
             print_json({"receipts": [asdict(one) for one in found]})

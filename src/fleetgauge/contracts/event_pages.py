@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetgauge.contracts.load import Contract
 from fleetgauge.contracts.mapping import mapping
-from fleetgauge.contracts.subset import Array, Choice, Node, Object
+from fleetgauge.contracts.subset import Array, Choice, Node, Note, Object
 
 FOLDER = Path("docs") / "events"
 _MADE = "<!-- made by `fleetgauge contracts docs` -->"
@@ -86,11 +86,20 @@ def _page(contract: Contract, readers: Sequence[Reader]) -> str:
         note = row.node.note
         lines.append(
             f"| `{row.path}` | {_type(row.node)} | {'yes' if row.required else 'no'} | {_cell(_allowed(row.node))} "
-            f"| {_cell(note.unit)} | {_stored(stored, row.path)} | {_cell(note.description)} |"
+            f"| {_cell(note.unit)} | {_stored(stored, row.path)} | {_cell(_meaning(note))} |"
         )
     for example in contract.examples:
         lines += ["", "```json", json.dumps(example, indent=2, ensure_ascii=False), "```"]
     return "\n".join([*lines, ""])
+
+
+def _meaning(note: Note) -> str:
+    said = [note.description] if note.description else []
+    if note.subject:
+        said.append(f"The id of a {note.subject.replace('_', ' ')}, who can be erased.")
+    if note.kept_days is not None:
+        said.append(f"Kept for {note.kept_days} days.")
+    return " ".join(said)
 
 
 def _rows(at: str, node: Object) -> Iterator[_FieldRow]:

@@ -201,7 +201,9 @@ def _unusable(contract: Contract) -> Iterator[str]:
         elif path in IDENTITY:
             yield f" at {path}: an event is stored under it, so it is no id of a person; give the person a field"
     for path in contract.short_lived:
-        if "[]" in path or any(path == one or one.startswith(f"{path}.") for one in KEPT):
+        if "[]" in path:
+            yield f" at {path}: kept_days is about a whole field; say it of the list"
+        elif any(path == one or one.startswith(f"{path}.") for one in KEPT):
             yield f" at {path}: every event is found by it, so it lasts as long; take kept_days away"
     if not found:
         try:

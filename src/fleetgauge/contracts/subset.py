@@ -196,7 +196,7 @@ def _over(note: Note, below: Note) -> Note:
 def _subject(schema: Mapping[str, Any], where: str) -> str:
     found = schema.get("subject", "")
     if not isinstance(found, str) or ("subject" in schema and not re.fullmatch(r"[a-z][a-z_]{0,30}", found)):
-        raise ContractError([f"{where}: subject {shown(found)} is no word such as rider; write small letters and _"])
+        raise ContractError([f"{where}: subject {shown(found)} is no word such as rider; write it in lower case"])
     return found
 
 

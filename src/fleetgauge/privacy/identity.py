@@ -2,8 +2,8 @@
 
 - An id of one case, such as a UUID, is the same in the other case; one of mixed case is itself alone, since `aB3` and
   `Ab3` may be two persons.
-- In a text (a payload that is no JSON, a message) an id stands between characters that are neither letters nor digits,
-  as it is, with JSON's escapes, or with those of a URL.
+- In a text (a payload that is no JSON, a message) an id stands between characters that are not alphanumeric: as it is,
+  with the escapes of JSON, or with those of a URL.
 - An id that could stand for anything else, such as 42, is the person's only beside the name of a field that holds
   persons; elsewhere the same number counts something.
 """
@@ -21,7 +21,7 @@ ERASED = "(erased)"
 RIDER = "rider"
 """The subject that is meant where none is named."""
 _SHORTEST, _SURE = 4, 9
-"""Characters of an id with letters and digits, and of any, that is taken for nothing else."""
+"""Characters of an id with digits and others, and of any, that is taken for nothing else."""
 _BEFORE = (
     r"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f][0-9A-Fa-f])|(?<=%25[0-9A-Fa-f][0-9A-Fa-f])|(?<=\\u[0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f][0-9A-Fa-f])"
     r"|(?<=\\[bfnrt]))"
@@ -44,8 +44,8 @@ def digest(value: Any, key: DistinctKey) -> str:
 
 def is_telling(text: str) -> bool:
     """Whether an id stands for nothing else, wherever it is written."""
-    digits, letters = any(c.isdigit() for c in text), any(c.isalpha() for c in text)
-    return len(text) >= _SURE or (len(text) >= _SHORTEST and digits and letters)
+    digits, words = any(c.isdigit() for c in text), any(c.isalpha() for c in text)
+    return len(text) >= _SURE or (len(text) >= _SHORTEST and digits and words)
 
 
 def is_id(value: Any) -> bool:

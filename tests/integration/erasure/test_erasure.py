@@ -260,11 +260,13 @@ def test_the_command_line_shows_no_id(both: Ingest, tmp_path: Path, monkeypatch:
     both.send([trip(n, RIDER) for n in range(3)])
     consume(both.consumer, both.settings, TO_THE_END)
     runner = CliRunner()
-    done = runner.invoke(cli.app, ["erase", "-", "--by", "dpo", "--json"], input=f"{RIDER}\n", catch_exceptions=False)
+    done = runner.invoke(
+        cli.app, ["erase", "-", "--asked-by", "dpo", "--json"], input=f"{RIDER}\n", catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["asked_by"] == "dpo" and sum(one["count"] for one in told["found"]) == 3
-    listed = runner.invoke(cli.app, ["erase", "--receipts"], catch_exceptions=False)
+    listed = runner.invoke(cli.app, ["erase", "--list"], catch_exceptions=False)
     assert told["digest"][:16] in listed.stdout and RIDER not in done.output + listed.output
 
 

@@ -73,6 +73,9 @@ FLAGS = {
     "--retries": "a change of traffic: further tries",
     "--split": "a change of traffic: carriers",
     "--tariffs": "other prices",
+    "--exports": "where exports lie",
+    "--asked-by": "who answers for it",
+    "--subject": "whose id it is",
 }
 """Every flag and the one thing that it means. A new one comes here, after a look whether its meaning has a name yet."""
 
@@ -82,6 +85,7 @@ CHANGING = {
     ("backfill",),
     ("reconcile",),
     ("retention",),
+    ("erase",),
     ("indices",),
     ("consume",),
     ("commands", "rebuild"),

@@ -82,6 +82,42 @@ def test_rules_of_events(tmp_path: Path, document: Any, complaint: str) -> None:
         load(write(tmp_path, ping=document))
 
 
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ({"who": {"type": "string", "subject": "The rider"}}, "at who: subject 'The rider' is no word"),
+        ({"who": {"type": "object", "subject": "rider"}}, "at who: subject says whose id it is, and it is no string"),
+        ({"who": {"type": "number", "subject": "rider"}}, "at who: subject says whose id it is, and it is no string"),
+        ({"at": {**INSTANT, "subject": "rider"}}, "at at: subject says whose id it is, and it is no string"),
+        ({"device": {"type": "object", "properties": {"id": {**ID, "subject": "rider"}}}}, "at device.id: an event is"),
+        ({"who": {"type": "string", "kept_days": 0}}, "at who: kept_days 0 is no number of days"),
+        ({"who": {"type": "string", "kept_days": True}}, "at who: kept_days true is no number of days"),
+        ({"timestamp": {**INSTANT, "kept_days": 30}}, "at timestamp: every event is found by it"),
+        ({"device": {"type": "object", "kept_days": 30, "properties": {"id": ID}}}, "at device: every event is found"),
+        (
+            {"l": {"type": "array", "items": {"type": "string", "kept_days": 3}}},
+            "at l[]: kept_days is about a whole field",
+        ),
+    ],
+)
+def test_persons_and_what_goes_sooner_are_fields_that_can(
+    tmp_path: Path, members: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(Terminal) as raised:
+        load(write(tmp_path, ping=schema(**members)))
+    assert complaint in str(raised.value)
+
+
+def test_persons_are_found_in_objects_lists_and_behind_references(tmp_path: Path) -> None:
+    person = {**ID, "subject": "rider"}
+    group = {"type": "array", "items": {"type": "object", "properties": {"who": {"$ref": "common.json#/$defs/p"}}}}
+    trip = {"type": "object", "kept_days": 30, "properties": {"guest": {**ID, "subject": "guest"}}}
+    document = schema(rider=person, group=group, trip=trip)
+    found = load(write(tmp_path, ping=document, common={"title": "common", "$defs": {"p": person}}))["ping"]
+    assert found.subjects == {"rider": "rider", "group[].who": "rider", "trip.guest": "guest"}
+    assert found.short_lived == {"trip": 30}
+
+
 def test_a_folder_without_contracts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Terminal, match="holds none"):
         load(tmp_path)
