@@ -21,9 +21,11 @@ from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.ingest.stopping import StopRequest, on_signals
 from fleetgauge.observability.status_server import Http, StatusServer
+from fleetgauge.observability.tracing import in_span
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup import COMMANDS, Definition, RunReport
 from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.metrics_run import trace_report
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import severity
 from fleetgauge.rollup.execute.run_counts import Progress
@@ -178,7 +180,11 @@ class Follower:
             for definition in due:
                 if self._stop.asked.is_set():
                     break
-                self._take(definition, *self._run(definition))
+                with in_span("run", metric=definition.metric, version=definition.version, grain="minute") as traced:
+                    report, error = self._run(definition)
+                    self._take(definition, report, error)
+                    trace_report(traced, report)
+                structlog.contextvars.unbind_contextvars("run")
                 self._alive = time.monotonic()
         self.runs.tell()
         self._came_round = True
@@ -220,6 +226,7 @@ class Follower:
 
             def announce(plan: Plan) -> None:
                 made.run_id = self.runs.announce(plan)
+                structlog.contextvars.bind_contextvars(run=made.run_id)
 
             return made.run("minute", None, self._watermark, announce), None
         except AskedToStop:

@@ -18,6 +18,7 @@ from fleetgauge.cost.whatif import Change, Estimate, estimate
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
+from fleetgauge.observability.logs import about
 from fleetgauge.privacy.distinct_key import id_of
 from fleetgauge.rollup import (
     COMMANDS,
@@ -51,7 +52,7 @@ from fleetgauge.rollup.store.migrate import REHEARSAL_WAITS, Migration, pending
 from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
 from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
-from fleetgauge.settings import Settings
+from fleetgauge.settings import Settings, airflow_run
 
 _log = structlog.get_logger(__name__)
 
@@ -140,7 +141,8 @@ def run(
     metrics: Collection[str] = (),
 ) -> list[RunReport]:
     """`runs` of one source, and afterwards one error that names all metrics that failed or are blocked."""
-    reports = _runs(settings, grain, interval, metrics, source)
+    with about(airflow_run=airflow_run()):
+        reports = _runs(settings, grain, interval, metrics, source)
     raise_failures(reports)
     return reports
 

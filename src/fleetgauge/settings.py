@@ -143,6 +143,13 @@ class RollupSettings(_Section):
     key makes another version of these metrics."""
 
 
+class LogSettings(_Section):
+    """What processes write to stderr."""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    """One JSON object a line, or text for people; auto: text on a terminal, JSON elsewhere."""
+
+
 class Settings(BaseSettings):
     """All of it; frozen, and safe to print (secrets are masked)."""
 
@@ -153,6 +160,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     clocks: ClockSettings = ClockSettings()
     rollup: RollupSettings = RollupSettings()
+    logs: LogSettings = LogSettings()
     sources: dict[str, SourceSettings] = Field(default_factory=dict)
     content: Path = Path()
     """The folder that holds `schemas/`, `consumers/`, `sql/` and `dashboards/`."""
@@ -209,6 +217,14 @@ def load(path: Path | None = None) -> Settings:
         raise Terminal(f"configuration is not valid: {problems}") from None
     except SettingsError as error:
         raise Terminal(f"configuration is not valid: {error}") from None
+
+
+def log_format() -> Literal["auto", "json", "text"]:
+    """`logs.format`; auto where settings cannot be read, which whoever needs them then says."""
+    try:
+        return load().logs.format
+    except Terminal:
+        return "auto"
 
 
 def _location(loc: tuple[int | str, ...], file: Path, text: str) -> str:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "observability": set[str](),
     "progress": {"kafka", "postgres"},
     "ingest": {"contracts", "progress", "elasticsearch", "kafka", "observability", "privacy"},
-    "rollup": {"contracts", "progress", "elasticsearch", "postgres", "privacy"},
+    "rollup": {"contracts", "progress", "elasticsearch", "postgres", "privacy", "observability"},
     "erasure": {"contracts", "elasticsearch", "kafka", "postgres", "privacy", "ingest", "rollup", "analytics"},
     "commands": {"contracts", "progress", "elasticsearch", "postgres"},
     "cost": {"postgres"},

@@ -114,5 +114,21 @@ def main() -> None:
         except ModuleNotFoundError as error:
             raise missing(error) or error from None
     except FleetgaugeError as error:
-        print(f"fleetgauge: {error}", file=sys.stderr)  # noqa: T201
+        _tell(error)
         sys.exit(error.exit_code)
+
+
+def _tell(error: FleetgaugeError) -> None:
+    from fleetgauge import settings
+    from fleetgauge.cli.output import configure_logging
+    from fleetgauge.observability import errors_sentry
+
+    if settings.log_format() == "json":
+        import structlog
+
+        if not structlog.is_configured():
+            configure_logging()
+        structlog.get_logger("fleetgauge").error("ended", error=str(error), exit_code=error.exit_code)
+    else:
+        print(f"fleetgauge: {error}", file=sys.stderr)  # noqa: T201
+    errors_sentry.flush()

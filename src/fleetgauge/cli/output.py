@@ -32,49 +32,25 @@ def _strict(value: Any) -> Any:
 
 
 def configure_logging(*, verbose: bool = False, quiet: bool = False) -> None:
-    """Structured logs on stderr: JSON lines, or plain text when stderr is a terminal. Call once per process.
+    """Structured logs on stderr, as `logs.format` says: by default JSON, but text on a terminal. Once per process.
 
     `quiet`: warnings and worse only, for a command that tells itself what it does.
     """
-    import logging
+    from fleetgauge import settings
+    from fleetgauge.observability import logs
 
-    import structlog
+    logs.configure(component_of(sys.argv[1:]), settings.log_format(), verbose=verbose, quiet=quiet)
 
-    plain = sys.stderr.isatty()
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if plain
-        else structlog.processors.JSONRenderer()
-    )
-    # Without the local variables, which hold payloads and may hold secrets.
-    tracebacks = structlog.processors.ExceptionRenderer(
-        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-    )
-    final: list[structlog.types.Processor] = [renderer] if plain else [tracebacks, renderer]
-    structlog.configure(
-        processors=[*shared, *final],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    # Libraries speak through the standard logger: the same shape, warnings and worse only.
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
-        )
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # It warns whenever its own thread did not get the processor for 0.1 s, which under full load is the normal case.
-    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
-    # It tells of every failed request; whoever made the request says so, once.
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+
+def component_of(arguments: Sequence[str]) -> str:
+    """The command that these arguments of `fleetgauge` call, without those below it: `run`, `consume`, `fleet`."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return "fleetgauge"
 
 
 def instant(option: str, text: str) -> datetime:

@@ -24,6 +24,8 @@ from fleetgauge.ingest.deliver.collisions import Collisions
 from fleetgauge.ingest.deliver.resent import Resent
 from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.kafka.records import Record
+from fleetgauge.observability.logs import about
+from fleetgauge.observability.tracing import in_span
 
 PATH = "/_bulk?timeout=30s&filter_path=errors,items.*.status,items.*._id,items.*.error.type,items.*.error.reason"
 """Items keep their order; the ids say that they are about what was sent."""
@@ -105,6 +107,14 @@ class Delivery:
 
     def deliver(self, batch: Batch) -> Report:
         """Blocks until the batch is final or cancelled; never raises: the report carries the error."""
+        name = _name(batch)
+        with about(batch=name), in_span("batch", batch=name, events=batch.documents, bytes=batch.size) as traced:
+            report = self._deliver(batch)
+            if traced is not None:
+                traced.set_attributes({"fleetgauge.created": report.created, "fleetgauge.finished": report.finished})
+        return report
+
+    def _deliver(self, batch: Batch) -> Report:
         report = Report(batch)
         self._under_way.add(batch)
         try:
@@ -205,7 +215,8 @@ class Delivery:
         started = time.monotonic()
         try:
             self._indices.ensure(batch.indices)
-            answer = self._bulk.request("POST", PATH, body)
+            with in_span("bulk", events=len(which), bytes=len(body)):
+                answer = self._bulk.request("POST", PATH, body)
         except Transient as error:
             outcome.add(which, "no_answer", str(error))
             return outcome
@@ -344,3 +355,9 @@ def _stop(status: int, kind: str, reason: str, what: str) -> FleetgaugeError:
         f"{what} {status} {kind}: {reason}; this answer is not in the table of docs/ingest.md, so nothing was "
         "committed; see Elasticsearch's log"
     )
+
+
+def _name(batch: Batch) -> str:
+    """For logs and traces: topic and partition of its first stretch, and the offset after that."""
+    first = next(iter(batch.spans), None)
+    return "empty" if first is None else f"{first.topic}-{first.partition}@{first.end}"

@@ -93,6 +93,7 @@ class Engine:
                 report.closed_until = closed_until(connection, self.definition)
                 report.blocked = tuple(blocked(connection, self.definition))
         finally:
+            report.run = self.run_id
             report.conflicts += self._observer.conflicts
             report.seconds = round(time.perf_counter() - began, 3)
             report.source_seconds = round(self.source.seconds - on_source, 3)

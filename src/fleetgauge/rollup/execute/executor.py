@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from fleetgauge.observability.tracing import in_span
 from fleetgauge.progress.clock_samples import Clocks
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
@@ -84,7 +85,8 @@ class Executor:
         """
         for stage in self._plan.stages:
             before = replace(self.tally)
-            done = self._execute(stage)
+            with in_span(type(stage).__name__, metric=self._definition.metric, reason=stage.reason):
+                done = self._execute(stage)
             self.tally.stages.append(
                 StageDone(
                     stage,

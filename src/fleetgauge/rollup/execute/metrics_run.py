@@ -4,11 +4,13 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import structlog
 
 from fleetgauge.clock import Clock
 from fleetgauge.errors import FleetgaugeError
+from fleetgauge.observability.tracing import in_span
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.execute import activity
@@ -49,11 +51,24 @@ def run_metrics(
     reports: list[RunReport] = []
     with open_sources(settings, streams, options.clock) as opened:
         for definition in definitions:
-            with activity.logged(settings, "run", definition.metric, definition.version, grain) as run:
+            with (
+                in_span("run", metric=definition.metric, version=definition.version, grain=grain) as traced,
+                activity.logged(settings, "run", definition.metric, definition.version, grain) as run,
+            ):
                 report = _one(settings, definition, grain, interval, watermark, options, opened, watch, run)
                 activity.take_report(run, report)
+                trace_report(traced, report)
+            structlog.contextvars.unbind_contextvars("run")
             reports.append(report)
     return reports
+
+
+def trace_report(traced: "Any | None", report: RunReport) -> None:
+    """What a run did, on its span; nothing without one."""
+    if traced is not None:
+        for name in ("run", "windows", "cells", "rows", "restated", "deferred", "error"):
+            if (value := getattr(report, name)) is not None:
+                traced.set_attribute(f"fleetgauge.{name}", value)
 
 
 @contextmanager
@@ -92,9 +107,10 @@ def _one(
     engine: Engine | None = None
 
     def announce(planned: Plan) -> None:
-        log.info("plan", metric=planned.metric, **summary(planned))
         if engine is not None:
             engine.run_id = run.begin([planned])
+            structlog.contextvars.bind_contextvars(run=engine.run_id)
+        log.info("plan", metric=planned.metric, **summary(planned))
 
     try:
         source = opened(definition.source)

@@ -22,6 +22,8 @@ class RunReport(RunCounts):
     metric: str
     version: str
     grain: str
+    run: int | None = None
+    """Its number in the run log; None where it could not be written down, or changed nothing in a loop."""
     source_seconds: float = 0.0
     """Time in transactions on the source."""
     source_lag_s: float | None = None
