@@ -17,6 +17,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from dashboards import definitions, monitoring
+from dashboards.annotations import deploys_annotation
 from dashboards.definitions import metric
 from dashboards.views import MissingMetric
 from fleetgauge.errors import FleetgaugeError
@@ -50,7 +51,7 @@ def render(content: Path = CONTENT) -> Iterator[tuple[Path, str]]:
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         yield _folder(content) / f"{found['uid']}.json", text
     for one in _monitoring() if _own(content) else []:
-        found = dashboard_json(one, ())
+        found = dashboard_json(one, [deploys_annotation()])
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         yield _folder(content) / "monitoring" / f"{found['uid']}.json", text
 

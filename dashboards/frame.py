@@ -5,12 +5,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import dedent
+from typing import Literal
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.postgres import DATASOURCE_UID, PLUGIN, datasource
+from dashboards.buckets import BUCKET, bucket_variable
+from dashboards.postgres import datasource
 
 TIMEZONE = "Asia/Seoul"
 """Days are the metrics' days; in the browser's zone a day's row would stand at an odd hour."""
@@ -70,14 +72,18 @@ def where(filters: Sequence[Filter]) -> str:
     return " AND ".join([*(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)] or ["true"])
 
 
-def of_range(stem: str, *, whole: bool = False) -> str:
+Per = Literal["bucket", "sample", "range"]
+"""What rows are put together to: points that sum, points that are shares or quantiles, or one number over the range."""
+
+
+def of_range(stem: str, per: Per = BUCKET) -> str:
     """What stands in FROM: the rows of the time range, exact to the minute; `stem`: the view without its grain.
 
-    For a chart they lie in buckets of the grain in use, of which the first and the last hold only what lies in the
-    range; `whole`: for one number over the range, which needs no buckets, so that days are read in the middle.
+    For a chart they lie in buckets, of which the first and the last hold only what lies in the range. For one number
+    over the range none are needed, so days are read in the middle.
     """
-    grain = "" if whole else ", '${grain}'"
-    return f"metrics.{stem}_range($__timeFrom(), $__timeTo(){grain})"
+    bucket = "" if per == "range" else f", '${{{per}}}'"
+    return f"metrics.{stem}_range($__timeFrom(), $__timeTo(){bucket})"
 
 
 def stretch(metric: str) -> str:
@@ -116,51 +122,11 @@ def final_until(view: str) -> str:
           AND window_start < coalesce((SELECT min(window_start) FROM windows WHERE provisional), 'infinity')"""
 
 
-def provisional_sql(view: str) -> str:
-    """SQL of the regions to shade: unbroken runs of windows that may still change."""
-    sql = f"""
-        WITH windows AS (
-          SELECT bucket_start, bool_or(provisional) AS provisional FROM {of_range(view)} GROUP BY bucket_start
-        ), runs AS (
-          SELECT bucket_start, provisional,
-            row_number() OVER (ORDER BY bucket_start)
-              - row_number() OVER (PARTITION BY provisional ORDER BY bucket_start) AS run
-          FROM windows
-        )
-        SELECT min(bucket_start) AS "time",
-          least(max(bucket_start) + interval '1 ${{grain}}', $__timeTo()::timestamptz) AS "timeEnd",
-          'Provisional: these windows may still change' AS "text"
-        FROM runs WHERE provisional GROUP BY run ORDER BY 1"""
-    return dedent(sql).strip()
-
-
-def provisional_annotation(view: str) -> dict[str, object]:
-    """The shading as an annotation; plain JSON, since the SDK's annotation target knows no SQL."""
-    source = {"type": PLUGIN, "uid": DATASOURCE_UID}
-    return {
-        "name": "Provisional",
-        "datasource": source,
-        "enable": True,
-        "hide": False,
-        "iconColor": "rgba(142, 142, 142, 0.6)",
-        "target": {
-            "refId": "Provisional",
-            "datasource": source,
-            "editorMode": "code",
-            "format": "table",
-            "rawQuery": True,
-            "rawSql": provisional_sql(view),
-        },
-    }
-
-
 Panels = Sequence[Builder[model.Panel]]
 
 
-def filled(found: dashboard.Dashboard, tiles: Panels, rows: Sequence[tuple[str, Panels]]) -> dashboard.Dashboard:
-    """The dashboard with its tiles on top and its titled rows below."""
-    for tile in tiles:
-        found = found.with_panel(tile)
+def filled(found: dashboard.Dashboard, rows: Sequence[tuple[str, Panels]]) -> dashboard.Dashboard:
+    """The dashboard with its titled rows."""
     for title, panels in rows:
         found = found.with_row(dashboard.Row(title))
         for panel in panels:
@@ -176,7 +142,8 @@ def new_dashboard(
         dashboard.CustomVariable("resolution")
         .label("Grain")
         .description(
-            "auto: minutes up to 12 hours, hours up to a month, else days. Coarser than wished where it is too much."
+            "auto: read minutes up to 12 hours, hours up to a month, else days, and merge them to 200 points at most. "
+            "Coarser than wished where it is too much."
         )
         .values("auto,minute,hour,day")
         .multi(False)
@@ -219,6 +186,7 @@ def new_dashboard(
         .link(link)
         .with_variable(resolution)
         .with_variable(grain)
+        .with_variable(bucket_variable())
     )
     for metric in metrics:
         found = found.with_variable(stretch_variable(metric))

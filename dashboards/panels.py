@@ -4,15 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.postgres import Sql, datasource
+from dashboards.postgres import Sql
+from dashboards.postgres import datasource as postgres_source
+from dashboards.prometheus import datasource as prometheus_source
 
 GREEN, AMBER, RED, BLUE, GREY = "green", "orange", "red", "blue", "#8e8e8e"
 KRW, EXACT_KRW = "currencyKRW", "currency:financial:₩"
 """Shortened (₩1.2 M) for totals and axes; in full (₩1,234,567) where amounts are compared."""
+MINUTES, SECONDS, KILOMETRES, HOURS = "suffix: min", "suffix: s", "suffix: km", "suffix: h"
+"""Of fixed scale, so that an axis reads 5, 10, 15 min; Grafana's own would write 8.33 and 16.7 mins, or 15.7 Mm."""
+CLOCK = "dthms"
+"""From seconds to hours, as 00:16:40."""
+HALF, THIRD, FULL = 12, 8, 24
+"""Widths of panels; a dashboard is 24 wide."""
 CALM = BLUE
 """The colour of a plain quantity, which is neither good nor bad."""
 
@@ -52,24 +60,32 @@ def colour(name: str) -> model.DynamicConfigValue:
     return prop("color", {"mode": "fixed", "fixedColor": name})
 
 
-def stat_tile(
+Query = Sql | prometheus.Dataquery
+
+
+def _source(query: Query) -> model.DataSourceRef:
+    return postgres_source() if isinstance(query, Sql) else prometheus_source()
+
+
+def tile(
     title: str,
     description: str,
-    sql: str,
+    query: Query,
     *,
     unit: str,
     decimals: int | None = None,
     limits: Limits | None = None,
-    total: bool = False,
     no_value: str = "–",
+    span: int = 4,
 ) -> stat.Panel:
-    """One number. `total`: `sql` is a time series whose sum is shown before its course; else it gives one row."""
+    """One number. Of SQL that is a time series the sum is shown before its course."""
+    total = isinstance(query, Sql) and query.format == "time_series"
     panel = (
         stat.Panel()
         .title(title)
         .description(description)
-        .datasource(datasource())
-        .with_target(Sql(sql, "time_series" if total else "table"))
+        .datasource(_source(query))
+        .with_target(query)
         .unit(unit)
         .no_value(no_value)
         .thresholds(thresholds(limits))
@@ -81,47 +97,51 @@ def stat_tile(
         .orientation(common_model.VizOrientation.AUTO)
         .wide_layout(True)
         .reduce_options(common.ReduceDataOptions().calcs(["sum" if total else "lastNotNull"]).values(False))
-        .span(4)
+        .span(span)
         .height(4)
     )
     return panel if decimals is None else panel.decimals(decimals)
 
 
-def _chart(title: str, description: str, targets: Sequence[Sql], unit: str, calcs: Sequence[str]) -> timeseries.Panel:
+def _chart(title: str, description: str, queries: Sequence[Query], unit: str, span: int) -> timeseries.Panel:
+    """A legend as a list takes the lines that it needs, where a table would show three rows of eight; colours follow
+    the order of the series, since by name two may get nearly the same one."""
     panel = (
         timeseries.Panel()
         .title(title)
         .description(description)
-        .datasource(datasource())
+        .datasource(_source(queries[0]))
         .unit(unit)
-        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .no_value("no data")
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
         .thresholds(thresholds(None))
         .legend(
             common.VizLegendOptions()
             .show_legend(True)
-            .display_mode(common_model.LegendDisplayMode.TABLE)
+            .display_mode(common_model.LegendDisplayMode.LIST)
             .placement(common_model.LegendPlacement.BOTTOM)
-            .calcs(list(calcs))
         )
         .tooltip(
             common.VizTooltipOptions()
             .mode(common_model.TooltipDisplayMode.MULTI)
             .sort(common_model.SortOrder.DESCENDING)
         )
-        .interval("1m")
-        .span(12)
-        .height(9)
+        .interval("1m" if isinstance(queries[0], Sql) else "15s")
+        .span(span)
+        .height(8)
     )
-    for target in targets:
-        panel = panel.with_target(target)
+    for query in queries:
+        panel = panel.with_target(query)
     return panel
 
 
-def bars(title: str, description: str, *targets: Sql, unit: str, stacked: bool = False) -> timeseries.Panel:
+def bars(
+    title: str, description: str, *queries: Query, unit: str, stacked: bool = False, span: int = HALF
+) -> timeseries.Panel:
     """Quantities of each window. A window without rows is a gap, which a bar chart shows as the nothing that it is."""
     mode = common_model.StackingMode.NORMAL if stacked else common_model.StackingMode.NONE
     return (
-        _chart(title, description, targets, unit, ["sum", "max"])
+        _chart(title, description, queries, unit, span)
         .draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)  # a window starts at its time
         .fill_opacity(70)
@@ -134,31 +154,39 @@ def bars(title: str, description: str, *targets: Sql, unit: str, stacked: bool =
 def lines(
     title: str,
     description: str,
-    *targets: Sql,
+    *queries: Query,
     unit: str,
     limit: float | None = None,
-    calcs: Sequence[str] = ("lastNotNull", "max"),
+    ceiling: float | None = None,
     logarithmic: bool = False,
+    stacked: bool = False,
+    span: int = HALF,
 ) -> timeseries.Panel:
-    """Ratios and quantiles of each window; never summed or averaged over windows. `limit` draws a dashed line.
+    """Values over time. `limit` draws a dashed line where an alert fires; `stacked`: areas that add up.
 
-    `logarithmic` is for values some of which are a hundred times others.
+    From SQL they are shares and quantiles of windows, so a line bridges windows without events, up to three hours; what
+    Prometheus lacks was not scraped, and is a gap. `logarithmic`: some values are a hundred times others.
     """
+    of_windows = isinstance(queries[0], Sql)
     panel = (
-        _chart(title, description, targets, unit, calcs)
+        _chart(title, description, queries, unit, span)
         .draw_style(common_model.GraphDrawStyle.LINE)
         .line_interpolation(common_model.LineInterpolation.LINEAR)
-        .line_width(2)
-        .fill_opacity(6)
-        .show_points(common_model.VisibilityMode.AUTO)
+        .line_width(2 if of_windows else 1)
+        .fill_opacity(40 if stacked else 0)
+        .show_points(common_model.VisibilityMode.AUTO if of_windows else common_model.VisibilityMode.NEVER)
         .point_size(4)
-        .span_nulls(3 * 3600 * 1000)  # milliseconds: a longer silence is drawn as a gap
+        .span_nulls(3 * 3600 * 1000 if of_windows else False)  # milliseconds
     )
+    if stacked:
+        panel = panel.stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL).group("A"))
     if logarithmic:
         scale = common.ScaleDistributionConfig().type(common_model.ScaleDistribution.LOG).log(10)
         panel = panel.scale_distribution(scale)
     else:
         panel = panel.axis_soft_min(0)
+    if ceiling is not None:
+        panel = panel.max(ceiling)
     if limit is None:
         return panel
     return panel.thresholds(thresholds(Limits(warn=limit, bad=limit))).thresholds_style(
@@ -178,26 +206,25 @@ PROVISIONAL_LINE = [
 ]
 
 
-def table_panel(
-    title: str, description: str, sql: str, *, sort: str | None = None, descending: bool = True
-) -> table.Panel:
-    """Rows under columns; override a column by its name."""
-    panel = (
+def table_panel(title: str, description: str, query: Query, *, span: int = HALF) -> table.Panel:
+    """Rows under columns, in the order of the query; override a column by its name.
+
+    Columns share the width down to 60 pixels each; Grafana's own least of 150 would push the last ones out of sight.
+    """
+    return (
         table.Panel()
         .title(title)
         .description(description)
-        .datasource(datasource())
-        .with_target(Sql(sql))
+        .datasource(_source(query))
+        .with_target(query)
         .thresholds(thresholds(None))
         .cell_height(common_model.TableCellHeight.SM)
         .show_header(True)
         .no_value("–")
-        .span(12)
-        .height(9)
+        .min_width(60)
+        .span(span)
+        .height(8)
     )
-    if sort is None:
-        return panel
-    return panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
 
 
 NO_VALUE = prop(
@@ -205,6 +232,17 @@ NO_VALUE = prop(
     [{"type": "special", "options": {"match": "null", "result": {"text": "–", "color": "transparent", "index": 0}}}],
 )
 """Else Grafana colours a cell without a value like the best one."""
+
+
+def shaded(most: float) -> list[model.DynamicConfigValue]:
+    """Cells that are the darker the higher they are, up to `most`: for what has no limit from which on it is bad."""
+    return [
+        prop("custom.cellOptions", {"type": "color-background", "mode": "basic"}),
+        prop("color", {"mode": "continuous-YlRd"}),
+        prop("min", 0),
+        prop("max", most),
+        NO_VALUE,
+    ]
 
 
 def coloured(limits: Limits) -> list[model.DynamicConfigValue]:
@@ -242,14 +280,16 @@ def filter_link(board_uid: str, variable: str, what: str) -> model.DynamicConfig
     return prop("links", [{"title": f"Only this {what}", "url": url, "targetBlank": False}])
 
 
-def ranking(title: str, description: str, sql: str, *, unit: str, decimals: int | None = None) -> bargauge.Panel:
+def ranking(
+    title: str, description: str, query: Query, *, unit: str, decimals: int | None = None, span: int = THIRD
+) -> bargauge.Panel:
     """Rows of (name, number) as horizontal bars, in the order of the query."""
     panel = (
         bargauge.Panel()
         .title(title)
         .description(description)
-        .datasource(datasource())
-        .with_target(Sql(sql))
+        .datasource(_source(query))
+        .with_target(query)
         .unit(unit)
         .min(0)
         .no_value("–")
@@ -262,7 +302,7 @@ def ranking(title: str, description: str, sql: str, *, unit: str, decimals: int 
         .show_unfilled(True)
         .sizing(common_model.BarGaugeSizing.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True))
-        .span(8)
-        .height(9)
+        .span(span)
+        .height(8)
     )
     return panel if decimals is None else panel.decimals(decimals)

@@ -6,7 +6,7 @@ Grafana works in two steps: the browser replaces variables (`$name`, `${name:for
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,6 +21,8 @@ _MACRO = re.compile(r"\$(\w+)\(([^)]*)\)")
 _INTERVAL = re.compile(r"(\d+)(s|m|h|d)")
 _STRETCH = re.compile(r"\$\{stretch_\w+\}")
 """Ends a title with the stretch that is summed, where it is not the time range."""
+_POINTS = ("bucket", "sample")
+"""Variables of how wide a point of a chart is."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -54,7 +56,7 @@ def dashboard_queries(
     """Every query of a dashboard: its panels', its variables' and its annotations'. Times are aware.
 
     `variables` overrides what the dashboard has chosen by itself. The hidden variable `grain` is not computed from the
-    range: run the variable's own query, or say `{"grain": "minute"}`. Raises `DashboardError`.
+    range: ask `settled`, or say `{"grain": "minute"}`; a point is then one window. Raises `DashboardError`.
     """
     chosen = {one["name"]: one for one in dashboard["templating"]["list"]}
     unknown = set(variables) - set(chosen)
@@ -62,6 +64,9 @@ def dashboard_queries(
         raise DashboardError(
             f"dashboard {dashboard['uid']} has no variable {', '.join(sorted(unknown))}; it has {', '.join(chosen)}"
         )
+    if "grain" in variables:
+        points = {name: variables["grain"] for name in _POINTS if name in chosen}
+        variables = {**points, **variables}
     found = []
     for kind, name, ref_id, query_format, raw in _raw_queries(dashboard):
         try:
@@ -69,6 +74,22 @@ def dashboard_queries(
         except DashboardError as error:
             raise DashboardError(f"{kind} {name!r} of dashboard {dashboard['uid']}: {error}") from None
         found.append(DashboardQuery(dashboard["uid"], kind, name, ref_id, query_format, sql, raw))
+    return found
+
+
+def settled(
+    dashboard: Mapping[str, Any],
+    variables: Mapping[str, Value],
+    time_from: datetime,
+    time_to: datetime,
+    ask: Callable[[str], str],
+) -> dict[str, Value]:
+    """`variables` with the hidden ones that Grafana computes from them, in their order; `ask`: runs SQL of one text."""
+    chosen = {one["name"]: one for one in dashboard["templating"]["list"]}
+    found: dict[str, Value] = dict(variables)
+    for name, one in chosen.items():
+        if one["type"] == "query" and one.get("hide") and name not in variables:
+            found[name] = ask(expand(one["query"], chosen, found, time_from, time_to))
     return found
 
 

@@ -3,13 +3,14 @@
 # ruff: noqa: S608 - queries are put together from checked definitions; nothing that a viewer types is among them
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.frame import Filter, of_range, where
+from dashboards.buckets import BUCKET
+from dashboards.frame import Filter, Per, of_range, where
 from dashboards.postgres import datasource
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import load_definitions
@@ -30,20 +31,22 @@ class Views:
     subsets: Mapping[str, Sequence[str]]
     """As the definition's `rollups`."""
     filters: Sequence[Filter]
-    """One for each dimension."""
+    """Of dimensions that a viewer may narrow."""
     needs: Collection[str] = ()
     """What the panels split by, whatever is narrowed."""
     split: bool = False
     """Whether the viewer chooses with the variable `by` what is split by."""
+    prefix: str = "stem"
+    """Begins the variable's name: another one for each metric of a dashboard."""
 
     def needing(self, *needs: str) -> "Views":
         """The same for panels that split by these dimensions."""
-        return Views(self.metric, self.dimensions, self.subsets, self.filters, needs, self.split)
+        return replace(self, needs=needs)
 
     @property
     def stem(self) -> str:
         """Name of the hidden variable with the view in use, without its grain."""
-        return "_".join(["stem", *self.needs])
+        return "_".join([self.prefix, *self.needs])
 
     def variable(self) -> dashboard.QueryVariable:
         """Chooses the view.
@@ -52,12 +55,14 @@ class Views:
         here.
         """
         cases = []
+        filtered = {one.column for one in self.filters}
         for name, kept in sorted(self.subsets.items(), key=lambda one: len(one[1])):
             if not set(self.needs) <= set(kept):
                 continue
             fits = []
             for left in (one for one in self.dimensions if one not in kept):
-                fits.append(f"'*' IN (${{{left}:sqlstring}})")
+                if left in filtered:
+                    fits.append(f"'*' IN (${{{left}:sqlstring}})")
                 if self.split:
                     fits.append(f"${{by:sqlstring}} <> '{left}'")
             cases.append(f"  WHEN {' AND '.join(fits) or 'true'} THEN '{self.metric}_{name}_'")
@@ -75,14 +80,14 @@ class Views:
             .current(model.VariableOption(text=whole, value=whole, selected=True))
         )
 
-    def rows(self, *more: str, whole: bool = False) -> str:
+    def rows(self, *more: str, per: Per = BUCKET) -> str:
         """What stands in FROM: the rows of the view in use, in the time range, narrowed; `more`: further columns.
 
-        `whole` as for `of_range`. Where that view lacks a dimension, its name means the column of `every` instead, so
+        `per` as for `of_range`. Where that view lacks a dimension, its name means the column of `every` instead, so
         that a filter which says All (`zone IN (zone)`) is still true.
         """
         columns = ", ".join(["*", *more])
-        rows = of_range(f"${{{self.stem}}}", whole=whole).replace("}_range", "}range")
+        rows = of_range(f"${{{self.stem}}}", per).replace("}_range", "}range")
         cell = f"(SELECT {columns} FROM {rows} WHERE {where(self.filters)}) AS cell"
         if not self.dimensions:
             return cell
@@ -99,7 +104,7 @@ class Views:
         return f"""
             SELECT bucket_start AS "time", coalesce(parts[1], 'all') AS metric, estimate AS "value"
             FROM {every}fleetgauge.distinct_count(rtrim('${{{self.stem}}}', '_'), '{measure}',
-              $__timeFrom(), $__timeTo(), ${{grain:sqlstring}}, jsonb_build_object({narrowed}), {by}) AS counted
+              $__timeFrom(), $__timeTo(), '${{{BUCKET}}}', jsonb_build_object({narrowed}), {by}) AS counted
             ORDER BY 1, 2"""
 
     @property
@@ -108,8 +113,8 @@ class Views:
         return f"(SELECT {columns}) AS every"
 
 
-def of_metric(metric: str, filters: Sequence[Filter]) -> Views:
-    """The views of a metric of this content; `filters`: one for each of its dimensions.
+def of_metric(metric: str, filters: Sequence[Filter], prefix: str = "stem") -> Views:
+    """The views of a metric of this content; `filters`: those of its dimensions that a viewer may narrow.
 
     Raises `MissingMetric` where the content lacks it.
     """
@@ -119,4 +124,4 @@ def of_metric(metric: str, filters: Sequence[Filter]) -> Views:
             f"sql/metrics lacks {metric}, which a dashboard shows; add the metric or remove the dashboard"
         )
     one = definitions[metric]
-    return Views(metric, tuple(one.dimensions), one.rollups, filters)
+    return Views(metric, tuple(one.dimensions), one.rollups, filters, prefix=prefix)

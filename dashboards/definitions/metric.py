@@ -9,9 +9,12 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.frame import Filter, filled, final_until, new_dashboard, provisional_annotation, stretch
-from dashboards.panels import bars, lines, stat_tile, table_panel
+from dashboards.annotations import provisional_annotation, restated_annotation
+from dashboards.buckets import BUCKET, EVENTS, SAMPLE, sample_variable
+from dashboards.frame import Filter, Per, filled, final_until, new_dashboard, stretch
+from dashboards.panels import HALF, HOURS, KILOMETRES, MINUTES, SECONDS, bars, lines, table_panel, tile
 from dashboards.postgres import Sql
+from dashboards.shares import told_apart, with_few
 from dashboards.views import Views
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.definitions.measures import (
@@ -30,23 +33,28 @@ from fleetgauge.rollup.definitions.measures import (
 )
 from fleetgauge.rollup.operating.metric_reference import over_rows
 
-UNITS: Mapping[Unit, str] = {
-    "count": "locale",
-    "ratio": "percentunit",
-    "percent": "percent",
-    "KRW": "currencyKRW",
-    "EUR": "currencyEUR",
-    "USD": "currencyUSD",
-    "JPY": "currencyJPY",
-    "GBP": "currencyGBP",
-    "s": "s",
-    "ms": "ms",
-    "bytes": "decbytes",
-    "m": "lengthm",
-    "m/s": "velocityms",
-    "celsius": "celsius",
+UNITS: Mapping[Unit, tuple[str, int]] = {
+    "count": ("locale", 1),
+    "ratio": ("percentunit", 1),
+    "percent": ("percent", 1),
+    "KRW": ("currencyKRW", 1),
+    "EUR": ("currencyEUR", 1),
+    "USD": ("currencyUSD", 1),
+    "JPY": ("currencyJPY", 1),
+    "GBP": ("currencyGBP", 1),
+    "s": (MINUTES, 60),
+    "ms": (SECONDS, 1000),
+    "bytes": ("decbytes", 1),
+    "m": (KILOMETRES, 1000),
+    "m/s": ("velocityms", 1),
+    "celsius": ("celsius", 1),
 }
-"""Unit of a measure → Grafana's."""
+"""Unit of a measure → Grafana's, and how many of the former it is."""
+
+
+def shown_in(name: str, measure: Measure) -> tuple[str, int]:
+    """In which unit a measure is drawn, and how many of its own that is. The time of many vehicles adds up to hours."""
+    return (HOURS, 3600) if isinstance(measure, Duration) else UNITS[unit_of(name, measure)]
 
 
 def uid(metric: str) -> str:
@@ -64,9 +72,26 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
         found = found.with_variable(_split(one))
     views = Views(one.metric, tuple(one.dimensions), one.rollups, filters, split=True)
     found = found.with_variable(views.variable())
-    return filled(found, [_final(one), _left_out(one)], [("Measures", list(_panels(one, views)))]), [
-        provisional_annotation(one.metric)
-    ]
+    found = found.with_variable(sample_variable(_events(one, views)))
+    rows = (
+        (f"Over the range{stretch(one.metric)}", [_final(one), _left_out(one)]),
+        ("Measures", list(_panels(one, views))),
+    )
+    return filled(found, rows), [provisional_annotation(one.metric), restated_annotation(one.metric)]
+
+
+def _events(one: Definition, views: Views) -> str | None:
+    """SQL of how many events a share or quantile has at most, of each series; None where the metric counts nothing."""
+    counts = [name for name, measure in one.measures.items() if isinstance(measure, Count)]
+    if not counts:
+        return None
+    each = f"SELECT sum({counts[0]}) FROM {views.rows(_split_by(one), per='range')} GROUP BY split"
+    return f"SELECT sum(n) / nullif(count(*), 0) FROM ({each}) AS each (n)"
+
+
+def _split_by(one: Definition) -> str:
+    cases = " ".join(f"WHEN '{name}' THEN {name}" for name in one.dimensions)
+    return f"CASE ${{by:sqlstring}} {cases} ELSE 'all' END AS split" if one.dimensions else "'all' AS split"
 
 
 def _split(one: Definition) -> dashboard.CustomVariable:
@@ -82,14 +107,15 @@ def _split(one: Definition) -> dashboard.CustomVariable:
 
 
 def _final(one: Definition) -> Builder[Panel]:
-    return stat_tile(
+    return tile(
         "Final until",
         "Up to this instant every window of the time range is final. Later windows are shaded and may still change. "
         f"Source: metrics.{one.metric}_$grain.",
-        final_until(one.metric),
+        Sql(final_until(one.metric)),
         unit="time:MMM D, HH:mm",
         no_value="not yet",
-    ).span(12)
+        span=HALF,
+    )
 
 
 def _left_out(one: Definition) -> Builder[Panel]:
@@ -97,39 +123,63 @@ def _left_out(one: Definition) -> Builder[Panel]:
         "Left out",
         "Rows of the time range that are in no number, by reason: a value that is not finite or too large. Those whose "
         f"time is no time of a fleet belong to every range. Source: metrics.{one.metric}_$grain leaves them out.",
-        f"""
+        Sql(
+            f"""
         SELECT reason AS "Reason", row_count AS "Rows"
         FROM fleetgauge.left_out_rows('{one.metric}', $__timeFrom(), $__timeTo())
         UNION ALL
         SELECT 'nothing', 0 WHERE NOT EXISTS (
-          SELECT FROM fleetgauge.left_out_rows('{one.metric}', $__timeFrom(), $__timeTo()))""",
+          SELECT FROM fleetgauge.left_out_rows('{one.metric}', $__timeFrom(), $__timeTo()))"""
+        ),
     ).height(4)
 
 
 def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
-    cases = " ".join(f"WHEN '{name}' THEN {name}" for name in one.dimensions)
-    split = f"CASE ${{by:sqlstring}} {cases} ELSE 'all' END" if one.dimensions else "'all'"
-    rows = views.rows(f"{split} AS split")
     for name, measure in one.measures.items():
+        adds = isinstance(measure, Count | Sum | Duration)
+        unit, scale = shown_in(name, measure)
+        value = over_rows(name, measure) + (f" / {scale}.0" if scale != 1 else "")
+        few = None if adds else _sampled(one, name, measure)
+        series = "split" if few is None else told_apart("split", few)
         query = f"""
-            SELECT bucket_start AS "time", split AS metric, {over_rows(name, measure)} AS "value"
-            FROM {rows}
-            GROUP BY 1, 2 ORDER BY 1, 2"""
+            SELECT bucket_start AS "time", {series} AS metric, {value} AS "value"
+            FROM {views.rows(_split_by(one), per=_per(measure))}
+            GROUP BY bucket_start, split ORDER BY 1, 2"""
         target = Sql(views.counted(name) if isinstance(measure, Distinct) else query, "time_series")
         says = f"{measure.description.rstrip('.')}. " if measure.description else ""
         note = (
             f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
         )
         said = f"{title(name, measure)}{stretch(one.metric)}"
-        if isinstance(measure, Count | Sum | Duration):
-            yield bars(said, note, target, unit=UNITS[unit_of(name, measure)], stacked=True)
+        if adds:
+            yield bars(said, note, target, unit=unit, stacked=True)
+        elif few is None:
+            yield lines(said, note, target, unit=unit)
         else:
-            yield lines(said, note, target, unit=UNITS[unit_of(name, measure)])
+            yield with_few(lines(said, f"{note} Small grey points have fewer than {EVENTS} events.", target, unit=unit))
+
+
+def _sampled(one: Definition, name: str, measure: Measure) -> str | None:
+    """SQL of how many events a share or a quantile is made of, where the metric knows it."""
+    match measure:
+        case Percentile():
+            return f"fleetgauge.sketch_count(fleetgauge.sketch_merge({name}))"
+        case Tally():
+            return f"fleetgauge.tally_count(fleetgauge.tally_merge({name}))"
+        case Ratio() if isinstance(one.measures.get(measure.denominator), Count):
+            return f"sum({measure.denominator})"
+        case _:
+            return None
+
+
+def _per(measure: Measure) -> Per:
+    """Sums and sets are what they are, however narrow a point is; shares and quantiles need events."""
+    return BUCKET if isinstance(measure, Count | Sum | Duration | Distinct) else SAMPLE
 
 
 def title(name: str, measure: Measure) -> str:
     """What a panel shows: the measure, and which statistic of it."""
-    return f"{label_of(name, measure)}: {statistic_of(measure)} per $grain"
+    return f"{label_of(name, measure)}: {statistic_of(measure)} per ${_per(measure)}"
 
 
 def _what(measure: Measure) -> str:

@@ -10,37 +10,39 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from dashboards.annotations import provisional_annotation, restated_annotation
+from dashboards.buckets import sample_variable
 from dashboards.frame import (
     Filter,
     filled,
     final_until,
     new_dashboard,
     of_range,
-    provisional_annotation,
     stretch,
     where,
 )
 from dashboards.panels import (
     EXACT_KRW,
+    FULL,
     GREY,
+    KILOMETRES,
     KRW,
+    MINUTES,
     NO_VALUE,
     PROVISIONAL_BAR,
-    PROVISIONAL_LINE,
-    Limits,
     bars,
     colour,
-    coloured,
     filter_link,
     gauge_cell,
     lines,
     number,
     prop,
     ranking,
-    stat_tile,
     table_panel,
+    tile,
 )
 from dashboards.postgres import Sql
+from dashboards.shares import share_chart
 from dashboards.views import of_metric
 
 UID = "fleetgauge-service"
@@ -56,9 +58,6 @@ SOURCE = "Source: metrics.rental_$grain, or its smallest subset that fits."
 NET = "(coalesce(sum(fare_krw), 0) - coalesce(sum(refund_krw), 0))"
 """Fares less refunds. A sum over no rows is NULL, which must not swallow the other sum."""
 
-COMPLETION = Limits(warn=0.95, bad=0.85, rising=False)
-REFUNDS = Limits(warn=0.03, bad=0.06)
-
 
 def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
     """The dashboard and its annotations."""
@@ -72,66 +71,75 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
     )
     for views in (VIEWS, BY_ZONE, BY_MODEL):
         found = found.with_variable(views.variable())
-    rows = (("Course", _course()), ("Where and when", _breakdown()))
-    return filled(found, _tiles(), rows), [provisional_annotation("rental")]
+    found = found.with_variable(sample_variable(f"SELECT sum(started) FROM {VIEWS.rows(per='range')}"))
+    rows = ((f"Over the range{STRETCH}", _tiles()), ("Course", _course()), ("Where and when", _breakdown()))
+    return filled(found, rows), [provisional_annotation("rental"), restated_annotation("rental")]
 
 
 def _tiles() -> list[Builder[Panel]]:
     return [
-        stat_tile(
-            f"Rentals started{STRETCH}",
+        tile(
+            "Rentals started",
             f"Rentals that started in the time range. {SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT bucket_start AS "time", sum(started) AS "started"
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
             unit="locale",
             decimals=0,
-            total=True,
         ),
-        stat_tile(
-            f"Revenue{STRETCH}",
+        tile(
+            "Revenue",
             f"Fares less refunds of the rentals that started in the time range, in KRW. {SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT bucket_start AS "time", {NET} AS "revenue"
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
             unit=KRW,
             decimals=1,
-            total=True,
         ),
-        stat_tile(
-            f"Revenue per completed rental{STRETCH}",
+        tile(
+            "Revenue per rental",
             f"Fares less refunds, divided by completed rentals, in KRW. {SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT {NET} / nullif(sum(completed), 0) AS "revenue per rental"
-            FROM {VIEWS.rows(whole=True)}""",
+            FROM {VIEWS.rows(per="range")}"""
+            ),
             unit=EXACT_KRW,
             decimals=0,
         ),
-        stat_tile(
-            f"Completion rate{STRETCH}",
+        tile(
+            "Completion rate",
             f"Completed rentals divided by started ones. Rides that are still under way lower it. {SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT sum(completed)::float8 / nullif(sum(started), 0) AS "completion rate"
-            FROM {VIEWS.rows(whole=True)}""",
+            FROM {VIEWS.rows(per="range")}"""
+            ),
             unit="percentunit",
             decimals=1,
-            limits=COMPLETION,
         ),
-        stat_tile(
-            f"Refund rate{STRETCH}",
+        tile(
+            "Refund rate",
             f"Refunded rentals divided by completed ones. Refunds come days later and restate past windows. {SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT sum(refunded)::float8 / nullif(sum(completed), 0) AS "refund rate"
-            FROM {VIEWS.rows(whole=True)}""",
+            FROM {VIEWS.rows(per="range")}"""
+            ),
             unit="percentunit",
             decimals=2,
-            limits=REFUNDS,
         ),
-        stat_tile(
+        tile(
             "Final until",
             "Up to this instant every window of the time range is final: its sources are complete and "
             f"no ride of it is under way. Later windows are shaded and drawn faintly, and may still change. {SOURCE}",
-            final_until("rental"),
+            Sql(final_until("rental")),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
         ),
@@ -141,9 +149,9 @@ def _tiles() -> list[Builder[Panel]]:
 def _course() -> list[Builder[Panel]]:
     return [
         bars(
-            f"Rentals per $grain{STRETCH}",
-            "Rentals by the window in which they started. Faint bars are provisional; the grey line is the same hour "
-            f"of the day before (at day grain: of the week before). {SOURCE}",
+            f"Rentals per $bucket{STRETCH}",
+            "Rentals by the window in which they started. Faint bars are provisional; the grey line is the same "
+            f"stretch of the day before (where a point is a day: of the week before). {SOURCE}",
             Sql(
                 f"""
                 SELECT bucket_start AS "time",
@@ -155,11 +163,12 @@ def _course() -> list[Builder[Panel]]:
             Sql(
                 f"""
                 WITH shift AS (
-                  SELECT CASE '${{grain}}' WHEN 'day' THEN interval '7 days' ELSE interval '1 day' END AS by
+                  SELECT CASE '${{bucket}}' WHEN 'day' THEN interval '7 days' WHEN '7 days' THEN interval '7 days'
+                    WHEN '28 days' THEN interval '28 days' ELSE interval '1 day' END AS by
                 )
                 SELECT bucket_start + shift.by AS "time", sum(started) AS "period before"
                 FROM shift CROSS JOIN LATERAL metrics.rental_range(
-                  $__timeFrom()::timestamptz - shift.by, $__timeTo()::timestamptz - shift.by, '${{grain}}')
+                  $__timeFrom()::timestamptz - shift.by, $__timeTo()::timestamptz - shift.by, '${{bucket}}')
                 WHERE {WHERE}
                 GROUP BY 1 ORDER BY 1""",
                 "time_series",
@@ -181,7 +190,7 @@ def _course() -> list[Builder[Panel]]:
             ],
         ),
         bars(
-            f"Revenue per $grain by vehicle model{STRETCH}",
+            f"Revenue per $bucket by vehicle model{STRETCH}",
             f"Fares less refunds by the window in which the rental started, in KRW, stacked by model. {SOURCE}",
             Sql(
                 f"""
@@ -192,47 +201,35 @@ def _course() -> list[Builder[Panel]]:
             unit=KRW,
             stacked=True,
         ),
-        lines(
-            f"Completion rate per $grain{STRETCH}",
-            "Completed rentals divided by started ones, per window. It is low in the newest windows, whose rides are "
-            f"still under way: those are dashed. {SOURCE}",
-            Sql(
-                f"""
-                WITH windows AS (
-                  SELECT bucket_start, bool_or(provisional) AS provisional,
-                    sum(completed)::float8 / nullif(sum(started), 0) AS rate
-                  FROM {VIEWS.rows()} GROUP BY 1
-                )
-                SELECT bucket_start AS "time",
-                  CASE WHEN NOT provisional THEN rate END AS "completion rate",
-                  CASE WHEN provisional OR lead(provisional) OVER (ORDER BY bucket_start) THEN rate END AS "provisional"
-                FROM windows ORDER BY 1""",
-                "time_series",
-            ),
-            unit="percentunit",
-            calcs=("lastNotNull", "min"),
+        share_chart(
+            f"Completion rate per $sample{STRETCH}",
+            "Completed rentals divided by started ones, with its 95 % interval. It is low in the newest windows, whose "
+            f"rides are still under way: those are dashed. {SOURCE}",
+            VIEWS.rows(per="sample"),
+            "sum(completed)",
+            "sum(started)",
+            "completion rate",
+            "green",
         )
         .max(1)
-        .axis_soft_min(0.8)
-        .override_by_name("completion rate", [colour("green")])
-        .override_by_name("provisional", [colour("green"), *PROVISIONAL_LINE]),
+        .axis_soft_min(0.8),
         lines(
-            f"Ride duration per $grain{STRETCH}",
-            "Median and 95th percentile of the durations of completed rentals, from mergeable sketches "
-            f"(relative error at most 1 %). {SOURCE}",
+            f"Ride duration per $sample: median and p95{STRETCH}",
+            "Half of the completed rentals were shorter than the median, 95 of 100 shorter than p95. From mergeable "
+            f"sketches (relative error at most 1 %). {SOURCE}",
             Sql(
                 f"""
                 WITH windows AS (
                   SELECT bucket_start, fleetgauge.sketch_merge(duration_s) AS sketch
-                  FROM {VIEWS.rows()} GROUP BY 1
+                  FROM {VIEWS.rows(per="sample")} GROUP BY 1
                 )
                 SELECT bucket_start AS "time",
-                  fleetgauge.quantile(sketch, 0.5) AS "median",
-                  fleetgauge.quantile(sketch, 0.95) AS "p95"
+                  fleetgauge.quantile(sketch, 0.5) / 60 AS "median",
+                  fleetgauge.quantile(sketch, 0.95) / 60 AS "p95"
                 FROM windows ORDER BY 1""",
                 "time_series",
             ),
-            unit="s",
+            unit=MINUTES,
         )
         .override_by_name("median", [colour("blue")])
         .override_by_name("p95", [colour("purple")]),
@@ -242,38 +239,42 @@ def _course() -> list[Builder[Panel]]:
 def _breakdown() -> list[Builder[Panel]]:
     by_zone = table_panel(
         f"Zones{STRETCH}",
-        "One row a zone, by revenue. Click a zone to see it alone. Revenue: fares less refunds, in KRW. Ride "
-        f"length: mean metres of a completed ride. {SOURCE}",
-        f"""
+        "One row a zone, by revenue. Click a zone to see it alone. Revenue: fares less refunds, in KRW. Mean ride: "
+        f"distance of a completed one; median ride: its duration. {SOURCE}",
+        Sql(
+            f"""
         SELECT zone AS "Zone", sum(started) AS "Started",
           sum(completed)::float8 / nullif(sum(started), 0) AS "Completed",
           sum(refunded)::float8 / nullif(sum(completed), 0) AS "Refunded",
           {NET} AS "Revenue",
           ({NET} / nullif(sum({NET}) OVER (), 0))::float8 AS "Share of revenue",
           {NET} / nullif(sum(completed), 0) AS "Per rental",
-          sum(distance_m)::float8 / nullif(sum(completed), 0) AS "Ride length",
-          fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) AS "Median ride"
-        FROM {BY_ZONE.rows(whole=True)} GROUP BY zone ORDER BY 5 DESC NULLS LAST""",
+          sum(distance_m) / 1000.0 / nullif(sum(completed), 0) AS "Mean ride",
+          fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) / 60 AS "Median ride"
+        FROM {BY_ZONE.rows(per="range")} GROUP BY zone ORDER BY 5 DESC NULLS LAST"""
+        ),
+        span=16,
     )
     by_zone = (
-        by_zone.span(16)
-        .height(10)
+        by_zone.height(10)
         .override_by_name("Zone", [filter_link(UID, "zone", "zone")])
         .override_by_name("Started", number("locale", 0))
-        .override_by_name("Completed", [*number("percentunit", 1), *coloured(COMPLETION)])
-        .override_by_name("Refunded", [*number("percentunit", 2), *coloured(REFUNDS)])
+        .override_by_name("Completed", number("percentunit", 1))
+        .override_by_name("Refunded", number("percentunit", 2))
         .override_by_name("Revenue", number(EXACT_KRW, 0))
         .override_by_name("Share of revenue", gauge_cell())
         .override_by_name("Per rental", number(EXACT_KRW, 0))
-        .override_by_name("Ride length", number("lengthm", 1))
-        .override_by_name("Median ride", number("s", 1))
+        .override_by_name("Mean ride", number(KILOMETRES, 2))
+        .override_by_name("Median ride", number(MINUTES, 1))
     )
     by_model = ranking(
         f"Rentals by vehicle model{STRETCH}",
         f"Rentals started in the time range, by vehicle model. {SOURCE}",
-        f"""
-        SELECT vehicle_model AS "model", sum(started) AS "started"
-        FROM {BY_MODEL.rows(whole=True)} GROUP BY 1 ORDER BY 2 DESC""",
+        Sql(
+            f"""
+            SELECT vehicle_model AS "model", sum(started) AS "started"
+            FROM {BY_MODEL.rows(per="range")} GROUP BY 1 ORDER BY 2 DESC"""
+        ),
         unit="locale",
         decimals=0,
     ).height(10)
@@ -291,7 +292,8 @@ def _week() -> Builder[Panel]:
         "Rentals by weekday and hour",
         "Mean number of rentals started in that hour of that weekday (Asia/Seoul), over the whole hours of the time "
         "range or of the last 7 days, whichever is longer. Source: metrics.rental_hour.",
-        f"""
+        Sql(
+            f"""
         WITH hours AS (
           SELECT started, window_start,
             (window_start AT TIME ZONE 'Asia/Seoul')::date AS day,
@@ -304,12 +306,13 @@ def _week() -> Builder[Panel]:
         )
         SELECT (ARRAY['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'])[weekday] AS "Weekday",
           {hours}
-        FROM hours GROUP BY weekday ORDER BY weekday""",
+        FROM hours GROUP BY weekday ORDER BY weekday"""
+        ),
+        span=FULL,
     )
     background = [prop("custom.cellOptions", {"type": "color-background", "mode": "basic"})]
     return (
-        panel.span(24)
-        .height(9)
+        panel.height(9)
         .unit("locale")
         .decimals(0)
         .min_width(36)

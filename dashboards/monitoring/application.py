@@ -9,9 +9,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
-from dashboards.monitoring.monitoring_panels import THIRD, chart, monitoring_dashboard, tile
-from dashboards.panels import Limits
-from dashboards.prometheus import label_variable, series
+from dashboards.monitoring.monitoring_panels import monitoring_dashboard
+from dashboards.panels import THIRD, Limits, lines, tile
+from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-application"
 JOB = 'job=~"$job"'
@@ -30,11 +30,12 @@ def build() -> dashboard.Dashboard:
     services = '{__name__=~"http_requests_total|http_server_requests_seconds_count"}'
     found = found.with_variable(label_variable("job", "Service", services))
     sections = (
+        ("Now", _tiles()),
         ("Requests", _requests()),
         ("Calls of other services", _calls()),
         ("JVM and connection pools", _jvm()),
     )
-    return filled(found, _tiles(), sections)
+    return filled(found, sections)
 
 
 def requests(by: str, status: str = ".*", window: str = EVERY) -> str:
@@ -83,14 +84,14 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Requests per second",
             "Requests that the chosen services answered, over five minutes.",
-            total,
+            value(total),
             unit="reqps",
             span=6,
         ),
         tile(
             "Server errors",
             "Answers 5xx in percent of all, over five minutes. An alert fires above 1 % for three minutes.",
-            f"(sum({requests('job', '5..', window)}) or vector(0)) / {total}",
+            value(f"(sum({requests('job', '5..', window)}) or vector(0)) / {total}"),
             unit="percentunit",
             decimals=2,
             limits=Limits(warn=0.005, bad=0.01),
@@ -99,7 +100,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Errors",
             "Answers 4xx and 5xx in percent of all, over five minutes. An alert fires above 5 %.",
-            f"(sum({requests('job', '[45]..', window)}) or vector(0)) / {total}",
+            value(f"(sum({requests('job', '[45]..', window)}) or vector(0)) / {total}"),
             unit="percentunit",
             decimals=2,
             limits=Limits(warn=0.03, bad=0.05),
@@ -108,7 +109,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "p95 of the duration",
             "95 of 100 requests are answered within this time. An alert fires above a second for three minutes.",
-            latency(0.95),
+            value(latency(0.95)),
             unit="s",
             limits=Limits(warn=0.5, bad=1),
             span=6,
@@ -118,21 +119,21 @@ def _tiles() -> list[Builder[Panel]]:
 
 def _requests() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Requests per second by service",
             "All requests that were answered, whatever the answer.",
             series(requests("job"), "{{job}}"),
             unit="reqps",
             stacked=True,
         ),
-        chart(
+        lines(
             "Errors by service",
             "Answers 4xx and 5xx in percent of all answers of the service; dashed where the alert on errors fires.",
             series(f"({requests('job', '[45]..')}) / ({requests('job')})", "{{job}}"),
             unit="percentunit",
             limit=0.05,
         ),
-        chart(
+        lines(
             "Duration",
             "Median, 95th and 99th percentile over the chosen services; dashed where the alert on p95 fires.",
             series(latency(0.5), "median"),
@@ -142,14 +143,14 @@ def _requests() -> list[Builder[Panel]]:
             limit=1,
             span=THIRD,
         ),
-        chart(
+        lines(
             "Requests per second by route",
             "By the route's pattern, not by its parameters.",
             series(f"topk(10, {by_route('.*')})", "{{handler}}"),
             unit="reqps",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Server errors per second by route",
             "Answers 5xx: the ten routes that have most of them.",
             series(f"topk(10, {by_route('5..')})", "{{handler}}"),
@@ -161,14 +162,14 @@ def _requests() -> list[Builder[Panel]]:
 
 def _calls() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Calls per second by target",
             "Requests that the services made of others: payment, maps, messaging.",
             series(calls("all"), "{{target}}"),
             unit="reqps",
             stacked=True,
         ),
-        chart(
+        lines(
             "Failed calls by target",
             "In percent of all calls of that target; dashed where the alert on external failures fires.",
             series(f"({calls('failed')}) / ({calls('all')})", "{{target}}"),
@@ -180,7 +181,7 @@ def _calls() -> list[Builder[Panel]]:
 
 def _jvm() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Heap in use",
             "Share of the heap's limit, by service and instance. Near 1 for long: garbage collection takes the time.",
             series(
@@ -193,14 +194,14 @@ def _jvm() -> list[Builder[Panel]]:
             ceiling=1,
             span=THIRD,
         ),
-        chart(
+        lines(
             "Garbage collection",
             "Share of time in which the JVM stood still to collect garbage.",
             series(f"sum by (job, instance) (rate(jvm_gc_pause_seconds_sum{{{JOB}}}{EVERY}))", "{{job}} {{instance}}"),
             unit="percentunit",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Connection pools",
             "Connections in use, and threads that wait for one: then the pool is too small, or queries are too slow.",
             series(f"sum by (job, pool) (hikaricp_connections_active{{{JOB}}})", "{{job}} {{pool}}, in use"),

@@ -8,9 +8,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
-from dashboards.monitoring.monitoring_panels import THIRD, chart, monitoring_dashboard, rows, tile
-from dashboards.panels import Limits
-from dashboards.prometheus import label_variable, series
+from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
+from dashboards.panels import THIRD, Limits, lines, tile
+from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-infrastructure"
 MACHINE = 'instance=~"$instance"'
@@ -34,12 +34,13 @@ def build() -> dashboard.Dashboard:
     )
     found = found.with_variable(label_variable("instance", "Machine", "node_uname_info"))
     sections = (
+        ("Now", _tiles()),
         ("Disks", _disks()),
         ("Machines and containers", _machines()),
         ("Postgres", _postgres()),
         ("Kafka and Elasticsearch", _servers()),
     )
-    return filled(found, _tiles(), sections)
+    return filled(found, sections)
 
 
 def _tiles() -> list[Builder[Panel]]:
@@ -47,7 +48,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Least hours until a disk is full",
             "By the trend of the last six hours: the disk that fills first. An alert fires below 24.",
-            f"min({HOURS_LEFT} < 8760)",
+            value(f"min({HOURS_LEFT} < 8760)"),
             unit="h",
             decimals=0,
             limits=Limits(warn=72, bad=24, rising=False),
@@ -56,7 +57,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Least free on a disk",
             "Free space in percent of its size, of the disk that has least.",
-            f"min({LEFT})",
+            value(f"min({LEFT})"),
             unit="percentunit",
             decimals=0,
             limits=Limits(warn=0.2, bad=0.1, rising=False),
@@ -64,7 +65,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Most memory in use",
             "Of the machine that has least memory to spare: in use, without what the kernel can give back.",
-            f"max(1 - node_memory_MemAvailable_bytes{{{MACHINE}}} / node_memory_MemTotal_bytes{{{MACHINE}}})",
+            value(f"max(1 - node_memory_MemAvailable_bytes{{{MACHINE}}} / node_memory_MemTotal_bytes{{{MACHINE}}})"),
             unit="percentunit",
             decimals=0,
             limits=Limits(warn=0.85, bad=0.95),
@@ -72,7 +73,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Restarts, 24 hours",
             "Containers that were started within the last day, more than once each counted so.",
-            f"sum(changes(container_start_time_seconds{{{CONTAINER}}}[24h]))",
+            value(f"sum(changes(container_start_time_seconds{{{CONTAINER}}}[24h]))"),
             unit="locale",
             decimals=0,
             limits=Limits(warn=1, bad=5),
@@ -80,15 +81,17 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Targets down",
             "Scrape targets that did not answer Prometheus at the last try.",
-            "count(up == 0) or vector(0)",
+            value("count(up == 0) or vector(0)"),
             unit="none",
             limits=Limits(warn=1, bad=1),
         ),
         tile(
             "Elasticsearch",
             "Health of the cluster: 0 green, 1 yellow (copies are missing), 2 red (data cannot be read).",
-            'max(elasticsearch_cluster_health_status{color="red"} * 2'
-            ' or elasticsearch_cluster_health_status{color="yellow"})',
+            value(
+                'max(elasticsearch_cluster_health_status{color="red"} * 2'
+                ' or elasticsearch_cluster_health_status{color="yellow"})'
+            ),
             unit="none",
             limits=Limits(warn=1, bad=2),
         ),
@@ -97,7 +100,7 @@ def _tiles() -> list[Builder[Panel]]:
 
 def _disks() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Free space, and where it will be in a day",
             "Free space in percent, and where the trend of six hours takes it within 24 hours: at 0 the disk is full.",
             series(LEFT, "{{instance}} {{mountpoint}}"),
@@ -123,7 +126,7 @@ def _disks() -> list[Builder[Panel]]:
 
 def _machines() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Processor in use",
             "Share of all cores that was not idle, by machine.",
             series(
@@ -133,35 +136,35 @@ def _machines() -> list[Builder[Panel]]:
             ceiling=1,
             span=THIRD,
         ),
-        chart(
+        lines(
             "Memory of containers",
             "Working set, by which a container is killed when it reaches its limit.",
             series(f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})", "{{name}}"),
             unit="bytes",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Memory of processes",
             "Resident memory as the process itself says it: beside its container's, the difference is page cache.",
             series("process_resident_memory_bytes", "{{job}} {{instance}}"),
             unit="bytes",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Processor time of containers",
             "Cores in use by each container, of the machine's.",
             series(f"sum by (name) (rate(container_cpu_usage_seconds_total{{{CONTAINER}}}{EVERY}))", "{{name}}"),
             unit="none",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Killed for lack of memory, per hour",
             "Times that the kernel killed a process of a container which reached its memory limit.",
             series(f"sum by (name) (increase(container_oom_events_total{{{CONTAINER}}}[1h]))", "{{name}}"),
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Starts of containers, per hour",
             "A container that starts again and again is in a crash loop: its log says why.",
             series(f"sum by (name) (changes(container_start_time_seconds{{{CONTAINER}}}[1h]))", "{{name}}"),
@@ -173,7 +176,7 @@ def _machines() -> list[Builder[Panel]]:
 
 def _postgres() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Connections",
             "Sessions of each database, and the most that the server allows.",
             series("sum by (instance, datname) (pg_stat_database_numbackends)", "{{instance}} {{datname}}"),
@@ -181,7 +184,7 @@ def _postgres() -> list[Builder[Panel]]:
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Blocks read and found in memory, per second",
             "Reads that had to ask the operating system, and those that the server's own memory answered.",
             series(f"sum by (instance) (rate(pg_stat_database_blks_read{EVERY}))", "{{instance}}, read"),
@@ -189,7 +192,7 @@ def _postgres() -> list[Builder[Panel]]:
             unit="iops",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Transactions per second",
             "Committed and rolled back, of all databases of a server.",
             series(f"sum by (instance) (rate(pg_stat_database_xact_commit{EVERY}))", "{{instance}}, committed"),
@@ -204,21 +207,21 @@ def _postgres() -> list[Builder[Panel]]:
 
 def _servers() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Kafka: records behind, by group",
             "As the broker sees it: also of groups that are not running.",
             series("sum by (consumergroup, topic) (kafka_consumergroup_lag)", "{{consumergroup}} {{topic}}"),
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Kafka: partitions that lack a copy",
             "Under-replicated partitions. With one broker there is nothing to lack.",
             series("sum by (topic) (kafka_topic_partition_under_replicated_partition)", "{{topic}}"),
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Elasticsearch: heap in use",
             "Share of the heap. Above 85 % for long it collects garbage instead of writing.",
             series(

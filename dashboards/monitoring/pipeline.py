@@ -7,9 +7,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
-from dashboards.monitoring.monitoring_panels import THIRD, chart, monitoring_dashboard, rows, tile
-from dashboards.panels import Limits
-from dashboards.prometheus import label_variable, series
+from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
+from dashboards.panels import THIRD, Limits, lines, tile
+from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-pipeline"
 CONSUMER = 'consumer=~"$consumer"'
@@ -31,6 +31,7 @@ def build() -> dashboard.Dashboard:
     found = found.with_variable(label_variable("consumer", "Consumer", "fleetgauge_ingest_build_info"))
     found = found.with_variable(label_variable("metric", "Metric", "fleetgauge_rollup_lag_seconds"))
     sections = (
+        ("Now", _tiles()),
         ("Ingest: Kafka to Elasticsearch", _ingest()),
         ("What was not stored", _dead_letters()),
         ("Rollup: to minutes, hours and days", _rollup()),
@@ -39,7 +40,7 @@ def build() -> dashboard.Dashboard:
         ("Commands", _commands()),
         ("Sources", _sources()),
     )
-    return filled(found, _tiles(), sections)
+    return filled(found, sections)
 
 
 def _tiles() -> list[Builder[Panel]]:
@@ -48,7 +49,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Ingest behind",
             "How long ago the oldest event was appended that is not stored yet: the worst partition. 0 is caught up. "
             "Growing: more consumers, or look at bulk requests below.",
-            f'max(fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="append"}})',
+            value(f'max(fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="append"}})'),
             unit="s",
             decimals=0,
             limits=Limits(warn=60, bad=300),
@@ -56,7 +57,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Rollup overdue",
             "How long the next minute could have been final: the worst metric. Runs are late or fail.",
-            f'max(fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}})',
+            value(f'max(fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}})'),
             unit="s",
             decimals=0,
             limits=Limits(warn=180, bad=600),
@@ -65,14 +66,14 @@ def _tiles() -> list[Builder[Panel]]:
             "Conditions",
             "Kinds of trouble that `fleetgauge freshness` tells, over all metrics: blocked cells, left-out rows, "
             "full dimensions and others; the table below names them.",
-            f"count(fleetgauge_rollup_condition{{{METRIC}}} > 0) or vector(0)",
+            value(f"count(fleetgauge_rollup_condition{{{METRIC}}} > 0) or vector(0)"),
             unit="none",
             limits=SOME,
         ),
         tile(
             "Dead letters, 24 hours",
             "Records that could not be stored and are kept in dead-letter topics. `fleetgauge dlq ls` shows them.",
-            f"sum(increase(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}[24h]))",
+            value(f"sum(increase(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}[24h]))"),
             unit="locale",
             decimals=0,
             limits=SOME,
@@ -80,7 +81,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Replica behind",
             "How far the source's watermark was behind at the last run: the worst. Runs wait when it is too far.",
-            f"max(fleetgauge_source_lag_seconds{{{METRIC}}})",
+            value(f"max(fleetgauge_source_lag_seconds{{{METRIC}}})"),
             unit="s",
             decimals=0,
             limits=Limits(warn=60, bad=300),
@@ -88,7 +89,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Restated, 24 hours",
             "Values that changed though their window was final. `fleetgauge restatements` says which, and why.",
-            f"sum(fleetgauge_rollup_restatements_last_day{{{METRIC}}})",
+            value(f"sum(fleetgauge_rollup_restatements_last_day{{{METRIC}}})"),
             unit="locale",
             decimals=0,
         ),
@@ -97,7 +98,7 @@ def _tiles() -> list[Builder[Panel]]:
 
 def _ingest() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Events per second by class",
             "Events that are final: ok, duplicate (sent again, or read again after a restart), poison, quarantine and "
             "collision (kept as dead letters).",
@@ -105,7 +106,7 @@ def _ingest() -> list[Builder[Panel]]:
             unit="cps",
             stacked=True,
         ),
-        chart(
+        lines(
             "Lag in seconds",
             "Age of the oldest event that is not stored, by its append to Kafka; and the age of the newest stored "
             "event, by its own time: of devices that were offline it is large though nothing waits.",
@@ -120,28 +121,28 @@ def _ingest() -> list[Builder[Panel]]:
             unit="s",
             limit=300,
         ),
-        chart(
+        lines(
             "Lag in records",
             "Records behind the end of each topic, by what is committed.",
             series(f"sum by (consumer, topic) (fleetgauge_ingest_lag_records{{{CONSUMER}}})", "{{consumer}}"),
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Bulk requests",
             "Duration of a bulk request to Elasticsearch: median, 95th and 99th percentile of all consumers.",
             *_quantiles("fleetgauge_ingest_bulk_seconds_bucket"),
             unit="s",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Append to acknowledgement",
             "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
             *_quantiles("fleetgauge_ingest_append_to_ack_seconds_bucket"),
             unit="s",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Held back",
             "Partitions paused since the work in flight is at its cap, and failed tries of the batch that is tried "
             "longest: Elasticsearch is slow or away.",
@@ -150,14 +151,14 @@ def _ingest() -> list[Builder[Panel]]:
             unit="none",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Memory of consumers",
             "Resident memory of each process. It stays flat during an outage, by design; growth is a defect.",
             series('process_resident_memory_bytes{job="consumers"}', "{{instance}}"),
             unit="bytes",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Processor time of consumers",
             "Cores in use by each process. At one it is at its limit: add processes, up to one for each partition.",
             series(f'rate(process_cpu_seconds_total{{job="consumers"}}{EVERY})', "{{instance}}"),
@@ -170,7 +171,7 @@ def _ingest() -> list[Builder[Panel]]:
 
 def _dead_letters() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Dead letters per second by error",
             "Records kept in dead-letter topics by the type of their error. A jump is a bad deploy of a producer or of "
             "a contract; the consumer stops by itself when its limit is reached.",
@@ -181,7 +182,7 @@ def _dead_letters() -> list[Builder[Panel]]:
             unit="cps",
             stacked=True,
         ),
-        chart(
+        lines(
             "Lost or doubtful, since the start of each process",
             "Collisions: two events under one id, both kept. Missed: deleted by the topic's retention before they "
             "were read. Sent again: found on the other side of midnight and counted once. All should stay 0.",
@@ -195,20 +196,20 @@ def _dead_letters() -> list[Builder[Panel]]:
 
 def _rollup() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Minutes overdue",
             "How long the next minute of each metric could have been final.",
             series(f'fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}}', "{{metric}}"),
             unit="s",
             limit=600,
         ),
-        chart(
+        lines(
             "Not computed",
             "Minutes up to now that are not computed. It grows when there is no run, or runs do not keep up.",
             series(f"fleetgauge_rollup_pending_minutes{{{METRIC}}}", "{{metric}}"),
             unit="locale",
         ),
-        chart(
+        lines(
             "Windows and cells computed per minute",
             "Whole windows by runs and backfills, and cells that were computed anew since a row of theirs had changed.",
             series(f"sum(rate(fleetgauge_rollup_windows_total{{{METRIC}}}{EVERY})) * 60", "windows"),
@@ -216,7 +217,7 @@ def _rollup() -> list[Builder[Panel]]:
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Runs that failed or were put off, per hour",
             "A run is put off when its source is too far behind; `fleetgauge runs` and the task's log say why one "
             "failed.",
@@ -231,7 +232,7 @@ def _rollup() -> list[Builder[Panel]]:
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Time on the sources",
             "Seconds per second in transactions on the replica and the metrics database.",
             series(f"sum by (metric) (rate(fleetgauge_source_query_seconds_total{{{METRIC}}}{EVERY}))", "{{metric}}"),
@@ -284,14 +285,14 @@ def _truth() -> list[Builder[Panel]]:
             [("metric", "Metric"), ("dimension", "Dimension")],
             unit="percentunit",
         ),
-        chart(
+        lines(
             "Rows left out",
             "Rows of the source that are in no number, by reason. The metric's dashboard counts them by range.",
             series(f"sum by (metric, reason) (fleetgauge_rollup_left_out_rows{{{METRIC}}})", "{{metric}}, {{reason}}"),
             unit="locale",
             span=THIRD,
         ),
-        chart(
+        lines(
             "Blocked cells",
             "Cells that keep their old rows, since the new ones broke a check.",
             series(f"fleetgauge_rollup_blocked_cells{{{METRIC}}}", "{{metric}}"),
@@ -299,7 +300,7 @@ def _truth() -> list[Builder[Panel]]:
             limit=1,
             span=THIRD,
         ),
-        chart(
+        lines(
             "Too late to be counted",
             "Cells whose rows changed after their source or their own rows had expired: they stay as they are.",
             series(f"fleetgauge_rollup_late_unapplied_total{{{METRIC}}}", "{{metric}}"),
@@ -311,7 +312,7 @@ def _truth() -> list[Builder[Panel]]:
 
 def _commands() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Commands in doubt",
             "Attempts whose events disagree, events stored more than once with other values, and messages that no "
             "event tells of: they are counted, and billed without a size.",
@@ -320,7 +321,7 @@ def _commands() -> list[Builder[Panel]]:
             series("max(fleetgauge_commands_unseen)", "messages without an event", "C"),
             unit="locale",
         ),
-        chart(
+        lines(
             "Command events left out",
             "Documents that are no command event, events that came after their month was dropped, and ids that a "
             "device uses for two events.",
@@ -334,7 +335,7 @@ def _commands() -> list[Builder[Panel]]:
 
 def _sources() -> list[Builder[Panel]]:
     return [
-        chart(
+        lines(
             "Replica behind, by metric",
             "How far the source's watermark was behind at the last run of each metric.",
             series(f"fleetgauge_source_lag_seconds{{{METRIC}}}", "{{metric}}"),
@@ -342,7 +343,7 @@ def _sources() -> list[Builder[Panel]]:
             limit=300,
             span=THIRD,
         ),
-        chart(
+        lines(
             "Clocks apart",
             "How far the clocks of worker, metrics database and replica were apart at the last run. Over 10: see NTP.",
             series(f"fleetgauge_clock_skew_seconds{{{METRIC}}}", "{{metric}}"),
@@ -350,7 +351,7 @@ def _sources() -> list[Builder[Panel]]:
             limit=10,
             span=THIRD,
         ),
-        chart(
+        lines(
             "Reconciled and different, per day",
             "Hours that reconcile compared with their source, and those that differed: rows are deleted, or change "
             "without their change column.",

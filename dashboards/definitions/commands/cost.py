@@ -12,6 +12,7 @@ from dashboards.definitions.commands.reads import (
     COST_SOURCE,
     COST_STRETCH,
     COST_VIEW,
+    MOST_SERIES,
     TRAFFIC_WHERE,
     UID,
 )
@@ -40,7 +41,8 @@ def panels() -> list[Builder[Panel]]:
         "One row a command type, the dearest first. Bytes are payload; billed bytes add protocol overhead and rounding "
         "up to the tariff's step. Per 1,000: KRW for 1,000 requested commands, answers and retries included. "
         f"Unpriced: messages without a tariff or a known size, whose cost is missing here. {COST_SOURCE}",
-        f"""
+        Sql(
+            f"""
         WITH cost AS (
           SELECT command_type, sum(messages) AS messages, sum(bytes) AS bytes, sum(billed_bytes) AS billed,
             sum(cost_krw) AS krw, sum(unpriced_messages) AS unpriced
@@ -51,11 +53,12 @@ def panels() -> list[Builder[Panel]]:
         SELECT command_type AS "Command", requested AS "Requested", messages AS "Messages", bytes AS "Bytes",
           billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share of cost",
           1000 * krw / nullif(requested, 0) AS "Per 1,000", unpriced AS "Unpriced"
-        FROM cost LEFT JOIN commands USING (command_type) ORDER BY krw DESC NULLS LAST, 1""",
+        FROM cost LEFT JOIN commands USING (command_type) ORDER BY krw DESC NULLS LAST, 1"""
+        ),
+        span=16,
     )
     by_type = (
-        by_type.span(16)
-        .unit("locale")
+        by_type.unit("locale")
         .decimals(0)
         .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
         .override_by_name("Bytes", number("decbytes", 1))
@@ -67,7 +70,7 @@ def panels() -> list[Builder[Panel]]:
     )
     return [
         bars(
-            f"Cost per $grain by command{COST_STRETCH}",
+            f"Cost per $bucket by command{COST_STRETCH}",
             f"Traffic cost in KRW by the time of the message, stacked by command type. {COST_SOURCE}",
             Sql(
                 f"""
@@ -81,9 +84,11 @@ def panels() -> list[Builder[Panel]]:
         ranking(
             f"Share of cost by command{COST_STRETCH}",
             f"Each command type's part of the traffic cost of the time range. {COST_SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT command_type AS "command", (sum(cost_krw) / nullif(sum(sum(cost_krw)) OVER (), 0))::float8 AS "share"
-            FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST"""
+            ),
             unit="percentunit",
             decimals=1,
         ).max(1),
@@ -91,14 +96,16 @@ def panels() -> list[Builder[Panel]]:
         ranking(
             f"Cost by carrier{COST_STRETCH}",
             f"Traffic cost of the time range in KRW, by the SIM's carrier. {COST_SOURCE}",
-            f"""
+            Sql(
+                f"""
             SELECT carrier AS "carrier", sum(cost_krw) AS "cost"
-            FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
+            FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1 ORDER BY 2 DESC NULLS LAST"""
+            ),
             unit=EXACT_KRW,
             decimals=0,
         ),
         bars(
-            f"Bytes per $grain by direction{COST_STRETCH}",
+            f"Bytes per $bucket by direction{COST_STRETCH}",
             "Payload bytes of commands over the air: downlink to the vehicle, uplink (acks, answers) from it. "
             "Filtered by Command and Carrier only. Source: metrics.traffic_$grain.",
             Sql(
@@ -111,14 +118,20 @@ def panels() -> list[Builder[Panel]]:
             stacked=True,
         ),
         lines(
-            f"Billed bytes for each payload byte, per $grain{COST_STRETCH}",
-            "How much the tariff's overhead and rounding add: 2 means that twice the payload is paid for. "
-            f"Small messages drive it up. {COST_SOURCE}",
+            f"Billed bytes for each payload byte, per $sample{COST_STRETCH}",
+            "How much the tariff's overhead and rounding add: 2 means that twice the payload is paid for. The commands "
+            f"that cost most in the range; small messages drive it up. {COST_SOURCE}",
             Sql(
                 f"""
+                WITH dearest AS (
+                  SELECT command_type FROM {COST} WHERE {TRAFFIC_WHERE}
+                  GROUP BY 1 ORDER BY sum(cost_krw) DESC NULLS LAST, 1 LIMIT {MOST_SERIES}
+                )
                 SELECT bucket_start AS "time", command_type AS metric,
                   sum(billed_bytes)::float8 / nullif(sum(bytes), 0) AS "billed"
-                FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                FROM {of_range("command_cost", "sample")}
+                WHERE {TRAFFIC_WHERE} AND command_type IN (SELECT command_type FROM dearest)
+                GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
             unit="none",

@@ -5,9 +5,10 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, LATENCY, SOURCE, STRETCH, UID, VIEWS
-from dashboards.panels import GREY, colour, coloured, filter_link, lines, prop, ranking, table_panel
+from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, MOST_SERIES, SOURCE, STRETCH, UID, VIEWS
+from dashboards.panels import GREY, SECONDS, colour, filter_link, lines, prop, ranking, table_panel
 from dashboards.postgres import Sql
+from dashboards.shares import told_apart, with_few
 
 
 def panels() -> list[Builder[Panel]]:
@@ -16,27 +17,28 @@ def panels() -> list[Builder[Panel]]:
         f"Latency by command{STRETCH}",
         "p50 to p99: time from request to answer of succeeded commands. Ack: time from sending to the transport's "
         f"acknowledgement. From mergeable sketches (relative error at most 1 %); the slowest first. {SOURCE}",
-        f"""
+        Sql(
+            f"""
         WITH types AS (
           SELECT command_type, fleetgauge.sketch_merge(latency_ms) AS latency, fleetgauge.sketch_merge(ack_ms) AS ack
-          FROM {BY_COMMAND.rows(whole=True)} GROUP BY 1
+          FROM {BY_COMMAND.rows(per="range")} GROUP BY 1
         )
         SELECT command_type AS "Command",
-          fleetgauge.quantile(latency, 0.5) AS "p50", fleetgauge.quantile(latency, 0.95) AS "p95",
-          fleetgauge.quantile(latency, 0.99) AS "p99",
-          fleetgauge.quantile(ack, 0.5) AS "ack p50", fleetgauge.quantile(ack, 0.95) AS "ack p95"
-        FROM types ORDER BY 3 DESC NULLS LAST, 1""",
+          fleetgauge.quantile(latency, 0.5) / 1000 AS "p50", fleetgauge.quantile(latency, 0.95) / 1000 AS "p95",
+          fleetgauge.quantile(latency, 0.99) / 1000 AS "p99",
+          fleetgauge.quantile(ack, 0.5) / 1000 AS "ack p50", fleetgauge.quantile(ack, 0.95) / 1000 AS "ack p95"
+        FROM types ORDER BY 3 DESC NULLS LAST, 1"""
+        ),
+        span=16,
     )
     by_type = (
-        by_type.span(16)
-        .unit("ms")
-        .decimals(1)
+        by_type.unit(SECONDS)
+        .decimals(2)
         .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
-        .override_by_name("p95", coloured(LATENCY))
     )
     return [
         lines(
-            f"Latency per $grain{STRETCH}",
+            f"Latency per $sample: p50 and p95{STRETCH}",
             "Median and 95th percentile of the time from request to answer of succeeded commands, and 95th percentile "
             f"of the time from sending to the transport's acknowledgement. {SOURCE}",
             Sql(
@@ -44,42 +46,56 @@ def panels() -> list[Builder[Panel]]:
                 WITH windows AS (
                   SELECT bucket_start, fleetgauge.sketch_merge(latency_ms) AS latency,
                     fleetgauge.sketch_merge(ack_ms) AS ack
-                  FROM {VIEWS.rows()} GROUP BY 1
+                  FROM {VIEWS.rows(per="sample")} GROUP BY 1
                 )
                 SELECT bucket_start AS "time",
-                  fleetgauge.quantile(latency, 0.5) AS "p50",
-                  fleetgauge.quantile(latency, 0.95) AS "p95",
-                  fleetgauge.quantile(ack, 0.95) AS "ack p95"
+                  fleetgauge.quantile(latency, 0.5) / 1000 AS "p50",
+                  fleetgauge.quantile(latency, 0.95) / 1000 AS "p95",
+                  fleetgauge.quantile(ack, 0.95) / 1000 AS "ack p95"
                 FROM windows ORDER BY 1""",
                 "time_series",
             ),
-            unit="ms",
+            unit=SECONDS,
         )
         .override_by_name("p50", [colour("blue")])
         .override_by_name("p95", [colour("purple")])
         .override_by_name("ack p95", [colour(GREY)]),
-        lines(
-            f"Latency p95 per $grain by command{STRETCH}",
-            f"95th percentile of the time from request to answer of succeeded commands, by command type. "
-            f"Logarithmic. {SOURCE}",
-            Sql(
-                f"""
-                SELECT bucket_start AS "time", command_type AS metric,
-                  fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-                FROM {BY_COMMAND.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
-                "time_series",
-            ),
-            unit="ms",
-            logarithmic=True,
+        with_few(
+            lines(
+                f"Latency p95 by command per $sample{STRETCH}",
+                "95 of 100 succeeded commands were answered within this time, by command type: the five "
+                f"most frequent. Logarithmic; small grey points have fewer than 30 answers. {SOURCE}",
+                Sql(
+                    f"""
+                    WITH most AS (
+                      SELECT command_type FROM {BY_COMMAND.rows(per="range")}
+                      GROUP BY 1 ORDER BY sum(requested) DESC, 1 LIMIT {MOST_SERIES}
+                    ), point AS (
+                      SELECT bucket_start, command_type, fleetgauge.sketch_merge(latency_ms) AS latency
+                      FROM {BY_COMMAND.rows(per="sample")} WHERE command_type IN (SELECT command_type FROM most)
+                      GROUP BY 1, 2
+                    )
+                    SELECT bucket_start AS "time",
+                      {told_apart("command_type", "fleetgauge.sketch_count(latency)")} AS metric,
+                      fleetgauge.quantile(latency, 0.95) / 1000 AS "p95"
+                    FROM point WHERE latency IS NOT NULL ORDER BY 1, 2""",
+                    "time_series",
+                ),
+                unit=SECONDS,
+                logarithmic=True,
+            )
         ),
         by_type,
         ranking(
             f"Latency p95 by carrier{STRETCH}",
             f"95th percentile of the time from request to answer of succeeded commands, by carrier. {SOURCE}",
-            f"""
-            SELECT carrier AS "carrier", fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) AS "p95"
-            FROM {BY_CARRIER.rows(whole=True)} GROUP BY 1 ORDER BY 2 DESC NULLS LAST""",
-            unit="ms",
+            Sql(
+                f"""
+                SELECT carrier AS "carrier",
+                  fleetgauge.quantile(fleetgauge.sketch_merge(latency_ms), 0.95) / 1000 AS "p95"
+                FROM {BY_CARRIER.rows(per="range")} GROUP BY 1 ORDER BY 2 DESC NULLS LAST"""
+            ),
+            unit=SECONDS,
             decimals=1,
         ),
     ]

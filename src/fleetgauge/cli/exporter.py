@@ -36,6 +36,7 @@ def exporter(
     from fleetgauge.rollup import COMMANDS
     from fleetgauge.rollup.operating.business_exports import BusinessCollector
     from fleetgauge.rollup.operating.exports import RollupCollector
+    from fleetgauge.rollup.operating.statement_exports import StatementsCollector
 
     configure_logging()
     loaded = settings.load()
@@ -49,6 +50,8 @@ def exporter(
         registry.register(of_suspects)
     limits = LimitCollector(loaded)
     registry.register(limits)
+    statements = StatementsCollector(loaded)
+    registry.register(statements)
     if once:
         limits.refresh()
         typer.echo(generate_latest(registry).decode(), nl=False)
@@ -57,6 +60,7 @@ def exporter(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     limits.watch(stop)
+    statements.watch(stop)
     server = StatusServer(Http(http_host, http_port), registry, {"exporter": lambda: None}, {"exporter": lambda: None})
     structlog.get_logger(__name__).info("serving", host=http_host, port=server.port)
     try:

@@ -89,7 +89,7 @@ def test_each_number_is_that_of_the_dashboard(filled: Filled, url: str) -> None:
         ((failed,),) = panel("fleetgauge-commands", "Failure rate")
         assert whole["unsuccessful"].sum() / whole["requested"].sum() == pytest.approx(failed, rel=1e-12)
         by_hour = {
-            (at, command): value for at, command, value in panel("fleetgauge-commands", "Cost per $grain by command")
+            (at, command): value for at, command, value in panel("fleetgauge-commands", "Cost per $bucket by command")
         }
         mine = {(at, row["command_type"]): row["cost_krw"] for at, row in cost.iterrows() if row["cost_krw"]}
         assert mine == {key: value for key, value in by_hour.items() if value}

@@ -182,7 +182,7 @@ def test_its_dashboard(content: Path, world: World, monkeypatch: pytest.MonkeyPa
     now = datetime.now(UTC)
     queries = dashboard_queries(dashboard, {"grain": "day", "by": "bread"}, now.replace(year=now.year - 1), now)
     shown = {query.name: world.metrics.execute(query.sql).fetchall() for query in queries}
-    assert {row[1]: row[2] for row in shown["Loaves: sum per $grain"]} == {"rye": 6, "wheat": 1}
+    assert {row[1]: row[2] for row in shown["Loaves: sum per $bucket"]} == {"rye": 6, "wheat": 1}
     assert shown["bread"] == [("rye",), ("wheat",)]
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-DASHBOARDS = ("fleetgauge-service", "fleetgauge-commands")
+DASHBOARDS = tuple(path.stem for path in sorted((ROOT / "dashboards" / "generated").glob("fleetgauge-*.json")))
 
 
 @pytest.fixture(params=DASHBOARDS)

@@ -42,6 +42,8 @@ def test_only_the_metrics_own_views_are_read_and_cut_by_time(dashboard: dict[str
             elif isinstance(table.this, exp.Anonymous):
                 assert (table.db, table.this.this.startswith(f"{name}_")) == ("metrics", True), query.name
                 assert {"2025-05-29T03:21:00Z", "2025-06-01T03:21:00Z"} <= {x.this for x in table.find_all(exp.Literal)}
+            elif table.name == "restatement":
+                assert f"metric = '{name}' AND restated_at BETWEEN" in query.sql
             elif table.db or table.name.startswith(name):
                 assert (table.db, table.name.startswith(f"{name}_")) == ("metrics", True), query.name
                 select = table.find_ancestor(exp.Select)
@@ -110,13 +112,13 @@ def test_a_title_says_which_statistic_is_drawn_and_the_axis_in_what_unit() -> No
     board = dashboard_json(*metric.build(DEFINITIONS["rental"]))
     found = {p["title"].partition("$")[0]: p["fieldConfig"]["defaults"].get("unit") for p in panels(board)}
     assert found["Fares: sum per "] == "currencyKRW"
-    assert found["Length of a rental: 95th percentile per "] == "s"
+    assert found["Length of a rental: 95th percentile per "] == "suffix: min"
     assert found["Riders: different values per "] == "locale"
     assert found["Refund rate: refunded / completed per "] == "percentunit"
     bare = Percentile(agg="percentile", of="x")
-    assert (metric.title("wait_ms", bare), unit_of("wait_ms", bare)) == ("Wait: 95th percentile per $grain", "ms")
+    assert (metric.title("wait_ms", bare), unit_of("wait_ms", bare)) == ("Wait: 95th percentile per $sample", "ms")
     least = Extreme(agg="min", of="x")
-    assert (metric.title("charge", least), unit_of("charge", least)) == ("Charge: minimum per $grain", "count")
+    assert (metric.title("charge", least), unit_of("charge", least)) == ("Charge: minimum per $sample", "count")
 
 
 def test_every_measure_of_the_project_has_a_label_and_a_unit() -> None:

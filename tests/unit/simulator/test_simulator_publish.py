@@ -25,7 +25,7 @@ def test_a_batch_keeps_keys_values_timestamps_and_order(small_backlog: list[Reco
 
 def test_each_statement_of_the_dba_stands_alone() -> None:
     found = {path.name: [s.decode() for s in statements(path.read_text())] for path in SOURCE_SQL.glob("*.sql")}
-    assert sorted(found) == ["01_reader.sql", "02_heartbeat.sql", "03_indexes.sql"]
+    assert sorted(found) == ["01_reader.sql", "02_heartbeat.sql", "03_indexes.sql", "04_statements.sql"]
     (function,) = (s for s in found["02_heartbeat.sql"] if "CREATE OR REPLACE FUNCTION" in s)
     assert function.rstrip().endswith("END $$;")
     assert all(s.count("CONCURRENTLY IF NOT EXISTS") == 1 for s in found["03_indexes.sql"])

@@ -2,6 +2,7 @@
 
 Beside the views of each metric, each subset of its dimensions and each trio of derived views `…_minute`, `…_hour` and
 `…_day`. It reads whole windows in the middle and finer ones at the edges, through the views, with its caller's rights.
+The third argument is the grain of `bucket_start`, or several windows of one: `5 minutes`, `6 hours`, `7 days`.
 A metric that has no minutes is read to whole hours or days: the ledger says of such a grain that its rows have expired.
 SQL that the planner takes apart, so that conditions reach the indexes of the tables. Its text names no object for the
 catalogue, so views can be made anew beneath it.
@@ -112,13 +113,7 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> 
             "SELECT {bucket}, {grain}, t.window_start{names} FROM {view} AS t"
             " WHERE t.window_start >= (SELECT e.{begin} FROM e) AND t.window_start < (SELECT e.{end} FROM e)"
         ).format(
-            bucket=sql.SQL("t.window_start")
-            if grain == "day"
-            else sql.SQL(
-                "CASE WHEN (SELECT e.grain FROM e) = {} THEN t.window_start"
-                " WHEN t.window_start >= (SELECT e.last_bucket FROM e) THEN (SELECT e.last_bucket FROM e)"
-                " ELSE (SELECT e.first_bucket FROM e) END"
-            ).format(sql.Literal(grain)),
+            bucket=_bucket(grain),
             grain=sql.SQL("{}::text").format(sql.Literal(grain)),
             names=names,
             view=sql.Identifier(schema, trio.view(grain)),
@@ -128,13 +123,32 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> 
         for grain, begin, end in _PARTS
         if grain in trio.grains
     ]
-    body = sql.SQL("WITH e AS MATERIALIZED (SELECT * FROM fleetgauge.range_edges({}, $1, $2, $3)) {}").format(
-        sql.Literal(trio.metric), sql.SQL(" UNION ALL ").join(selects)
-    )
+    body = sql.SQL(
+        "WITH e AS MATERIALIZED (SELECT * FROM fleetgauge.range_edges({metric}, $1, $2, fleetgauge.bucket_grain($3))),"
+        " z AS MATERIALIZED (SELECT k.tz FROM fleetgauge.range_kept({metric}, $1) AS k) {selects}"
+    ).format(metric=sql.Literal(trio.metric), selects=sql.SQL(" UNION ALL ").join(selects))
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {} (timestamptz, timestamptz, text DEFAULT 'day') RETURNS TABLE ({})"
         " LANGUAGE sql STABLE PARALLEL SAFE AS {}"
     ).format(sql.Identifier(schema, trio.function), sql.SQL(", ").join(returned), sql.Literal(body.as_string(None)))
+
+
+def _bucket(grain: Grain) -> sql.Composable:
+    """The window of the grain in use that a row lies in, or of several of them the first one's.
+
+    The planner takes the branch that the third argument, a constant, asks for; a plain grain costs nothing more.
+    """
+    window: sql.Composable = sql.SQL("t.window_start")
+    if grain != "day":
+        window = sql.SQL(
+            "CASE WHEN (SELECT e.grain FROM e) = {} THEN t.window_start"
+            " WHEN t.window_start >= (SELECT e.last_bucket FROM e) THEN (SELECT e.last_bucket FROM e)"
+            " ELSE (SELECT e.first_bucket FROM e) END"
+        ).format(sql.Literal(grain))
+    return sql.SQL(
+        "CASE WHEN fleetgauge.bucket_grain($3) = $3 THEN {window}"
+        " ELSE fleetgauge.bucket_start({window}, $3, (SELECT z.tz FROM z)) END"
+    ).format(window=window)
 
 
 def _beside(views: Collection[str]) -> list[str]:
@@ -173,7 +187,7 @@ def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn]
             _SIGNATURE,
             sql.Literal(
                 "Rows from an instant until before another, to the minute; bucket_start is the window of the grain "
-                "(day, hour or minute) that a row lies in."
+                "(day, hour or minute) that a row lies in, or of several (5 minutes, 6 hours, 7 days) the first one's."
             ),
         )
     )

@@ -135,7 +135,24 @@ def test_any_range_is_exact_to_the_minute(world: World, grafana: psycopg.Connect
                 ).fetchall()
                 told = {(key[0].astimezone(UTC), *key[1:]): n for *key, n in rows}
                 assert told == buckets, (seed, since, until, stem, grain)
+        for bucket, grain in (("15 minutes", "hour"), ("6 hours", "day"), ("7 days", "week")):
+            sums: dict[datetime, int] = defaultdict(int)
+            for at, n in grafana.execute(
+                f"SELECT bucket_start, sum(n) FROM metrics.{one.metric}_range(%s, %s, %s) GROUP BY 1",
+                [since, until, bucket],
+            ):
+                sums[at.astimezone(UTC) if grain == "week" else window_start(at.astimezone(UTC), grain, zone)] += n
+            wanted: dict[datetime, int] = defaultdict(int)
+            for at, *_ in inside:
+                wanted[monday(at, zone) if grain == "week" else window_start(at, grain, zone)] += 1
+            assert sums == wanted, (seed, since, until, bucket)
     assert found > 500
+
+
+def monday(at: datetime, zone: str) -> datetime:
+    local = at.astimezone(ZoneInfo(zone))
+    day = (local - timedelta(days=local.weekday())).date()
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
 def test_where_finer_rows_have_expired_whole_windows_are_read_and_it_is_said(

@@ -1,0 +1,317 @@
+"""Fleet health: which vehicles are suspects and why, which are silent, what devices report as broken, who fell over."""
+
+# ruff: noqa: S608 - queries are put together from this package's constants; nothing that a viewer types is among them
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation
+from dashboards.buckets import sample_variable
+from dashboards.frame import Filter, filled, new_dashboard, stretch
+from dashboards.panels import HALF, THIRD, bars, colour, number, prop, table_panel, tile
+from dashboards.postgres import Sql, datasource
+from dashboards.views import of_metric
+
+UID = "fleetgauge-fleet-health"
+FILTERS = (Filter("vehicle_model", "Vehicle model", "tip_over"),)
+FALLS = of_metric("tip_over", FILTERS, "stem_fall")
+FALLS_BY_MODEL = FALLS.needing("vehicle_model")
+ERRORS = of_metric("device_error", FILTERS, "stem_error")
+ERRORS_BY_CODE = ERRORS.needing("error_code")
+ERRORS_BY_SEVERITY = ERRORS.needing("error_code", "severity")
+STRETCH = stretch("device_error")
+OF_SUSPECTS = "Not filtered by model. Source: metrics.suspect_vehicle_day; docs/suspects.md."
+OF_SILENCE = "Not filtered by model. Source: metrics.device_silence_day; docs/metrics/device_report.md."
+OF_ERRORS = "Source: metrics.device_error_$grain, or its smallest subset that fits; docs/metrics/device_error.md."
+OF_FALLS = "Source: metrics.tip_over_$grain; docs/metrics/tip_over.md."
+MOST_CODES = 8
+SCORE_DAYS = 14
+"""A score adds up so many days (docs/suspects.md)."""
+
+AS_OF = """
+  SELECT max(date) AS day FROM metrics.suspect_vehicle_day
+  WHERE date BETWEEN ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date - 60
+    AND ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date"""
+# The view's score is that of the row's own day; what has become older than two weeks since is taken off again.
+SUSPECTS = f"""
+WITH as_of AS ({AS_OF}
+), own AS (
+  SELECT s.* FROM metrics.suspect_vehicle_day AS s, as_of
+  WHERE s.date BETWEEN as_of.day - {2 * SCORE_DAYS} AND as_of.day
+    AND (s.repaired_on IS NULL OR s.repaired_on > as_of.day)
+), newest AS (
+  SELECT DISTINCT ON (own.vehicle) own.vehicle, own.date, own.score FROM own, as_of
+  WHERE own.date > as_of.day - {SCORE_DAYS} ORDER BY own.vehicle, own.date DESC
+), scored AS (
+  SELECT n.vehicle, n.date, n.score - coalesce((
+    SELECT sum(o.points) FROM own AS o
+    WHERE o.vehicle = n.vehicle AND o.date > n.date - {SCORE_DAYS} AND o.date <= as_of.day - {SCORE_DAYS}), 0) AS score
+  FROM newest AS n, as_of
+), suspect AS (
+  SELECT * FROM scored WHERE score >= 0
+)"""
+LAST_DAY = """
+  SELECT max(date) AS day FROM metrics.device_report_day
+  WHERE NOT provisional
+    AND window_start BETWEEN $__timeTo()::timestamptz - interval '40 days' AND $__timeTo()::timestamptz
+    AND window_start + interval '1 day' <= $__timeTo()::timestamptz"""
+SILENT = f"""
+WITH last AS ({LAST_DAY}
+), silent AS (
+  SELECT s.device, s.date, s.usual_reports FROM metrics.device_silence_day AS s
+  WHERE s.date = (SELECT day FROM last) AND s.reports = 0
+    AND s.window_start BETWEEN $__timeTo()::timestamptz - interval '40 days' AND $__timeTo()::timestamptz
+)"""
+
+
+def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
+    """The dashboard and its annotations."""
+    found = new_dashboard(
+        UID,
+        "Fleet health: suspects, silence, faults, falls",
+        "Vehicles that may stop while somebody rides them, devices that are silent, faults by code, falls. Times are "
+        "those of the devices' clocks; days are Asia/Seoul days.",
+        ["fleet"],
+        FILTERS,
+        ["device_error"],
+    ).with_variable(_vehicle())
+    for views in (FALLS, FALLS_BY_MODEL, ERRORS, ERRORS_BY_CODE, ERRORS_BY_SEVERITY):
+        found = found.with_variable(views.variable())
+    found = found.with_variable(sample_variable(None))
+    rows = (
+        (f"Now, and over the range{STRETCH}", _tiles()),
+        ("Suspects: vehicles that may stop under their rider", _suspects()),
+        ("Silent devices", _silent()),
+        ("Faults and falls", _faults()),
+    )
+    return filled(found, rows), [provisional_annotation("device_error"), firmware_annotation()]
+
+
+def _vehicle() -> dashboard.QueryVariable:
+    """Whose evidence is shown; the first of the list at first."""
+    return (
+        dashboard.QueryVariable("vehicle")
+        .label("Vehicle")
+        .description("Whose evidence is shown below; click a suspect to choose it.")
+        .datasource(datasource())
+        .query(f"{SUSPECTS.strip()}\nSELECT vehicle FROM suspect ORDER BY score DESC, vehicle")
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.DISABLED)
+        .multi(False)
+        .include_all(False)
+        .current(model.VariableOption(text="", value=""))
+    )
+
+
+def _tiles() -> list[Builder[Panel]]:
+    return [
+        tile(
+            "Suspects",
+            f"Vehicles with a score of 0 or more as of the newest judged day, up to the range's end. {OF_SUSPECTS}",
+            Sql(f'{SUSPECTS}\nSELECT count(*) AS "suspects" FROM suspect'),
+            unit="locale",
+            decimals=0,
+        ),
+        tile(
+            "Judged up to",
+            f"The newest day of which it is known who stopped. It waits until trips and reports are in. {OF_SUSPECTS}",
+            Sql(
+                f"""
+                WITH as_of AS ({AS_OF}
+                )
+                SELECT extract(epoch FROM day) * 1000 AS "day" FROM as_of WHERE day IS NOT NULL"""
+            ),
+            unit="time:MMM D",
+            no_value="no day yet",
+        ),
+        tile(
+            "Suspects with a fault",
+            "Of the suspects that mechanics looked at in the last month, how many had a fault. Not filtered by model. "
+            "Source: metrics.suspect_precision; docs/suspects.md.",
+            Sql(
+                'SELECT precision::float8 AS "with a fault" FROM metrics.suspect_precision ORDER BY month DESC LIMIT 1'
+            ),
+            unit="percentunit",
+            decimals=0,
+            no_value="none looked at",
+        ),
+        tile(
+            "Silent devices",
+            f"Devices without a report on the newest final day that had some within two weeks before. {OF_SILENCE}",
+            Sql(f'{SILENT}\nSELECT count(*) AS "silent" FROM silent'),
+            unit="locale",
+            decimals=0,
+        ),
+        tile(
+            "Faults reported",
+            f"Errors that the devices' firmware reported in the range. {OF_ERRORS}",
+            Sql(
+                f"""
+                SELECT bucket_start AS "time", sum(errors) AS "errors" FROM {ERRORS.rows()} GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
+            unit="locale",
+            decimals=0,
+        ),
+        tile(
+            "Vehicles fell over",
+            f"Falls in the range; a vehicle that fell twice counts twice. {OF_FALLS}",
+            Sql(
+                f"""
+                SELECT bucket_start AS "time", sum(fallen) AS "fallen" FROM {FALLS.rows()} GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
+            unit="locale",
+            decimals=0,
+        ),
+    ]
+
+
+def _suspects() -> list[Builder[Panel]]:
+    choose = f"/d/{UID}?${{__url_time_range}}&var-vehicle=${{__value.raw:percentencode}}"
+    link = prop("links", [{"title": "Its evidence", "url": choose, "targetBlank": False}])
+    listed = table_panel(
+        "Suspects, the likeliest first",
+        "The highest score first; click a vehicle for its evidence. Score: what speaks for and against it over two "
+        f"weeks, as log-odds; probability is the same between 0 and 1. {OF_SUSPECTS}",
+        Sql(
+            f"""{SUSPECTS}
+            SELECT s.vehicle AS "Vehicle", s.score AS "Score", 1 / nullif(1 + exp(-s.score), 0) AS "Probability",
+              to_char(s.date, 'YYYY-MM-DD') AS "Last stop", (
+                SELECT reason FROM own AS o, unnest(o.reasons) AS reason, as_of
+                WHERE o.vehicle = s.vehicle AND o.date > as_of.day - {SCORE_DAYS}
+                ORDER BY split_part(reason, ' ', 1)::float8 DESC, o.date LIMIT 1) AS "Mostly because"
+            FROM suspect AS s ORDER BY s.score DESC, 1 LIMIT 100"""
+        ),
+    )
+    evidence = table_panel(
+        "Evidence: $vehicle",
+        "Each day of the last four weeks on which the chosen vehicle stood for long at the end of a trip, with every "
+        "reason and the events behind it: an event's id finds the document in Elasticsearch. "
+        f"{OF_SUSPECTS}",
+        Sql(
+            f"""
+            WITH as_of AS ({AS_OF})
+            SELECT to_char(s.date, 'YYYY-MM-DD') AS "Day", s.points AS "Points", reason AS "Reason",
+              s.evidence::text AS "Evidence"
+            FROM metrics.suspect_vehicle_day AS s CROSS JOIN as_of, unnest(s.reasons) AS reason
+            WHERE s.vehicle = ${{vehicle:sqlstring}} AND s.date BETWEEN as_of.day - {2 * SCORE_DAYS} AND as_of.day
+            ORDER BY s.date DESC, split_part(reason, ' ', 1)::float8 DESC"""
+        ),
+    )
+    return [
+        listed.height(10)
+        .override_by_name("Vehicle", [link, prop("custom.width", 100)])
+        .override_by_name("Score", [*number("none", 1), prop("custom.width", 70)])
+        .override_by_name("Probability", [*number("percentunit", 0), prop("custom.width", 95)])
+        .override_by_name("Last stop", [prop("custom.width", 105)]),
+        evidence.height(10)
+        .override_by_name("Day", [prop("custom.width", 105)])
+        .override_by_name("Points", [*number("none", 1), prop("custom.width", 70)])
+        .override_by_name("Evidence", [prop("custom.width", 140), prop("custom.inspect", True)]),
+    ]
+
+
+def _silent() -> list[Builder[Panel]]:
+    listed = table_panel(
+        "Devices without a report",
+        "Those that reported nothing on the newest final day, the longest silent first. Usual: of its day before. "
+        f"{OF_SILENCE}",
+        Sql(
+            f"""{SILENT}
+            SELECT s.device AS "Device", to_char(max(b.date), 'YYYY-MM-DD') AS "Last heard",
+              s.date - max(b.date) AS "Days silent", s.usual_reports AS "Usual reports"
+            FROM silent AS s INNER JOIN metrics.device_report_day AS b ON b.device = s.device AND b.reports > 0
+              AND b.window_start BETWEEN $__timeTo()::timestamptz - interval '40 days' AND $__timeTo()::timestamptz
+              AND b.date < s.date
+            GROUP BY s.device, s.date, s.usual_reports ORDER BY 3 DESC, 4 DESC, 1 LIMIT 100"""
+        ),
+    )
+    return [
+        listed.override_by_name("Days silent", number("none", 0)).override_by_name(
+            "Usual reports", number("locale", 0)
+        ),
+        bars(
+            "Devices that report, per day",
+            "Different devices with a report on each day of the range, or of its last 14 days. "
+            f"{OF_SILENCE.replace('device_silence_day', 'device_report_day')}",
+            Sql(
+                """
+                SELECT window_start AS "time", count(*) FILTER (WHERE reports > 0) AS "devices"
+                FROM metrics.device_report_day
+                WHERE window_start BETWEEN
+                    least($__timeFrom()::timestamptz, $__timeTo()::timestamptz - interval '14 days')
+                  AND $__timeTo()::timestamptz
+                GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
+            unit="locale",
+        ).override_by_name("devices", [colour("blue")]),
+    ]
+
+
+def _faults() -> list[Builder[Panel]]:
+    codes = table_panel(
+        f"Faults by code{STRETCH}",
+        f"One row a code and severity, the most frequent first. {OF_ERRORS}",
+        Sql(
+            f"""
+            SELECT error_code AS "Code", severity AS "Severity", sum(errors) AS "Errors",
+              (sum(errors) / nullif(sum(sum(errors)) OVER (), 0))::float8 AS "Share"
+            FROM {ERRORS_BY_SEVERITY.rows(per="range")} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"""
+        ),
+        span=THIRD,
+    )
+    return [
+        bars(
+            f"Faults by code per $bucket{STRETCH}",
+            f"Errors that devices reported: the {MOST_CODES} most frequent codes, and all others together. {OF_ERRORS}",
+            Sql(
+                f"""
+                WITH most AS (
+                  SELECT error_code FROM {ERRORS_BY_CODE.rows(per="range")}
+                  GROUP BY 1 ORDER BY sum(errors) DESC, 1 LIMIT {MOST_CODES}
+                )
+                SELECT bucket_start AS "time",
+                  CASE WHEN error_code IN (SELECT error_code FROM most) THEN error_code ELSE 'others' END AS metric,
+                  sum(errors) AS "errors"
+                FROM {ERRORS_BY_CODE.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit="locale",
+            stacked=True,
+            span=16,
+        ),
+        codes.override_by_name("Errors", number("locale", 0)).override_by_name("Share", number("percentunit", 1)),
+        bars(
+            "Falls by model per $bucket",
+            f"Vehicles that fell over, stacked by model. Wind makes all rise, a bad stand one model. {OF_FALLS}",
+            Sql(
+                f"""
+                SELECT bucket_start AS "time", vehicle_model AS metric, sum(fallen) AS "fallen"
+                FROM {FALLS_BY_MODEL.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit="locale",
+            stacked=True,
+            span=HALF,
+        ),
+        bars(
+            "Fallen and set upright per $bucket",
+            f"Vehicles that fell over, and those that somebody set upright: the difference is still lying. {OF_FALLS}",
+            Sql(
+                f"""
+                SELECT bucket_start AS "time", sum(fallen) AS "fallen", sum(righted) AS "set upright"
+                FROM {FALLS.rows()} GROUP BY 1 ORDER BY 1""",
+                "time_series",
+            ),
+            unit="locale",
+            span=HALF,
+        )
+        .override_by_name("fallen", [colour("orange")])
+        .override_by_name("set upright", [colour("blue")]),
+    ]
