@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard
-from dashboards.panels import THIRD, Limits, lines, tile
+from dashboards.panels import SECONDS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-application"
@@ -110,7 +110,7 @@ def _tiles() -> list[Builder[Panel]]:
             "p95 of the duration",
             "95 of 100 requests are answered within this time. An alert fires above a second for three minutes.",
             value(latency(0.95)),
-            unit="s",
+            unit=SECONDS,
             limits=Limits(warn=0.5, bad=1),
             span=6,
         ),
@@ -139,7 +139,7 @@ def _requests() -> list[Builder[Panel]]:
             series(latency(0.5), "median"),
             series(latency(0.95), "p95", "B"),
             series(latency(0.99), "p99", "C"),
-            unit="s",
+            unit=SECONDS,
             limit=1,
             span=THIRD,
         ),

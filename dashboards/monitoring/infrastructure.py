@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.panels import THIRD, Limits, lines, tile
+from dashboards.panels import HOURS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-infrastructure"
@@ -49,7 +49,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Least hours until a disk is full",
             "By the trend of the last six hours: the disk that fills first. An alert fires below 24.",
             value(f"min({HOURS_LEFT} < 8760)"),
-            unit="h",
+            unit=HOURS,
             decimals=0,
             limits=Limits(warn=72, bad=24, rising=False),
             no_value="none fills",
@@ -119,7 +119,7 @@ def _disks() -> list[Builder[Panel]]:
             "By the trend of six hours; only disks that fill within a week.",
             f"sort({HOURS_LEFT} < 168)",
             [("instance", "Machine"), ("mountpoint", "Mounted at")],
-            unit="h",
+            unit=HOURS,
         ),
     ]
 

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.panels import THIRD, Limits, lines, tile
+from dashboards.panels import CLOCK, SECONDS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-pipeline"
@@ -50,7 +50,7 @@ def _tiles() -> list[Builder[Panel]]:
             "How long ago the oldest event was appended that is not stored yet: the worst partition. 0 is caught up. "
             "Growing: more consumers, or look at bulk requests below.",
             value(f'max(fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="append"}})'),
-            unit="s",
+            unit=CLOCK,
             decimals=0,
             limits=Limits(warn=60, bad=300),
         ),
@@ -58,7 +58,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Rollup overdue",
             "How long the next minute could have been final: the worst metric. Runs are late or fail.",
             value(f'max(fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}})'),
-            unit="s",
+            unit=CLOCK,
             decimals=0,
             limits=Limits(warn=180, bad=600),
         ),
@@ -82,7 +82,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Replica behind",
             "How far the source's watermark was behind at the last run: the worst. Runs wait when it is too far.",
             value(f"max(fleetgauge_source_lag_seconds{{{METRIC}}})"),
-            unit="s",
+            unit=CLOCK,
             decimals=0,
             limits=Limits(warn=60, bad=300),
         ),
@@ -118,7 +118,7 @@ def _ingest() -> list[Builder[Panel]]:
                 "{{consumer}}, event",
                 "B",
             ),
-            unit="s",
+            unit=CLOCK,
             limit=300,
         ),
         lines(
@@ -132,14 +132,14 @@ def _ingest() -> list[Builder[Panel]]:
             "Bulk requests",
             "Duration of a bulk request to Elasticsearch: median, 95th and 99th percentile of all consumers.",
             *_quantiles("fleetgauge_ingest_bulk_seconds_bucket"),
-            unit="s",
+            unit=SECONDS,
             span=THIRD,
         ),
         lines(
             "Append to acknowledgement",
             "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
             *_quantiles("fleetgauge_ingest_append_to_ack_seconds_bucket"),
-            unit="s",
+            unit=SECONDS,
             span=THIRD,
         ),
         lines(
@@ -200,7 +200,7 @@ def _rollup() -> list[Builder[Panel]]:
             "Minutes overdue",
             "How long the next minute of each metric could have been final.",
             series(f'fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}}', "{{metric}}"),
-            unit="s",
+            unit=CLOCK,
             limit=600,
         ),
         lines(
@@ -339,7 +339,7 @@ def _sources() -> list[Builder[Panel]]:
             "Replica behind, by metric",
             "How far the source's watermark was behind at the last run of each metric.",
             series(f"fleetgauge_source_lag_seconds{{{METRIC}}}", "{{metric}}"),
-            unit="s",
+            unit=CLOCK,
             limit=300,
             span=THIRD,
         ),
@@ -347,7 +347,7 @@ def _sources() -> list[Builder[Panel]]:
             "Clocks apart",
             "How far the clocks of worker, metrics database and replica were apart at the last run. Over 10: see NTP.",
             series(f"fleetgauge_clock_skew_seconds{{{METRIC}}}", "{{metric}}"),
-            unit="s",
+            unit=CLOCK,
             limit=10,
             span=THIRD,
         ),

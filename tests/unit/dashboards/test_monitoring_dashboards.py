@@ -22,7 +22,7 @@ FILES = sorted((ROOT / "dashboards" / "generated" / "monitoring").glob("*.json")
 SOURCE = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
 OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 """By prometheus-client, of every process."""
-UNITS = {"s", "h", "none", "locale", "cps", "iops", "reqps", "bytes", "percentunit"}
+UNITS = {"dthms", "suffix: s", "suffix: h", "none", "locale", "cps", "iops", "reqps", "bytes", "percentunit"}
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -36,7 +36,7 @@ EXPORTED = {
     "fleetgauge_source_statement_blocks_read": "Blocks per second that were not in the server's own memory.",
     "fleetgauge_source_statement_temp_blocks": "Blocks per second of sorts and hashes that did not fit into memory.",
 }
-"""The names of all samples, in the order of `Work`, with what they mean."""
+"""The names of all samples, with what they mean."""
 
 _READ = """
 SELECT id, coalesce(login, ''), statement, seconds, calls, row_count, blocks_read, temp_blocks
@@ -53,17 +53,9 @@ class Key:
     statement: str
 
 
-@dataclass(frozen=True)
-class Work:
-    """Since the server's start, or for each second of a while."""
-
-    seconds: float
-    calls: float
-    rows: float
-    blocks_read: float
-    temp_blocks: float
-
-
+Work = tuple[float, ...]
+"""Since the server's start, or for each second of a while; a place for each of `EXPORTED`."""
+_LOAD, _CALLS = 0, 1
 Totals = Mapping[Key, Work]
 
 
@@ -72,20 +64,18 @@ def rates(before: Totals, after: Totals, passed_s: float) -> dict[tuple[str, str
 
     A total that has become less was reset meanwhile, and counts from nothing.
     """
+    nothing = (0.0,) * len(EXPORTED)
     grown = {}
     for key, work in after.items():
-        old = before.get(key)
-        since = (0.0,) * len(astuple(work)) if old is None or old.calls > work.calls else astuple(old)
-        if work.calls > since[1]:
-            grown[key] = Work(*((now - then) / passed_s for now, then in zip(astuple(work), since, strict=True)))
-    heaviest = sorted(grown, key=lambda key: (-grown[key].seconds, key.id, key.login))
+        old = before.get(key, nothing)
+        since = nothing if old[_CALLS] > work[_CALLS] else old
+        if work[_CALLS] > since[_CALLS]:
+            grown[key] = tuple((now - then) / passed_s for now, then in zip(work, since, strict=True))
+    heaviest = sorted(grown, key=lambda key: (-grown[key][_LOAD], key.id, key.login))
     summed: dict[tuple[str, str], list[Work]] = defaultdict(list)
     for place, key in enumerate(heaviest):
         summed[key.login, key.statement if place < MOST else OTHER].append(grown[key])
-    return {
-        name: Work(*(sum(parts) for parts in zip(*(astuple(one) for one in works), strict=True)))
-        for name, works in summed.items()
-    }
+    return {name: tuple(map(sum, zip(*works, strict=True))) for name, works in summed.items()}
 
 
 class StatementsCollector(Collector):
@@ -108,7 +98,7 @@ class StatementsCollector(Collector):
             family = GaugeMetricFamily(name, meaning, labels=LABELS)
             for source, works in sorted(self._found.items()):
                 for (login, statement), work in sorted(works.items()):
-                    family.add_metric([source, login, statement], astuple(work)[place])
+                    family.add_metric([source, login, statement], work[place])
             yield family
 
     def refresh(self, now_s: float) -> None:
@@ -147,4 +137,4 @@ def _ask(settings: Settings, name: str) -> Totals:
         connection.transaction(),
     ):
         guard(connection, database, settings.sources[name])
-        return {Key(*row[:3]): Work(*map(float, row[3:])) for row in connection.execute(_READ)}
+        return {Key(*row[:3]): tuple(map(float, row[3:])) for row in connection.execute(_READ)}
