@@ -246,7 +246,7 @@ def _rollup() -> list[Builder[Panel]]:
 def _delays() -> list[Builder[Panel]]:
     buckets = f"rate(fleetgauge_rollup_delay_seconds_bucket{{{METRIC}}}[15m])"
     return [
-        chart(
+        lines(
             "Until the number can be read",
             "From the commit on the primary, or the append in Kafka, until the number is in the tables: how long a "
             "change takes at whatever moment it comes, over the last 15 minutes, all metrics. An upper bound, measured "
@@ -255,14 +255,14 @@ def _delays() -> list[Builder[Panel]]:
                 series(f"histogram_quantile({share}, sum by (le) ({buckets}))", name, ref)
                 for share, name, ref in ((0.5, "median", "A"), (0.99, "p99", "B"))
             ),
-            unit="s",
+            unit=SECONDS,
             limit=65,
         ),
-        chart(
+        lines(
             "Until the number can be read: 99th percentile by metric",
             "The same by metric. Metrics without minutes are computed once an hour, and so late.",
             series(f"histogram_quantile(0.99, sum by (metric, le) ({buckets}))", "{{metric}}"),
-            unit="s",
+            unit=SECONDS,
         ),
     ]
 
