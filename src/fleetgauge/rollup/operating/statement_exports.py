@@ -54,7 +54,7 @@ class Key:
 
 
 Work = tuple[float, ...]
-"""Since the server's start, or for each second of a while; a place for each of `EXPORTED`."""
+"""Since the server's start, or for each second of a while; a number for each of `EXPORTED`."""
 _LOAD, _CALLS = 0, 1
 Totals = Mapping[Key, Work]
 
@@ -73,8 +73,8 @@ def rates(before: Totals, after: Totals, passed_s: float) -> dict[tuple[str, str
             grown[key] = tuple((now - then) / passed_s for now, then in zip(work, since, strict=True))
     heaviest = sorted(grown, key=lambda key: (-grown[key][_LOAD], key.id, key.login))
     summed: dict[tuple[str, str], list[Work]] = defaultdict(list)
-    for place, key in enumerate(heaviest):
-        summed[key.login, key.statement if place < MOST else OTHER].append(grown[key])
+    for number, key in enumerate(heaviest):
+        summed[key.login, key.statement if number < MOST else OTHER].append(grown[key])
     return {name: tuple(map(sum, zip(*works, strict=True))) for name, works in summed.items()}
 
 
@@ -94,11 +94,11 @@ class StatementsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """What was done between the last two looks; of a source that does not answer, nothing."""
-        for place, (name, meaning) in enumerate(EXPORTED.items()):
+        for number, (name, meaning) in enumerate(EXPORTED.items()):
             family = GaugeMetricFamily(name, meaning, labels=LABELS)
             for source, works in sorted(self._found.items()):
                 for (login, statement), work in sorted(works.items()):
-                    family.add_metric([source, login, statement], work[place])
+                    family.add_metric([source, login, statement], work[number])
             yield family
 
     def refresh(self, now_s: float) -> None:
