@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from fleetlab.cli.options import HomeOption, JdkOption, JsonOption, end_on_sigterm, service
-from fleetlab.stack import SERVICES, ConsoleProgress, Stack, StackState
+from fleetlab.stack import CORE, ConsoleProgress, Stack, StackState
+from fleetlab.stack.monitoring import programs
 
 
 def up(
     services: Annotated[
         list[str] | None,
-        typer.Argument(help="postgres, kafka, elasticsearch, airflow; all by default.", show_default=False),
+        typer.Argument(
+            help="postgres, kafka, elasticsearch, airflow, prometheus, alertmanager; "
+            "by default all, of the last two those that are installed.",
+            show_default=False,
+        ),
     ] = None,
     home: HomeOption = None,
     port: Annotated[
@@ -27,7 +32,7 @@ def up(
     json_: JsonOption = False,
 ) -> None:
     """Start the servers; harmless if they are up. What is up stays up until `fleetlab down`."""
-    wanted = {service(name) for name in services or SERVICES}
+    wanted = {service(name) for name in services or [*CORE, *programs()]}
     ports = dict(_port(text) for text in port or [])
     end_on_sigterm()
     state = Stack(home).up(wanted, progress=ConsoleProgress(sys.stderr), asked_ports=ports, jdk=jdk)
@@ -50,6 +55,9 @@ def describe(state: StackState) -> str:
     if state.airflow:
         login = f"{state.airflow.username} / {state.airflow.password}"
         lines.append(f"airflow      {state.airflow.url}  (log in as {login})")
+    for name, part in (("prometheus", state.prometheus), ("alerts", state.alertmanager)):
+        if part:
+            lines.append(f"{name:<13}{part.url}")
     lines.append(f"settings     export FLEETGAUGE_CONFIG={state.config}")
     return "\n".join(lines)
 

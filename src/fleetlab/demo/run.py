@@ -27,7 +27,7 @@ from fleetlab.demo.steps import Steps, in_background, wait_for
 from fleetlab.demo.watch import Watch
 from fleetlab.simulator import Heartbeat, LoadSummary, Scale, Timeline, load_backlog, run_live
 from fleetlab.simulator.truth import TRUTH_FILE
-from fleetlab.stack import ConsoleProgress, Stack, StackState, artifacts
+from fleetlab.stack import CORE, ConsoleProgress, Stack, StackState, artifacts, monitoring
 from fleetlab.stack.java import Jdk, find_jdk, look_at
 from fleetlab.stack.layout import default_cache, project_root
 from fleetlab.stack.machine import check_machine
@@ -123,10 +123,14 @@ class Demo:
             plan = Timeline.ending(self._options.scale, datetime.now(UTC))
             loading = in_background("load", lambda: self._load(plan, first))
             with steps.step("all servers", "Starting Elasticsearch and Airflow, while three days are simulated"):
-                state = stack.up(progress=progress, guard=True)
+                # Who looks at the servers has no use for those that nobody will look at.
+                watching = monitoring.programs() if self._options.keep else {}
+                state = stack.up({*CORE, *watching}, progress=progress, guard=True)
                 settings = fleetgauge_settings.load(Path(state.config))
                 pipeline.migrate(settings)
                 watch.expect(self._start_consumers(state))
+                if watching:
+                    watch.expect(self._start_exporter(state))
             with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
                 loaded = _result(loading)
                 running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
@@ -170,12 +174,12 @@ class Demo:
 
     def _start_consumers(self, state: StackState) -> list[str]:
         """Returns the names of their processes."""
-        beside = Beside(self._stack.home)
-        names = []
-        for name in CONSUMERS:
-            command = [sys.executable, "-m", "fleetgauge", "--config", state.config, "consume", name]
-            names.append(beside.start(f"consumer-{name}", command, self._root))
-        return names
+        commands = {f"consumer-{name}": [*_fleetgauge(state), "consume", name] for name in CONSUMERS}
+        return Beside(self._stack.home).start_scraped("consumers", commands, self._root)
+
+    def _start_exporter(self, state: StackState) -> list[str]:
+        commands = {"exporter": [*_fleetgauge(state), "exporter"]}
+        return Beside(self._stack.home).start_scraped("rollup", commands, self._root)
 
     def _go_on(self, state: StackState) -> None:
         """Production's heartbeat and the schedules go on without this process, so the tables stay final up to now."""
@@ -251,6 +255,10 @@ def _succeeded(airflow: AirflowApi, dag_id: str, after: datetime | None = None) 
         run.state == "success" and run.started_at is not None and (after is None or run.started_at > after)
         for run in runs
     )
+
+
+def _fleetgauge(state: StackState) -> list[str]:
+    return [sys.executable, "-m", "fleetgauge", "--config", state.config]
 
 
 def _airflow(state: StackState) -> AirflowApi:

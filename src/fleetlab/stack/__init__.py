@@ -4,18 +4,21 @@ from fleetlab.stack.layout import default_cache, default_home, project_root
 from fleetlab.stack.progress import ConsoleProgress, Silent, StackProgress
 from fleetlab.stack.stack import ServiceStatus, Stack
 from fleetlab.stack.state import (
+    CORE,
     SERVICES,
     AirflowState,
     ElasticsearchState,
     Endpoint,
     JavaState,
     KafkaState,
+    MonitorState,
     PostgresState,
     Service,
     StackState,
 )
 
 __all__ = [
+    "CORE",
     "SERVICES",
     "AirflowState",
     "ConsoleProgress",
@@ -23,6 +26,7 @@ __all__ = [
     "Endpoint",
     "JavaState",
     "KafkaState",
+    "MonitorState",
     "PostgresState",
     "Service",
     "ServiceStatus",

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from fleetgauge.errors import FleetgaugeError
-from fleetlab.stack import artifacts, layout
+from fleetlab.stack import artifacts, layout, monitoring
 from fleetlab.stack.java import find_jdk
 from fleetlab.stack.ports import LOOPBACK, choose
 from fleetlab.stack.stack import NEEDED_BYTES
@@ -33,7 +33,16 @@ class Check:
 def check_machine(home: Path | None = None, cache: Path | None = None) -> list[Check]:
     """Everything a start needs, looked at without the network and without changing anything. Takes about a second."""
     home, cache = (home or layout.default_home()).resolve(), (cache or layout.default_cache()).resolve()
-    return [_python(), _packages(), *_java(cache), _disk("disk", home), _memory(), _loopback(), _account()]
+    return [
+        _python(),
+        _packages(),
+        *_java(cache),
+        _disk("disk", home),
+        _memory(),
+        _loopback(),
+        _account(),
+        *_monitors(),
+    ]
 
 
 def _python() -> Check:
@@ -96,3 +105,9 @@ def _account() -> Check:
     user = server_user()
     detail = f"root; the servers run as {user.name}" if user.uid is not None else f"uid {os.geteuid()}"
     return Check("account", True, detail)
+
+
+def _monitors() -> list[Check]:
+    """None of them is needed."""
+    found = monitoring.programs()
+    return [Check(name, True, monitoring.said(found, name)) for name in monitoring.MONITORS]

@@ -7,20 +7,32 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from fleetgauge.errors import Terminal
-from fleetlab.stack import airflow, artifacts, class_archive, elasticsearch, kafka, layout, ports, postgres, state
+from fleetlab.stack import (
+    airflow,
+    artifacts,
+    class_archive,
+    elasticsearch,
+    kafka,
+    layout,
+    monitoring,
+    ports,
+    postgres,
+    state,
+)
 from fleetlab.stack.context import Context, Secrets
 from fleetlab.stack.guard import Guard
 from fleetlab.stack.java import Jdk, find_jdk, look_at
 from fleetlab.stack.lock import locked
 from fleetlab.stack.processes import Cancelled, Processes
 from fleetlab.stack.progress import Silent, StackProgress
-from fleetlab.stack.state import SERVICES, JavaState, Service, StackState
+from fleetlab.stack.state import CORE, SERVICES, JavaState, Service, StackState
 
 NEEDED_BYTES = 3 * 1000**3
 """Free space without which a start is refused: servers that fill the disk half-way fail in unclear ways."""
@@ -30,12 +42,14 @@ _PROCESSES: dict[Service, tuple[str, ...]] = {
     "kafka": (kafka.NAME,),
     "elasticsearch": (elasticsearch.NAME,),
     "airflow": airflow.PROCESSES,
+    **{name: (name,) for name in monitoring.MONITORS},
 }
 _PORTS: dict[Service, tuple[str, ...]] = {
     "postgres": postgres.PORTS,
     "kafka": kafka.PORTS,
     "elasticsearch": elasticsearch.PORTS,
     "airflow": airflow.PORTS,
+    **{name: (name,) for name in monitoring.MONITORS},
 }
 _SIGNALS = dict.fromkeys(_PROCESSES["postgres"], postgres.STOP_SIGNAL)
 PORT_NAMES = tuple(name for names in _PORTS.values() for name in names)
@@ -66,7 +80,7 @@ class Stack:
 
     def up(
         self,
-        services: Collection[Service] = SERVICES,
+        services: Collection[Service] = CORE,
         *,
         progress: StackProgress | None = None,
         asked_ports: Mapping[str, int] | None = None,
@@ -104,7 +118,7 @@ class Stack:
                 context = self._context(folders, processes, progress, asked_ports or {}, missing)
                 after = self._planned(context, found, before, missing)
                 state.write_config(config, after, self._project)  # Airflow's first task may want it
-                self._start(context, found, missing, config)
+                self._start(context, found, missing, config, after.services)
                 state.save(folders.run, after)
                 if guard and self._guard is None:
                     self._guard = Guard.start(self.home, wipe=wipe_on_guard, keep=[])
@@ -180,8 +194,10 @@ class Stack:
 
     # --- starting
 
-    def _start(self, context: Context, jdk: Jdk | None, missing: frozenset[Service], config: Path) -> None:
-        """Start what is missing, side by side; Airflow as soon as its database is there."""
+    def _start(
+        self, context: Context, jdk: Jdk | None, missing: frozenset[Service], config: Path, up: frozenset[Service]
+    ) -> None:
+        """Start what is missing, side by side; Airflow as soon as its database is there. `up`: all there will be."""
         jobs: dict[str, Future[None]] = {}
 
         def job(title: str, action: Callable[[], None], after: Future[None] | None = None) -> None:
@@ -204,6 +220,8 @@ class Stack:
                 job("elasticsearch", lambda: elasticsearch.start(context, jdk))
             if jdk is not None and "kafka" in missing:
                 job("kafka", lambda: kafka.start(context, jdk))
+            for name in missing.intersection(monitoring.MONITORS):
+                job(name, partial(monitoring.start, context, name, up))
             try:
                 done, _ = wait(jobs.values(), return_when=FIRST_EXCEPTION)
                 errors = [error for one in done if (error := one.exception()) is not None]
@@ -226,6 +244,10 @@ class Stack:
             after = replace(after, postgres=postgres.state(context))
         if "airflow" in missing:
             after = replace(after, airflow=airflow.state(context))
+        monitors: dict[str, Any] = {
+            name: monitoring.state(context, name) for name in missing.intersection(monitoring.MONITORS)
+        }
+        after = replace(after, **monitors)
         if jdk is not None:
             after = replace(after, java=JavaState(str(jdk.home), jdk.version))
             if "kafka" in missing:

@@ -11,9 +11,14 @@ import msgspec
 
 from fleetgauge.errors import Terminal
 
-Service: TypeAlias = Literal["postgres", "kafka", "elasticsearch", "airflow"]
-SERVICES: frozenset[Service] = frozenset({"postgres", "kafka", "elasticsearch", "airflow"})
+Service: TypeAlias = Literal["postgres", "kafka", "elasticsearch", "airflow", "prometheus", "alertmanager"]
+CORE: frozenset[Service] = frozenset({"postgres", "kafka", "elasticsearch", "airflow"})
+"""What the pipeline needs; the others only look at it, and are there where the machine has them."""
+SERVICES: frozenset[Service] = frozenset({*CORE, "prometheus", "alertmanager"})
 PostgresServer: TypeAlias = Literal["primary", "replica", "metrics"]
+
+SCRAPED = "scrape-"
+"""How files begin that name what Prometheus scrapes; what stands there runs beside the servers."""
 
 _T = TypeVar("_T")
 
@@ -145,6 +150,18 @@ class AirflowState:
 
 
 @dataclass(frozen=True)
+class MonitorState:
+    """Prometheus or Alertmanager."""
+
+    endpoint: Endpoint
+
+    @property
+    def url(self) -> str:
+        """The page for people."""
+        return f"http://{self.endpoint}"
+
+
+@dataclass(frozen=True)
 class JavaState:
     """The JDK that runs Kafka and Elasticsearch."""
 
@@ -164,6 +181,8 @@ class StackState:
     kafka: KafkaState | None = None
     elasticsearch: ElasticsearchState | None = None
     airflow: AirflowState | None = None
+    prometheus: MonitorState | None = None
+    alertmanager: MonitorState | None = None
 
     @property
     def services(self) -> frozenset[Service]:
@@ -171,7 +190,7 @@ class StackState:
         return frozenset(name for name in SERVICES if getattr(self, name) is not None)
 
     def need_postgres(self) -> PostgresState:
-        """The Postgres part; raises `Terminal` if it is not up. So do its three sisters."""
+        """The Postgres part; raises `Terminal` if it is not up. So do its sisters."""
         return _need(self.postgres, "postgres")
 
     def need_kafka(self) -> KafkaState:
@@ -185,6 +204,10 @@ class StackState:
     def need_airflow(self) -> AirflowState:
         """The Airflow part."""
         return _need(self.airflow, "airflow")
+
+    def need_prometheus(self) -> MonitorState:
+        """The Prometheus part."""
+        return _need(self.prometheus, "prometheus")
 
 
 def _need(part: _T | None, name: str) -> _T:
@@ -211,8 +234,8 @@ def save(run: Path, state: StackState) -> None:
 
 def remove(run: Path) -> None:
     """Forget what is up."""
-    for name in ("state.json", "fleetgauge.toml"):
-        (run / name).unlink(missing_ok=True)
+    for path in (run / "state.json", run / "fleetgauge.toml", *run.glob(f"{SCRAPED}*.json")):
+        path.unlink(missing_ok=True)
 
 
 def write_config(path: Path, state: StackState, content: Path) -> None:

@@ -79,6 +79,7 @@ def test_nothing_of_the_pipeline_reaches_production(compose: dict[str, Any]) -> 
 
 def test_the_example_names_every_variable(compose: dict[str, Any], example: dict[str, str]) -> None:
     used = set(VARIABLE.findall((ROOT / "docker-compose.yml").read_text("utf-8")))
+    used |= {one["environment"] for one in compose["secrets"].values()}
     assert used == set(example)
     unguarded = re.findall(r"(?<!\$)\$\{\w+\}", (ROOT / "docker-compose.yml").read_text("utf-8"))
     assert not unguarded, "a missing secret must stop the start"
@@ -134,6 +135,26 @@ def test_the_exporter_answers_where_it_is_scraped(compose: dict[str, Any]) -> No
     assert ":9187/healthz" in service["healthcheck"]["test"][-1]
     prometheus = set(compose["services"]["prometheus"]["networks"])
     assert all(prometheus & set(compose["services"][name]["networks"]) for name in ("exporter", "grafana"))
+
+
+def test_alerts_reach_alertmanager_and_it_has_what_its_file_names(compose: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text("utf-8"))
+    (targets,) = scraped["alerting"]["alertmanagers"][0]["static_configs"]
+    assert targets["targets"] == ["alertmanager:9093"]
+    service = compose["services"]["alertmanager"]
+    assert set(service["networks"]) & set(compose["services"]["prometheus"]["networks"])
+    inside = [volume.split(":")[1] for volume in service["volumes"]] + [one["target"] for one in service["secrets"]]
+    config = (ROOT / "deploy" / "alertmanager" / "alertmanager.yml").read_text("utf-8")
+    assert set(re.findall(r"api_url_file: (\S+)", config)) <= set(inside)
+    folder = {str(Path(one).parent) for one in yaml.safe_load(config)["templates"]}
+    assert {f"/etc/alertmanager/{name}" for name in folder} <= set(inside)
+    assert {one["source"] for one in service["secrets"]} == set(compose["secrets"])
+
+
+def test_grafana_is_given_all_of_its_provisioning(compose: dict[str, Any]) -> None:
+    mounted = {volume.split(":")[0] for volume in compose["services"]["grafana"]["volumes"]}
+    folders = (ROOT / "dashboards" / "provisioning").iterdir()
+    assert {f"./dashboards/provisioning/{folder.name}" for folder in folders} <= mounted
 
 
 def test_grafana_gets_what_its_provisioning_asks_for(compose: dict[str, Any]) -> None:

@@ -7,14 +7,16 @@ import pytest
 
 from fleetgauge.errors import Terminal
 from fleetgauge.settings import load as load_settings
-from fleetlab.stack import state
+from fleetlab.stack import monitoring, state
 from fleetlab.stack.context import Secrets
 from fleetlab.stack.state import (
+    SERVICES,
     AirflowState,
     ElasticsearchState,
     Endpoint,
     JavaState,
     KafkaState,
+    MonitorState,
     PostgresState,
     StackState,
 )
@@ -36,6 +38,8 @@ def full(home: Path) -> StackState:
         kafka=KafkaState(Endpoint("127.0.0.1", 4), "4.3.1"),
         elasticsearch=ElasticsearchState(Endpoint("127.0.0.1", 5), "9.5.3"),
         airflow=AirflowState(Endpoint("127.0.0.1", 6), "3.3.2", "/airflow", "admin", "hidden"),
+        prometheus=MonitorState(Endpoint("127.0.0.1", 7)),
+        alertmanager=MonitorState(Endpoint("127.0.0.1", 8)),
     )
 
 
@@ -46,8 +50,9 @@ def test_round_trip_readable_by_the_owner_alone(tmp_path: Path) -> None:
     assert state.load(tmp_path) == saved
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+    monitoring.scrape(tmp_path, "rollup", [9187])
     state.remove(tmp_path)
-    assert state.load(tmp_path) is None
+    assert state.load(tmp_path) is None and list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
@@ -90,7 +95,7 @@ def test_the_configuration_is_what_fleetgauge_reads(tmp_path: Path, monkeypatch:
 def test_what_is_not_up_is_named(tmp_path: Path) -> None:
     nothing = StackState(home=str(tmp_path), config="")
     assert nothing.services == frozenset()
-    assert full(tmp_path).services == {"postgres", "kafka", "elasticsearch", "airflow"}
+    assert full(tmp_path).services == SERVICES
     with pytest.raises(Terminal, match=r"kafka is not up.*fleetlab up kafka"):
         nothing.need_kafka()
 
