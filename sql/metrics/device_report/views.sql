@@ -23,3 +23,6 @@ LEFT JOIN metrics.device_report_day AS m ON m.window_start = d.window_start AND 
 
 COMMENT ON VIEW metrics.device_silence_day IS
     'Reports of each device and day beside its own usual day: the mean of the reporting days of the two weeks before.';
+
+COMMENT ON COLUMN metrics.device_silence_day.usual_reports IS 'Reports of its usual day.';
+COMMENT ON COLUMN metrics.device_silence_day.share_of_usual IS 'Reports of this day, of those of its usual one.';

@@ -121,3 +121,35 @@ LEFT JOIN (
     FROM metrics.device_command_day
     GROUP BY window_start, command_type, carrier
 ) AS c USING (window_start, command_type, carrier);
+
+COMMENT ON VIEW metrics.command_cost_minute IS
+    'What messages of commands cost by the minute, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_minute.billed_bytes IS
+    'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';
+COMMENT ON COLUMN metrics.command_cost_minute.cost_krw IS 'What the messages cost that have a price of their own, KRW.';
+COMMENT ON COLUMN metrics.command_cost_minute.unpriced_messages IS
+    'Messages without a tariff in KRW, or without a known size: in no cost.';
+COMMENT ON COLUMN metrics.command_cost_minute.by_sim_messages IS
+    'Messages that are charged by SIM and day or month, whose cost is in carrier_cost_day.';
+COMMENT ON VIEW metrics.command_cost_hour IS
+    'What messages of commands cost by the hour, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_hour.billed_bytes IS
+    'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';
+COMMENT ON COLUMN metrics.command_cost_hour.cost_krw IS 'What the messages cost that have a price of their own, KRW.';
+COMMENT ON COLUMN metrics.command_cost_hour.unpriced_messages IS
+    'Messages without a tariff in KRW, or without a known size: in no cost.';
+COMMENT ON COLUMN metrics.command_cost_hour.by_sim_messages IS
+    'Messages that are charged by SIM and day or month, whose cost is in carrier_cost_day.';
+COMMENT ON VIEW metrics.command_cost_day IS
+    'What messages of commands cost by the day, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_day.billed_bytes IS
+    'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';
+COMMENT ON COLUMN metrics.command_cost_day.cost_krw IS 'What the messages cost that have a price of their own, KRW.';
+COMMENT ON COLUMN metrics.command_cost_day.unpriced_messages IS
+    'Messages without a tariff in KRW, or without a known size: in no cost.';
+COMMENT ON COLUMN metrics.command_cost_day.by_sim_messages IS
+    'Messages that are charged by SIM and day or month, whose cost is in carrier_cost_day.';
+COMMENT ON VIEW metrics.traffic_usage_day IS 'Messages of each day by size, as fleetgauge whatif reads them.';
+COMMENT ON COLUMN metrics.traffic_usage_day.subject IS 'What the messages are about: the command''s type.';
+COMMENT ON COLUMN metrics.traffic_usage_day.unsized IS 'Messages that do not say their size.';
+COMMENT ON COLUMN metrics.traffic_usage_day.retries IS 'Attempts of commands beyond the first.';

@@ -135,3 +135,25 @@ SELECT
     sum(cost) AS cost, sum(unpriced_messages)::bigint AS unpriced_messages, max(sims) AS sims, bool_or(provisional) AS provisional
 FROM metrics.carrier_cost_day
 GROUP BY month, carrier, charge, rounding, currency;
+
+COMMENT ON VIEW metrics.carrier_cost_day IS 'The bill: what each carrier charges for each local day, by all tariffs.';
+COMMENT ON VIEW metrics.carrier_cost_month IS 'The bill by month.';
+COMMENT ON COLUMN metrics.carrier_cost_day.window_start IS 'The beginning of the local day.';
+COMMENT ON COLUMN metrics.carrier_cost_day.date IS 'The local date.';
+COMMENT ON COLUMN metrics.carrier_cost_day.month IS 'The first date of the month that the day lies in.';
+COMMENT ON COLUMN metrics.carrier_cost_day.carrier IS 'Who charges it.';
+COMMENT ON COLUMN metrics.carrier_cost_day.charge IS 'usage, or base_fee of the SIMs.';
+COMMENT ON COLUMN metrics.carrier_cost_day.rounding IS
+    'What is rounded up to whole steps: message, sim_day or sim_month.';
+COMMENT ON COLUMN metrics.carrier_cost_day.currency IS 'Of cost.';
+COMMENT ON COLUMN metrics.carrier_cost_day.messages IS 'Messages that it is about.';
+COMMENT ON COLUMN metrics.carrier_cost_day.billed_bytes IS 'Bytes as the carrier bills them.';
+COMMENT ON COLUMN metrics.carrier_cost_day.cost IS 'What it costs, in currency.';
+COMMENT ON COLUMN metrics.carrier_cost_day.unpriced_messages IS 'Messages that have no price: in no cost.';
+COMMENT ON COLUMN metrics.carrier_cost_day.sims IS
+    'SIMs that it is about; of a month, so it does not add up over days.';
+COMMENT ON COLUMN metrics.carrier_cost_day.provisional IS
+    'Whether it may still change without being told as a restatement.';
+COMMENT ON COLUMN metrics.carrier_cost_day.window_end IS 'The end of the local day.';
+COMMENT ON COLUMN metrics.carrier_cost_day.month_start IS 'The beginning of the local month.';
+COMMENT ON COLUMN metrics.carrier_cost_day.month_end IS 'The end of the local month.';

@@ -294,7 +294,7 @@ def test_columns_that_differ_are_null_where_their_version_did_not_measure_them(w
     local = f"{edge.astimezone(SEOUL):%Y-%m-%dT%H:%M%z}"
     old = metric("wider").version
     assert note == [
-        ("kind", f"[NULL before {local} (version {old})]"),
+        ("kind", f"Column kind of the source. [NULL before {local} (version {old})]"),
         ("length", f"[NULL from {local} (version {new.version})]"),
         ("most", f"The longest. [NULL before {local} (version {old})]"),
     ]

@@ -30,6 +30,20 @@ WHERE d.classoid = 'pg_class'::regclass AND d.objoid = to_regclass(format('%%I.%
 """
 
 
+_INHERITED = """
+SELECT a.attname, min(split_part(d.description, ' [NULL ', 1))
+FROM pg_attribute AS a
+JOIN pg_rewrite AS r ON r.ev_class = a.attrelid
+JOIN pg_depend AS p ON p.classid = 'pg_rewrite'::regclass AND p.objid = r.oid AND p.refclassid = 'pg_class'::regclass
+JOIN pg_attribute AS b ON b.attrelid = p.refobjid AND b.attnum = p.refobjsubid AND b.attname = a.attname
+    AND b.attrelid <> a.attrelid
+JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = b.attrelid AND d.objsubid = b.attnum
+WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND a.attnum > 0
+    AND col_description(a.attrelid, a.attnum) IS NULL
+GROUP BY a.attname
+"""
+
+
 @dataclass(frozen=True)
 class ViewState:
     """A view of schema `metrics` as it is."""
@@ -72,6 +86,12 @@ def say(connection: Connection, view: str, column: str | None, text: str) -> Non
     if column is not None:
         what = sql.SQL("COLUMN {}").format(sql.Identifier(VIEWS, view, column))
     connection.execute(sql.SQL("COMMENT ON {} IS {}").format(what, sql.Literal(text)))
+
+
+def inherit_comments(connection: Connection, view: str) -> None:
+    """Say beside columns that nobody has explained what is said beside those of the same name that they come from."""
+    for column, text in connection.execute(_INHERITED, [VIEWS, view]).fetchall():
+        say(connection, view, column, text)
 
 
 @contextmanager

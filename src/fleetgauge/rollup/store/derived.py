@@ -10,7 +10,15 @@ from sqlglot.dialects.postgres import Postgres
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, Error, errors, sql
 from fleetgauge.rollup.definitions import views_sql
-from fleetgauge.rollup.store.catalogue import Saved, clear, columns_of, grant_viewers, set_options, state_of
+from fleetgauge.rollup.store.catalogue import (
+    Saved,
+    clear,
+    columns_of,
+    grant_viewers,
+    inherit_comments,
+    set_options,
+    state_of,
+)
 from fleetgauge.rollup.store.dependents import dependents
 from fleetgauge.rollup.store.tables import VIEWS
 from fleetgauge.rollup.store.views import ViewColumn, arranged, retyped
@@ -76,6 +84,8 @@ def apply(connection: Connection, scripts: Mapping[str, str], dropped: Sequence[
         if not columns_of(connection, VIEWS, view.view):
             raise Terminal(f"view {VIEWS}.{view.view} had to be made again, but no views.sql makes it; add it there")
         view.restore(connection)
+    for name in own:
+        inherit_comments(connection, name)
 
 
 def _one(connection: Connection, metric: str, statement: Statement, own: Collection[str]) -> Iterator[Saved]:

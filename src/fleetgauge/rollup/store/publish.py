@@ -32,7 +32,7 @@ from fleetgauge.rollup.store.version_changes import write_version_changes
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
 
-_FORMAT = 4
+_FORMAT = 5
 """Rises when views are composed in another way, so that all are made again."""
 
 _NOTE = "[NULL "
@@ -255,14 +255,16 @@ def _apply(
 def _comment(connection: Connection, definition: Definition, change: ViewChange, said: Collection[str]) -> None:
     """What a reader of the catalogue sees beside the view. What somebody else has written there stays."""
     parts = {name: definition.dimensions[name] for name in change.level.dimensions} | definition.measures
+    ours = views.meanings(definition, change.level)
     wanted: dict[str | None, str] = {None: definition.description}
-    wanted |= {name: part.description for name, part in parts.items()}
+    wanted.update(ours.items())
+    wanted |= {name: part.description for name, part in parts.items() if part.description}
     for name, gaps in missing(definition, change).items():
         wanted[name] = f"{wanted.get(name, '')} {_NOTE}{gaps}]".strip()
     there = catalogue.comments(connection, change.view)
     for column, text in wanted.items():
         before = there.get(column, "")
-        if text and text != before and before.partition(_NOTE)[0].strip() in {"", *said}:
+        if text and text != before and before.partition(_NOTE)[0].strip() in {"", *said, *ours.values()}:
             say(connection, change.view, column, text)
 
 
@@ -274,6 +276,9 @@ def _said(known: Sequence[Version]) -> set[str]:
             found.add(version.plain.get("description", ""))
             for part in ("dimensions", "measures"):
                 found |= {one.get("description", "") for one in version.plain.get(part, {}).values()}
+            found |= {views.of_column(one.get("column", "")) for one in version.plain.get("dimensions", {}).values()}
+            found |= {views.of_rows(one.get("agg", "")) for one in version.plain.get("measures", {}).values()}
+            found |= {one.get("label", "") for one in version.plain.get("measures", {}).values()}
     return found
 
 

@@ -12,7 +12,7 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup import labels
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
-from fleetgauge.rollup.definitions.measures import Column, Distinct, Ratio, columns_of
+from fleetgauge.rollup.definitions.measures import Column, Distinct, Last, Ratio, Tally, columns_of
 from fleetgauge.rollup.definitions.parts import Privacy
 from fleetgauge.rollup.sketches.distinct import EXACT, PRINT
 from fleetgauge.rollup.store.store_sql import merge
@@ -77,6 +77,35 @@ def columns(definition: Definition, level: Level, *, sketches: bool = False) -> 
         found += [_view_column(one, sketches=sketches) for one in definition.columns if one.measure is measure]
     found += [ViewColumn("provisional", "boolean"), ViewColumn("version", _TEXT)]
     return found if definition.privacy is None or sketches else [*found, ViewColumn(SUPPRESSED, "boolean")]
+
+
+def meanings(definition: Definition, level: Level) -> dict[str, str]:
+    """What columns mean that the engine adds, or whose definition does not say it: by name, for the catalogue."""
+    zone = definition.time_zone
+    found = {
+        "window_start": f"The beginning of the {level.grain}, which is counted in {zone}.",
+        "provisional": "Whether the row may still change without being told as a restatement.",
+        "version": "The version of the definition that the row was made by.",
+    }
+    found |= {name: of_column(definition.dimensions[name].column) for name in level.dimensions}
+    found |= {name: measure.label or of_rows(measure.agg) for name, measure in definition.measures.items()}
+    if level.grain == "day":
+        found["date"] = f"The local date, in {zone}."
+    if definition.privacy is not None:
+        found[SUPPRESSED] = f"Whether numbers of fewer than {definition.privacy.k} persons are kept back here."
+    found |= {f"{name}_at": f"When {name} was seen." for name, m in definition.measures.items() if isinstance(m, Last)}
+    tallies = [name for name, measure in definition.measures.items() if isinstance(measure, Tally)]
+    return found | {f"{name}_unknown": f"How many had no value that {name} counts." for name in tallies}
+
+
+def of_column(column: str) -> str:
+    """What is said of a dimension that nobody has described."""
+    return f"Column {column} of the source."
+
+
+def of_rows(aggregate: str) -> str:
+    """What is said of a measure that has neither description nor label."""
+    return f"{aggregate} of the rows."
 
 
 def arranged(wanted: Sequence[ViewColumn], existing: Sequence[ViewColumn]) -> list[ViewColumn]:
