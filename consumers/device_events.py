@@ -10,5 +10,5 @@ consumer = Consumer(
     contracts=("location", "battery", "device_error", "tip_over", "odometer"),
     index="device-events",
     dead_letters=DeadLetterLimit(by="device.model"),  # one model with a wrong clock stops no other
-    retention=timedelta(days=90),  # exact positions are personal data
+    retention=timedelta(days=90),  # exact positions, which are personal data, go sooner: kept_days
 )

@@ -1,7 +1,7 @@
-"""Once a day delete indices and partitions that are older than they are kept, and versions that nothing shows.
+"""Once a day delete indices, fields and partitions that are older than they are kept, and versions that nothing shows.
 
-Scheduling only: the work is `index_retention.run`, and of `fleetgauge.pipeline` and `fleetgauge.command_attempts`
-`drop_partitions`, `drop_command_months` and `prune_versions`.
+Scheduling only: the work is `index_retention.run`, `field_retention.run`, and of `fleetgauge.pipeline` and
+`fleetgauge.command_attempts` `drop_partitions`, `drop_command_months` and `prune_versions`.
 A cluster with lifecycle management deletes indices by itself; the run then finds none. The login of `elasticsearch` in
 the settings needs the rights `delete_index`, `monitor` and `view_index_metadata` on the indices.
 """
@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from fleetgauge import command_attempts, pipeline, settings
 from fleetgauge.errors import Transient
+from fleetgauge.ingest.operate import field_retention
 from fleetgauge.ingest.operate import index_retention as retention
 
 
@@ -27,6 +28,15 @@ def delete_expired_days() -> dict[str, list[str]]:
             raise Transient(told)
         raise AirflowFailException(told)  # trying again would not help
     return {outcome.consumer: [day.index for day in outcome.deleted] for outcome in outcomes}
+
+
+@task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=6))
+def take_out_expired_fields() -> dict[str, list[str]]:
+    """Consumer → indices that have lost fields, such as exact positions. Fails in the end, and names the trouble."""
+    outcomes = field_retention.run(settings.load())
+    if errors := [str(outcome.error) for outcome in outcomes if outcome.error is not None]:
+        raise Transient("; ".join(errors))
+    return {outcome.consumer: [day.index for day in outcome.days] for outcome in outcomes}
 
 
 @task(retries=3, retry_delay=timedelta(minutes=5), execution_timeout=timedelta(hours=1))
@@ -64,7 +74,7 @@ with DAG(
     tags=["fleetgauge", "retention"],
     doc_md=__doc__,
 ) as dag:
-    delete_expired_days()
+    delete_expired_days() >> take_out_expired_fields()
     drop_expired_partitions()
     drop_expired_command_months()
     prune_superseded_versions()

@@ -50,7 +50,7 @@ def replaying_groups(content: Path, consumer: "Consumer") -> tuple[str, ...]:
 
 def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
     """What the documents of the metric's consumer cannot give; each begins with the path of a key."""
-    from fleetgauge.rollup.sources.elasticsearch_fields import problems
+    from fleetgauge.rollup.sources.elasticsearch_fields import problems, read_by
 
     try:
         stream = _stream(content, definition.source)
@@ -58,11 +58,24 @@ def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
         yield f"source: {error}"
         return
     yield from problems(definition, stream.fields)
+    for path in read_by(definition):
+        if (kept := _kept_for(stream, path)) is not None and (definition.source_kept or timedelta.max) > kept:
+            yield (
+                f"source_kept: {path} goes {_days(kept)} after its day (kept_days of the contract), and windows of "
+                f"{_days(definition.source_kept)} would be computed anew without it; measure something else, for "
+                "nothing that is kept so short can be compared with its source"
+            )
     if definition.source_kept != stream.kept:
         yield (
             f"source_kept: the consumer keeps its documents {_days(stream.kept)}; say the same "
             "here, so that windows which have lost theirs are left alone"
         )
+
+
+def _kept_for(stream: EventStream, path: str) -> timedelta | None:
+    """How long a field is kept, where that is shorter than its document; the map point is made of the location."""
+    of = "location" if path.startswith("geo.location") else path
+    return min((kept for name, kept in stream.short_lived.items() if f"{of}.".startswith(f"{name}.")), default=None)
 
 
 def _stream(content: Path, source: str) -> EventStream:
@@ -83,7 +96,13 @@ def _stream(content: Path, source: str) -> EventStream:
     contracts = ContractSet((known[kind] for kind in consumer.contracts), RESERVED)
     fields = searchable(contracts, suffix_fields(bool(contracts.located)))
     return EventStream(
-        consumer.topic, consumer.group, consumer.index, replaying_groups(content, consumer), consumer.retention, fields
+        consumer.topic,
+        consumer.group,
+        consumer.index,
+        replaying_groups(content, consumer),
+        consumer.retention,
+        fields,
+        contracts.short_lived,
     )
 
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,15 @@ class ContractSet:
         """For each type of `fast` and `closed`: what it did not check. The identity is always among it."""
         self.located = frozenset(kind for kind, contract in self.kinds.items() if contract.located)
         """The types that may have a position: `location.lat` and `location.lng`."""
+
+    @property
+    def short_lived(self) -> dict[str, timedelta]:
+        """The fields that go before their documents do, with how long they are kept: of kinds that differ, shortest."""
+        found: dict[str, timedelta] = {}
+        for contract in self.contracts:
+            for path, kept in contract.short_lived.items():
+                found[path] = min(timedelta(days=kept), found.get(path, timedelta.max))
+        return found
 
     def mapping(self, extra: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """The Elasticsearch mapping, with the fields that the pipeline adds. Raises `Terminal` on a conflict."""

@@ -7,7 +7,7 @@ the batch are compared, and in those of the next hours. Whatever differs is kept
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -35,8 +35,12 @@ _DECODER = msgspec.json.Decoder(float_hook=float)
 class Collisions:
     """Looks for them; called from worker threads, blocks for some requests."""
 
-    def __init__(self, bulk: Bulk, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, bulk: Bulk, monotonic: Callable[[], float] = time.monotonic, short_lived: Collection[str] = ()
+    ) -> None:
+        """`short_lived`: fields that go before their document does, and are not compared once they are gone."""
         self._bulk = bulk
+        self._short_lived = tuple(short_lived)
         self._monotonic = monotonic
         self._told = False
         self._watched: dict[str, float] = {}
@@ -93,7 +97,7 @@ class Collisions:
             found += [
                 i
                 for i, source in zip(some, stored, strict=True)
-                if source is not None and not _same(source, batch.record(i).value or b"")
+                if source is not None and not self._same(source, batch.record(i).value or b"")
             ]
         return found
 
@@ -120,6 +124,16 @@ class Collisions:
                 raise
             return nothing  # a check beside the work: no reason to hold it up
 
+    def _same(self, document: dict[str, Any], value: bytes) -> bool:
+        try:
+            sent = _DECODER.decode(value)
+            for path in self._short_lived:
+                if not _has(document, path):
+                    drop(sent, path)
+            return payload(document) == payload(sent)
+        except RecursionError:  # too deep for the stack of this thread; it was not for the one that decoded it
+            return True
+
     def _tell(self, index: str) -> None:
         if not self._told:
             self._told = True
@@ -130,11 +144,21 @@ class Collisions:
             )
 
 
-def _same(document: dict[str, Any], value: bytes) -> bool:
-    try:
-        return payload(document) == payload(_DECODER.decode(value))
-    except RecursionError:  # too deep for the stack of this thread; it was not for the one that decoded it
-        return True
+def _has(document: Any, path: str) -> bool:
+    for name in path.split("."):
+        if not isinstance(document, dict) or name not in document:
+            return False
+        document = document[name]
+    return True
+
+
+def drop(document: Any, path: str) -> None:
+    """Take a field out of a document, if it is there."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        document = document.get(parent) if isinstance(document, dict) else None
+    if isinstance(document, dict):
+        document.pop(name, None)
 
 
 def payload(document: dict[str, Any]) -> dict[str, Any]:

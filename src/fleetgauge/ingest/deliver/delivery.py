@@ -5,7 +5,7 @@ Runs in a worker thread and may take as long as Elasticsearch is away; the poll 
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -90,8 +90,12 @@ class Delivery:
         guard: DeadLetterGuard,
         metrics: Metrics,
         back_off: Callable[[int], float] | None = None,
+        short_lived: Collection[str] = (),
     ) -> None:
-        """`consumer` is its name, for the log. `back_off`: seconds to wait after that many failures; full jitter."""
+        """`consumer` is its name, for the log. `back_off`: seconds to wait after that many failures; full jitter.
+
+        `short_lived`: fields that go before their document does.
+        """
         jitter = random.Random()  # noqa: S311 (spreads retries, guards nothing)
         self._bulk = bulk
         self._indices = indices
@@ -99,8 +103,8 @@ class Delivery:
         self._guard = guard
         self._metrics = metrics
         self._back_off = back_off or (lambda tries: full_jitter(tries, jitter))
-        self._collisions = Collisions(bulk)
-        self._resent = Resent(bulk, self._unasked)
+        self._collisions = Collisions(bulk, short_lived=short_lived)
+        self._resent = Resent(bulk, self._unasked, short_lived)
         self._under_way: set[Batch] = set()
         self._waiting: dict[Batch, tuple[float, str]] = {}
         self._log = structlog.get_logger("fleetgauge.ingest").bind(consumer=consumer)

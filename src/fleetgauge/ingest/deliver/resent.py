@@ -5,7 +5,7 @@ midnight, for a device that got no answer tries again soon. Beyond that hour ano
 docs/ingest.md says. What is the same but for its time is stored already, and counts as a duplicate.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from fleetgauge.elasticsearch.transport import Bulk, Cause, error_of
 from fleetgauge.errors import Transient
 from fleetgauge.ingest.check.batch import Batch
-from fleetgauge.ingest.deliver.collisions import payload
+from fleetgauge.ingest.deliver.collisions import drop, payload
 from fleetgauge.ingest.indices.event_indices import NEAR_MS
 
 _ASKED_AT_ONCE = 1_000
@@ -36,8 +36,12 @@ class _Looks(msgspec.Struct):
 class Resent:
     """Looks for them; called from worker threads, blocks for some requests."""
 
-    def __init__(self, bulk: Bulk, unasked: Callable[[str], None]) -> None:
-        """`unasked` is told why some could not be looked for."""
+    def __init__(self, bulk: Bulk, unasked: Callable[[str], None], short_lived: Collection[str] = ()) -> None:
+        """`unasked` is told why some could not be looked for.
+
+        `short_lived`: fields that go before their document does; they don't tell events apart.
+        """
+        self._short_lived = tuple(short_lived)
         self._bulk = bulk
         self._unasked = unasked
 
@@ -52,15 +56,21 @@ class Resent:
         asked: dict[str, dict[str, list[int]]] = {}
         found: list[int] = []
         for i, (index, other, id_) in batch.near_midnight.items():
-            if (twin := before.get((other, id_))) is not None and _same(_value(batch, twin), _value(batch, i)):
+            if (twin := before.get((other, id_))) is not None and self._same(_value(batch, twin), _value(batch, i)):
                 found.append(i)
                 continue
             before[index, id_] = i
             asked.setdefault(other, {}).setdefault(id_, []).append(i)
         for other, documents in asked.items():
             stored = self._documents(other, self._stored(other, list(documents)))
-            found += [i for id_, one in stored.items() for i in documents[id_] if _same(one, _value(batch, i))]
+            found += [i for id_, one in stored.items() for i in documents[id_] if self._same(one, _value(batch, i))]
         return sorted(found)
+
+    def _same(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        for path in self._short_lived:
+            for document in (one, other):
+                drop(document, path)
+        return _same(one, other)
 
     def _stored(self, index: str, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that are stored there. As a rule none: it must be cheap, and take no document apart."""

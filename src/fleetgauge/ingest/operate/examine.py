@@ -3,15 +3,18 @@
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Literal
 
+from fleetgauge.clock import SystemClock
 from fleetgauge.elasticsearch.transport import ElasticsearchBulk
 from fleetgauge.ingest.check.lint_consumers import load_consumers
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters import topic_settings
 from fleetgauge.ingest.deadletters.acceptance import limit_states
 from fleetgauge.ingest.indices.event_indices import Indices
+from fleetgauge.ingest.operate.field_retention import overdue
 from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.kafka.kafka_clients import administering, refuse_unserved, translated
 from fleetgauge.settings import Settings
@@ -35,6 +38,7 @@ def questions(settings: Settings) -> Iterator[tuple[str, Callable[[], Iterator[R
     for consumer in consumers.values():
         yield f"topics of {consumer.name}", partial(_topics, settings, consumer)
         yield f"dead letters of {consumer.name}", partial(_limit, settings, consumer)
+        yield f"fields of {consumer.index}", partial(_fields, settings, consumer)
         yield f"index template of {consumer.index}", partial(_template, settings, consumer)
 
 
@@ -55,6 +59,21 @@ def _topics(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
         yield Remark(about, "fail", problem)
     if consumer.dead_letter_topic in topics and not problems:
         yield Remark(about, "ok", f"{consumer.dead_letter_topic} takes what {consumer.topic} takes")
+
+
+def _fields(settings: Settings, consumer: Consumer) -> Iterator[Remark]:
+    about = f"fields of {consumer.index}"
+    fields = contracts_of(settings, consumer).short_lived
+    bulk = ElasticsearchBulk(settings.elasticsearch, connections=1)
+    try:  # two days of grace: the run of the night before may have met a server that was away
+        late = overdue(bulk, consumer.index, fields, SystemClock().now() - timedelta(days=2))
+    finally:
+        bulk.close()
+    for day, paths in late[:1]:
+        said = f"{', '.join(paths)} should be gone from {len(late)} days, the first is {day.index}"
+        yield Remark(about, "fail", said, "run fleetgauge retention, and see why the DAG fleetgauge_retention does not")
+    if fields and not late:
+        yield Remark(about, "ok", f"{', '.join(sorted(fields))} are gone when their time is over")
 
 
 def _template(settings: Settings, consumer: Consumer) -> Iterator[Remark]:

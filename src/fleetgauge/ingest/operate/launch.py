@@ -173,7 +173,15 @@ class _Running:
             guard = DeadLetterGuard(
                 consumer.name, consumer.dead_letters, KafkaAcceptances(settings.kafka, consumer), self._tell_quarantined
             )
-            delivery = Delivery(consumer.name, self._bulk, indices, dead_letters, guard, metrics)
+            delivery = Delivery(
+                consumer.name,
+                self._bulk,
+                indices,
+                dead_letters,
+                guard,
+                metrics,
+                short_lived=self._contracts.short_lived,
+            )
             self._delivery = delivery
             self._bulk.on_return = delivery.try_now
             key = settings.kafka.replay_key.get_secret_value() if settings.kafka.replay_key is not None else None

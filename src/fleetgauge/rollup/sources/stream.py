@@ -20,3 +20,5 @@ class EventStream:
     """How long documents are kept; None: for ever."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Dotted path → Elasticsearch type; empty for a field that documents hold but no search can use."""
+    short_lived: Mapping[str, timedelta] = field(default_factory=dict)
+    """Fields that go before their documents do, and after how long."""

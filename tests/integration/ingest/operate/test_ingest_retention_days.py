@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
+from fleetgauge.ingest.operate import field_retention
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import ConsumeOptions
 
@@ -16,13 +17,13 @@ TO_THE_END = ConsumeOptions(until_caught_up=True)
 KEEPS_TEN_DAYS = "retention=__import__('datetime').timedelta(days=10)"
 
 
-def retention(world: Any, *options: str) -> Any:
+def retention(world: Any, *options: str, what: str = "consumers") -> Any:
     """What `fleetgauge retention` says of the one consumer."""
     environment = {"FLEETGAUGE_CONTENT": str(world.content)}
     done = CliRunner().invoke(app, ["retention", *options, "--json"], env=environment, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    (told,) = json.loads(done.stdout)["consumers"]
-    return told
+    told = json.loads(done.stdout)[what]
+    return told[0]["days"] if what == "fields" else told[0]
 
 
 @pytest.mark.parametrize("world", [KEEPS_TEN_DAYS], indirect=True)
@@ -67,6 +68,47 @@ def test_a_day_that_a_replay_makes_anew_is_whole_and_goes_again(world: Any, even
     found = world.ask("GET", f"/{day}")[day]
     assert found["mappings"]["dynamic"] == "false" and world.consumer.index in found["aliases"]
     assert [(gone["index"], gone["documents"]) for gone in retention(world)["deleted"]] == [(day, 40)]
+
+
+class Later:
+    """A clock that is fifteen days ahead."""
+
+    def now(self) -> datetime:
+        """See `Clock`."""
+        return datetime.now(UTC) + timedelta(days=15)
+
+
+def test_positions_go_before_their_documents_and_nothing_else(world: Any, event: Any) -> None:
+    """Of days older than thirty days; what a replay stores later goes too, and is no other event meanwhile."""
+    old = int(time.time() * 1000) - 20 * 86_400_000
+    events = [event(number, timestamp=old, who={"note": "kept"}) for number in range(40)]
+    world.send(events, timestamp_ms=old)
+    world.send([event(number) for number in range(40, 60)])
+    assert consume(world.consumer, world.settings, TO_THE_END).events["ok"] == 60
+    before = {hit["_id"]: hit["_source"] for hit in world.stored()}
+    (day,) = {hit["_index"] for hit in world.stored() if hit["_source"]["timestamp"] == old}
+
+    assert retention(world, "--dry-run", what="fields") == []
+    planned = field_retention.run(world.settings, clock=Later(), dry_run=True)
+    assert [(one.index, one.fields, one.documents) for one in planned[0].days] == [(day, ("location",), 40)]
+    assert field_retention.overdue(world.bulk, world.consumer.index, {"location": timedelta(days=30)}, Later().now()), (
+        "doctor sees it"
+    )
+    gone = field_retention.run(world.settings, clock=Later())
+    assert gone == planned
+    for hit in world.stored():
+        source, was = hit["_source"], before[hit["_id"]]
+        kept = {name: value for name, value in was.items() if name not in ("location", "geo.location")}
+        assert source == (kept if hit["_index"] == day else was)
+    found = world.ask("POST", f"/{day}/_search", {"size": 0, "query": {"exists": {"field": "geo.location"}}})
+    assert found["hits"]["total"]["value"] == 0
+    assert field_retention.run(world.settings, clock=Later())[0].days == ()
+
+    world.send([*events, event(99, timestamp=old)], timestamp_ms=old)
+    again = consume(world.consumer, world.settings, TO_THE_END).events
+    assert (again["ok"], again["duplicate"], again.get("collision", 0)) == (1, 40, 0)
+    assert [one.documents for one in field_retention.run(world.settings, clock=Later())[0].days] == [1]
+    assert sum("location" in hit["_source"] for hit in world.stored()) == 20
 
 
 def indices(world: Any) -> set[str]:

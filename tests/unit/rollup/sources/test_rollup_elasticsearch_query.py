@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from shutil import copytree
 from threading import Thread
 from typing import Any
 
@@ -71,6 +72,19 @@ def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
     (found,) = document_problems(ROOT, [replace(telemetry, source="nobody")])
     line = lines.index("source: device_events") + 1
     assert f"telemetry/metric.yaml:{line}: source: consumer 'nobody' is not declared" in found
+
+
+def test_a_metric_may_not_read_a_field_for_longer_than_it_is_kept(tmp_path: Path) -> None:
+    for part in ("schemas", "consumers", "sql/metrics/telemetry"):
+        copytree(ROOT / part, tmp_path / part)
+    telemetry = load_definitions(ROOT)["telemetry"]
+    assert document_problems(tmp_path, [telemetry]) == []
+    contract = tmp_path / "schemas" / "events" / "location.json"
+    changed = json.loads(contract.read_text())
+    changed["properties"]["speed"]["kept_days"] = 30
+    contract.write_text(json.dumps(changed))
+    (found,) = document_problems(tmp_path, [telemetry])
+    assert "source_kept: speed goes 30 d after its day (kept_days of the contract)" in found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,243 @@
+"""Fields that go before their document does: exact positions after 30 days, say; part of `fleetgauge retention`.
+
+Contracts say which (`kept_days`). Each night one more day is old enough: its documents are written anew without the
+field. Elasticsearch keeps what they were for some hours before a merge may drop it; one is asked for at once. A day is
+marked with how far its writes have come then, so that it is not read again, unless something is stored there later, as
+by a replay.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from fleetgauge.clock import Clock, SystemClock
+from fleetgauge.elasticsearch.admin_requests import ask
+from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
+from fleetgauge.errors import FleetgaugeError, Terminal, Transient
+from fleetgauge.ingest.check.lint_consumers import named_or_all
+from fleetgauge.ingest.indices.event_indices import POSITION
+from fleetgauge.ingest.operate.index_retention import Day, days
+from fleetgauge.ingest.operate.launch import contracts_of
+from fleetgauge.settings import Settings
+
+MARK = "fleetgauge_expired_fields"
+"""In `_meta` of a day's mapping: which fields are gone, and how far its writes had come then."""
+_DAY = timedelta(days=1)
+_EXPUNGE = "index.merge.policy.expunge_deletes_allowed"
+_POLL_S = 1.0
+PAGE = 2_000
+"""Documents of one request."""
+
+
+class _Hit(msgspec.Struct, rename={"id": "_id", "seq_no": "_seq_no", "term": "_primary_term", "source": "_source"}):
+    id: str
+    seq_no: int
+    term: int
+    source: msgspec.Raw
+    sort: list[Any]
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit]
+
+
+class _Page(msgspec.Struct):
+    hits: _Hits
+    pit_id: str = ""
+
+
+@dataclass(frozen=True)
+class ExpiredFields:
+    """Fields that are gone from one day, or with a dry run would go."""
+
+    index: str
+    fields: tuple[str, ...]
+    documents: int
+    """Those that had one; with a dry run, all of the day's."""
+
+
+@dataclass(frozen=True)
+class FieldOutcome:
+    """What became of one consumer's fields."""
+
+    consumer: str
+    days: tuple[ExpiredFields, ...] = ()
+    error: FleetgaugeError | None = None
+
+
+def run(
+    settings: Settings,
+    names: Collection[str] = (),
+    *,
+    dry_run: bool = False,
+    clock: Clock | None = None,
+    bulk: Bulk | None = None,
+) -> list[FieldOutcome]:
+    """Take out what is too old, of the named consumers, or of all whose contracts say how long; blocks.
+
+    What goes wrong with one consumer is in its outcome and does not stop the others; of files that cannot be read
+    `index_retention.run` tells. Raises `Terminal` for a name that is not declared. Safe to repeat and to interrupt.
+    """
+    now, outcomes = (clock or SystemClock()).now(), []
+    own = None if bulk is not None else ElasticsearchBulk(settings.elasticsearch, connections=1)
+    try:
+        for consumer in named_or_all(settings.content, names)[0]:
+            try:
+                fields = contracts_of(settings, consumer).short_lived
+                gone = expire(bulk or own, consumer.index, fields, now, dry_run=dry_run)  # type: ignore[arg-type]
+                outcomes += [FieldOutcome(consumer.name, tuple(gone))] if fields else []
+            except FleetgaugeError as error:
+                outcomes.append(FieldOutcome(consumer.name, error=error))
+    finally:
+        if own is not None:
+            own.close()
+    return outcomes
+
+
+def overdue(bulk: Bulk, prefix: str, fields: Mapping[str, timedelta], now: datetime) -> list[tuple[Day, Sequence[str]]]:
+    """Days with the fields that should be gone and are not, oldest first; blocks.
+
+    Raises `Transient`, `Stop`, `Terminal`.
+    """
+    found: list[tuple[Day, Sequence[str]]] = []
+    for day in days(bulk, prefix) if fields else ():
+        due = sorted(path for path, kept in fields.items() if day.begin + _DAY <= now - kept)
+        if due and day.documents and _mark(due, _written(bulk, day.index)) != _meta(bulk, day.index).get(MARK):
+            found.append((day, due))
+    return found
+
+
+def expire(
+    bulk: Bulk,
+    prefix: str,
+    fields: Mapping[str, timedelta],
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[ExpiredFields]:
+    """Take the fields out of all days that are old enough; blocks. Safe to repeat and to interrupt.
+
+    Raises `Transient`, `Stop`, `Terminal`.
+    """
+    return [
+        ExpiredFields(day.index, tuple(due), day.documents if dry_run else _take_out(bulk, day.index, due, sleep))
+        for day, due in overdue(bulk, prefix, fields, now)
+    ]
+
+
+def _mark(fields: Sequence[str], written: int) -> dict[str, Any]:
+    return {"fields": list(fields), "written": written}
+
+
+def without(source: bytes | msgspec.Raw, fields: Sequence[str]) -> bytes | None:
+    """A document without these fields, everything else byte by byte as it is; None if it has none of them."""
+    members = msgspec.json.decode(source, type=dict[str, msgspec.Raw])
+    changed = False
+    for field in fields:
+        if field in members:  # one name, whatever dots are in it
+            del members[field]
+            changed = True
+            continue
+        head, _, rest = field.partition(".")
+        inner = bytes(members.get(head, b"")) if rest else b""
+        if inner.lstrip().startswith(b"{") and (left := without(inner, [rest])) is not None:
+            members[head] = msgspec.Raw(left)
+            changed = True
+    return msgspec.json.encode(members) if changed else None
+
+
+def _take_out(bulk: Bulk, index: str, fields: Sequence[str], sleep: Callable[[float], None]) -> int:
+    name = quote(index)
+    _ask(bulk, "POST", f"/{name}/_refresh")
+    made_of_it = [POSITION] if any(path.split(".")[0] == "location" for path in fields) else []
+    written, updated = _written(bulk, index), 0
+    for page in _pages(bulk, name):
+        lines = []
+        for hit in page:
+            if (left := without(hit.source, [*fields, *made_of_it])) is not None:
+                action = {"_id": hit.id, "if_seq_no": hit.seq_no, "if_primary_term": hit.term}
+                lines += [msgspec.json.encode({"index": action}), left]
+        updated += _write(bulk, name, lines) if lines else 0
+    if updated:
+        _ask(bulk, "POST", f"/{name}/_refresh")
+        _ask(bulk, "PUT", f"/{name}/_settings", {_EXPUNGE: 0})
+        try:
+            merge = f"/{name}/_forcemerge?only_expunge_deletes=true&flush=true&wait_for_completion=false"
+            _done(bulk, _ask(bulk, "POST", merge)["task"], index, sleep)
+        finally:
+            _ask(bulk, "PUT", f"/{name}/_settings", {_EXPUNGE: None})
+    # Whatever else was written meanwhile makes the number another, and so the day comes again.
+    meta = {**_meta(bulk, index), MARK: _mark(fields, written + updated)}
+    _ask(bulk, "PUT", f"/{name}/_mapping", {"_meta": meta})
+    return updated
+
+
+def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[_Hit]]:
+    point = _ask(bulk, "POST", f"/{name}/_pit?keep_alive=5m")["id"]
+    after: list[Any] = []
+    try:
+        while True:
+            query: dict[str, Any] = {
+                "size": PAGE,
+                "pit": {"id": point, "keep_alive": "5m"},
+                "sort": ["_shard_doc"],
+                "seq_no_primary_term": True,
+                "track_total_hits": False,
+                **({"search_after": after} if after else {}),
+            }
+            page = _ask(bulk, "POST", "/_search", query, shape=_Page)
+            if not page.hits.hits:
+                return
+            yield page.hits.hits
+            point, after = page.pit_id or point, page.hits.hits[-1].sort
+    finally:
+        _ask(bulk, "DELETE", "/_pit", {"id": point})
+
+
+def _write(bulk: Bulk, name: str, lines: Sequence[bytes]) -> int:
+    """How many were written; what somebody else has changed meanwhile comes again."""
+    answer = bulk.request("POST", f"/_bulk?index={name}", b"\n".join(lines) + b"\n")
+    if answer.status != 200:
+        raise Transient(f"documents of {name} cannot be written: Elasticsearch answers {answer.status}")
+    done = 0
+    for item in msgspec.json.decode(answer.body)["items"]:
+        said = next(iter(item.values()))
+        kind = said.get("error", {}).get("type", "")
+        if said["status"] >= 300 and kind != "version_conflict_engine_exception":
+            raise Transient(f"a document of {name} cannot be written ({kind}); let the index take writes")
+        done += said["status"] < 300
+    return done
+
+
+def _done(bulk: Bulk, task: str, index: str, sleep: Callable[[float], None]) -> dict[str, Any]:
+    while True:
+        found = _ask(bulk, "GET", f"/_tasks/{quote(task)}")
+        if found["completed"]:
+            if "error" in found:
+                raise Terminal(f"fields of {index} cannot be taken out: {found['error'].get('reason')}; see its log")
+            answer: dict[str, Any] = found.get("response", {})
+            return answer
+        sleep(_POLL_S)
+
+
+def _meta(bulk: Bulk, index: str) -> dict[str, Any]:
+    answer = _ask(bulk, "GET", f"/{quote(index)}/_mapping")
+    return dict(answer[index]["mappings"].get("_meta", {}))
+
+
+def _written(bulk: Bulk, index: str) -> int:
+    """A number that rises with each write to the index."""
+    answer = _ask(bulk, "GET", f"/{quote(index)}/_stats/docs?level=shards")
+    shards = answer["indices"][index]["shards"].values()
+    return sum(max(int(copy["seq_no"]["max_seq_no"]) for copy in copies) for copies in shards)
+
+
+def _ask(bulk: Bulk, method: str, path: str, body: Any = None, shape: Any = dict[str, Any]) -> Any:
+    right = "give the login read, index, maintenance, monitor and manage on the consumers' indices, and monitor"
+    return ask(bulk, method, path, body, right, shape=shape)
