@@ -34,7 +34,9 @@ PAGE = 2_000
 """Documents of one request."""
 
 
-class _Hit(msgspec.Struct, rename={"id": "_id", "seq_no": "_seq_no", "term": "_primary_term", "source": "_source"}):
+class _DocumentFound(
+    msgspec.Struct, rename={"id": "_id", "seq_no": "_seq_no", "term": "_primary_term", "source": "_source"}
+):
     id: str
     seq_no: int
     term: int
@@ -42,12 +44,12 @@ class _Hit(msgspec.Struct, rename={"id": "_id", "seq_no": "_seq_no", "term": "_p
     sort: list[Any]
 
 
-class _Hits(msgspec.Struct):
-    hits: list[_Hit]
+class _DocumentsFound(msgspec.Struct):
+    hits: list[_DocumentFound]
 
 
-class _Page(msgspec.Struct):
-    hits: _Hits
+class _DocumentPage(msgspec.Struct):
+    hits: _DocumentsFound
     pit_id: str = ""
 
 
@@ -178,7 +180,7 @@ def _take_out(bulk: Bulk, index: str, fields: Sequence[str], sleep: Callable[[fl
     return updated
 
 
-def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[_Hit]]:
+def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[_DocumentFound]]:
     point = _ask(bulk, "POST", f"/{name}/_pit?keep_alive=5m")["id"]
     after: list[Any] = []
     try:
@@ -191,7 +193,7 @@ def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[_Hit]]:
                 "track_total_hits": False,
                 **({"search_after": after} if after else {}),
             }
-            page = _ask(bulk, "POST", "/_search", query, shape=_Page)
+            page = _ask(bulk, "POST", "/_search", query, shape=_DocumentPage)
             if not page.hits.hits:
                 return
             yield page.hits.hits
