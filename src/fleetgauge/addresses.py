@@ -14,6 +14,8 @@ from pydantic_core import CoreSchema, core_schema
 
 POSTGRES = ("postgresql", "postgres")
 """The schemes of a Postgres address."""
+MYSQL = ("mariadb", "mysql")
+"""The schemes of an address of MariaDB or MySQL."""
 _HOST = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _URL = re.compile(rf"https?://(?:{_HOST})(?::(?P<port>[0-9]+))?(?:/[A-Za-z0-9._~/-]*)?")
 _BROKER = re.compile(rf"(?:{_HOST}):(?P<port>[0-9]+)")
@@ -32,6 +34,9 @@ _OPTIONS = {
     "user",
 }  # fmt: skip
 """What libpq knows; it repeats an unknown one in its message."""
+_SSL_MODES = ("verify_identity", "verify_ca", "disabled")
+"""Of MySQL's own client; what encrypts without knowing whom it talks to is left out."""
+_MYSQL_OPTIONS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key")
 
 
 @dataclass(frozen=True)
@@ -54,23 +59,54 @@ class PostgresAddress:
         return f"{login}{known.get('host', 'localhost')}{port}/{known.get('dbname', '')}"
 
 
+@dataclass(frozen=True)
+class MysqlAddress:
+    """The parts of an address of MariaDB or MySQL, unescaped."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    ssl_mode: str = _SSL_MODES[0]
+    """`verify_identity`: TLS, with a certificate for that host; `verify_ca`: for any; `disabled`: no TLS."""
+    ssl_ca: str | None = None
+    """Whom to trust (PEM); by default the system's authorities."""
+    ssl_cert: str | None = None
+    """Who we are (PEM), to a server that knows its clients by certificate."""
+    ssl_key: str | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat."""
+        return tuple(filter(None, (self.password, self.ssl_ca, self.ssl_cert, self.ssl_key)))
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}:{self.port}/{self.database}"
+
+
 class DatabaseUrl(SecretStr):
     """The URL of a database; printed as asterisks. Raises `ValueError` for one that is not well formed.
 
-    `postgres` has its parts if its scheme is one of Postgres; any other is for whoever knows that dialect.
+    `postgres` or `mysql` has its parts if its scheme is one of theirs; any other is for whoever knows that dialect.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         match = _SCHEME.match(url)
         if match is None:
-            raise ValueError("it is no URL; write postgresql://user:password@host:5432/database")
+            raise ValueError("it is no URL; write postgresql://user:password@host:5432/database or mariadb://…")
         self.scheme: str = match["scheme"]
         self.postgres: PostgresAddress | None = None
         if self.scheme in POSTGRES:
             if match["slashes"] is None:
                 raise ValueError(f"two slashes must follow {self.scheme}:")
             self.postgres = _postgres(url[match.end() :])
+        self.mysql: MysqlAddress | None = None
+        if self.scheme in MYSQL:
+            if match["slashes"] is None:
+                raise ValueError(f"two slashes must follow {self.scheme}:")
+            self.mysql = _mysql(url[match.end() :])
 
     @classmethod
     def read(cls, value: Any) -> Self:
@@ -113,6 +149,29 @@ def _postgres(rest: str) -> PostgresAddress:
     if not keywords.get("port", "1").replace(",", "1").isdigit():
         raise ValueError("its port is not a number")
     return PostgresAddress(keywords)
+
+
+def _mysql(rest: str) -> MysqlAddress:
+    match = _DATABASE.fullmatch(rest)
+    if match is None:
+        raise ValueError(_ESCAPE)
+    hosts, ports = _hosts(match["hosts"])
+    if "," in hosts or "," in ports:
+        raise ValueError("it names several hosts; name one replica, or the balancer before several")
+    found = {name: _unescaped(match[name] or "", name) for name in ("user", "password", "database")}
+    if not hosts or not found["user"] or not found["database"]:
+        raise ValueError("it lacks a host, a user or a database; write mariadb://user:password@host:3306/database")
+    if "@" in found["database"]:
+        raise ValueError(_ESCAPE)
+    options = {}
+    for option in filter(None, (match["options"] or "").split("&")):
+        name, assigned, value = option.partition("=")
+        if not assigned or name not in _MYSQL_OPTIONS:
+            raise ValueError(f"what follows its ? holds an option that is not one of {', '.join(_MYSQL_OPTIONS)}")
+        options[name] = _unescaped(value, name)
+    if options.get("ssl_mode", _SSL_MODES[0]) not in _SSL_MODES:
+        raise ValueError(f"its ssl_mode is not one of {', '.join(_SSL_MODES)}")
+    return MysqlAddress(_unescaped(hosts, "host"), int(ports or 3306), **found, **options)
 
 
 _ESCAPE = (

@@ -43,7 +43,7 @@ BAD = [
     f"postgresql//u:{SECRET}@h/d",
     f"postgresqll://u:{SECRET}@h/d",
     f"Postgresql://u:{SECRET}@h/d",
-    f"mysql://u:{SECRET}@h/d",
+    f"mssql://u:{SECRET}@h/d",
     f"host=h user=u password={SECRET}",
     SECRET,
     "",
@@ -77,7 +77,7 @@ def test_a_bad_database_is_refused_by_its_key(bad: str, key: str, monkeypatch: p
     assert told.value.__cause__ is None and told.value.__suppress_context__  # a traceback would hold the input
 
 
-@pytest.mark.parametrize("bad", [one for one in BAD if not one.startswith(("postgresqll", "mysql"))])
+@pytest.mark.parametrize("bad", [one for one in BAD if not one.startswith(("postgresqll", "mssql"))])
 def test_a_bad_source_is_refused_by_its_key(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEETGAUGE_SOURCES__OPERATIONS__URL", bad)
     with pytest.raises(Terminal, match=r"sources\.operations\.url") as told:
@@ -88,7 +88,7 @@ def test_a_bad_source_is_refused_by_its_key(bad: str, monkeypatch: pytest.Monkey
 def test_a_source_of_an_unknown_kind_is_refused_when_it_is_opened() -> None:
     from fleetgauge.rollup.sources.opened import open_source
 
-    for bad in (f"mysql://u:{SECRET}@h/d", f"{SECRET.lower()}://h/d"):
+    for bad in (f"mssql://u:{SECRET}@h/d", f"{SECRET.lower()}://h/d"):
         settings = Settings(sources={"operations": SourceSettings(url=DatabaseUrl(bad))})
         with pytest.raises(Terminal, match=r"sources\.operations\.url") as told:
             open_source(settings, "operations")

@@ -11,6 +11,7 @@ EXTRAS = {
     "jinja2": "report",
     "markupsafe": "report",
     "psycopg": "rollup",
+    "pymysql": "mysql",
     "pyarrow": "analytics",
     "sentry_sdk": "sentry",
     "sqlalchemy": "rollup",

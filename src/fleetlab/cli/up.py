@@ -16,8 +16,8 @@ def up(
     services: Annotated[
         list[str] | None,
         typer.Argument(
-            help="postgres, kafka, elasticsearch, airflow, prometheus, alertmanager; "
-            "by default all, of the last two those that are installed.",
+            help="postgres, kafka, elasticsearch, airflow, prometheus, alertmanager, mariadb; "
+            "by default all but the last, of the two before it those that are installed.",
             show_default=False,
         ),
     ] = None,
@@ -48,6 +48,8 @@ def describe(state: StackState) -> str:
     if state.postgres:
         lines += [f"production   {state.postgres.primary} (primary), {state.postgres.replica} (replica)"]
         lines += [f"metrics      {state.postgres.metrics}"]
+    if state.mariadb:
+        lines += [f"mariadb      {state.mariadb.primary} (primary), {state.mariadb.replica} (replica)"]
     if state.kafka:
         lines.append(f"kafka        {state.kafka.bootstrap}  (version {state.kafka.version})")
     if state.elasticsearch:

@@ -21,6 +21,7 @@ from fleetlab.stack import (
     elasticsearch,
     kafka,
     layout,
+    mariadb,
     monitoring,
     ports,
     postgres,
@@ -43,6 +44,7 @@ _PROCESSES: dict[Service, tuple[str, ...]] = {
     "elasticsearch": (elasticsearch.NAME,),
     "airflow": airflow.PROCESSES,
     **{name: (name,) for name in monitoring.MONITORS},
+    "mariadb": (mariadb.PRIMARY, mariadb.REPLICA),
 }
 _PORTS: dict[Service, tuple[str, ...]] = {
     "postgres": postgres.PORTS,
@@ -50,7 +52,10 @@ _PORTS: dict[Service, tuple[str, ...]] = {
     "elasticsearch": elasticsearch.PORTS,
     "airflow": airflow.PORTS,
     **{name: (name,) for name in monitoring.MONITORS},
+    "mariadb": mariadb.PORTS,
 }
+_ENDPOINTS = ("endpoint", "primary", "replica", "metrics")
+"""What a service's state may have of them."""
 _SIGNALS = dict.fromkeys(_PROCESSES["postgres"], postgres.STOP_SIGNAL)
 PORT_NAMES = tuple(name for names in _PORTS.values() for name in names)
 
@@ -216,6 +221,8 @@ class Stack:
                 job("production primary and replica", lambda: postgres.start_production(context))
             if "airflow" in missing:
                 job("airflow", lambda: airflow.start(context, config), after=jobs.get("metrics database"))
+            if "mariadb" in missing:
+                job("second production database", lambda: mariadb.start(context))
             if jdk is not None and "elasticsearch" in missing:
                 job("elasticsearch", lambda: elasticsearch.start(context, jdk))
             if jdk is not None and "kafka" in missing:
@@ -248,6 +255,8 @@ class Stack:
             name: monitoring.state(context, name) for name in missing.intersection(monitoring.MONITORS)
         }
         after = replace(after, **monitors)
+        if "mariadb" in missing:
+            after = replace(after, mariadb=mariadb.state(context))
         if jdk is not None:
             after = replace(after, java=JavaState(str(jdk.home), jdk.version))
             if "kafka" in missing:
@@ -268,7 +277,7 @@ class Stack:
         names = [name for service in SERVICES if service in missing for name in _PORTS[service]]
         chosen = {**remembered, **ports.choose(names, asked=asked, before=remembered)}
         state.write_private(folders.run / "ports.json", json.dumps(chosen, indent=2))
-        secrets = Secrets(folders.run, (*postgres.LOGINS, *airflow.SECRETS))
+        secrets = Secrets(folders.run, (*postgres.LOGINS, *airflow.SECRETS, *mariadb.LOGINS))
         return Context(folders, processes, self._cache, progress, secrets, chosen, self._project)
 
     def _jdk(self, before: StackState, missing: frozenset[Service], named: Path | None) -> Jdk | None:
@@ -359,18 +368,15 @@ class Stack:
                 else "starting, or left by a start that failed; `fleetlab down` removes it"
             )
             return ServiceStatus(service, False, None, 0, detail)
-        address = (
-            f"primary {part.primary}, replica {part.replica}, metrics {part.metrics}"
-            if service == "postgres"
-            else getattr(part, "url", str(part.endpoint))
-        )
+        ends = {name: getattr(part, name) for name in _ENDPOINTS if hasattr(part, name)}
+        several = ", ".join(f"{name} {end}" for name, end in ends.items())
+        address = several if len(ends) > 1 else getattr(part, "url", str(ends["endpoint"]))
         memory = sum(_memory(p) for name in names for p in processes.family(name))
         if gone:
             return ServiceStatus(
                 service, False, address, memory, f"{', '.join(gone)} ended; see `fleetlab logs {service}`"
             )
-        endpoints = (part.primary, part.replica, part.metrics) if service == "postgres" else (part.endpoint,)
-        closed = [str(end) for end in endpoints if not ports.is_open(end.port)]
+        closed = [str(end) for end in ends.values() if not ports.is_open(end.port)]
         return ServiceStatus(
             service, not closed, address, memory, f"does not answer on {', '.join(closed)}" if closed else "up"
         )

@@ -11,11 +11,13 @@ import msgspec
 
 from fleetgauge.errors import Terminal
 
-Service: TypeAlias = Literal["postgres", "kafka", "elasticsearch", "airflow", "prometheus", "alertmanager"]
+Service: TypeAlias = Literal["postgres", "kafka", "elasticsearch", "airflow", "mariadb", "prometheus", "alertmanager"]
 CORE: frozenset[Service] = frozenset({"postgres", "kafka", "elasticsearch", "airflow"})
-"""What the pipeline needs; the others only look at it, and are there where the machine has them."""
-SERVICES: frozenset[Service] = frozenset({*CORE, "prometheus", "alertmanager"})
+"""What the pipeline needs. Of the others, MariaDB is a second source for who asks for it; the rest only look at the
+pipeline. They are there where the machine has them."""
+SERVICES: frozenset[Service] = frozenset({*CORE, "mariadb", "prometheus", "alertmanager"})
 PostgresServer: TypeAlias = Literal["primary", "replica", "metrics"]
+MariadbServer: TypeAlias = Literal["primary", "replica"]
 
 SCRAPED = "scrape-"
 """How files begin that name what Prometheus scrapes; what stands there runs beside the servers."""
@@ -162,6 +164,22 @@ class MonitorState:
 
 
 @dataclass(frozen=True)
+class MariadbState:
+    """A second production database: primary and replica."""
+
+    primary: Endpoint
+    replica: Endpoint
+    login: str
+    """Its DBA."""
+    password: str = field(repr=False)
+
+    def url(self, server: MariadbServer, login: str, password: str, database: str) -> str:
+        """As fleetgauge's settings have it; the servers listen on loopback only, without TLS."""
+        end: Endpoint = getattr(self, server)
+        return f"mariadb://{login}:{quote(password, safe='')}@{end}/{database}?ssl_mode=disabled"
+
+
+@dataclass(frozen=True)
 class JavaState:
     """The JDK that runs Kafka and Elasticsearch."""
 
@@ -183,6 +201,7 @@ class StackState:
     airflow: AirflowState | None = None
     prometheus: MonitorState | None = None
     alertmanager: MonitorState | None = None
+    mariadb: MariadbState | None = None
 
     @property
     def services(self) -> frozenset[Service]:
@@ -208,6 +227,10 @@ class StackState:
     def need_prometheus(self) -> MonitorState:
         """The Prometheus part."""
         return _need(self.prometheus, "prometheus")
+
+    def need_mariadb(self) -> MariadbState:
+        """The MariaDB part."""
+        return _need(self.mariadb, "mariadb")
 
 
 def _need(part: _T | None, name: str) -> _T:

@@ -66,6 +66,12 @@ FROM (SELECT clock_timestamp() AS now) AS clock
 ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, oldest_xact_start = excluded.oldest_xact_start
 """
 
+LIE = """
+INSERT INTO fleetgauge_heartbeat
+SELECT 1, at, at FROM (SELECT clock_timestamp() + %s) AS _(at)
+ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, oldest_xact_start = excluded.oldest_xact_start
+"""
+
 _ADAPTER: TypeAdapter[Definition] = TypeAdapter(Definition)
 
 
@@ -223,7 +229,7 @@ class World:
 
     def forget(self, one: Definition) -> None:
         """Empty facts and the metric's tables."""
-        self.app.execute("TRUNCATE facts; DELETE FROM fleetgauge_heartbeat")
+        self.empty()
         for level in one.levels:
             self.metrics.execute(f"TRUNCATE store.{one.table(level)}")
         self.metrics.execute(
@@ -234,6 +240,10 @@ class World:
         )
         for table in ("blocked", "dimension_value", "placement", "left_out"):
             self.metrics.execute(f"DELETE FROM fleetgauge.{table} WHERE metric = %s", [one.metric])
+
+    def empty(self) -> None:
+        """No facts, no heartbeat."""
+        self.app.execute("TRUNCATE facts; DELETE FROM fleetgauge_heartbeat")
 
     def stored(self, one: Definition, level: Level | str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """What the view says, keyed by window and dimensions."""
@@ -248,16 +258,40 @@ class World:
 
     def expected(self, one: Definition, level: Level | str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
         """The same from all committed facts, without the engine, its SQL or Postgres' calendar."""
-        facts = self.app.execute(
-            "SELECT happened_at, coalesce(zone, '(not set)'), kind, state, amount, length, score FROM facts"
-        ).fetchall()
         level = _level(one, level)
         cells: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-        for happened_at, zone, kind, *rest in facts:
+        for happened_at, zone, kind, *rest in self.facts():
             start = window_start(happened_at.astimezone(UTC), level.grain, one.time_zone)
             values = {"zone": zone, "kind": kind}
             cells[start, *(values[n] for n in level.dimensions)].append([happened_at, *rest])
         return {key: _measures(rows) for key, rows in cells.items()}
+
+    def facts(self) -> list[Any]:
+        """All that are committed: event time, label of the zone, kind, and what is measured."""
+        return self.app.execute(
+            "SELECT happened_at, coalesce(zone, '(not set)'), kind, state, amount, length, score FROM facts"
+        ).fetchall()
+
+    def lie(self, by: timedelta) -> None:
+        """A heartbeat of a clock that is wrong, until the next one."""
+        self.app.execute(LIE, [by])
+
+    def heartbeat(self) -> datetime:
+        """The source watermark that the last one says."""
+        found: datetime = self.app.execute(
+            "SELECT least(beat_at, oldest_xact_start) FROM fleetgauge_heartbeat"
+        ).fetchone()[0]
+        return found
+
+    def settle(self, one: Definition) -> None:
+        """Until no change is so recent that the next run would read it again, for its hour is not compared then."""
+
+    def break_contract(self, fact: int, *, deleted: bool) -> None:
+        """What no change time tells of: a row that is deleted, or changed in silence."""
+        if deleted:
+            self.app.execute("DELETE FROM facts WHERE id = %s", [fact])
+        else:
+            self.app.execute("UPDATE facts SET amount = coalesce(amount, 0) + 3 WHERE id = %s", [fact])
 
     def ledger(self, one: Definition, grain: str) -> tuple[Any, Any]:
         """(done, closed)"""

@@ -42,7 +42,7 @@ def problems(content: Path, definitions: Iterable[Definition]) -> list[str]:
     for definition in definitions:
         if not definition.source_sql:
             continue
-        scope = build_scope(sqlglot.parse_one(definition.source_sql, dialect="postgres"))
+        scope = build_scope(sqlglot.parse_one(definition.source_sql, dialect=definition.dialect))
         if scope is None:
             continue
         folder = content / METRICS_FOLDER / definition.metric

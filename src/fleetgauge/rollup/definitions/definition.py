@@ -41,7 +41,8 @@ from fleetgauge.rollup.definitions.parts import (
     Privacy,
     Retention,
 )
-from fleetgauge.rollup.definitions.periods import Period, TimeZone
+from fleetgauge.rollup.definitions.periods import Offset, Period, TimeZone
+from fleetgauge.rollup.definitions.sql_words import Dialect
 from fleetgauge.rollup.definitions.version import fingerprint
 
 COMMANDS = "commands"
@@ -79,6 +80,10 @@ class Definition:
     measures: Annotated[dict[Identifier, Measure], Field(min_length=1)]
     """What is measured, by the name of the column."""
     source_sql: str = ""
+    dialect: Dialect = "postgres"
+    """Which SQL source.sql is written in: `mysql` for a source that is MariaDB or MySQL."""
+    datetime_offset: Offset | None = None
+    """What DATETIME columns of a `mysql` source are written in, as UTC or +09:00; they name no instant themselves."""
     dimensions: dict[Identifier, Dimension] = field(default_factory=dict)
     """What numbers are split by, by the name of the column."""
     documents: Documents | None = None
@@ -176,6 +181,15 @@ class Definition:
         """What a query could not use; fields of documents are compared with the contracts instead."""
         if (self.documents is None) == (not self.source_sql):
             yield ("documents",), "give one of source.sql and documents"
+        if self.dialect != "postgres" and (self.documents is not None or self.source == COMMANDS):
+            yield ("dialect",), "is of a source that is MariaDB or MySQL; remove it"
+        if self.dialect == "mysql" and self.interval is not None:
+            said = (
+                "durations are not computed on MariaDB or MySQL; let production write each row's seconds into a column"
+            )
+            yield ("interval",), f"{said}, and sum them up"
+        if self.datetime_offset is not None and self.dialect != "mysql":
+            yield ("datetime_offset",), "goes with dialect: mysql; a Postgres source says AT TIME ZONE in source.sql"
         if self.documents is not None:
             return
         named: list[tuple[tuple[str | int, ...], str]] = [(("event_time",), self.event_time)]

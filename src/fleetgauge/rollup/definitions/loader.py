@@ -13,6 +13,7 @@ from fleetgauge.files.plain import shown as shown_value
 from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions import layout, source_sql, views_sql
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.sql_words import Dialect
 from fleetgauge.rollup.definitions.validation_messages import IN_FILES, OUTSIDE, messages
 
 METRICS_FOLDER = layout.METRICS_FOLDER
@@ -108,7 +109,8 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     if raw.get("metric", folder.name) != folder.name:
         named = f"metric: is {shown_value(raw['metric'])} but its folder is {folder.name!r}; rename one"
         said.append((document.line(["metric"]), named))
-    text, problems = _source(folder / "source.sql", f"{shown}/source.sql", documents="documents" in raw)
+    dialect: Dialect = "mysql" if raw.get("dialect") == "mysql" else "postgres"
+    text, problems = _source(folder / "source.sql", f"{shown}/source.sql", dialect, documents="documents" in raw)
     views, wrong = _views(folder / "views.sql", f"{shown}/views.sql")
     problems += [*wrong, *layout.unread(folder, str(shown))]
     definition = None
@@ -135,7 +137,7 @@ def located(folder: Path, problems: Iterable[str], *, shown_from: Path) -> list[
     ]
 
 
-def _source(file: Path, shown: str, *, documents: bool) -> tuple[str, list[str]]:
+def _source(file: Path, shown: str, dialect: Dialect, *, documents: bool) -> tuple[str, list[str]]:
     """The text of source.sql, and what is wrong with it; a text that stands in for it lets the rest be checked."""
     if documents:
         unused = [f"{shown}:1: is not used beside `documents`; remove one of them"] if file.exists() else []
@@ -146,7 +148,7 @@ def _source(file: Path, shown: str, *, documents: bool) -> tuple[str, list[str]]
         text = texts.read(file)
     except Unreadable as error:
         return "SELECT 1", [f"{shown}:{error.line}: {error}"]
-    found = list(_located(shown, source_sql.problems(text)))
+    found = list(_located(shown, source_sql.problems(text, dialect)))
     return ("SELECT 1" if found else text.rstrip().removesuffix(";")), found
 
 

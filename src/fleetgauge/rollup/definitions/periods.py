@@ -47,12 +47,32 @@ def _zone(value: object) -> object:
     return value
 
 
+def _offset(value: object) -> object:
+    match = re.fullmatch(r"UTC|[+-](0\d|1[0-4]):([0-5]\d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            f'{shown(value)} is not UTC or an offset such as "+09:00", in quotes; a zone whose clocks change has an '
+            "hour that no such column can tell apart"
+        )
+    return value
+
+
+def offset_minutes(offset: str | None) -> int:
+    """Minutes that a clock of this offset is ahead of UTC."""
+    if offset is None or offset == "UTC":
+        return 0
+    minutes = int(offset[1:3]) * 60 + int(offset[4:6])
+    return -minutes if offset[0] == "-" else minutes
+
+
 Period = Annotated[
     timedelta,
     BeforeValidator(_duration, json_schema_input_type=Annotated[str, Field(pattern=r"^\d+(ms|s|m|h|d|y)$")]),
     PlainSerializer(lambda span: f"{span // timedelta(milliseconds=1)}ms", return_type=str, when_used="json"),
 ]
 TimeZone = Annotated[str, BeforeValidator(_zone)]
+Offset = Annotated[str, BeforeValidator(_offset)]
+"""`UTC`, or how far ahead of it a clock is that never changes: `+09:00`."""
 Day = Annotated[
     date,
     BeforeValidator(_day, json_schema_input_type=Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]),

@@ -4,42 +4,20 @@ A team writes its own source.sql, so this tells of mistakes and is no wall again
 is decided by the grants of the reader's login, in a read-only transaction on a standby.
 """
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 
 from sqlglot import Token, exp
 
 from fleetgauge.rollup.definitions import sql_words
-from fleetgauge.rollup.definitions.sql_words import Problem
+from fleetgauge.rollup.definitions.sql_functions import BY_DIALECT, Unfit
+from fleetgauge.rollup.definitions.sql_words import Dialect, Problem
 
 _WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "SHARE"}
 _CUTS = {"LIMIT", "OFFSET", "FETCH", "ORDER", "ORDER BY"}
 
-SIDE_EFFECTS = re.compile(
-    r"dblink\w*|lo_\w+|pg_(read|write|ls|stat)_(binary_)?(file|dir|\w+dir)|pg_(terminate|cancel)_backend|pg_sleep\w*"
-    r"|pg_(try_)?advisory_\w+|pg_notify|pg_reload_conf|pg_rotate_logfile|pg_promote|pg_switch_wal|pg_wal_replay_\w+"
-    r"|pg_create_\w+|pg_drop_\w+|pg_logical_\w+|set_config|nextval|setval|setseed|query_to_xml\w*|cursor_to_xml\w*"
-    r"|table_to_xml\w*|schema_to_xml\w*|database_to_xml\w*|pg_export_snapshot|pg_stat_reset\w*"
-)
-"""Functions that do something besides computing a value, or run text as SQL."""
-
-_OF_THE_MOMENT = re.compile(
-    r"now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|random|random_normal|gen_random_\w+"
-    r"|uuid_generate_\w+|uuidv[47]|txid_\w+|pg_current_\w+|pg_backend_pid|pg_postmaster_start_time|pg_conf_load_time"
-    r"|pg_is_in_recovery|pg_last_\w+|currval|lastval|inet_\w+_(addr|port)|current_setting|version|getpgusername|pg_my_\w+"
-)
-"""Functions whose value depends on when, by whom or how often they are called."""
-_WORDS_OF_THE_MOMENT = {
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "localtime",
-    "localtimestamp",
-    "current_user",
-    "current_role",
-    "session_user",
-}
+_RUN_BY_THE_SERVER = ("!", "M!")
+"""How such comments begin."""
 _TEXTS_OF_THE_MOMENT = {"now", "today", "tomorrow", "yesterday"}
 
 _CURE = (
@@ -48,33 +26,36 @@ _CURE = (
 )
 
 
-def problems(text: str) -> list[Problem]:
+def problems(text: str, dialect: Dialect = "postgres") -> list[Problem]:
     """What keeps `text` from being a source: it must be one plain SELECT that can stand in a FROM clause."""
     try:
-        tokens, statements = sql_words.parsed(text)
+        tokens, statements = sql_words.parsed(text, dialect)
     except sql_words.NotSql as error:
         return [(error.line, str(error))]
     if len(statements) != 1 or not isinstance(statements[0], exp.Query) or tokens[0].text.upper() == "FROM":
         second = _line(tokens[_end_of_first(tokens) :], None) if len(statements) > 1 else _line(tokens, None)
         near = sql_words.beginning(tokens) if len(statements) == 1 else ""
         return [(second, f"must be exactly one SELECT{near or '; keep the one that returns the facts'}")]
-    return list(dict.fromkeys(_within(statements[0], tokens)))
+    return list(dict.fromkeys(_within(statements[0], tokens, BY_DIALECT[dialect])))
 
 
-def _within(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
+def _within(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Iterator[Problem]:
     if query.find(exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock):
         yield _line(tokens, _WRITES), "must only read: no INSERT, UPDATE, DELETE, MERGE, INTO, FOR UPDATE; remove it"
     if any(query.args.get(part) for part in ("limit", "offset", "order")):
         line = _line([*reversed(tokens)], _CUTS)
         yield line, "must not have LIMIT, OFFSET or ORDER BY: every window is read by itself; remove it"
     yield from _cuts(query, tokens)
-    if query.find(exp.Placeholder, exp.Parameter):
-        line = next((t.line for t in tokens if t.text in ("$", "%", "?", ":")), 1)
+    if query.find(exp.Placeholder, exp.Parameter, exp.SessionParameter):
+        line = next((t.line for t in tokens if t.text in ("$", "%", "?", ":", "@", "@@")), 1)
         yield line, "must not have parameters: the engine adds the time predicates around it; write the value"
     for token, after in pairwise(tokens):
-        if after.text == "(" and SIDE_EFFECTS.fullmatch(token.text.lower()):
+        if after.text == "(" and unfit.side_effects.fullmatch(token.text.lower()):
             yield token.line, f"must only read: {token.text} does more than that; remove it"
-    yield from _of_the_moment(query, tokens)
+    for token in tokens:
+        if any(comment.startswith(_RUN_BY_THE_SERVER) for comment in token.comments):
+            yield token.line, "must have no /*! … */: MySQL and MariaDB run what stands in it; write it plainly"
+    yield from _of_the_moment(query, tokens, unfit)
     if query.find(exp.Window):
         line = _line(tokens, {"OVER"})
         yield (
@@ -106,7 +87,7 @@ def _cuts(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
         yield line, "must not cut rows by LIMIT or OFFSET: every window is read by itself; remove it"
 
 
-def _of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
+def _of_the_moment(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Iterator[Problem]:
     padded = [None, *tokens, None]
     for before, token, after in zip(padded, tokens, padded[2:], strict=False):
         word = token.text.lower()
@@ -115,10 +96,11 @@ def _of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
         if token.token_type.name.endswith("STRING"):
             continue
         plain = token.token_type.name != "IDENTIFIER"
-        if (called and _OF_THE_MOMENT.fullmatch(word)) or (word in _WORDS_OF_THE_MOMENT and plain and not column):
+        if (called and unfit.of_the_moment.fullmatch(word)) or (word in unfit.words and plain and not column):
             yield token.line, f"{token.text} gives another value each time: {_CURE}"
-        if called and word == "age" and _arguments(tokens, token) == 1:
-            yield token.line, f"age with one argument counts from today: {_CURE}"
+        if called and word in unfit.from_now and _arguments(tokens, token) == unfit.from_now[word]:
+            how = "one argument" if unfit.from_now[word] else "no argument"
+            yield token.line, f"{word} with {how} counts from today: {_CURE}"
     for literal in query.find_all(exp.Literal):
         if literal.is_string and literal.name.strip().lower() in _TEXTS_OF_THE_MOMENT:
             inside = literal.parent

@@ -1,12 +1,16 @@
 """What the SQL parser finds, in the words of who wrote the query."""
 
 import re
+from typing import Literal
 
 import sqlglot
 from sqlglot import Token, exp
-from sqlglot.dialects.postgres import Postgres
+from sqlglot.dialects import Dialect as Sqlglot
 
 from fleetgauge.files.plain import nearest
+
+Dialect = Literal["postgres", "mysql"]
+"""As sqlglot calls them; MariaDB's is that of MySQL."""
 
 Problem = tuple[int, str]
 """A line of the text, from 1, and what is wrong there."""
@@ -23,10 +27,10 @@ class NotSql(ValueError):
         super().__init__(said)
 
 
-def parsed(text: str) -> tuple[list[Token], list[exp.Expr]]:
+def parsed(text: str, dialect: Dialect = "postgres") -> tuple[list[Token], list[exp.Expr]]:
     """The tokens and the statements. Raises `NotSql`."""
     try:
-        tokens = list(Postgres().tokenize(text))
+        tokens = list(Sqlglot.get_or_raise(dialect).tokenize(text))
     except sqlglot.errors.SqlglotError as error:
         found = re.search(r"(?:from |[Ll]ine )(\d+)", str(error))
         line = int(found[1]) if found else _unclosed(text)
@@ -36,7 +40,7 @@ def parsed(text: str) -> tuple[list[Token], list[exp.Expr]]:
     if _BRACES.search(bare := _without_strings(text, tokens)):
         raise _template(bare)
     try:
-        return tokens, [one for one in sqlglot.parse(text, dialect="postgres") if one is not None]
+        return tokens, [one for one in sqlglot.parse(text, dialect=dialect) if one is not None]
     except sqlglot.errors.ParseError as error:
         first = error.errors[0] if error.errors else {}
         if near := beginning(tokens):

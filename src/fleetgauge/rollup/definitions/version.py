@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlglot.dialects.postgres import Postgres
+from sqlglot.dialects import Dialect
 
 from fleetgauge.rollup.labels import FORMAT
 
@@ -17,6 +17,8 @@ VERSIONED = frozenset(
     {
         "source",
         "source_sql",
+        "dialect",
+        "datetime_offset",
         "documents.where",
         "event_time",
         "change_time",
@@ -71,7 +73,7 @@ UNVERSIONED: Mapping[str, str] = {
 def fingerprint(plain: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits. `plain`: the definition as JSON values, without the fields that have their default."""
     shape = {name: value for name, value in plain.items() if name not in UNVERSIONED}
-    shape["source_sql"] = _tokens(shape.get("source_sql", ""))
+    shape["source_sql"] = _tokens(shape.get("source_sql", ""), shape.get("dialect", "postgres"))
     shape["dimensions"] = {
         name: {**_without(one), "labels": FORMAT} for name, one in shape.get("dimensions", {}).items()
     }
@@ -95,7 +97,7 @@ def _without(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if name not in ("description", "label", "unit")}
 
 
-def _tokens(text: str) -> str:
+def _tokens(text: str, dialect: str) -> str:
     """SQL without comments and layout: a remark must not make a new version."""
     marks = {"STRING": "'", "IDENTIFIER": '"'}
-    return " ".join(marks.get(t.token_type.name, "") + t.text for t in Postgres().tokenize(text))
+    return " ".join(marks.get(t.token_type.name, "") + t.text for t in Dialect.get_or_raise(dialect).tokenize(text))

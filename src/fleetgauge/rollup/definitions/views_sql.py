@@ -10,7 +10,7 @@ from itertools import pairwise
 from sqlglot import Token, exp
 
 from fleetgauge.rollup.definitions import sql_words
-from fleetgauge.rollup.definitions.source_sql import SIDE_EFFECTS
+from fleetgauge.rollup.definitions.sql_functions import POSTGRES
 from fleetgauge.rollup.definitions.sql_words import Problem
 
 SCHEMA = "metrics"
@@ -67,7 +67,7 @@ def _of(statement: exp.Expr, tokens: list[Token]) -> Iterator[str]:
     elif body.find(exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock):
         yield "a view must only read: no INSERT, UPDATE, DELETE, MERGE, INTO, FOR UPDATE; remove it"
     for token, after in pairwise(tokens):
-        if after.text == "(" and SIDE_EFFECTS.fullmatch(token.text.lower()):
+        if after.text == "(" and POSTGRES.side_effects.fullmatch(token.text.lower()):
             yield f"a view must only read: {token.text} does more than that; remove it"
 
 

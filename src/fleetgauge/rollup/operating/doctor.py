@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.text import Unreadable, read
 from fleetgauge.postgres import Connection, only_row
-from fleetgauge.progress.heartbeat import ClockSteps, of_snapshot, others
+from fleetgauge.progress.heartbeat import of_snapshot, others
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating.attention import forgotten, status_of
 from fleetgauge.rollup.operating.conditions import conditions
+from fleetgauge.rollup.operating.doctor_heartbeat import heartbeat, skew
 from fleetgauge.rollup.operating.findings import Finding, Question, Status, together
 from fleetgauge.rollup.operating.restatements import recent
-from fleetgauge.rollup.plan.clock_bounds import UNSEEN_STEP
 from fleetgauge.rollup.sources.elasticsearch_fields import read_by
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
@@ -30,9 +30,6 @@ from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.tables import WRITER
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.settings import Settings, SourceSettings
-
-STALE = timedelta(seconds=30)
-"""An older heartbeat means that production's job stands still, or the replica is behind."""
 
 _RIGHTS = """
 SELECT r.rolsuper, ARRAY(
@@ -67,7 +64,8 @@ def questions(
     yield _question("numbers", lambda: _numbers(settings, definitions))
     for name, source in sorted(settings.sources.items()):
         mine = [one for one in definitions.values() if one.source == name]
-        yield _question(f"source {name}", partial(_replica, name, source, mine, tolerance))
+        ask = _mysql_replica if source.url.mysql is not None else _replica
+        yield _question(f"source {name}", partial(ask, name, source, mine, tolerance))
     for name in sorted({one.source for one in definitions.values()} - {COMMANDS, *settings.sources, *streams}):
         missing = Finding(f"source {name}", "fail", "is not configured", f"add [sources.{name}] with its url")
         yield Question(missing.about, partial(iter, [missing]))
@@ -83,16 +81,15 @@ def for_production(settings: Settings, definitions: Mapping[str, Definition]) ->
     Of a replica that does not answer, all that definitions ask for are listed. Content without such files has the
     indexes alone, and a line that says so. Raises `Terminal` for a file that cannot be read.
     """
-    folder = settings.content / "sql" / "source"
-    parts = [_read(path) for path in sorted(folder.glob("*.sql")) if "index" not in path.name]
-    if not parts:
-        parts = [f"-- {folder} holds no SQL for the reader's login and the heartbeat: see docs/rollup.md."]
+    parts = []
+    for folder in _scripts(settings):
+        found = [_read(path) for path in sorted(folder.glob("*.sql")) if "index" not in path.name]
+        parts += found or [f"-- {folder} holds no SQL for the reader's login and the heartbeat: see docs/rollup.md."]
     wanted: list[str] = []
     for name, source in sorted(settings.sources.items()):
         columns = _columns(one for one in definitions.values() if one.source == name)
         try:
-            with _opened(name, source) as connection:
-                columns = unserved(connection, columns) if _standby(connection, source) else columns
+            columns = _lacking(name, source, columns)
         except FleetgaugeError:
             if columns:
                 wanted.append(f"-- source {name} did not answer, so that these may be there already:")
@@ -100,6 +97,36 @@ def for_production(settings: Settings, definitions: Mapping[str, Definition]) ->
     heading = "-- Each on its own, outside a transaction; writers go on meanwhile."
     parts.append("\n".join([heading, *wanted]) if wanted else "-- No index is missing.")
     return "\n\n".join(parts) + "\n"
+
+
+def _scripts(settings: Settings) -> list[Path]:
+    """The folders for the kinds of databases that are sources."""
+    folder = settings.content / "sql" / "source"
+    mysql = [source.url.mysql is not None for source in settings.sources.values()]
+    return [*([] if mysql and all(mysql) else [folder]), *([folder / "mariadb"] if any(mysql) else [])]
+
+
+def _lacking(name: str, source: SourceSettings, columns: list[TimeColumn]) -> list[TimeColumn]:
+    """Those that no index serves; all of them of a server that may not be asked."""
+    if source.url.mysql is not None:
+        from fleetgauge.rollup.operating.doctor_mysql import lacking_on_mysql
+
+        return lacking_on_mysql(name, source, columns)
+    with _opened(name, source) as connection:
+        return unserved(connection, columns) if _standby(connection, source) else columns
+
+
+def _mysql_replica(
+    name: str, source: SourceSettings, definitions: Iterable[Definition], tolerance: timedelta
+) -> Iterator[tuple[Status, str, str]]:
+    try:
+        from fleetgauge.rollup.operating.doctor_mysql import mysql_replica
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pymysql":
+            raise
+        yield "fail", "is MariaDB or MySQL, whose driver is not installed", "pip install 'fleetgauge[mysql]'"
+        return
+    yield from mysql_replica(name, source, _columns(definitions), tolerance)
 
 
 def _read(path: Path) -> str:
@@ -117,7 +144,7 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
     with postgres.metrics(settings.metrics).session("doctor") as connection:
         yield "ok", "answers", ""
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
-        yield _skew("its clock", _one(connection, "SELECT clock_timestamp()")[0] - SystemClock().now(), tolerance)
+        yield skew("its clock", _one(connection, "SELECT clock_timestamp()")[0] - SystemClock().now(), tolerance)
         row = _one(connection, "SELECT to_regclass('fleetgauge.alembic_version') IS NOT NULL")
         if not row[0]:
             yield "fail", "has no schema of ours", "run fleetgauge migrate"
@@ -210,47 +237,16 @@ def _heartbeat(
     connection: Connection[Any], name: str, source: SourceSettings, tolerance: timedelta
 ) -> Iterator[tuple[Status, str, str]]:
     source_watermark = of_snapshot(connection, name, source.max_transaction_age_s)
-    if source_watermark is None:
-        yield "fail", "shows no heartbeat", "let production call fleetgauge_beat() every few seconds (sql/source)"
-        return
-    if more := others(connection):
+    if source_watermark is not None and (more := others(connection)):
         said = f"its heartbeat's table has {more} row(s) beside that with id 1, which nobody reads"
         yield "warn", said, "delete them, and see what writes them: production's job writes id 1 alone (sql/source)"
-    now = SystemClock().now()
-    if source_watermark.clock is not None:
-        yield _skew("its host's clock", source_watermark.clock - now, tolerance)
-    age = now - source_watermark.heartbeat_at
-    if age < -tolerance:
-        said = f"its heartbeat lies {-age.total_seconds():.0f} s in the future, so that runs refuse it"
-        yield "fail", said, "set the clock of the primary right (NTP), or this machine's"
-    else:
-        remedy = "see whether production's job runs and the replica keeps up"
-        old = max(0.0, age.total_seconds())
-        yield "ok" if age <= STALE else "warn", f"its heartbeat is {old:.0f} s old", remedy
-    if source.max_transaction_age_s is None:
-        yield _steps(source_watermark.steps, now)
-    held = source_watermark.heartbeat_at - source_watermark.at
-    if source.max_transaction_age_s is None and held > timedelta(minutes=10):
-        since = f"{source_watermark.at:%Y-%m-%dT%H:%MZ}"
-        said = f"a transaction on the primary is open since {since}; nothing later can be final"
-        yield "warn", said, "look for it in the primary's pg_stat_activity and pg_prepared_xacts"
-
-
-def _steps(steps: ClockSteps | None, now: datetime) -> tuple[Status, str, str]:
-    if steps is None:
-        said = "its heartbeat does not remember when its clock was set back; what is hidden by a step of more than"
-        said += f" {UNSEEN_STEP.total_seconds():.0f} s there and back between two runs, only reconcile finds"
-        return "warn", said, "run sql/source/02_heartbeat.sql again on the primary"
-    if steps.earliest is None or steps.earliest < now - timedelta(hours=1):
-        return "ok", "its clock was not set back in the last hour", ""
-    said = f"its clock was set back in the last hour, to {steps.earliest:%Y-%m-%dT%H:%M:%SZ}; runs read changes again"
-    return "warn", f"{said} from there", "look why the primary's clock steps (NTP should slew it)"
-
-
-def _skew(whose: str, ahead: timedelta, tolerance: timedelta) -> tuple[Status, str, str]:
-    way = "behind" if ahead < timedelta() else "ahead of"
-    said = f"{whose} is {abs(ahead.total_seconds()):.1f} s {way} this machine's"
-    return "ok" if abs(ahead) <= tolerance else "fail", said, "set the one that is wrong right (NTP)"
+    yield from heartbeat(
+        source_watermark,
+        tolerance,
+        scripts="sql/source",
+        open_ones="pg_stat_activity and pg_prepared_xacts",
+        declared=source.max_transaction_age_s is not None,
+    )
 
 
 def _conflicts(connection: Connection[Any], source: SourceSettings) -> Iterator[tuple[Status, str, str]]:

@@ -49,7 +49,7 @@ def tables_of(definition: Definition) -> list[str]:
     """What source.sql reads, as it names it, in alphabetical order."""
     if not definition.source_sql:
         return []
-    query = sqlglot.parse_one(definition.source_sql, dialect="postgres")
+    query = sqlglot.parse_one(definition.source_sql, dialect=definition.dialect)
     own = {cte.alias for cte in query.find_all(exp.CTE)}
     found = {f"{t.db}.{t.name}" if t.db else t.name for t in query.find_all(exp.Table) if t.db or t.name not in own}
     return sorted(found - {""})

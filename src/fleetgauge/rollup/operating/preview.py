@@ -21,7 +21,7 @@ from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.observe import as_seen_before, look
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.report import Severity, plain, severity
-from fleetgauge.rollup.operating.estimate import facts_in, scanned
+from fleetgauge.rollup.operating.estimate import facts_in
 from fleetgauge.rollup.operating.metric_views import MetricViews, look_at
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.rollup.plan.describe import to_dict
@@ -30,12 +30,9 @@ from fleetgauge.rollup.plan.planner import Plan, at_rest, plan
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.plan.stages import Begin, ComputeSpan
 from fleetgauge.rollup.plan.state import ByGrain, State
-from fleetgauge.rollup.sources import postgres_held, postgres_sql
-from fleetgauge.rollup.sources.indexes import time_columns, unserved
 from fleetgauge.rollup.sources.port import Facts, Source
-from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.spans import MINUTE, Span, floor
+from fleetgauge.rollup.spans import Span, floor
 from fleetgauge.rollup.store import placements
 from fleetgauge.rollup.store.catalogue import owned_views
 from fleetgauge.rollup.store.state_reader import exists, read_state_if_any, shown_before
@@ -172,7 +169,7 @@ def _work(
     if resting is not None:
         return replace(one, plan=resting, views=_views(connection, definition, None))
     with source.look(definition) as facts:
-        warnings = _warnings(facts, definition, floor(datetime.now(UTC)))
+        warnings = facts.dear(floor(datetime.now(UTC)))
         found = _look(facts, source.name, definition, state, options, clocks, warnings)
     if state.older is not None and found.first_event_known:
         found = as_seen_before(found, source, shown_before(connection, definition))
@@ -236,30 +233,6 @@ def _look(
     known = replace(state, done=state.done if state.begun else _BEGUN)  # so that no first event is asked for
     found = look(facts, source, definition, known, options, clocks, changes=False)
     return replace(found, first_event_known=state.begun, unknown=tuple(unknown))
-
-
-def _warnings(facts: Facts, definition: Definition, now: datetime) -> list[str]:
-    if not isinstance(facts, PostgresFacts):
-        return []
-    asked = {
-        f"the rows of one minute, by {definition.event_time},": postgres_sql.windows(definition, (now - MINUTE, now))
-    }
-    if definition.change_time is not None:
-        what = f"what has changed within a minute, by {definition.change_time},"
-        if definition.interval is not None:
-            asked[what] = postgres_held.held_since(definition, now - MINUTE, now)
-        else:
-            asked[what] = postgres_sql.touched(definition, now - MINUTE, None)
-    lacking = unserved(facts.connection, time_columns(definition))
-    found = []
-    for what, query in asked.items():
-        for table, rows in scanned(facts, facts.explain(query)).items():
-            remedies = " ".join(one.remedy for one in lacking if one.table.rpartition(".")[2] == table)
-            found.append(
-                f"{what} would read all of {table} (about {rows} rows); production needs "
-                + (remedies or "an index that the condition on this time can use: see source.sql")
-            )
-    return found
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from sqlglot import TokenType
-from sqlglot.dialects.postgres import Postgres
+from sqlglot.dialects import Dialect as Sqlglot
 
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import sql
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
+from fleetgauge.rollup.definitions.sql_words import Dialect
 from fleetgauge.rollup.sources import elasticsearch_query, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.elasticsearch_query import Json
 from fleetgauge.rollup.spans import HOUR, MINUTE, Span, floor
@@ -46,15 +47,17 @@ def render(definition: Definition, what: What, grain: Grain, now: datetime) -> s
         return _merged(definition, grain, span)
     if definition.documents is not None:
         return "\n\n".join(json.dumps(body, indent=2) for body in _searches(definition, what, span))
+    if definition.dialect == "mysql":
+        return "\n\n".join(f"{pretty(query, 'mysql')};" for query in _mysql_queries(definition, what, span))
     return f"{pretty(_text(_query(definition, what, span)))};"
 
 
-def pretty(text: str) -> str:
+def pretty(text: str, dialect: Dialect = "postgres") -> str:
     """The same tokens with a line for each clause and each column of a query; remarks go."""
     lines: list[str] = [""]
     frames = [True]  # by parenthesis that is open: whether it holds a query
     selecting = [False]
-    tokens = Postgres().tokenize(text)
+    tokens = Sqlglot.get_or_raise(dialect).tokenize(text)
 
     def line(indent: int) -> None:
         if lines[-1].strip():
@@ -105,10 +108,7 @@ def _query(definition: Definition, what: What, span: Span) -> sql.Composed:
         case "cells":
             return postgres_sql.cells(definition, [(span[0], _example(definition))])
         case "touched" if definition.change_time is None:
-            raise Terminal(
-                f"metric {definition.metric} has no change_time, so it is never asked what has changed; "
-                "every window is read once, after its grace"
-            )
+            raise _never_asked(definition)
         case "touched" if definition.interval is not None:
             return postgres_held.held_since(definition, span[0], span[1])
         case "touched":
@@ -116,6 +116,33 @@ def _query(definition: Definition, what: What, span: Span) -> sql.Composed:
         case "totals":
             return postgres_sql.totals(definition, span)
     return postgres_sql.windows(definition, span)
+
+
+def _never_asked(definition: Definition) -> Terminal:
+    return Terminal(
+        f"metric {definition.metric} has no change_time, so it is never asked what has changed; "
+        "every window is read once, after its grace"
+    )
+
+
+def _mysql_queries(definition: Definition, what: What, span: Span) -> list[str]:
+    """One for the numbers, and one for each sketch or last value, as `MysqlFacts` asks them of instants and numbers."""
+    try:
+        from fleetgauge.rollup.sources import mysql_sql as query
+        from fleetgauge.rollup.sources.mysql_parts import SourceColumns
+    except ModuleNotFoundError:
+        raise Terminal("the driver of MariaDB and MySQL is not installed; pip install 'fleetgauge[mysql]'") from None
+    columns = SourceColumns(definition, {})
+    if what == "touched":
+        if definition.change_time is None:
+            raise _never_asked(definition)
+        return [query.touched(columns, span[0], None)]
+    by = query.by_stretch(columns, span) if what == "totals" else query.by_minute(columns)
+    where = columns.within([span])
+    if what == "cells":
+        labels = zip(definition.dimensions.values(), _example(definition), strict=True)
+        where = " AND ".join([where, *(columns.labelled(d.column, [label]) for d, label in labels)])
+    return query.all_of(columns, where, by)
 
 
 def _merged(definition: Definition, grain: Grain, span: Span) -> str:

@@ -1,7 +1,7 @@
 """Which columns of the source's tables the time predicates meet, and whether an index serves them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlglot
@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.sql_words import Dialect
 
 _SERVED = """
 SELECT to_regclass(%(table)s) IS NULL OR EXISTS (
@@ -17,17 +18,24 @@ SELECT to_regclass(%(table)s) IS NULL OR EXISTS (
 """
 
 
+LARGE = 100_000
+"""Rows from which on reading a whole table is worth a warning."""
+
+
 @dataclass(frozen=True)
 class TimeColumn:
     """A column of a source's table by which rows are looked up."""
 
     table: str
     column: str
+    dialect: Dialect = "postgres"
 
     @property
     def remedy(self) -> str:
         """What the production DBA runs, outside a transaction; writers go on meanwhile."""
         name = f"ix_{self.table.rpartition('.')[2]}_{self.column}"
+        if self.dialect == "mysql":
+            return f"ALTER TABLE {self.table} ADD INDEX {name} ({self.column}), ALGORITHM = INPLACE, LOCK = NONE;"
         return f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {self.table} ({self.column});"
 
 
@@ -36,8 +44,8 @@ def time_columns(definition: Definition) -> list[TimeColumn]:
     if definition.documents is not None:
         return []
     names = [name for name in (definition.event_time, definition.change_time) if name is not None]
-    query = sqlglot.parse_one(definition.source_sql, dialect="postgres")
-    found = [column for name in names for column in _behind(query, name)]
+    query = sqlglot.parse_one(definition.source_sql, dialect=definition.dialect)
+    found = [replace(column, dialect=definition.dialect) for name in names for column in _behind(query, name)]
     return list(dict.fromkeys(found))
 
 
@@ -48,6 +56,24 @@ def unserved(connection: Connection[Any], columns: list[TimeColumn]) -> list[Tim
         row = connection.execute(_SERVED, {"table": one.table, "column": one.column}).fetchone()
         if row is not None and not row[0]:
             found.append(one)
+    return found
+
+
+def told(time: str, *, changes: bool = False) -> str:
+    """What a run asks by this time, in words."""
+    return f"what has changed within a minute, by {time}," if changes else f"the rows of one minute, by {time},"
+
+
+def warnings(dear: Mapping[str, Mapping[str, int]], lacking: Iterable[TimeColumn]) -> list[str]:
+    """A sentence for each large table that a question would read; `lacking`: the times that no index serves."""
+    found = []
+    for what, tables in dear.items():
+        for table, rows in tables.items():
+            remedies = " ".join(one.remedy for one in lacking if one.table.rpartition(".")[2] == table)
+            found.append(
+                f"{what} would read all of {table} (about {rows} rows); production needs "
+                + (remedies or "an index that the condition on this time can use: see source.sql")
+            )
     return found
 
 

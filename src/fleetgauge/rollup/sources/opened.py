@@ -11,11 +11,26 @@ from fleetgauge.rollup.sources.postgres import PostgresSource
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.settings import Settings, SourceSettings
 
+
+def _mysql(name: str, settings: SourceSettings, *, key: DistinctKey | None) -> Source:
+    try:
+        from fleetgauge.rollup.sources.mysql import MysqlSource  # its driver is an extra of its own
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pymysql":
+            raise
+        raise Terminal(
+            f"source {name} is MariaDB or MySQL, whose driver is not installed; pip install 'fleetgauge[mysql]'"
+        ) from None
+    return MysqlSource(name, settings, key=key)
+
+
 DIALECTS: dict[str, Callable[..., Source]] = {
     "postgresql": PostgresSource,
     "postgres": PostgresSource,
+    "mariadb": _mysql,
+    "mysql": _mysql,
 }
-"""The class for each scheme of a source's address; a second dialect is a class and a line here."""
+"""The class for each scheme of a source's address; another dialect is a class and a line here."""
 
 
 def open_source(

@@ -75,6 +75,10 @@ class Facts(Protocol):
         """The facts that count in the span and have these labels of dimensions, as far as they are given."""
         ...
 
+    def dear(self, now: datetime) -> list[str]:
+        """Which of the questions of a run would read a large table from end to end, with what production needs."""
+        ...
+
     def repeated(self, before: datetime) -> Repeated | None:
         """Whether facts are there twice, by a sample of the last day that ends by then; None where a key forbids it."""
         ...

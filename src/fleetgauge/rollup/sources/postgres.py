@@ -3,31 +3,26 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-import structlog
-
 from fleetgauge import postgres
+from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, IsolationLevel, sql
 from fleetgauge.postgres.guard import guard
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
+from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
+from fleetgauge.rollup.sources.indexes import time_columns, unserved, warnings
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
+from fleetgauge.rollup.sources.postgres_plans import dear_on_postgres, explained
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
 from fleetgauge.settings import SourceSettings
 
-log = structlog.get_logger(__name__)
-
-_STEPS = "set_back"
-"""What a cursor notes: how often the source's clock had been set back."""
-_FARTHEST_STEP = timedelta(hours=1)
-_BETWEEN_HEARTBEATS = timedelta(seconds=30)
-"""How long before the first heartbeat after it a clock may have been set back."""
 _CHEAP = 100_000.0
 """The planner's cost up to which a question is asked in every run."""
 
@@ -52,14 +47,18 @@ class PostgresFacts:
 
     def explain(self, query: sql.Composed) -> Mapping[str, Any]:
         """The root of the query's plan. The query is not run."""
-        plan: Mapping[str, Any] = self._fetch(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query))[0][0][0]["Plan"]
-        return plan
+        return explained(self.connection, query)
+
+    def dear(self, now: datetime) -> list[str]:
+        """See `Facts`."""
+        lacking = unserved(self.connection, time_columns(self.definition))
+        return warnings(dear_on_postgres(self.connection, self.definition, now), lacking)
 
     def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
         """See `Facts`."""
         if self.definition.change_time is None:
             return Touched()
-        since = replace(since, at=self._before_steps(since))
+        since = replace(since, at=before_steps(self.definition.metric, since, self.source_watermark))
         if self.definition.interval is not None:
             found = self._fetch(postgres_held.held_since(self.definition, since.at, watermark))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
@@ -68,20 +67,6 @@ class PostgresFacts:
             return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
         rows = self._placed(query)
         return Touched(list({row.cell for row in rows}), rows=rows)
-
-    def _before_steps(self, since: Cursor) -> datetime:
-        """The cursor, or where the source's clock was set back to since it was written: rows carry such times."""
-        steps = None if self.source_watermark is None else self.source_watermark.steps
-        known = (since.token or {}).get(_STEPS)
-        if steps is None or steps.earliest is None or known is None or known == steps.count:
-            return since.at
-        earliest = max(steps.earliest - _BETWEEN_HEARTBEATS, since.at - _FARTHEST_STEP)
-        log.warning(
-            "the source's clock was set back since the last run; changes are read again from there",
-            metric=self.definition.metric,
-            set_back_to=steps.earliest.isoformat(),
-        )
-        return min(since.at, earliest)
 
     def lost(self, since: Cursor | None) -> Lost:  # noqa: ARG002 (the port's signature)
         """See `Facts`. Rows that are deleted are `reconcile`'s to find."""
@@ -138,6 +123,15 @@ class PostgresFacts:
         return self.connection.execute(query).fetchall()
 
 
+def _of_this_dialect(definition: Definition) -> None:
+    if definition.dialect != "postgres":
+        file = f"sql/metrics/{definition.metric}/metric.yaml"
+        raise Terminal(
+            f"{file}:{definition.line('dialect')}: its source is a Postgres, and its dialect {definition.dialect}; "
+            "remove the line and write source.sql for Postgres, or name another source"
+        )
+
+
 class PostgresSource:
     """A Postgres database. One connection, opened when first needed and again after a failure; not thread-safe."""
 
@@ -167,11 +161,10 @@ class PostgresSource:
                 if not self._itself:
                     source_watermark = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
                 if definition.version not in self._fitting:
+                    _of_this_dialect(definition)
                     postgres_columns.check(connection, definition)
                     self._fitting.add(definition.version)
-                steps = None if source_watermark is None else source_watermark.steps
-                token = None if steps is None else {_STEPS: steps.count}
-                yield PostgresFacts(connection, definition, source_watermark, token)
+                yield PostgresFacts(connection, definition, source_watermark, token_of(source_watermark))
 
     def close(self) -> None:
         """See `Source`."""

@@ -57,6 +57,8 @@ CHANGES: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
     "change_time": [({}, {"change_time": None}), ({}, {"change_time": "happened_at"})],
     "key": [({}, {"key": "id"})],
     "time_zone": [({}, {"time_zone": "Asia/Kolkata"})],
+    "dialect": [({}, {"dialect": "mysql"})],
+    "datetime_offset": [({"dialect": "mysql"}, {"dialect": "mysql", "datetime_offset": "+09:00"})],
     "grace": [({}, {"grace": "10s"})],
     "late": [({}, {"late": "1d"})],
     "accepts": [({}, {"accepts": {"earliest": "2015-01-01"}}), ({}, {"accepts": {"before": "2050-01-01"}})],

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fleetgauge.rollup.definitions.loader import load_definition
-from fleetgauge.rollup.sources.postgres_columns import ColumnError, problems
+from fleetgauge.rollup.sources.column_kinds import ColumnError, problems
 
 METRIC = """\
 # Rides.
