@@ -71,6 +71,8 @@ class App:
             init_command="SET time_zone = '+00:00'",
             ssl_disabled=True,
         )
+        # Else a change of a row that is not there keeps others from inserting after it.
+        self.ask("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
     def ask(self, query: str, values: Any = ()) -> Any:
         with self.driver.cursor() as cursor:
