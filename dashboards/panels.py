@@ -77,8 +77,9 @@ def tile(
     limits: Limits | None = None,
     no_value: str = "–",
     span: int = 4,
+    link: str | None = None,
 ) -> stat.Panel:
-    """One number. Of SQL that is a time series the sum is shown before its course."""
+    """One number. Of SQL that is a time series the sum is shown before its course. `link`: uid of what is behind it."""
     total = isinstance(query, Sql) and query.format == "time_series"
     panel = (
         stat.Panel()
@@ -100,6 +101,9 @@ def tile(
         .span(span)
         .height(4)
     )
+    if link is not None:
+        behind = dashboard.DashboardLink("What is behind it").type(model.DashboardLinkType.LINK)
+        panel = panel.data_links([behind.url(f"/d/{link}?${{__url_time_range}}")])
     return panel if decimals is None else panel.decimals(decimals)
 
 

@@ -4,15 +4,16 @@
 
 from collections.abc import Sequence
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import common, dashboard, geomap
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import FrameGeometrySourceMode
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation
 from dashboards.buckets import sample_variable
-from dashboards.frame import Filter, filled, new_dashboard, stretch
-from dashboards.panels import HALF, THIRD, bars, colour, number, prop, table_panel, tile
+from dashboards.frame import Filter, filled, new_dashboard, of_range, stretch
+from dashboards.panels import FULL, HALF, THIRD, bars, colour, number, prop, table_panel, thresholds, tile
 from dashboards.postgres import Sql, datasource
 from dashboards.views import of_metric
 
@@ -129,7 +130,7 @@ def _tiles() -> list[Builder[Panel]]:
             no_value="no day yet",
         ),
         tile(
-            "Suspects with a fault",
+            "With a fault",
             "Of the suspects that mechanics looked at in the last month, how many had a fault. Not filtered by model. "
             "Source: metrics.suspect_precision; docs/suspects.md.",
             Sql(
@@ -158,7 +159,7 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=0,
         ),
         tile(
-            "Vehicles fell over",
+            "Fallen over",
             f"Falls in the range; a vehicle that fell twice counts twice. {OF_FALLS}",
             Sql(
                 f"""
@@ -254,6 +255,62 @@ def _silent() -> list[Builder[Panel]]:
     ]
 
 
+def _map() -> Builder[Panel]:
+    """Where vehicles fell, by map tile: a tile's middle is worked out of its zoom, x and y."""
+    layer = (
+        common.MapLayerOptions()
+        .type("markers")
+        .name("Falls")
+        .location(common.FrameGeometrySource().mode(FrameGeometrySourceMode.COORDS).latitude("lat").longitude("lng"))
+        .tooltip(True)
+        .config(
+            {
+                "showLegend": False,
+                "style": {
+                    "color": {"field": "Fallen", "fixed": "orange"},
+                    "opacity": 0.6,
+                    "size": {"field": "Fallen", "fixed": 8, "min": 5, "max": 22},
+                    "symbol": {"mode": "fixed", "fixed": "img/icons/marker/circle.svg"},
+                },
+            }
+        )
+    )
+    return (
+        geomap.Panel()
+        .title("Where vehicles fell")
+        .description(
+            "Falls by map tile, some 970 m wide: the larger and darker, the more fell there. The background map is "
+            "loaded by the browser. Not filtered by model. Source: metrics.tip_over_tile_$grain; "
+            "docs/metrics/tip_over_tile.md."
+        )
+        .datasource(datasource())
+        .with_target(
+            Sql(
+                f"""
+                WITH fallen AS (
+                  SELECT tile, sum(fallen) AS fallen FROM {of_range("tip_over_tile", "range")}
+                  WHERE tile ~ '^[0-9]+/[0-9]+/[0-9]+$' GROUP BY 1 HAVING sum(fallen) > 0
+                ), parts AS (
+                  SELECT tile, fallen, power(2, split_part(tile, '/', 1)::integer) AS n,
+                    split_part(tile, '/', 2)::integer + 0.5 AS x, split_part(tile, '/', 3)::integer + 0.5 AS y
+                  FROM fallen
+                )
+                SELECT degrees(atan(sinh(pi() * (1 - 2 * y / nullif(n, 0))))) AS "lat",
+                  x / nullif(n, 0) * 360 - 180 AS "lng", fallen AS "Fallen", tile AS "Tile"
+                FROM parts ORDER BY 3 DESC, 4 LIMIT 1500"""
+            )
+        )
+        .unit("locale")
+        .no_value("no falls")
+        .thresholds(thresholds(None))
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.CONTINUOUS_YL_RD))
+        .view(geomap.MapViewConfig().id("fit").all_layers(True).lat(37).lon(127).zoom(11).max_zoom(15))
+        .layers([layer])
+        .span(HALF)
+        .height(12)
+    )
+
+
 def _faults() -> list[Builder[Panel]]:
     codes = table_panel(
         f"Faults by code{STRETCH}",
@@ -287,6 +344,7 @@ def _faults() -> list[Builder[Panel]]:
             span=16,
         ),
         codes.override_by_name("Errors", number("locale", 0)).override_by_name("Share", number("percentunit", 1)),
+        _map(),
         bars(
             "Falls by model per $bucket",
             f"Vehicles that fell over, stacked by model. Wind makes all rise, a bad stand one model. {OF_FALLS}",
@@ -299,7 +357,7 @@ def _faults() -> list[Builder[Panel]]:
             unit="locale",
             stacked=True,
             span=HALF,
-        ),
+        ).height(12),
         bars(
             "Fallen and set upright per $bucket",
             f"Vehicles that fell over, and those that somebody set upright: the difference is still lying. {OF_FALLS}",
@@ -310,7 +368,7 @@ def _faults() -> list[Builder[Panel]]:
                 "time_series",
             ),
             unit="locale",
-            span=HALF,
+            span=FULL,
         )
         .override_by_name("fallen", [colour("orange")])
         .override_by_name("set upright", [colour("blue")]),

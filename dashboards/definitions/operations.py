@@ -92,7 +92,7 @@ def _count(views: Views, measure: str) -> Sql:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Vehicles in service",
+            "In service",
             f"Vehicles that could be, or were, rented, on average over the range. {OF_STATES}",
             Sql(
                 f"""
@@ -121,14 +121,14 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=0,
         ),
         tile(
-            "Batteries swapped",
+            "Swapped",
             f"Vehicles back with a charged battery. {OF_SWAPS}",
             _count(SWAPS, "swaps"),
             unit="locale",
             decimals=0,
         ),
         tile(
-            "Vehicles set down",
+            "Set down",
             f"Set down by the operations team, after a move or a repair. {OF_MOVES}",
             _count(MOVES, "dropped_off"),
             unit="locale",

@@ -103,7 +103,7 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=1,
         ),
         tile(
-            "Revenue per rental",
+            "Per rental",
             f"Fares less refunds, divided by completed rentals, in KRW. {SOURCE}",
             Sql(
                 f"""

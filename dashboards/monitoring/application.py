@@ -4,18 +4,20 @@ One dashboard for both worlds: names of prometheus-fastapi-instrumentator, and o
 takes whichever a service exposes.
 """
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, logs, loki
 from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.models.dashboard import Panel
+from grafana_foundation_sdk.models.common import LogsSortOrder
+from grafana_foundation_sdk.models.dashboard import DataSourceRef, Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard
-from dashboards.panels import SECONDS, THIRD, Limits, lines, tile
+from dashboards.panels import FULL, SECONDS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-application"
 JOB = 'job=~"$job"'
 EVERY = "[$__rate_interval]"
+LOKI = DataSourceRef(type_val="loki", uid="fleetgauge-loki")
 
 
 def build() -> dashboard.Dashboard:
@@ -35,7 +37,34 @@ def build() -> dashboard.Dashboard:
         ("Calls of other services", _calls()),
         ("JVM and connection pools", _jvm()),
     )
-    return filled(found, sections)
+    return filled(found, sections).with_row(dashboard.Row("Error logs").collapsed(True).with_panel(_logs()))
+
+
+def _logs() -> logs.Panel:
+    """In a row that is closed at first, so that nothing is asked where there is no Loki."""
+    return (
+        logs.Panel()
+        .title("Errors in the logs")
+        .description(
+            "Lines of level error or worse of the chosen services, the newest first. A request id finds all lines of "
+            "one request: open a line, and filter by it. Needs the data source Loki."
+        )
+        .datasource(LOKI)
+        .with_target(
+            loki.Dataquery()
+            .expr('{job=~"$job"} | json | level=~"(?i)error|critical|fatal"')
+            .query_type("range")
+            .max_lines(200)
+            .ref_id("A")
+            .datasource(LOKI)
+        )
+        .show_time(True)
+        .wrap_log_message(True)
+        .enable_log_details(True)
+        .sort_order(LogsSortOrder.DESCENDING)
+        .span(FULL)
+        .height(12)
+    )
 
 
 def requests(by: str, status: str = ".*", window: str = EVERY) -> str:
@@ -94,7 +123,7 @@ def _tiles() -> list[Builder[Panel]]:
             value(f"(sum({requests('job', '5..', window)}) or vector(0)) / {total}"),
             unit="percentunit",
             decimals=2,
-            limits=Limits(warn=0.005, bad=0.01),
+            limits=Limits(warn=0.01, bad=0.01),
             span=6,
         ),
         tile(
@@ -103,15 +132,15 @@ def _tiles() -> list[Builder[Panel]]:
             value(f"(sum({requests('job', '[45]..', window)}) or vector(0)) / {total}"),
             unit="percentunit",
             decimals=2,
-            limits=Limits(warn=0.03, bad=0.05),
+            limits=Limits(warn=0.05, bad=0.05),
             span=6,
         ),
         tile(
-            "p95 of the duration",
+            "Duration p95",
             "95 of 100 requests are answered within this time. An alert fires above a second for three minutes.",
             value(latency(0.95)),
             unit=SECONDS,
-            limits=Limits(warn=0.5, bad=1),
+            limits=Limits(warn=1, bad=1),
             span=6,
         ),
     ]

@@ -9,18 +9,23 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.panels import HOURS, THIRD, Limits, lines, tile
+from dashboards.panels import CLOCK, HOURS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-infrastructure"
 MACHINE = 'instance=~"$instance"'
-DISK = f'{MACHINE}, fstype!~"tmpfs|overlay|squashfs|ramfs"'
+NO_MEMORY = 'fstype!~"tmpfs|overlay|squashfs|ramfs"'
+DISK = f"{MACHINE}, {NO_MEMORY}"
 FREE = f"node_filesystem_avail_bytes{{{DISK}}}"
 LEFT = f"{FREE} / node_filesystem_size_bytes{{{DISK}}}"
-HOURS_LEFT = f"{FREE} / clamp_min(-deriv(node_filesystem_avail_bytes{{{DISK}}}[6h]), 1e-9) / 3600"
-"""By the trend of six hours, which is long enough for a nightly job and short enough to warn a day ahead."""
 EVERY = "[$__rate_interval]"
 CONTAINER = 'name!=""'
+
+
+def hours_left(disk: str = DISK) -> str:
+    """PromQL, by the trend of six hours: long enough for a nightly job, short enough to warn a day ahead."""
+    free = f"node_filesystem_avail_bytes{{{disk or NO_MEMORY}}}"
+    return f"{free} / clamp_min(-deriv({free}[6h]), 1e-9) / 3600"
 
 
 def build() -> dashboard.Dashboard:
@@ -46,37 +51,34 @@ def build() -> dashboard.Dashboard:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Least hours until a disk is full",
-            "By the trend of the last six hours: the disk that fills first. An alert fires below 24.",
-            value(f"min({HOURS_LEFT} < 8760)"),
+            "Disk full in",
+            "By the trend of the last six hours: the disk that fills first. An alert fires below 24 hours.",
+            value(f"min({hours_left()} < 8760)"),
             unit=HOURS,
             decimals=0,
-            limits=Limits(warn=72, bad=24, rising=False),
+            limits=Limits(warn=24, bad=24, rising=False),
             no_value="none fills",
         ),
         tile(
-            "Least free on a disk",
+            "Least disk free",
             "Free space in percent of its size, of the disk that has least.",
             value(f"min({LEFT})"),
             unit="percentunit",
             decimals=0,
-            limits=Limits(warn=0.2, bad=0.1, rising=False),
         ),
         tile(
-            "Most memory in use",
+            "Most memory",
             "Of the machine that has least memory to spare: in use, without what the kernel can give back.",
             value(f"max(1 - node_memory_MemAvailable_bytes{{{MACHINE}}} / node_memory_MemTotal_bytes{{{MACHINE}}})"),
             unit="percentunit",
             decimals=0,
-            limits=Limits(warn=0.85, bad=0.95),
         ),
         tile(
-            "Restarts, 24 hours",
+            "Restarts in 24h",
             "Containers that were started within the last day, more than once each counted so.",
             value(f"sum(changes(container_start_time_seconds{{{CONTAINER}}}[24h]))"),
             unit="locale",
             decimals=0,
-            limits=Limits(warn=1, bad=5),
         ),
         tile(
             "Targets down",
@@ -117,7 +119,7 @@ def _disks() -> list[Builder[Panel]]:
         rows(
             "Hours until full",
             "By the trend of six hours; only disks that fill within a week.",
-            f"sort({HOURS_LEFT} < 168)",
+            f"sort({hours_left()} < 168)",
             [("instance", "Machine"), ("mountpoint", "Mounted at")],
             unit=HOURS,
         ),
@@ -127,8 +129,8 @@ def _disks() -> list[Builder[Panel]]:
 def _machines() -> list[Builder[Panel]]:
     return [
         lines(
-            "Processor in use",
-            "Share of all cores that was not idle, by machine.",
+            "Processor in use, by machine",
+            "Share of all cores that was not idle: what is left is what a peak may take.",
             series(
                 f'1 - avg by (instance) (rate(node_cpu_seconds_total{{{MACHINE}, mode="idle"}}{EVERY}))', "{{instance}}"
             ),
@@ -137,17 +139,10 @@ def _machines() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Memory of containers",
-            "Working set, by which a container is killed when it reaches its limit.",
-            series(f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})", "{{name}}"),
-            unit="bytes",
-            span=THIRD,
-        ),
-        lines(
-            "Memory of processes",
-            "Resident memory as the process itself says it: beside its container's, the difference is page cache.",
-            series("process_resident_memory_bytes", "{{job}} {{instance}}"),
-            unit="bytes",
+            "Processor time of processes",
+            "Cores in use, as each process itself counts. Beside its container's: more there is what it has started.",
+            series(f"rate(process_cpu_seconds_total{EVERY})", "{{job}} {{instance}}"),
+            unit="none",
             span=THIRD,
         ),
         lines(
@@ -158,6 +153,31 @@ def _machines() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
+            "Memory in use, by machine",
+            "Share of the memory that the kernel cannot give back.",
+            series(
+                f"1 - node_memory_MemAvailable_bytes{{{MACHINE}}} / node_memory_MemTotal_bytes{{{MACHINE}}}",
+                "{{instance}}",
+            ),
+            unit="percentunit",
+            ceiling=1,
+            span=THIRD,
+        ),
+        lines(
+            "Memory of processes",
+            "Resident memory as the process itself says it: beside its container's, the difference is page cache.",
+            series("process_resident_memory_bytes", "{{job}} {{instance}}"),
+            unit="bytes",
+            span=THIRD,
+        ),
+        lines(
+            "Memory of containers",
+            "Working set, by which a container is killed when it reaches its limit.",
+            series(f"sum by (name) (container_memory_working_set_bytes{{{CONTAINER}}})", "{{name}}"),
+            unit="bytes",
+            span=THIRD,
+        ),
+        lines(
             "Killed for lack of memory, per hour",
             "Times that the kernel killed a process of a container which reached its memory limit.",
             series(f"sum by (name) (increase(container_oom_events_total{{{CONTAINER}}}[1h]))", "{{name}}"),
@@ -165,8 +185,15 @@ def _machines() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
+            "Starts of processes, per hour",
+            "A process that starts again and again is in a crash loop: its log says why.",
+            series("sum by (job, instance) (changes(process_start_time_seconds[1h]))", "{{job}} {{instance}}"),
+            unit="locale",
+            span=THIRD,
+        ),
+        lines(
             "Starts of containers, per hour",
-            "A container that starts again and again is in a crash loop: its log says why.",
+            "The same of containers, whatever runs in them.",
             series(f"sum by (name) (changes(container_start_time_seconds{{{CONTAINER}}}[1h]))", "{{name}}"),
             unit="locale",
             span=THIRD,
@@ -190,6 +217,34 @@ def _postgres() -> list[Builder[Panel]]:
             series(f"sum by (instance) (rate(pg_stat_database_blks_read{EVERY}))", "{{instance}}, read"),
             series(f"sum by (instance) (rate(pg_stat_database_blks_hit{EVERY}))", "{{instance}}, in memory", "B"),
             unit="iops",
+            span=THIRD,
+        ),
+        lines(
+            "Disk reads and writes per second, by machine",
+            "Operations of all disks: what the blocks that Postgres did not find in memory come to.",
+            series(
+                f"sum by (instance) (rate(node_disk_reads_completed_total{{{MACHINE}}}{EVERY}))", "{{instance}}, read"
+            ),
+            series(
+                f"sum by (instance) (rate(node_disk_writes_completed_total{{{MACHINE}}}{EVERY}))",
+                "{{instance}}, written",
+                "B",
+            ),
+            unit="iops",
+            span=THIRD,
+        ),
+        lines(
+            "Oldest transaction",
+            "How long the longest transaction of each database has been open. It holds back vacuum, and what is final.",
+            series("max by (instance, datname) (pg_stat_activity_max_tx_duration)", "{{instance}} {{datname}}"),
+            unit=CLOCK,
+            span=THIRD,
+        ),
+        lines(
+            "Replica behind",
+            "How long ago the last transaction was replayed. An idle primary makes it grow too.",
+            series("max by (instance) (pg_replication_lag_seconds)", "{{instance}}"),
+            unit=CLOCK,
             span=THIRD,
         ),
         lines(
@@ -219,6 +274,29 @@ def _servers() -> list[Builder[Panel]]:
             "Under-replicated partitions. With one broker there is nothing to lack.",
             series("sum by (topic) (kafka_topic_partition_under_replicated_partition)", "{{topic}}"),
             unit="locale",
+            span=THIRD,
+        ),
+        lines(
+            "Kafka: records appended per second",
+            "By topic: what ingest has to keep up with.",
+            series(f"sum by (topic) (rate(kafka_topic_partition_current_offset{EVERY}))", "{{topic}}"),
+            unit="cps",
+            span=THIRD,
+        ),
+        lines(
+            "Elasticsearch: documents indexed per second",
+            "By node, copies included: a document with one copy counts twice.",
+            series(f"sum by (name) (rate(elasticsearch_indices_indexing_index_total{EVERY}))", "{{name}}"),
+            unit="cps",
+            span=THIRD,
+        ),
+        lines(
+            "Elasticsearch: writes rejected per second",
+            "Its queue for writes was full: ingest waits and tries again. For long: more nodes, or fewer consumers.",
+            series(
+                f'sum by (name) (rate(elasticsearch_thread_pool_rejected_count{{type="write"}}{EVERY}))', "{{name}}"
+            ),
+            unit="cps",
             span=THIRD,
         ),
         lines(

@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import dashboard, table
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.frame import TAG
-from dashboards.panels import table_panel
+from dashboards.panels import HALF, table_panel
 from dashboards.prometheus import value
 
 
@@ -36,20 +36,16 @@ def monitoring_dashboard(uid: str, title: str, description: str, tags: Sequence[
     )
 
 
-def rows(title: str, description: str, expr: str, columns: Sequence[tuple[str, str]], *, unit: str) -> table.Panel:
+def rows(
+    title: str, description: str, expr: str, columns: Sequence[tuple[str, str]], *, unit: str, span: int = HALF
+) -> table.Panel:
     """The series of `expr` that are there now; `columns`: label and heading, the value comes last as "Value"."""
+    return organised(table_panel(title, description, value(expr), span=span), columns).unit(unit).no_value("nothing")
+
+
+def organised(panel: table.Panel, columns: Sequence[tuple[str, str]]) -> table.Panel:
+    """The panel with these labels as columns and no others."""
     hidden = {"Time": True, "__name__": True, "instance": True, "job": True}
     order = {label: number for number, (label, _) in enumerate([*columns, ("Value", "")])}
-    return (
-        table_panel(title, description, value(expr))
-        .unit(unit)
-        .no_value("nothing")
-        .transformations(
-            [
-                model.DataTransformerConfig(
-                    id_val="organize",
-                    options={"excludeByName": hidden, "indexByName": order, "renameByName": dict(columns)},
-                )
-            ]
-        )
-    )
+    options = {"excludeByName": hidden, "indexByName": order, "renameByName": dict(columns)}
+    return panel.transformations([model.DataTransformerConfig(id_val="organize", options=options)])

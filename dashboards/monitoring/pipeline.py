@@ -1,20 +1,18 @@
 """Pipeline: is what the dashboards show complete, and if not, where does it wait? For on-call engineers."""
 
-from collections.abc import Sequence
-
-from grafana_foundation_sdk.builders import dashboard, prometheus
+from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
+from dashboards.monitoring import pipeline_ingest
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
+from dashboards.monitoring.pipeline_ingest import CONSUMER, EVERY
 from dashboards.panels import CLOCK, SECONDS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-pipeline"
-CONSUMER = 'consumer=~"$consumer"'
 METRIC = 'metric=~"$metric"'
-EVERY = "[$__rate_interval]"
 
 SOME = Limits(warn=1, bad=1)
 """Nothing should be there at all."""
@@ -32,8 +30,8 @@ def build() -> dashboard.Dashboard:
     found = found.with_variable(label_variable("metric", "Metric", "fleetgauge_rollup_lag_seconds"))
     sections = (
         ("Now", _tiles()),
-        ("Ingest: Kafka to Elasticsearch", _ingest()),
-        ("What was not stored", _dead_letters()),
+        ("Ingest: Kafka to Elasticsearch", pipeline_ingest.panels()),
+        ("What was not stored", pipeline_ingest.dead_letters()),
         ("Rollup: to minutes, hours and days", _rollup()),
         ("Freshness: from the commit or the append to the number", _delays()),
         ("Late, withheld, changed", _truth()),
@@ -52,7 +50,7 @@ def _tiles() -> list[Builder[Panel]]:
             value(f'max(fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="append"}})'),
             unit=CLOCK,
             decimals=0,
-            limits=Limits(warn=60, bad=300),
+            limits=Limits(warn=300, bad=300),
         ),
         tile(
             "Rollup overdue",
@@ -60,7 +58,7 @@ def _tiles() -> list[Builder[Panel]]:
             value(f'max(fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}})'),
             unit=CLOCK,
             decimals=0,
-            limits=Limits(warn=180, bad=600),
+            limits=Limits(warn=900, bad=900),
         ),
         tile(
             "Conditions",
@@ -71,7 +69,7 @@ def _tiles() -> list[Builder[Panel]]:
             limits=SOME,
         ),
         tile(
-            "Dead letters, 24 hours",
+            "Dead letters 24h",
             "Records that could not be stored and are kept in dead-letter topics. `fleetgauge dlq ls` shows them.",
             value(f"sum(increase(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}[24h]))"),
             unit="locale",
@@ -84,10 +82,10 @@ def _tiles() -> list[Builder[Panel]]:
             value(f"max(fleetgauge_source_lag_seconds{{{METRIC}}})"),
             unit=CLOCK,
             decimals=0,
-            limits=Limits(warn=60, bad=300),
+            limits=Limits(warn=300, bad=300),
         ),
         tile(
-            "Restated, 24 hours",
+            "Restated in 24h",
             "Values that changed though their window was final. `fleetgauge restatements` says which, and why.",
             value(f"sum(fleetgauge_rollup_restatements_last_day{{{METRIC}}})"),
             unit="locale",
@@ -96,118 +94,30 @@ def _tiles() -> list[Builder[Panel]]:
     ]
 
 
-def _ingest() -> list[Builder[Panel]]:
-    return [
-        lines(
-            "Events per second by class",
-            "Events that are final: ok, duplicate (sent again, or read again after a restart), poison, quarantine and "
-            "collision (kept as dead letters).",
-            series(f"sum by (class) (rate(fleetgauge_ingest_events_total{{{CONSUMER}}}{EVERY}))", "{{class}}"),
-            unit="cps",
-            stacked=True,
-        ),
-        lines(
-            "Lag in seconds",
-            "Age of the oldest event that is not stored, by its append to Kafka; and the age of the newest stored "
-            "event, by its own time: of devices that were offline it is large though nothing waits.",
-            series(
-                f'max by (consumer) (fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="append"}})', "{{consumer}}, append"
-            ),
-            series(
-                f'min by (consumer) (fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="event"}})',
-                "{{consumer}}, event",
-                "B",
-            ),
-            unit=CLOCK,
-            limit=300,
-        ),
-        lines(
-            "Lag in records",
-            "Records behind the end of each topic, by what is committed.",
-            series(f"sum by (consumer, topic) (fleetgauge_ingest_lag_records{{{CONSUMER}}})", "{{consumer}}"),
-            unit="locale",
-            span=THIRD,
-        ),
-        lines(
-            "Bulk requests",
-            "Duration of a bulk request to Elasticsearch: median, 95th and 99th percentile of all consumers.",
-            *_quantiles("fleetgauge_ingest_bulk_seconds_bucket"),
-            unit=SECONDS,
-            span=THIRD,
-        ),
-        lines(
-            "Append to acknowledgement",
-            "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
-            *_quantiles("fleetgauge_ingest_append_to_ack_seconds_bucket"),
-            unit=SECONDS,
-            span=THIRD,
-        ),
-        lines(
-            "Held back",
-            "Partitions paused since the work in flight is at its cap, and failed tries of the batch that is tried "
-            "longest: Elasticsearch is slow or away.",
-            series(f"sum by (consumer) (fleetgauge_ingest_paused_partitions{{{CONSUMER}}})", "{{consumer}}, paused"),
-            series(f"max by (consumer) (fleetgauge_ingest_retry_depth{{{CONSUMER}}})", "{{consumer}}, tries", "B"),
-            unit="none",
-            span=THIRD,
-        ),
-        lines(
-            "Memory of consumers",
-            "Resident memory of each process. It stays flat during an outage, by design; growth is a defect.",
-            series('process_resident_memory_bytes{job="consumers"}', "{{instance}}"),
-            unit="bytes",
-            span=THIRD,
-        ),
-        lines(
-            "Processor time of consumers",
-            "Cores in use by each process. At one it is at its limit: add processes, up to one for each partition.",
-            series(f'rate(process_cpu_seconds_total{{job="consumers"}}{EVERY})', "{{instance}}"),
-            unit="none",
-            limit=0.95,
-            span=THIRD,
-        ),
-    ]
-
-
-def _dead_letters() -> list[Builder[Panel]]:
-    return [
-        lines(
-            "Dead letters per second by error",
-            "Records kept in dead-letter topics by the type of their error. A jump is a bad deploy of a producer or of "
-            "a contract; the consumer stops by itself when its limit is reached.",
-            series(
-                f"sum by (error_type) (rate(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}{EVERY}))",
-                "{{error_type}}",
-            ),
-            unit="cps",
-            stacked=True,
-        ),
-        lines(
-            "Lost or doubtful, since the start of each process",
-            "Collisions: two events under one id, both kept. Missed: deleted by the topic's retention before they "
-            "were read. Sent again: found on the other side of midnight and counted once. All should stay 0.",
-            series(f"sum(fleetgauge_ingest_collisions_total{{{CONSUMER}}})", "collisions"),
-            series(f"sum(fleetgauge_ingest_missed_records_total{{{CONSUMER}}})", "missed", "B"),
-            series(f"sum(fleetgauge_ingest_resent_total{{{CONSUMER}}})", "sent again", "C"),
-            unit="locale",
-        ),
-    ]
-
-
 def _rollup() -> list[Builder[Panel]]:
     return [
+        lines(
+            "Age of what is final",
+            "Now less the end of the final minutes, by metric: what is younger is provisional. One that rises as "
+            "fast as time goes by stands still.",
+            series(f'fleetgauge_rollup_lag_seconds{{{METRIC}, grain="minute"}}', "{{metric}}"),
+            unit=CLOCK,
+            span=THIRD,
+        ),
         lines(
             "Minutes overdue",
             "How long the next minute of each metric could have been final.",
             series(f'fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}}', "{{metric}}"),
             unit=CLOCK,
-            limit=600,
+            limit=900,
+            span=THIRD,
         ),
         lines(
             "Not computed",
             "Minutes up to now that are not computed. It grows when there is no run, or runs do not keep up.",
             series(f"fleetgauge_rollup_pending_minutes{{{METRIC}}}", "{{metric}}"),
             unit="locale",
+            span=THIRD,
         ),
         lines(
             "Windows and cells computed per minute",
@@ -301,6 +211,30 @@ def _truth() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
+            "Restated per hour",
+            "Cells whose number was final and changed: refunds, late events, corrections. Many: lengthen grace. "
+            "`fleetgauge restatements` lists them, and the dashboards of metrics mark them.",
+            series(f"sum by (metric) (increase(fleetgauge_rollup_restated_total{{{METRIC}}}[1h]))", "{{metric}}"),
+            unit="locale",
+            span=THIRD,
+        ),
+        lines(
+            "Days that can still be computed anew",
+            "What is older is frozen: its source or its rows have expired, so late rows are counted and not applied.",
+            series(f"(time() - fleetgauge_rollup_frozen_before_timestamp_seconds{{{METRIC}}}) / 86400", "{{metric}}"),
+            unit="none",
+            span=THIRD,
+        ),
+        lines(
+            "Runs put off or failing, now",
+            "1 while the last run of a metric was put off, failed, or fills a version that the views do not show yet.",
+            series(f"fleetgauge_rollup_failing{{{METRIC}}} > 0", "{{metric}}, failing"),
+            series(f"fleetgauge_rollup_deferred{{{METRIC}}} > 0", "{{metric}}, put off", "B"),
+            series(f"fleetgauge_rollup_waiting{{{METRIC}}} > 0", "{{metric}}, filling", "C"),
+            unit="none",
+            span=THIRD,
+        ),
+        lines(
             "Too late to be counted",
             "Cells whose rows changed after their source or their own rows had expired: they stay as they are.",
             series(f"fleetgauge_rollup_late_unapplied_total{{{METRIC}}}", "{{metric}}"),
@@ -360,12 +294,4 @@ def _sources() -> list[Builder[Panel]]:
             unit="locale",
             span=THIRD,
         ),
-    ]
-
-
-def _quantiles(buckets: str) -> Sequence[prometheus.Dataquery]:
-    summed = f"sum by (le) (rate({buckets}{{{CONSUMER}}}{EVERY}))"
-    return [
-        series(f"histogram_quantile({share}, {summed})", name, ref)
-        for share, name, ref in ((0.5, "median", "A"), (0.95, "p95", "B"), (0.99, "p99", "C"))
     ]

@@ -62,7 +62,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Commands requested",
+            "Commands",
             f"Commands requested in the time range. {SOURCE}",
             Sql(
                 f"""

@@ -84,7 +84,7 @@ def test_each_number_is_that_of_the_dashboard(filled: Filled, url: str) -> None:
         def panel(uid: str, name: str) -> list[tuple[Any, ...]]:
             return grafana.execute(panels[uid][name]).fetchall()
 
-        requested = sum(row[-1] for row in panel("fleetgauge-commands", "Commands requested"))
+        requested = sum(row[-1] for row in panel("fleetgauge-commands", "Commands"))
         assert whole["requested"].sum() == requested
         ((failed,),) = panel("fleetgauge-commands", "Failure rate")
         assert whole["unsuccessful"].sum() / whole["requested"].sum() == pytest.approx(failed, rel=1e-12)

@@ -27,7 +27,7 @@ SUMS = {
         "Zones": "sum(started) FROM metrics.rental_minute",
     },
     "fleetgauge-commands": {
-        "Commands requested": "sum(requested) FROM metrics.device_command_minute",
+        "Commands": "sum(requested) FROM metrics.device_command_minute",
         "Failures by command": "sum(requested) FROM metrics.device_command_minute",
         "Traffic cost": "sum(cost_krw) FROM metrics.command_cost_minute",
         "Cost per $bucket by command": "sum(cost_krw) FROM metrics.command_cost_minute",

@@ -15,12 +15,15 @@ from dashboards.queries import panels
 
 from fleetgauge.commands.health import Health
 from fleetgauge.ingest.consumer_metrics import CATALOGUE as INGEST
+from fleetgauge.ingest.operate import limit_exports
+from fleetgauge.rollup.operating import statement_exports
 from fleetgauge.rollup.operating.exports import CATALOGUE as ROLLUP
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "dashboards" / "generated" / "monitoring").glob("*.json"))
 SOURCE = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
-OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
+LOKI = {"type": "loki", "uid": "fleetgauge-loki"}
+OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
 """By prometheus-client, of every process."""
 UNITS = {"dthms", "suffix: s", "suffix: h", "none", "locale", "cps", "iops", "reqps", "bytes", "percentunit"}
 
@@ -33,7 +36,7 @@ def monitoring(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for panel in panels(dashboard):
-        for target in panel["targets"]:
+        for target in panel["targets"] if panel["type"] != "logs" else ():
             yield panel["title"], target["expr"]
     for variable in dashboard["templating"]["list"]:
         yield variable["name"], variable["query"]["query"].removeprefix("label_values(").split(",")[0]
@@ -50,7 +53,8 @@ def exported() -> dict[str, set[str]]:
     }
     for export in ROLLUP:
         found |= {name: set(labels) for name, labels in export.samples.items()}
-    return found | commands
+    found |= {name: set(statement_exports.LABELS) for name in statement_exports.EXPORTED}
+    return found | commands | {limit_exports.REACHED: {"consumer"}}
 
 
 def test_there_are_some() -> None:
@@ -62,6 +66,9 @@ def test_every_monitoring_panel_explains_itself(monitoring: dict[str, Any]) -> N
     assert len(titles) == len(set(titles))
     for panel in panels(monitoring):
         assert len(panel["description"]) > 40, panel["title"]
+        if panel["type"] == "logs":
+            assert panel["datasource"] == LOKI and all(target["datasource"] == LOKI for target in panel["targets"])
+            continue
         assert panel["datasource"] == SOURCE
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
         assert panel["fieldConfig"]["defaults"]["noValue"], panel["title"]

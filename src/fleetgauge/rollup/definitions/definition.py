@@ -49,7 +49,7 @@ COMMANDS = "commands"
 """The name by which a definition calls the metrics database itself as its source."""
 
 RESERVED = frozenset({"window_start", "date", "provisional", "version", "bucket_start", "window_grain"})
-VARIABLES = frozenset({"by", "grain", "resolution"})
+VARIABLES = frozenset({"bucket", "by", "grain", "resolution", "sample"})
 """What the metric's dashboard asks its reader besides a value of each dimension."""
 
 NAME_LENGTH = 32
@@ -198,6 +198,9 @@ class Definition:
             if not isinstance(measure, Count | Duration):
                 named.append((("measures", name, "of"), measure.of))
             named += [(("measures", name, "where", column), column) for column in measure.where]
+        for name, dimension in self.dimensions.items():
+            if dimension.tile is not None:
+                yield ("dimensions", name, "tile"), "is of a geo point of documents; let source.sql give the tile"
         for path, column in named:
             if not re.fullmatch("[a-z][a-z0-9_]*", column):
                 yield (

@@ -36,6 +36,7 @@ VERSIONED = frozenset(
         "grains",
         "dimensions.*.column",
         "dimensions.*.limit",
+        "dimensions.*.tile",
         "measures.*.agg",
         "measures.*.of",
         "measures.*.type",

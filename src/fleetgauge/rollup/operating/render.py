@@ -179,8 +179,8 @@ def _searches(definition: Definition, what: What, span: Span) -> list[Json]:
         return [_groups(where, keys, query.numbers(definition.stored))]
     filters = [query.within([span])]
     if what == "cells":
-        fields = (dimension.column for dimension in definition.dimensions.values())
-        wanted = (query.one_of(path, [text]) for path, text in zip(fields, _example(definition), strict=True))
+        dimensions = definition.dimensions.values()
+        wanted = (query.one_of(one, [text]) for one, text in zip(dimensions, _example(definition), strict=True))
         filters += [one for one in wanted if one is not None]
     numbers = _groups(query.matching(definition, *filters), query.keys(definition), query.numbers(definition.stored))
     sketches = [

@@ -169,8 +169,8 @@ class ElasticsearchFacts:
         for at in range(0, len(spans), SPANS):
             some = spans[at : at + SPANS]
             texts = zip(*(v for window, v in wanted if some[0][0] <= window < some[-1][1]), strict=True)
-            fields = (dimension.column for dimension in self.definition.dimensions.values())
-            filters = [query.one_of(field, of) for field, of in zip(fields, texts, strict=True)]
+            dimensions = self.definition.dimensions.values()
+            filters = [query.one_of(one, of) for one, of in zip(dimensions, texts, strict=True)]
             found = self._rows(self._ask(query.within(some), *(f for f in filters if f is not None)))
             rows += [row for row in found if (row[0], row[1:n]) in kept]
         return rows
@@ -192,7 +192,7 @@ class ElasticsearchFacts:
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""
         found = [query.within([span])]
-        found += [query.labelled(self.definition.dimensions[name].column, label) for name, label in where.items()]
+        found += [query.labelled(self.definition.dimensions[name], label) for name, label in where.items()]
         matching = query.counted(self.definition, *found)
         counted = self.search.ask(matching, {"n": {"value_count": {"field": EVENT_TIME}}})
         return SourceRows(int(counted["n"]["value"]) if counted else 0, json.dumps({"query": matching}, default=str))

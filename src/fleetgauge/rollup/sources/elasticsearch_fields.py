@@ -26,6 +26,7 @@ EVENT_TIME = "@timestamp"
 _WHOLE = ("integer", "long")
 _NUMBER = (*_WHOLE, "double")
 _GROUPED = ("keyword", "boolean", *_WHOLE)
+_ANY = "texts, true or false, or whole numbers"
 _WORDS = {"keyword": "texts", "boolean": "true or false", "integer": "whole numbers", "long": "whole numbers"}
 
 
@@ -50,7 +51,8 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
             found.append(f"{key}: is for rows of a database; leave it out")
     found += _where("documents.where", definition.documents.where, fields)
     for name, dimension in definition.dimensions.items():
-        found += _of(f"dimensions.{name}", dimension.column, fields, _GROUPED, "texts, true or false, or whole numbers")
+        types, words = (_GROUPED, _ANY) if dimension.tile is None else (("geo_point",), "a geo point")
+        found += _of(f"dimensions.{name}", dimension.column, fields, types, words)
     for name, measure in definition.stored.items():
         key = f"measures.{name}"
         found += _where(f"{key}.where", measure.where, fields)
@@ -58,7 +60,7 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
             case Count():
                 pass
             case Distinct():
-                found += _of(key, measure.of, fields, _GROUPED, "texts, true or false, or whole numbers")
+                found += _of(key, measure.of, fields, _GROUPED, _ANY)
             case Percentile():
                 found += _of(key, measure.of, fields, _NUMBER, "numbers")
             case Sum() | Extreme() if measure.type == "numeric":

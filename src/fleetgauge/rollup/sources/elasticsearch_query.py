@@ -6,6 +6,7 @@ worked out here, by the same code that analysts use.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from fleetgauge.rollup.definitions.measures import (
     Sum,
     Where,
 )
+from fleetgauge.rollup.definitions.parts import Dimension
 from fleetgauge.rollup.labels import NOT_SET, label_of, value_of
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 from fleetgauge.rollup.spans import Span
@@ -146,17 +148,24 @@ def at_random(where: Json, *, seed: int) -> Json:
     return {"function_score": {"query": where, **score, "boost_mode": "replace"}}
 
 
-def one_of(path: str, labels: Iterable[str]) -> Json | None:
-    """Documents whose field has one of these labels; None where one stands for what cannot be looked up by terms."""
+def one_of(dimension: Dimension, labels: Iterable[str]) -> Json | None:
+    """Documents that have one of these labels; None where one stands for what cannot be looked up by terms."""
+    if dimension.tile is not None:
+        return None
+    path = dimension.column
     texts = {value_of(label) for label in labels}
     known = {text for text in texts if text is not None and NUL not in text}
     return {"terms": {path: sorted(known)}} if known == texts else None
 
 
-def labelled(path: str, label: str) -> Json:
-    """Documents whose field has this label."""
+def labelled(dimension: Dimension, label: str) -> Json:
+    """Documents that have this label."""
+    path = dimension.column
     if label == NOT_SET:
         return {"bool": {"must_not": _present(path)}}
+    if dimension.tile is not None:
+        known = re.fullmatch(rf"{dimension.tile}/\d+/\d+", label)
+        return {"geo_grid": {path: {"geotile": label}}} if known else {"match_none": {}}
     try:
         text = sure(value_of(label), "the value of a label")
     except ValueError:
@@ -169,7 +178,11 @@ def keys(definition: Definition, *, step_ms: int = MINUTE_MS, from_ms: int = 0, 
     by_time: Json = {"field": EVENT_TIME, "fixed_interval": f"{step_ms}ms", "offset": f"{from_ms % step_ms}ms"}
     found: list[Json] = [{"w": {"date_histogram": by_time}}]
     for index, dimension in enumerate(definition.dimensions.values()):
-        found.append({str(index): {"terms": {"field": dimension.column, "missing_bucket": True}}})
+        by: Json = {"field": dimension.column, "missing_bucket": True}
+        if dimension.tile is None:
+            found.append({str(index): {"terms": by}})
+        else:
+            found.append({str(index): {"geotile_grid": {**by, "precision": dimension.tile}}})
     if value is not None:
         found.append({"v": {"terms": {"field": value}}})
     return found
