@@ -103,6 +103,12 @@ def panel_queries(
     return [query for query in dashboard_queries(dashboard, variables, time_from, time_to) if query.kind == "panel"]
 
 
+def may_be_empty(dashboard: Mapping[str, Any]) -> set[str]:
+    """Names of the panels whose emptiness is an answer: they say "none" in place of a value."""
+    said = ((panel, panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")) for panel in panels(dashboard))
+    return {_STRETCH.sub("", panel["title"]) for panel, no_value in said if no_value.startswith("none")}
+
+
 def panels(dashboard: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """All panels, those inside of collapsed rows too, without the rows themselves."""
     for panel in dashboard["panels"]:

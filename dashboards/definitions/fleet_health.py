@@ -127,7 +127,7 @@ def _tiles() -> list[Builder[Panel]]:
                 SELECT extract(epoch FROM day) * 1000 AS "day" FROM as_of WHERE day IS NOT NULL"""
             ),
             unit="time:MMM D",
-            no_value="no day yet",
+            no_value="none yet",
         ),
         tile(
             "With a fault",
@@ -157,6 +157,7 @@ def _tiles() -> list[Builder[Panel]]:
             ),
             unit="locale",
             decimals=0,
+            no_value="none",
         ),
         tile(
             "Fallen over",
@@ -168,6 +169,7 @@ def _tiles() -> list[Builder[Panel]]:
             ),
             unit="locale",
             decimals=0,
+            no_value="none",
         ),
     ]
 
@@ -206,11 +208,13 @@ def _suspects() -> list[Builder[Panel]]:
     )
     return [
         listed.height(10)
+        .no_value("none")
         .override_by_name("Vehicle", [link, prop("custom.width", 100)])
         .override_by_name("Score", [*number("none", 1), prop("custom.width", 70)])
         .override_by_name("Probability", [*number("percentunit", 0), prop("custom.width", 95)])
         .override_by_name("Last stop", [prop("custom.width", 105)]),
         evidence.height(10)
+        .no_value("none")
         .override_by_name("Day", [prop("custom.width", 105)])
         .override_by_name("Points", [*number("none", 1), prop("custom.width", 70)])
         .override_by_name("Evidence", [prop("custom.width", 140), prop("custom.inspect", True)]),
@@ -233,9 +237,9 @@ def _silent() -> list[Builder[Panel]]:
         ),
     )
     return [
-        listed.override_by_name("Days silent", number("none", 0)).override_by_name(
-            "Usual reports", number("locale", 0)
-        ),
+        listed.no_value("none")
+        .override_by_name("Days silent", number("none", 0))
+        .override_by_name("Usual reports", number("locale", 0)),
         bars(
             "Devices that report, per day",
             "Different devices with a report on each day of the range, or of its last 14 days. "
@@ -251,7 +255,9 @@ def _silent() -> list[Builder[Panel]]:
                 "time_series",
             ),
             unit="locale",
-        ).override_by_name("devices", [colour("blue")]),
+        )
+        .no_value("none")
+        .override_by_name("devices", [colour("blue")]),
     ]
 
 
@@ -301,7 +307,7 @@ def _map() -> Builder[Panel]:
             )
         )
         .unit("locale")
-        .no_value("no falls")
+        .no_value("none")
         .thresholds(thresholds(None))
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.CONTINUOUS_YL_RD))
         .view(geomap.MapViewConfig().id("fit").all_layers(True).lat(37).lon(127).zoom(11).max_zoom(15))
@@ -342,8 +348,10 @@ def _faults() -> list[Builder[Panel]]:
             unit="locale",
             stacked=True,
             span=16,
-        ),
-        codes.override_by_name("Errors", number("locale", 0)).override_by_name("Share", number("percentunit", 1)),
+        ).no_value("none"),
+        codes.no_value("none")
+        .override_by_name("Errors", number("locale", 0))
+        .override_by_name("Share", number("percentunit", 1)),
         _map(),
         bars(
             "Falls by model per $bucket",
@@ -357,7 +365,9 @@ def _faults() -> list[Builder[Panel]]:
             unit="locale",
             stacked=True,
             span=HALF,
-        ).height(12),
+        )
+        .no_value("none")
+        .height(12),
         bars(
             "Fallen and set upright per $bucket",
             f"Vehicles that fell over, and those that somebody set upright: the difference is still lying. {OF_FALLS}",
@@ -370,6 +380,7 @@ def _faults() -> list[Builder[Panel]]:
             unit="locale",
             span=FULL,
         )
+        .no_value("none")
         .override_by_name("fallen", [colour("orange")])
         .override_by_name("set upright", [colour("blue")]),
     ]

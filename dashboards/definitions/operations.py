@@ -119,6 +119,7 @@ def _tiles() -> list[Builder[Panel]]:
             _count(SWAPS, "battery_low"),
             unit="locale",
             decimals=0,
+            no_value="none",
         ),
         tile(
             "Swapped",
@@ -126,6 +127,7 @@ def _tiles() -> list[Builder[Panel]]:
             _count(SWAPS, "swaps"),
             unit="locale",
             decimals=0,
+            no_value="none",
         ),
         tile(
             "Set down",
@@ -133,6 +135,7 @@ def _tiles() -> list[Builder[Panel]]:
             _count(MOVES, "dropped_off"),
             unit="locale",
             decimals=0,
+            no_value="none",
         ),
         tile(
             "Final until",
@@ -193,7 +196,7 @@ def _street() -> list[Builder[Panel]]:
             ),
             unit="locale",
             span=span,
-        )
+        ).no_value("none")
         for said, shade in measures.values():
             panel = panel.override_by_name(said, [colour(shade)])
         return panel

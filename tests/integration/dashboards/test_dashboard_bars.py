@@ -1,7 +1,6 @@
-"""What a dashboard promises at any range: few points, the right grain, and so little work that it answers in 100 ms."""
+"""What a dashboard promises at any range, with and without filters: few points, of the right grain."""
 
 import json
-import statistics
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +23,6 @@ SPANS = {
     "hours": timedelta(days=30),
     "day": timedelta(days=180),
 }
-SLOW_MS = 100.0
-"""Of execution, as the server itself measures it: the median of five, warm."""
-SUSPICIOUS_MS = 50.0
-"""What is quicker at the first try is not asked five times."""
 
 
 @pytest.fixture
@@ -38,9 +33,7 @@ def grafana(filled: Filled) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
 @pytest.mark.parametrize("span", SPANS, ids=str)
-def test_few_points_of_the_right_grain_in_time(
-    grafana: psycopg.Connection[Any], filled: Filled, uid: str, span: str
-) -> None:
+def test_few_points_of_the_right_grain(grafana: psycopg.Connection[Any], filled: Filled, uid: str, span: str) -> None:
     dashboard, until = DASHBOARDS[uid], filled.now
     since = until - SPANS[span]
 
@@ -54,7 +47,6 @@ def test_few_points_of_the_right_grain_in_time(
     assert SPANS[span] / widths[str(chosen["bucket"])] <= POINTS
     if "sample" in chosen:
         assert widths[str(chosen["sample"])] >= widths[str(chosen["bucket"])]
-    slow = []
     for variables in (chosen, *narrowed(dashboard, chosen, filled, ask)):
         for query in dashboard_queries(dashboard, variables, since, until):
             if query.kind != "panel":
@@ -65,12 +57,6 @@ def test_few_points_of_the_right_grain_in_time(
             if query.format == "time_series":
                 points = {row[names.index("time")] for row in rows}
                 assert len(points) <= POINTS, query.name
-            took = execution_ms(grafana, query.sql)
-            if took > SUSPICIOUS_MS:
-                took = statistics.median(execution_ms(grafana, query.sql) for _ in range(5))
-            if took > SLOW_MS:
-                slow.append((query.name, took))
-    assert not slow
 
 
 def narrowed(
@@ -85,34 +71,3 @@ def narrowed(
     first = {name: [ask(queries[name])] for name in filters}
     kept = {name: value for name, value in chosen.items() if not name.startswith("stem")}
     yield settled(dashboard, {**kept, **first}, since, filled.now, ask)
-
-
-def execution_ms(grafana: psycopg.Connection[Any], sql: str) -> float:
-    row = grafana.execute(f"EXPLAIN (ANALYZE, TIMING OFF, SUMMARY ON, FORMAT JSON) {sql}").fetchone()
-    assert row is not None
-    return float(row[0][0]["Execution Time"])
-
-
-def test_a_band_holds_its_share_and_few_events_are_told_apart(grafana: psycopg.Connection[Any], filled: Filled) -> None:
-    """The failure rate of each point, from its parts in the minutes; what has fewer than 30 commands is no line."""
-    dashboard = DASHBOARDS["fleetgauge-commands"]
-    since = filled.now - timedelta(days=2)
-    queries = {q.name: q.sql for q in dashboard_queries(dashboard, {"grain": "hour"}, since, filled.now)}
-    shown = grafana.execute(queries["Failure rate per $sample"]).fetchall()
-    right = {
-        at: (part, whole)
-        for at, part, whole in grafana.execute(
-            "SELECT bucket_start, sum(unsuccessful), sum(requested)"
-            " FROM metrics.device_command_range(%s, %s, 'hour') GROUP BY 1",
-            [since, filled.now],
-        )
-    }
-    lines = points = 0
-    for at, line, provisional, few, low, high in shown:
-        part, whole = right.pop(at)
-        drawn = few if whole < 30 else provisional if line is None else line
-        assert drawn == pytest.approx(part / whole)
-        assert 0 <= low <= drawn <= high <= 1
-        assert (whole < 30) == (few is not None) and not (few is not None and line is not None)
-        lines, points = lines + (line is not None), points + (few is not None)
-    assert not right and lines > 10 and points > 0, (lines, points)

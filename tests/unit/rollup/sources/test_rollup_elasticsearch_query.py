@@ -61,6 +61,18 @@ def test_the_projects_own_metrics_ask_for_what_documents_have() -> None:
     assert (stream.topic, stream.group, stream.index) == ("device-events", "fleetgauge-device-events", "device-events")
 
 
+def test_a_tile_is_grouped_by_and_found_again() -> None:
+    one = load_definitions(ROOT)["tip_over_tile"]
+    tile = one.dimensions["tile"]
+    assert query.keys(one)[1] == {
+        "0": {"geotile_grid": {"field": "geo.location", "precision": 15, "missing_bucket": True}}
+    }
+    assert query.labelled(tile, "15/27941/12689") == {"geo_grid": {"geo.location": {"geotile": "15/27941/12689"}}}
+    assert query.labelled(tile, "14/1/1") == query.labelled(tile, "elsewhere") == {"match_none": {}}
+    assert query.one_of(tile, ["15/27941/12689"]) is None, "all tiles of the window are read"
+    assert one.version != replace(one, dimensions={"tile": replace(tile, tile=14)}).version
+
+
 def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
     telemetry = load_definitions(ROOT)["telemetry"]
     (found,) = document_problems(ROOT, [replace(telemetry, source_kept=None)])
@@ -98,6 +110,10 @@ def test_a_metric_may_not_read_a_field_for_longer_than_it_is_kept(tmp_path: Path
         ({"documents": {"where": {"spede": 1}}}, "no contract of the consumer has a field spede"),
         ({"dimensions": {"d": {"column": "device.modell", "limit": 5}}}, "dimensions.d: no contract"),
         ({"dimensions": {"d": {"column": "speed", "limit": 5}}}, "dimensions.d: speed is of type double"),
+        (
+            {"dimensions": {"d": {"column": "kind", "tile": 15, "limit": 5}}},
+            "kind is of type keyword, but this needs a geo",
+        ),
         ({"dimensions": {"d": {"column": "event.id", "limit": 5}}}, "event.id is kept, but no search can use it"),
         ({"measures": {"s": {"agg": "sum", "of": "speed"}}}, "speed is of type double, but this needs whole numbers"),
         ({"measures": {"s": {"agg": "sum", "of": "message.bytes", "type": "numeric"}}}, "numeric would not be exact"),
