@@ -71,3 +71,28 @@ def narrowed(
     first = {name: [ask(queries[name])] for name in filters}
     kept = {name: value for name, value in chosen.items() if not name.startswith("stem")}
     yield settled(dashboard, {**kept, **first}, since, filled.now, ask)
+
+
+def test_a_band_holds_its_share_and_few_events_are_told_apart(grafana: psycopg.Connection[Any], filled: Filled) -> None:
+    """The failure rate of each point, from its parts in the minutes; what has fewer than 30 commands is no line."""
+    dashboard = DASHBOARDS["fleetgauge-commands"]
+    since = filled.now - timedelta(days=2)
+    queries = {q.name: q.sql for q in dashboard_queries(dashboard, {"grain": "hour"}, since, filled.now)}
+    shown = grafana.execute(queries["Failure rate per $sample"]).fetchall()
+    right = {
+        at: (part, whole)
+        for at, part, whole in grafana.execute(
+            "SELECT bucket_start, sum(unsuccessful), sum(requested)"
+            " FROM metrics.device_command_range(%s, %s, 'hour') GROUP BY 1",
+            [since, filled.now],
+        )
+    }
+    lines = points = 0
+    for at, line, provisional, few, low, high in shown:
+        part, whole = right.pop(at)
+        drawn = few if whole < 30 else provisional if line is None else line
+        assert drawn == pytest.approx(float(part / whole))
+        assert 0 <= low <= drawn <= high <= 1
+        assert (whole < 30) == (few is not None) and not (few is not None and line is not None)
+        lines, points = lines + (line is not None), points + (few is not None)
+    assert not right and lines > 10 and points > 0, (lines, points)

@@ -102,7 +102,8 @@ def test_variables_and_shading(
         elif query.name.startswith("stretch_") and finest == "minute":
             ((said,),) = rows
             begins = (filled.now - timedelta(days=180, minutes=30)).astimezone(ZoneInfo("Asia/Seoul"))
-            minutes = DEFINITIONS[query.name.removeprefix("stretch_")].retention.minute
+            metric = DEFINITIONS[query.name.removeprefix("stretch_")]
+            minutes = metric.retention.minute if metric.documents is None else None  # those were never computed here
             expired = minutes is not None and minutes < span
             assert said.startswith(f" ({begins:%Y-%m-%d %H:%M} to ") == expired, query.name
             assert bool(said) == expired, query.name
@@ -121,7 +122,7 @@ def test_one_chosen_value_narrows(variable: str, grafana: psycopg.Connection, fi
     dashboard = next(
         dashboard
         for uid, dashboard in DASHBOARDS.items()
-        if uid.startswith("fleetgauge-")
+        if uid in ("fleetgauge-service", "fleetgauge-commands")
         and any(v["name"] == variable and v["multi"] for v in dashboard["templating"]["list"])
     )
     since = filled.now - timedelta(days=10)
