@@ -69,6 +69,10 @@ bench-suspects: $(READY) ## precision and recall of suspects on simulated compan
 bench-isolation: $(READY) ## what dashboards cost the primary, on its tables and on the aggregates (BENCH="--seconds 10")
 	@$(BIN)/python -m bench.isolation $(BENCH)
 
+.PHONY: bench-freshness
+bench-freshness: $(READY) ## from commit and append to the number, by schedule and with --follow; half an hour (BENCH="--seconds 120")
+	@$(BIN)/python -m bench.freshness $(BENCH)
+
 .PHONY: bench-startup
 bench-startup: $(READY) ## what each extra installs, and what `fleetgauge consume --help` takes
 	@$(BIN)/python -m bench.startup $(BENCH)

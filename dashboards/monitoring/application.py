@@ -233,7 +233,11 @@ def _jvm() -> list[Builder[Panel]]:
         lines(
             "Connection pools",
             "Connections in use, and threads that wait for one: then the pool is too small, or queries are too slow.",
-            series(f"sum by (job, pool) (hikaricp_connections_active{{{JOB}}})", "{{job}} {{pool}}, in use"),
+            series(
+                f"sum by (job, pool) (hikaricp_connections_active{{{JOB}}}) or sum by (job, pool) (label_replace("
+                f'db_client_connections_usage{{{JOB}, state="used"}}, "pool", "$1", "pool_name", "(.*)"))',
+                "{{job}} {{pool}}, in use",
+            ),
             series(f"sum by (job, pool) (hikaricp_connections_pending{{{JOB}}})", "{{job}} {{pool}}, waiting", "B"),
             unit="locale",
             span=THIRD,

@@ -133,6 +133,7 @@ class Demo:
                     watch.expect(self._start_exporter(state))
             with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
                 loaded = _result(loading)
+                watch.expect([self._start_rental_api(state)])
                 running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
                 live = in_background("live", lambda: self._live(plan, state, stop_live))
                 self._wait_until_stored(settings, 600)
@@ -180,6 +181,11 @@ class Demo:
     def _start_exporter(self, state: StackState) -> list[str]:
         commands = {"exporter": [*_fleetgauge(state), "exporter"]}
         return Beside(self._stack.home).start_scraped("rollup", commands, self._root)
+
+    def _start_rental_api(self, state: StackState) -> str:
+        """A service with riders who use it, for dashboards of services; its log names its address."""
+        command = [sys.executable, "-m", "fleetlab.rental_api", state.home]
+        return Beside(self._stack.home).start("rental-api", command, self._root)
 
     def _go_on(self, state: StackState) -> None:
         """Production's heartbeat and the schedules go on without this process, so the tables stay final up to now."""
