@@ -1,5 +1,6 @@
 """For all tests: what a command does to logging in this process ends with its test."""
 
+import gc
 import logging
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Costs(), "costs")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection() -> None:
+    """The collector finds no garbage while thousands of tests are made."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Tests, their syntax trees and the libraries stay to the end, so the collector need not look at them again and
+    again: it would take an eighth of the processor time.
+    """
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

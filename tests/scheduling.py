@@ -3,6 +3,7 @@
 Every process but the last starts one stack, which all its files share. The last takes the files whose tests start
 servers of their own, or none: their servers would come on top of the stack anyway, and what they mostly do is wait.
 With four or more, the last but one takes files that need no server, which fill the time in which all others wait.
+Files that share a filled database run in one process, one after the other, since to fill it takes half a minute.
 Within each part the longest come first, so that all processes end at about the same time.
 """
 
@@ -20,11 +21,18 @@ ALONE = (
     "tests/unit/",
 )
 """They need none of the servers of the run; in the order in which they are begun."""
+FILLED = (
+    "tests/integration/dashboards/",
+    "tests/integration/analytics/",
+    "tests/integration/demo/test_demo_company.py",
+)
+"""They share the database of the fixture `filled`; the first names them all."""
 SERVERLESS = ("tests/unit/",)
 """Those of them that need no server at all."""
 LONG = (
     "tests/integration/ingest/test_ingest_ledger.py",
     "tests/integration/rollup/test_rollup_law.py",
+    FILLED[0],
     "tests/integration/ingest/",
     "tests/integration/hostile/test_wild",
     "tests/integration/hostile/test_secrets.py",
@@ -34,6 +42,11 @@ LONG = (
     "tests/integration/rollup/",
 )
 """Those that share a stack, the longest first; the account at the end of a run tells. All others follow."""
+
+
+def unit(file: str) -> str:
+    """What one process runs as a whole: a file, or those that share more than servers."""
+    return FILLED[0] if file.startswith(FILLED) else file
 
 
 def rank(file: str, order: Sequence[str]) -> int:
@@ -62,7 +75,10 @@ def chosen(waiting: Sequence[str], *, worker: int, workers: int) -> str | None:
 
 
 class Scheduling(LoadFileScheduling):
-    """One file to one worker at a time, as `chosen`."""
+    """One file, or what `unit` says, to one worker at a time, as `chosen`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(super()._split_scope(nodeid))
 
     def _assign_work_unit(self, node: Any) -> None:
         worker = int(node.gateway.id.removeprefix("gw"))

@@ -1,26 +1,28 @@
 """Which worker runs which file; each file runs once, and the last worker starts no stack."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scheduling import ALONE, LONG, SERVERLESS, chosen, is_alone
+from scheduling import ALONE, FILLED, LONG, SERVERLESS, chosen, is_alone, unit
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+UNITS = sorted({unit(file) for file in FILES})
 
 
-@pytest.mark.parametrize("beginning", [*ALONE, *LONG])
+@pytest.mark.parametrize("beginning", [*ALONE, *LONG, *FILLED])
 def test_names_are_of_files_that_are_there(beginning: str) -> None:
     assert any(file.startswith(beginning) for file in FILES)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_every_file_is_run_once_whoever_is_quickest(workers: int) -> None:
-    waiting, ran = list(FILES), list[str]()
+    waiting, ran = list(UNITS), list[str]()
     turn = 0
     active = list(range(workers))
     while active:
@@ -34,16 +36,25 @@ def test_every_file_is_run_once_whoever_is_quickest(workers: int) -> None:
         waiting.remove(file)
         ran.append(file)
         turn += 1 + len(ran) % 3
-    assert sorted(ran) == FILES
+    assert sorted(ran) == UNITS
+
+
+def test_whoever_asks_for_the_filled_database_runs_in_one_process() -> None:
+    asking = [
+        file for file in FILES if re.search(r"\bfrom dashboard_world import .*\bFilled\b", (ROOT / file).read_text())
+    ]
+    assert len(asking) >= 6
+    assert {unit(file) for file in asking} == {FILLED[0]}
+    assert not is_alone(FILLED[0]), "it needs the servers of a process"
 
 
 def test_long_files_come_first_and_those_without_servers_last() -> None:
     for workers in (3, 4):
-        assert chosen(FILES, worker=0, workers=workers) == "tests/integration/ingest/test_ingest_ledger.py"
-        assert chosen(FILES, worker=workers - 1, workers=workers) == "tests/integration/demo/test_demo.py"
-        left = [file for file in FILES if is_alone(file)]
+        assert chosen(UNITS, worker=0, workers=workers) == "tests/integration/ingest/test_ingest_ledger.py"
+        assert chosen(UNITS, worker=workers - 1, workers=workers) == "tests/integration/demo/test_demo.py"
+        left = [file for file in UNITS if is_alone(file)]
         assert chosen(left, worker=0, workers=workers) == "tests/integration/demo/test_demo.py"
-    assert str(chosen(FILES, worker=2, workers=4)).startswith(SERVERLESS)
+    assert str(chosen(UNITS, worker=2, workers=4)).startswith(SERVERLESS)
 
 
 CONFTEST = """
@@ -66,7 +77,8 @@ def test_of_it(number):
 
 def test_workers_of_xdist_obey(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    files = ["demo/test_a.py", "dags/test_b.py", "hostile/test_c.py", "hostile/test_d.py", "rollup/test_e.py"]
+    filled = ["analytics/test_f.py", "dashboards/test_g.py"]
+    files = ["demo/test_a.py", "dags/test_b.py", "hostile/test_c.py", "hostile/test_d.py", "rollup/test_e.py", *filled]
     for file in files:
         (tmp_path / "tests" / "integration" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tests" / "integration" / file).write_text(TEST.format(log=str(log)))
@@ -81,6 +93,7 @@ def test_workers_of_xdist_obey(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ran = [tuple(line.split()) for line in log.read_text().splitlines()]
-    assert len(ran) == 20 and {file for _, file in ran} == {str(tmp_path / "tests" / "integration" / f) for f in files}
+    assert len(ran) == 28 and {file for _, file in ran} == {str(tmp_path / "tests" / "integration" / f) for f in files}
     of_last = {file for worker, file in ran if worker == "gw2"}
     assert of_last and all(is_alone(str(Path(file).relative_to(tmp_path))) for file in of_last)
+    assert len({worker for worker, file in ran if file.endswith(tuple(filled))}) == 1

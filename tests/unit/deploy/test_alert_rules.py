@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -128,7 +129,8 @@ def test_promtool_accepts_them(path: Path) -> None:
 @promtool
 @pytest.mark.parametrize("path", [*TESTS, PROMETHEUS / "incidents.yaml"], ids=lambda path: path.stem)
 def test_promtool_runs_their_tests(path: Path) -> None:
-    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True)
+    collect_seldom = {**os.environ, "GOGC": "800"}  # a fifth of its processor time
+    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, env=collect_seldom)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
