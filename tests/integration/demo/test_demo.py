@@ -41,9 +41,11 @@ def test_ctrl_c_while_servers_start_leaves_nothing(home: Path, tmp_path: Path) -
     assert processes_of(home) == []
 
 
-def test_kill_9_while_events_are_loaded_leaves_nothing(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", [STARTING, pytest.param(LOADING, marks=pytest.mark.long)], ids=["early", "late"])
+def test_kill_9_while_events_are_loaded_leaves_nothing(home: Path, tmp_path: Path, when: str) -> None:
+    """Early, Postgres and Kafka are filled while the others start; late, consumers are at work, too."""
     with DemoProcess(home, tmp_path / "log", *SMALL) as demo:
-        demo.wait_for_line(LOADING)
+        demo.wait_for_line(when)
         demo.kill()
     wait_until_gone(home)
 
