@@ -32,7 +32,8 @@ def materialise_commands(settings: Settings, *, quiet: bool = False) -> datetime
     consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
     # Its own last: it alone decides what has passed.
     for group in (*replaying_groups(settings.content, consumer), consumer.group):
-        report = materialise(settings, CommandSource(consumer.topic, group, consumer.index), SystemClock())
+        source = CommandSource(consumer.topic, group, consumer.index, consumer.retention)
+        report = materialise(settings, source, SystemClock())
         (_log.debug if quiet else _log.info)("materialised", group=group, **asdict(report))
     return report.watermark
 

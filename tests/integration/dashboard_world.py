@@ -57,6 +57,9 @@ class Documents:
     def closed(self, index: str) -> list[str]:
         return []
 
+    def documents(self, index: str) -> dict[str, int]:
+        return {}
+
     def pages(self, index: str, spans: Mapping[int, Offsets] | None, **_: Any) -> Generator[Page]:
         for partition, found in sorted(self.partitions.items()):
             yield Page(found, partition, len(found) - 1)

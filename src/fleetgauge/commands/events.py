@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 
 from fleetgauge.commands.columns import EVENT, RESPONDED, STEPS, EventColumn
+from fleetgauge.postgres.nul_text import without_nul
 
 _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00:00Z
 _NUL = rb"\u0000"
@@ -87,5 +88,5 @@ def fact(source: msgspec.Raw | bytes) -> Fact:
 
 
 def _storable(text: str | None) -> str | None:
-    """JSON can hold one character that Postgres cannot: U+0000 becomes U+FFFD."""
-    return text.replace("\x00", "\ufffd") if text is not None else None
+    """JSON can hold one character that Postgres cannot."""
+    return without_nul(text) if text is not None else None

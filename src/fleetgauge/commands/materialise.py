@@ -18,8 +18,9 @@ from fleetgauge.clock import Clock
 from fleetgauge.commands.columns import EVENT, RESPONDED
 from fleetgauge.commands.events import Fact, fact
 from fleetgauge.commands.pages import CommandDocuments, ElasticsearchDocuments, Page
-from fleetgauge.commands.store import AttemptStore, CommandCursor, CommandSource, open_store
+from fleetgauge.commands.store import NEVER, AttemptStore, CommandCursor, CommandSource, open_store
 from fleetgauge.elasticsearch.daily_indices import day_of
+from fleetgauge.elasticsearch.lost_days import Days, Token
 from fleetgauge.progress.clock_samples import METRICS, Clocks, Earliest
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.settings import Settings
@@ -106,7 +107,8 @@ def materialise_documents(
     shut = frozenset(documents.closed(source.index))
     opened = cursor.closed - shut
     # Before anything is read without them: whatever ends this run, they are remembered.
-    cursor = replace(cursor, closed=cursor.closed | shut)
+    days = _days(documents, source, shut, cursor, progress)
+    cursor = replace(cursor, closed=cursor.closed | shut, days=days)
     if cursor.began_anew(progress):
         # From here on its offsets are those that the new epoch starts from.
         cursor = CommandCursor(
@@ -116,6 +118,7 @@ def materialise_documents(
             rescan=True,
             judged_at=cursor.judged_at,
             closed=cursor.closed,
+            days=cursor.days,
         )
         store.save(cursor)
         _log.warning("ingest began anew, reading every stored command event again", topic=source.topic)
@@ -166,6 +169,27 @@ def materialise_documents(
         backlog=progress.lag,
         seconds=time.monotonic() - started,
     )
+
+
+def _days(
+    documents: CommandDocuments,
+    source: CommandSource,
+    shut: Iterable[str],
+    cursor: CommandCursor,
+    progress: GroupProgress,
+) -> Token:
+    """What to remember of the daily indices: which have lost documents, above all."""
+    closed = {index: begin for index in shut if (begin := day_of(index, source.index)) is not None}
+    found = Days(source.index, documents.documents(source.index), closed)
+    noted = found.noted(
+        cursor.days,
+        None if cursor.judged_at <= NEVER else cursor.judged_at,
+        kept_from=None if source.kept is None else progress.observed_at - source.kept,
+        anew=cursor.began_anew(progress),
+    )
+    if gone := noted.get("short"):
+        _log.warning("daily indices of commands have lost documents; what was read of them stays", indices=sorted(gone))
+    return noted
 
 
 def _unjudged(closed: Iterable[str], prefix: str, judged_at: datetime) -> Iterator[datetime]:

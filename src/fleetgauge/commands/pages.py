@@ -21,7 +21,7 @@ from fleetgauge.elasticsearch.client import (
     connect,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import translate
-from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
+from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, documents_by_index, open_point
 from fleetgauge.errors import Transient
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.settings import ElasticsearchSettings
@@ -44,6 +44,10 @@ class CommandDocuments(Protocol):
 
     def closed(self, index: str) -> Collection[str]:
         """The daily indices behind the alias that somebody has closed, so that they cannot be read. Blocks."""
+        ...
+
+    def documents(self, index: str) -> Mapping[str, int]:
+        """How many documents each open daily index behind the alias holds. Blocks."""
         ...
 
     def pages(
@@ -89,6 +93,11 @@ class ElasticsearchDocuments:
         """See `CommandDocuments`."""
         with self._translated(index):
             return closed_days(self._client, index)
+
+    def documents(self, index: str) -> Mapping[str, int]:
+        """See `CommandDocuments`."""
+        with self._translated(index):
+            return documents_by_index(self._client, index)
 
     def pages(
         self,

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleetgauge import postgres
@@ -33,6 +33,8 @@ class CommandSource:
     topic: str
     group: str
     index: str
+    kept: timedelta | None = None
+    """How long ingest keeps a day of documents; None: for ever."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class CommandCursor(GroupCursor):
     """Deadlines before this instant (UTC) have been counted as passed."""
     closed: frozenset[str] = frozenset()
     """Daily indices that were closed when `offsets` passed them, so that documents in them may be still to read."""
+    days: Mapping[str, Any] = field(default_factory=dict)
+    """What to remember of the daily indices, as `lost_days.Days.noted` says."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,14 @@ class AttemptStore:
         with self._connection.transaction():
             row = self._connection.execute(
                 """
-                SELECT topic_id, offsets, rescan, rescanned, nullif(judged_at, '-infinity'), epochs, closed
+                SELECT topic_id, offsets, rescan, rescanned, nullif(judged_at, '-infinity'), epochs, closed, days
                 FROM fleetgauge.command_cursor WHERE (topic, consumer_group, index_name) = (%s, %s, %s)
                 """,
                 self._key,
             ).fetchone()
         if row is None:
             return CommandCursor()
-        topic_id, offsets, rescan, rescanned, judged_at, epochs, closed = row
+        topic_id, offsets, rescan, rescanned, judged_at, epochs, closed, days = row
         return CommandCursor(
             topic_id,
             {int(partition): int(offset) for partition, offset in offsets.items()},
@@ -95,6 +99,7 @@ class AttemptStore:
             rescanned=(rescanned[0], rescanned[1]) if rescanned is not None else None,
             judged_at=judged_at.astimezone(UTC) if judged_at is not None else NEVER,
             closed=frozenset(closed),
+            days=days,
         )
 
     def now(self) -> datetime:
@@ -158,13 +163,13 @@ class AttemptStore:
             """
             INSERT INTO fleetgauge.command_cursor AS c (
                 topic, consumer_group, index_name, topic_id, offsets, rescan, rescanned, judged_at, epochs,
-                closed, unusable, reused_ids, expired, updated_at
+                closed, days, unusable, reused_ids, expired, updated_at
             )
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())
             ON CONFLICT (topic, consumer_group, index_name) DO UPDATE SET
                 topic_id = excluded.topic_id, offsets = excluded.offsets, rescan = excluded.rescan,
                 rescanned = excluded.rescanned, judged_at = excluded.judged_at, epochs = excluded.epochs,
-                closed = excluded.closed, unusable = c.unusable + excluded.unusable,
+                closed = excluded.closed, days = excluded.days, unusable = c.unusable + excluded.unusable,
                 reused_ids = c.reused_ids + excluded.reused_ids, expired = c.expired + excluded.expired,
                 updated_at = excluded.updated_at
             """,
@@ -177,6 +182,7 @@ class AttemptStore:
                 _as_of(cursor),
                 _by_partition(cursor.epochs),
                 sorted(cursor.closed),
+                Jsonb(dict(cursor.days)),
                 unusable,
                 reused_ids,
                 expired,

@@ -2,7 +2,7 @@
 
 import re
 
-from fleetgauge.elasticsearch.client import ApiError, Elasticsearch
+from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, NotFoundError
 from fleetgauge.elasticsearch.elasticsearch_errors import reason_of
 from fleetgauge.errors import Conflict
 
@@ -47,6 +47,33 @@ def _refuse_red(client: Elasticsearch, index: str, *, ignore_unavailable: bool) 
             "bring back the node that holds it (GET /_cluster/allocation/explain), restore it from a snapshot, or "
             "delete it and load its day again"
         ) from error
+
+
+_INDICES = 10_000
+"""More days than anybody keeps."""
+
+
+def documents_by_index(client: Elasticsearch, index: str) -> dict[str, int]:
+    """How many documents each open index behind an alias holds; none without an index. Blocks; raises as `refresh`."""
+    try:
+        point = open_point(client, index, ignore_unavailable=True)
+    except NotFoundError as error:
+        if error.error == "index_not_found_exception":
+            return {}
+        raise
+    try:
+        found = client.search(
+            pit={"id": point, "keep_alive": KEEP_ALIVE},
+            size=0,
+            track_total_hits=False,
+            aggregations={"all": {"terms": {"field": "_index", "size": _INDICES}}},
+            allow_partial_search_results=False,
+            filter_path=["aggregations"],
+        ).body
+    finally:
+        client.options(ignore_status=404).close_point_in_time(id=point)
+    buckets = found.get("aggregations", {"all": {"buckets": []}})["all"]["buckets"]
+    return {one["key"]: one["doc_count"] for one in buckets}
 
 
 def open_point(client: Elasticsearch, index: str, *, ignore_unavailable: bool = False) -> str:

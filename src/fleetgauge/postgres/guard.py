@@ -13,13 +13,15 @@ LOCK_TIMEOUT_S = 5.0
 def guard(connection: Connection[Any], database: Database, settings: SourceSettings, *, itself: bool = False) -> None:
     """First statement of a transaction: a replica may have been promoted since the last one.
 
+    Rows that a policy hides from the login would be missing in silence: with `row_security` off a query fails instead.
+
     `itself`: the source is the metrics database, which is no standby. Raises `Stop` when a standby was asked for and
     this is none.
     """
     row = connection.execute(
         "SELECT pg_is_in_recovery(),"
         " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-        " set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true)",
+        " set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true), set_config('row_security', 'off', true)",
         [f"{settings.statement_timeout_s * 1000:.0f}ms", f"{LOCK_TIMEOUT_S * 1000:.0f}ms"],
     ).fetchone()
     if not (row and row[0]) and not settings.allow_primary and not itself:

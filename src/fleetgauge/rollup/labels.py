@@ -2,8 +2,12 @@ r"""How values of dimensions are written in tables and views, and typed by whoev
 
 A dimension that has no value, and the values beyond its limit, have labels of their own, which no text of a source can
 be taken for: a text that is one of them, or that is one of them with backslashes before it, is written with one more
-backslash, `(other)` as `\(other)`. Every other text, the empty one too, is written as it is.
+backslash, `(other)` as `\(other)`. Of a text longer than an index can hold stand its first characters and its SHA-256,
+so that two such texts stay two. Every other text, the empty one too, is written as it is.
 """
+
+import re
+from hashlib import sha256
 
 from fleetgauge.postgres import sql
 
@@ -16,6 +20,12 @@ EVERY = "*"
 FORMAT = 2
 """Rises when labels change, and with it the version of every metric that has dimensions. 1: `unknown` and `other`."""
 
+LONGEST = 400
+"""Bytes of UTF-8 of a text that is written whole: an index holds six labels of this length."""
+_HEAD = 64
+"""Characters of a longer one that are."""
+_CUT = re.compile(r"\.\.\. [0-9a-f]{64}\Z")
+
 _RESERVED = (NOT_SET, OTHER, EVERY)
 _BEFORE = {"unknown": NOT_SET, "other": OTHER}
 """What stood for NULL and overflow in format 1, in which a text of the source could be the same."""
@@ -25,14 +35,29 @@ def label_of(value: str | None) -> str:
     """How a value of the source is written."""
     if value is None:
         return NOT_SET
+    if len(value) > _HEAD and (len(value.encode()) > LONGEST or is_cut(value)):
+        return f"{value[:_HEAD]}... {sha256(value.encode()).hexdigest()}"
     return f"\\{value}" if value.lstrip("\\") in _RESERVED else value
 
 
+def is_cut(label: str) -> bool:
+    """Whether the label is of a text that is not written whole."""
+    return _CUT.search(label) is not None
+
+
+def head_of(label: str) -> str:
+    """How the text begins, of a label that `is_cut`."""
+    return label[:_HEAD]
+
+
 def value_of(label: str) -> str | None:
-    """The value of the source that is written so. Raises `ValueError` for the overflow, which has no one value."""
+    """The value of the source that is written so.
+
+    Raises `ValueError` for the overflow, which has no one value, and for a text that is not written whole.
+    """
     if label == NOT_SET:
         return None
-    if label in _RESERVED:
+    if label in _RESERVED or is_cut(label):
         raise ValueError(f"{label} stands for no one value")
     return label[1:] if label.lstrip("\\") in _RESERVED else label
 
@@ -52,7 +77,18 @@ def before_relabelling(label: str, label_format: int) -> str:
 
 def labelled_sql(value: sql.Composable) -> sql.Composed:
     """`label_of` of a text expression that is compared byte by byte."""
-    return sql.SQL("coalesce({}, {})").format(_escaped(value), sql.Literal(NOT_SET))
+    return sql.SQL(
+        "coalesce(CASE WHEN length({value}) > {head} AND (octet_length({value}) > {longest} OR {value} ~ {cut})"
+        " THEN left({value}, {head}) || '... ' || encode(sha256(convert_to({value}, 'UTF8')), 'hex')"
+        " ELSE {escaped} END, {not_set})"
+    ).format(
+        value=value,
+        head=sql.Literal(_HEAD),
+        longest=sql.Literal(LONGEST),
+        cut=sql.Literal(r"\.\.\. [0-9a-f]{64}$"),
+        escaped=_escaped(value),
+        not_set=sql.Literal(NOT_SET),
+    )
 
 
 def relabelled_sql(label: sql.Composable) -> sql.Composed:

@@ -57,7 +57,8 @@ class Placed:
     """In which cell a row is, for definitions with a `key`."""
 
     key: str
-    cell: Cell
+    cell: Cell | None
+    """None while its event time is absurd, too far ahead of now, or NULL: then it is in no cell."""
     changed_at: datetime
 
 
@@ -75,17 +76,38 @@ class LeftOut:
     """Facts that cannot be counted, for one reason."""
 
     window: datetime | None
-    """The minute that they would be in (UTC); None for those whose time is absurd."""
+    """The minute that they would be in (UTC); None for those whose time is absurd, or too far ahead."""
     column: str
     """Of source.sql: the one whose value is not finite, too large, or no time of a fleet."""
     count: int
     keys: Sequence[str]
     """What tells some of them, at most five."""
+    ahead: bool = False
+    """Whether their time is possible, but too far ahead of now: they count once it comes nearer."""
+
+    without: bool = False
+    """Whether they lack the key that tells a row, which goes with `column`."""
 
     @property
     def reason(self) -> str:
         """Why, in a few words."""
+        if self.without:
+            return f"{self.column} is NULL, and no key"
+        if self.ahead:
+            return f"{self.column} is too far ahead of now"
         return f"{self.column} is " + ("no time of a fleet" if self.window is None else "not finite or too large")
+
+
+@dataclass(frozen=True)
+class Unfollowed:
+    """Facts without a time of change: what becomes of them, or that they came late, is `reconcile`'s to find."""
+
+    count: int
+    """Up to `MANY` of them."""
+    keys: Sequence[str]
+    """What tells some of them, at most five."""
+
+    MANY = 1_000
 
 
 @dataclass(frozen=True)

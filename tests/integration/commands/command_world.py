@@ -166,6 +166,9 @@ class ListedDocuments:
     def closed(self, index: str) -> list[str]:
         return []
 
+    def documents(self, index: str) -> dict[str, int]:
+        return {}
+
     def pages(
         self,
         index: str,

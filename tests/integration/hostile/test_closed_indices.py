@@ -190,3 +190,43 @@ def test_no_command_times_out_by_an_answer_in_a_closed_index(commands: Stored) -
     commands.client.indices.open(index=commands.index(at), wait_for_active_shards="1")
     assert commands.run(now).watermark == now
     assert commands.weather.owner.execute(status).fetchall() == [("succeeded",)]
+
+
+@fault(
+    "Somebody deletes a daily index of the command events, in the middle of what is kept",
+    number="of what was read of it as before; what was not read of it is in no number",
+    freshness="warn: each metric over commands, and the index",
+    doctor="warn: the same",
+    exporter='`fleetgauge_rollup_condition{condition="lost_documents"}` 1',
+    exit_code="0 of run",
+)
+def test_a_deleted_day_of_commands_is_told(commands: Stored) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    today, before = (round(at.timestamp() * 1000) for at in (now - timedelta(minutes=5), now - timedelta(days=2)))
+
+    def asked(number: int, at_ms: int) -> Document:
+        one = {"command_id": f"c-{number}", "requested_ms": at_ms, "deadline_ms": at_ms + 30_000}
+        return document("requested", at_ms, **one)  # type: ignore[arg-type]
+
+    def told() -> tuple[set[str], set[str]]:
+        chosen = [one for one in commands.weather.definitions.values() if one.source == "commands"]
+        found = {held for one in freshness(commands.weather.settings, chosen) for held in one.conditions}
+        said = {one.metric for one in found if one.condition.name == "lost_documents" and index in one.said}
+        lines = doctor.examine(commands.weather.settings, {one.metric: one for one in chosen}, {})
+        return said, {one.status for one in lines if index in one.said}
+
+    index = commands.index(before)
+    kept = asked(1, before)
+    commands.store(kept, asked(2, today))
+    commands.run(now)
+    assert told() == (set(), set())
+    commands.client.indices.delete(index=index)
+    commands.run(now + timedelta(seconds=1))
+    metrics = {one.metric for one in commands.weather.definitions.values() if one.source == "commands"}
+    assert told() == (metrics, {"warn"})
+    requested = commands.weather.rows("sum(requested)", "device_command")
+    assert set(map(tuple, requested.values())) == {((2,),)}
+    commands.store(kept)  # restored, or read again
+    commands.run(now + timedelta(seconds=2))
+    assert told() == (set(), set())
+    assert set(map(tuple, commands.weather.rows("sum(requested)", "device_command").values())) == {((2,),)}

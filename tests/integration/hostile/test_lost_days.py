@@ -185,3 +185,51 @@ def test_a_field_that_a_day_does_not_map_is_named(world: Any, start: datetime, c
     world.run()
     world.assert_right()
     assert told(world, "unmapped_field")[0::2] == (None, 0)
+
+
+@fault(
+    "The definition changes after a daily index was deleted",
+    number="of that day as the older version computed it, marked with its version; of all others by the new one",
+    freshness="warn: the metric and the index, as before",
+    doctor="warn: the same",
+    exporter='`fleetgauge_rollup_condition{condition="lost_documents"}` 1',
+    exit_code="0 of run",
+)
+def test_a_new_version_knows_what_was_lost_before_it(world: Any, start: datetime, client: Elasticsearch) -> None:
+    day = start.replace(hour=3, minute=0) - 2 * DAY
+    world.send(*documents.mixed(day - DAY, 5, 20), *documents.mixed(day, 5, 40), *documents.mixed(start, 5, 20))
+    world.ingest()
+    world.run()
+
+    def shown() -> list[tuple[Any, ...]]:
+        return [
+            world.metrics.execute(
+                f"SELECT window_start, sum(events) FROM metrics.{world.name}_{grain} GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+            for grain in ("minute", "hour", "day")
+        ]
+
+    before = shown()
+    client.indices.delete(index=index_of(world, day))
+    if client.indices.exists(index=index_of(world, start)):  # one version notes the loss, or it happens before it could
+        world.run()
+    world.define(measures={**documents.METRIC["measures"], "slow": {"agg": "count", "where": {"speed": {"lt": 1}}}})
+    assert world.run().error is None
+    assert shown() == before
+    lost = [
+        world.metrics.execute(
+            f"SELECT bool_and(slow IS NULL) FROM metrics.{world.name}_{grain}"
+            " WHERE window_start >= %s AND window_start < %s",
+            [day, day + timedelta(hours=1)],
+        ).fetchone()[0]
+        for grain in ("minute", "hour")
+    ]
+    assert lost == [True, True]  # the older version's rows, which have no such measure
+    said, _, sample = told(world, "lost_documents")
+    assert said is not None and index_of(world, day) in said and sample == 1
+    late = documents.mixed(day, 5, 3)
+    world.send(*late)
+    world.ingest()
+    report = world.run()
+    assert (report.error, report.late_unapplied > 0) == (None, True)
+    assert shown() == before

@@ -222,3 +222,46 @@ def test_columns_that_do_not_fit_are_refused_by_plan_and_run(world: World, chang
     assert report.severity == "terminal" and said in (report.error or "")
     (seen,) = preview_metrics(world.settings, [one], RunRequest("minute", None))
     assert said in (seen.error or "") and "sql/metrics/unfit/" in (seen.error or "")
+
+
+@fault(
+    "A minute's sum of whole numbers is larger than 64 bits can add up",
+    number="that cell keeps its old row; all others are right",
+    freshness="error, with the cell and the bound",
+    doctor="fail, with the cell and the bound",
+    exporter="fleetgauge_rollup_blocked_windows",
+    exit_code="1",
+)
+def test_a_sum_beyond_64_bits_blocks_its_cell_alone(world: World) -> None:
+    one = definition(
+        "vast",
+        source_sql="SELECT happened_at, changed_at, zone, kind, state, (amount)::bigint AS v FROM facts",
+        measures={"n": {"agg": "count"}, "v": {"agg": "sum", "of": "v", "type": "integer"}},
+    )
+    world.migrate(one)
+    world.insert(SAME, zone="b", amount=5)
+    world.insert(SAME, amount=7)
+    assert run(world, one).error is None
+    for of in (10**15, -(10**15)):
+        world.app.execute(
+            "INSERT INTO facts (happened_at, zone, kind, state, amount) SELECT %s, 'a', 'x', 'done', %s"
+            " FROM generate_series(1, 9300)",
+            [SAME, of],
+        )
+        report = run(world, one)
+        assert report.error is None and [b.window_start for b in report.blocked] == [SAME]
+        assert totals(world, one, "sum(v)") == [12] * 3
+        verdicts, warned, page = told(world, one)
+        assert verdicts == {"error"} and "6000000000000000" in warned
+        assert f'fleetgauge_rollup_blocked_windows{{metric="{one.metric}"}} 1.0' in page
+        compared = reconcile_metrics(world.settings, [one], (SAME - timedelta(hours=1), NOW), dry_run=True)[0]
+        assert compared.error is None and compared.different == 0
+        world.app.execute("DELETE FROM facts WHERE abs(amount) = 1e15 AND id % 3 <> 0")
+        world.app.execute("UPDATE facts SET amount = sign(amount), changed_at = now() WHERE abs(amount) = 1e15")
+        left = world.app.execute("SELECT sum(amount)::bigint FROM facts").fetchone()[0]
+        assert run(world, one).blocked == ()
+        assert totals(world, one, "sum(v)") == [left] * 3
+        assert told(world, one)[0] == {"ok"}
+        world.app.execute("DELETE FROM facts WHERE abs(amount) = 1")
+        world.app.execute("UPDATE facts SET changed_at = now()")
+        run(world, one)

@@ -206,7 +206,7 @@ def world(database, kafka, elasticsearch, tmp_path: Path) -> Iterator[World]:
     name = f"w{uuid4().hex[:8]}"
     shutil.copytree(ROOT / "schemas", tmp_path / "schemas")
     common = tmp_path / "schemas" / "events" / "common.json"
-    common.write_text(common.read_text().replace('"maxLength": 48', '"maxLength": 1000'))
+    common.write_text(common.read_text().replace('"maxLength": 48', '"maxLength": 2000'))
     (tmp_path / "consumers").mkdir()
     settings = Settings(
         kafka=KafkaSettings(bootstrap_servers=kafka.bootstrap),

@@ -79,4 +79,4 @@ def test_what_is_not_json_is_refused(broken):
 
 def test_text_that_postgres_cannot_hold_is_replaced():
     stated = fact(document("requested", device={"id": "sc-1", "model": "a\x00b", "firmware": "2.4 한"}))
-    assert (stated.vehicle_model, stated.firmware) == ("a\ufffdb", "2.4 한")
+    assert (stated.vehicle_model, stated.firmware) == (r"a\u0000b", "2.4 한")

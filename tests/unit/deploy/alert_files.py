@@ -77,6 +77,7 @@ def exported() -> dict[str, frozenset[str]]:
     for definition in load_definitions(ROOT).values():
         found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}
     found[limit_exports.REACHED] = frozenset({"consumer"}) | SCRAPE
+    found[limit_exports.UNREAD] = frozenset({"consumer"}) | SCRAPE
     found |= dict.fromkeys(business_exports.MEANINGS, frozenset({"metric", "over"}) | SCRAPE)
     found |= dict.fromkeys((*health.EXPORTED, *suspect_exports.MEANINGS), SCRAPE)
     return found

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from fleetgauge.rollup.labels import (
     EVERY,
     FORMAT,
+    LONGEST,
     NOT_SET,
     OTHER,
     before_relabelling,
+    head_of,
+    is_cut,
     label_of,
     relabelled,
     value_of,
@@ -20,14 +23,26 @@ NASTY = st.builds(
     st.integers(0, 4),
     st.sampled_from([NOT_SET, OTHER, EVERY, "unknown", "other", "", "(NOT SET)", " (other)", "(other) "]),
 )
-VALUES = st.none() | st.text() | NASTY
+LONG = st.builds(
+    lambda head, times, tail: head * times + tail,
+    st.sampled_from(["a", "é", "漢", "\\"]),
+    st.sampled_from([1, 63, 64, 65, 132, 134, 400, 401]),
+    st.sampled_from(["", "z", "... " + "0" * 64, "... " + "0" * 64 + "\n"]),
+)
+VALUES = st.none() | st.text() | NASTY | LONG
 
 
 @given(VALUES)
 @example("")
 def test_a_label_tells_its_value(value: str | None) -> None:
     label = label_of(value)
-    assert value_of(label) == value
+    if is_cut(label):
+        assert value is not None and value.startswith(head_of(label))
+        with pytest.raises(ValueError, match="stands for no one value"):
+            value_of(label)
+    else:
+        assert value_of(label) == value
+    assert len(label.encode()) <= LONGEST + 1
     assert label not in (OTHER, EVERY) and (label == NOT_SET) == (value is None)
 
 

@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 
 REACHED = "fleetgauge_ingest_limit_reached"
 MEANING = "Partitions in which the limit of dead letters has stopped the consumer. Any: see fleetgauge dlq limit."
+UNREAD = "fleetgauge_ingest_limit_unread"
+UNREAD_MEANING = (
+    "1 while nobody knows whether the limit has stopped the consumer: Kafka has not said so for five minutes."
+)
 EVERY_S = 60.0
 _TRUE_FOR_S = 300.0
 
@@ -29,19 +33,24 @@ class LimitCollector(Collector):
         """`read` asks for one consumer, and raises `FleetgaugeError`; by default Kafka."""
         self._consumers = tuple(load_consumers(settings.content)[0].values())
         self._read = read or (lambda consumer: limit_states(settings.kafka, consumer))
-        self._found: dict[str, tuple[float, int]] = {}
+        self._since = time.monotonic()
+        self._found: dict[str, tuple[float, int | None]] = {}
 
     def describe(self) -> Iterable[Metric]:
         """Nothing, so that registering asks nobody."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """What was read within the last five minutes; what is older is not known any more."""
-        family = GaugeMetricFamily(REACHED, MEANING, labels=["consumer"])
-        for name, (read_at, partitions) in sorted(self._found.items()):
-            if time.monotonic() - read_at < _TRUE_FOR_S:
-                family.add_metric([name], partitions)
-        yield family
+        """What was read within the last five minutes; what is older is not known any more, and told as that."""
+        reached = GaugeMetricFamily(REACHED, MEANING, labels=["consumer"])
+        unread = GaugeMetricFamily(UNREAD, UNREAD_MEANING, labels=["consumer"])
+        for name in sorted(consumer.name for consumer in self._consumers):
+            read_at, partitions = self._found.get(name, (self._since, None))
+            known = time.monotonic() - read_at < _TRUE_FOR_S
+            unread.add_metric([name], not known)
+            if known and partitions is not None:
+                reached.add_metric([name], partitions)
+        yield from (reached, unread)
 
     def refresh(self) -> None:
         """Ask for every consumer; blocks. What cannot be asked is logged."""

@@ -9,6 +9,9 @@ from fleetgauge.postgres import sql
 
 Operator = Literal["<=", ">=", "<", ">", "=", "!="]
 
+LARGEST_SUM = 6 * 10**15
+"""A sum of whole numbers by the minute must not be larger: a day of 1,500 such minutes still fits into 64 bits."""
+
 _TOKEN = re.compile(r"\s*(?:(?P<name>[a-z][a-z0-9_]*)|(?P<number>\d+)|(?P<op><=|>=|!=|==|<|>|=)|(?P<sign>[+-]))")
 
 
@@ -75,6 +78,11 @@ def parse_check(value: object) -> Check:
     if operator is None or sign is not None:
         raise ValueError(wrong)
     return Check(value.strip(), tuple(sides[0]), cast(Operator, operator), tuple(sides[1]))
+
+
+def fitting(sum_of: str) -> tuple[Check, Check]:
+    """What every sum of whole numbers is checked for, unasked: that the hours and days above can hold it."""
+    return parse_check(f"{sum_of} <= {LARGEST_SUM}"), parse_check(f"-{sum_of} <= {LARGEST_SUM}")
 
 
 def _side(terms: tuple[Term, ...]) -> sql.Composable:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from fleetgauge.rollup.definitions.checks import Check, fitting
 from fleetgauge.rollup.definitions.gauge_exports import GaugeExport, export_problems
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level, levels
 from fleetgauge.rollup.definitions.measures import (
@@ -28,6 +29,7 @@ from fleetgauge.rollup.definitions.measures import (
     Number,
     Ratio,
     StoredMeasure,
+    Sum,
     columns_of,
 )
 from fleetgauge.rollup.definitions.parts import (
@@ -297,6 +299,12 @@ class Definition:
     def stored(self) -> dict[str, StoredMeasure]:
         """The measures that are columns of the tables, in order."""
         return {name: m for name, m in self.measures.items() if not isinstance(m, Ratio)}
+
+    @property
+    def blocking(self) -> tuple[Check, ...]:
+        """The checks that block a cell: those of the definition, and that its sums fit into their columns."""
+        sums = (n for n, m in self.stored.items() if isinstance(m, Sum) and m.type == "integer")
+        return *self.checks.fail, *(check for name in sums for check in fitting(name))
 
     @property
     def ratios(self) -> dict[str, Ratio]:

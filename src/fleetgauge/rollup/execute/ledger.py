@@ -13,7 +13,7 @@ from fleetgauge.postgres import Connection, Jsonb, only_row
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import BlockedCell, Cell, Cursor, LeftOut
+from fleetgauge.rollup.values import BlockedCell, Cell, Cursor, LeftOut, Unfollowed
 from fleetgauge.rollup.windows import BEGINNING
 
 
@@ -149,6 +149,17 @@ class LedgerWriter:
                     keys=list(one.keys),
                 )
 
+    def unfollowed(self, found: Unfollowed) -> None:
+        """Replace what is noted about facts without a time of change."""
+        self._run("DELETE FROM fleetgauge.unfollowed WHERE metric = %(metric)s AND version = %(version)s")
+        if found.count:
+            self._run(
+                "INSERT INTO fleetgauge.unfollowed (metric, version, count, keys)"
+                " VALUES (%(metric)s, %(version)s, %(count)s, %(keys)s)",
+                count=found.count,
+                keys=list(found.keys),
+            )
+
     def late(self, cells: int) -> None:
         """Count touched cells that cannot be recomputed any more."""
         self._run(
@@ -180,7 +191,7 @@ class LedgerWriter:
         """How many of the `touched` minute cells lie in closed windows."""
         row = self._run(
             "SELECT count(*) FROM touched AS t JOIN fleetgauge.ledger AS l ON l.closed @> t.window_start"
-            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute' AND t.level = 'minute'"
+            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute' AND t._level = 'minute'"
         ).fetchone()
         return int(row[0]) if row else 0
 

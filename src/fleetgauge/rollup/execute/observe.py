@@ -110,7 +110,7 @@ def look(
     if behind(source, source_watermark.heartbeat_at, state.heartbeat_at) is not None:
         return seen
     first_event = None if state.begun else facts.first_event()
-    lost = facts.lost(state.cursor)
+    lost = facts.lost(state.cursor or state.inherited)
     cursor = Cursor(source_watermark.at - options.overlap, lost.token)
     touched = Touched()
     if changes:

@@ -232,10 +232,15 @@ class Rows:
         return written
 
     def note_out_of_range(self) -> None:
-        """Count the facts whose time is absurd; they are in no window, so nothing else would tell of them."""
-        found = self._read(lambda facts: facts.out_of_range())
+        """Count the facts whose time is absurd or too far ahead, and those without a time of change.
+
+        Nothing else would tell of them.
+        """
+        found, unfollowed = self._read(lambda facts: (facts.out_of_range(), facts.unfollowed()))
         if found is not None:
-            self._leave_out([], [found])
+            self._leave_out([], found)
+        if unfollowed is not None:
+            self.ledger.unfollowed(unfollowed)
 
     def _leave_out(self, spans: Sequence[Span], found: Sequence[LeftOut]) -> None:
         self.ledger.left_out(spans, found)

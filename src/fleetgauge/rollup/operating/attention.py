@@ -11,7 +11,7 @@ from fleetgauge.rollup.store.publish import current_publication, planned, refusa
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
-from fleetgauge.rollup.values import BlockedCell, Repeated
+from fleetgauge.rollup.values import BlockedCell, Repeated, Unfollowed
 
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""
@@ -90,6 +90,8 @@ class MetricStatus:
     """Whether no definition makes its views any more."""
     unread: str | None = None
     """Why its definition cannot be read."""
+    unfollowed: Unfollowed | None = None
+    """Source rows whose changes no run sees."""
 
 
 def status_of(connection: Connection[Any], definition: Definition, *, undefined: bool = False) -> MetricStatus:
@@ -112,6 +114,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         error,
         deferred,
         undefined,
+        unfollowed=None if undefined else unfollowed(connection, definition),
     )
 
 
@@ -148,6 +151,9 @@ def waiting(connection: Connection[Any], definition: Definition) -> Waiting | No
 
 def noted_days(connection: Connection[Any], definition: Definition) -> Mapping[str, Any]:
     """What the last look at the metric's documents noted of the daily indices; empty of other sources."""
+    if definition.source == COMMANDS:
+        rows = connection.execute("SELECT days -> 'short' FROM fleetgauge.command_cursor").fetchall()
+        return {"short": {index: span for (short,) in rows for index, span in (short or {}).items()}}
     row = connection.execute(
         "SELECT cursor_token -> '' FROM fleetgauge.ledger WHERE metric = %s AND version = %s AND grain = 'minute'",
         [definition.metric, definition.version],
@@ -173,6 +179,15 @@ def omissions(connection: Connection[Any], definition: Definition) -> list[Omiss
         [definition.metric, definition.version],
     ).fetchall()
     return [Omission(*row) for row in rows]
+
+
+def unfollowed(connection: Connection[Any], definition: Definition) -> Unfollowed | None:
+    """What the last run found; None if that was none."""
+    row = connection.execute(
+        "SELECT count, keys FROM fleetgauge.unfollowed WHERE metric = %s AND version = %s",
+        [definition.metric, definition.version],
+    ).fetchone()
+    return None if row is None else Unfollowed(*row)
 
 
 def fillings(connection: Connection[Any], definition: Definition) -> list[Filling]:

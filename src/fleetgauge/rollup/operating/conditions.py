@@ -127,6 +127,15 @@ def _left_out(status: MetricStatus) -> Found:
     return (sum(one.count for one in found), "; ".join(map(str, found))) if found else None
 
 
+def _unfollowed(status: MetricStatus) -> Found:
+    found = status.unfollowed
+    if found is None:
+        return None
+    some = f"{found.count} row(s)" if found.count < found.MANY else f"{found.count} rows or more"
+    said = f"{some} of its source have no time of change: {', '.join(found.keys)}; that they came late, or change, is "
+    return found.count, f"{said}seen by reconcile alone"
+
+
 def _nearly_full(status: MetricStatus) -> Found:
     found = [one for one in status.fillings if one.matters]
     return (len(found), "; ".join(map(str, found))) if found else None
@@ -236,6 +245,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "Rows of the source are in no number, since they can't be counted: not finite, too large, an absurd time.",
         "correct the rows that are named",
         _left_out,
+    ),
+    Condition(
+        "unfollowed",
+        "warn",
+        "terminal",
+        "Rows of the source have no time of change: no run sees that they came late or changed, reconcile does.",
+        "set change_time at every insert, and where it is NULL now; or say coalesce(…) of it in source.sql",
+        _unfollowed,
     ),
     Condition(
         "dimension_limit",

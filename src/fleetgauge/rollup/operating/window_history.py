@@ -75,7 +75,9 @@ def verdicts(
 ) -> tuple[Verdict, ...]:
     """Each check's, of the cells with these dimension values."""
     kept = state.ages.grain(window[0]) == definition.finest
-    found = [_withheld(check, state, window, where) for check in definition.checks.fail]
+    asked = definition.checks.fail
+    found = [_withheld(check, state, window, where) for check in definition.blocking]
+    found = [one for n, one in enumerate(found) if n < len(asked) or one.cells]
     found += [
         _warned(connection, definition, check, window, where) if kept else Verdict(check.text, "warn", None)
         for check in definition.checks.warn

@@ -110,7 +110,7 @@ def plan(
     if look.lost:
         state = replace(state, ages=state.ages.without(look.lost, definition.time_zone))
     first = list(_begin(definition, state, look))
-    after = _begun(definition, state, first[0]) if first else state
+    after = _begun(definition, state, first[0], look.lost) if first else state
     match request:
         case RunRequest():
             work = _minute(definition, after, look, found, request.interval, dense)
@@ -192,7 +192,8 @@ def _begin(definition: Definition, state: State, look: Look) -> Iterator[Begin]:
     lost = unavailable(definition, state, look, limit, heartbeat_at)
     for span in lost:
         begin = max(begin, span[1])
-    yield Begin(begin, sure(look.cursor, "the cursor"), heartbeat_at, kept, lost)
+    gone = subtract([part for one in look.lost for part in clip(one, limit)], [(BEGINNING, begin)])
+    yield Begin(begin, sure(look.cursor, "the cursor"), heartbeat_at, kept, (*lost, *gone))
 
 
 def unavailable(
@@ -221,11 +222,11 @@ def unavailable(
     return ()
 
 
-def _begun(definition: Definition, state: State, begin: Begin) -> State:
+def _begun(definition: Definition, state: State, begin: Begin, gone: Sequence[Span]) -> State:
     zone = definition.time_zone
     lost: ByGrain = {g: tuple(union(widen(span, g, zone) for span in begin.unavailable)) for g in GRAINS}
     done = {g: tuple(subtract([(BEGINNING, window_start(begin.at, g, zone))], lost[g])) for g in GRAINS}
-    found = ages(definition, begin.kept_from, begin.heartbeat_at, begin.unavailable)
+    found = ages(definition, begin.kept_from, begin.heartbeat_at, begin.unavailable).without(gone, zone)
     return replace(state, done=done, unavailable=lost, ages=found)
 
 
@@ -269,7 +270,7 @@ def _due(definition: Definition, state: State, look: Look) -> tuple[list[Cell], 
     What broke a check that is no more is tried at once. What can't be computed any more stays as it is, and blocked.
     """
     watermark = sure(look.watermark, "the source watermark")
-    checks = {check.text for check in definition.checks.fail}
+    checks = {check.text for check in definition.blocking}
     kept = [b for b in state.blocked if not state.ages.frozen(b.window_start)]
     due = [b for b in kept if b.retry_at <= watermark or b.check not in checks]
     apart = [b for b in due if len(b.dimensions) == len(definition.dimensions)]

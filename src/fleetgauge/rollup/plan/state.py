@@ -31,6 +31,8 @@ class State:
     """Windows that this version cannot compute, since its source is not whole there; older versions show theirs."""
     older: Span | None = None
     """The oldest window that older versions show a row of; looked up only before a first run. None: none."""
+    inherited: Cursor | None = None
+    """Before a first run: where the latest older version stands, whose token remembers what its source has lost."""
     blocked: tuple[BlockedCell, ...] = ()
     """Cells whose new rows broke a check."""
     cursor: Cursor | None = None

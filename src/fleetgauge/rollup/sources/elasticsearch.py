@@ -28,6 +28,7 @@ from fleetgauge.elasticsearch.client import (
     lacking_fields,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
+from fleetgauge.elasticsearch.lost_days import Days, lost_spans, opened, whole_again
 from fleetgauge.elasticsearch.point_in_time import open_point
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.privacy.distinct_key import DistinctKey
@@ -38,14 +39,13 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Distinct, Percentile
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources import elasticsearch_rows as answer
-from fleetgauge.rollup.sources.elasticsearch_days import Days, lost_spans, opened, whole_again
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
 from fleetgauge.rollup.sources.elasticsearch_left_out import left_out, out_of_range
 from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
-from fleetgauge.rollup.sources.port import Conflict, Row, key_of, looking
+from fleetgauge.rollup.sources.port import Conflict, Row, horizon, key_of, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join, union
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
 from fleetgauge.settings import Settings
 
 SPANS = 256
@@ -126,7 +126,7 @@ class ElasticsearchFacts:
         spans += [(begin, min(end, watermark)) for begin, end in opened]
         if not new:
             return Touched([], spans)
-        where = query.matching(self.definition, query.any_of(new), query.possible(self.definition))
+        where = query.matching(self.definition, query.any_of(new), query.possible(self.definition, horizon(self)))
         # A metric without minutes computes whole windows, whatever their dimensions.
         dimensions = len(self.definition.dimensions) if self.definition.finest == "minute" else 0
         keys = query.keys(self.definition)[: 1 + dimensions]
@@ -185,9 +185,13 @@ class ElasticsearchFacts:
         wheres = (query.matching(self.definition, chunk) for chunk in chunks)
         return [one for where in wheres for one in left_out(self.search, self.definition, where)]
 
-    def out_of_range(self) -> LeftOut | None:
+    def out_of_range(self) -> list[LeftOut]:
         """See `Facts`. Consumers dead-letter what is out of the accepted time range; others may have stored more."""
-        return out_of_range(self.search, self.definition)
+        return out_of_range(self.search, self.definition, horizon(self))
+
+    def unfollowed(self) -> Unfollowed | None:
+        """See `Facts`. Documents never change, and are followed by their position."""
+        return None
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""

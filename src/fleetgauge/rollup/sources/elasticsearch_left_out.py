@@ -1,6 +1,7 @@
 """Documents that cannot be counted: how many, why, and the ids of some."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import elasticsearch_query as query
@@ -20,9 +21,13 @@ def left_out(search: Search, definition: Definition, where: query.Json) -> Itera
                 yield LeftOut(query.instant(group["key"]["w"]), path, group["doc_count"], query.ids(group))
 
 
-def out_of_range(search: Search, definition: Definition) -> LeftOut:
-    """Those whose event time is not possible, or not there. Blocks."""
-    where = query.matching(definition, query.impossible(definition))
-    found = search.ask(where, {"n": {"filter": {"match_all": {}}, "aggs": query.SOME_IDS}})
-    count = found["n"]["doc_count"] if found else 0
-    return LeftOut(None, EVENT_TIME, count, query.ids(found["n"]) if count else [])
+def out_of_range(search: Search, definition: Definition, horizon: datetime) -> list[LeftOut]:
+    """Those whose event time is not possible, or not there; and those of one from the horizon on. Blocks."""
+    impossible, ahead = query.impossible(definition), query.ahead(definition, horizon)
+    where = query.matching(definition, query.any_of([impossible, ahead]))
+    kinds = {"impossible": impossible, "ahead": ahead}
+    found = search.ask(where, {name: {"filter": one, "aggs": query.SOME_IDS} for name, one in kinds.items()})
+    counted = {name: part for name, part in found.items() if part["doc_count"]} if found else {}
+    return [
+        LeftOut(None, EVENT_TIME, part["doc_count"], query.ids(part), name == "ahead") for name, part in counted.items()
+    ]

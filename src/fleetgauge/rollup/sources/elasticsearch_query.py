@@ -7,16 +7,18 @@ worked out here, by the same code that analysts use.
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleetgauge.errors import sure
+from fleetgauge.postgres.nul_text import with_nul, without_nul
 from fleetgauge.progress.cursor import Offsets
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import (
     Comparison,
     Count,
+    Distinct,
     Extreme,
     Percentile,
     Scalar,
@@ -25,7 +27,7 @@ from fleetgauge.rollup.definitions.measures import (
     Where,
 )
 from fleetgauge.rollup.definitions.parts import Dimension
-from fleetgauge.rollup.labels import NOT_SET, label_of, value_of
+from fleetgauge.rollup.labels import NOT_SET, head_of, is_cut, label_of, value_of
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import LARGEST, LARGEST_WHOLE
@@ -35,8 +37,6 @@ Json = dict[str, Any]
 PAGE = 10_000
 """Groups in one answer; every cluster's `search.max_buckets` allows so many."""
 MINUTE_MS = 60_000
-NUL = "\ufffd"
-"""Stands for U+0000, which no text of Postgres can hold."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXACT = 2**53
@@ -54,7 +54,10 @@ def counted(definition: Definition, *more: Json) -> Json:
 
 
 def uncountable(definition: Definition) -> dict[str, Json]:
-    """Field → documents whose value of it is no number that can be counted; one that lacks it can."""
+    """Field → documents whose value of it is no number that can be counted, or a text too long to be indexed.
+
+    One that lacks it can be counted.
+    """
     limits: dict[str, float] = {}
     for measure in definition.stored.values():
         match measure:
@@ -67,7 +70,19 @@ def uncountable(definition: Definition) -> dict[str, Json]:
             case _:
                 continue
         limits[measure.of] = min(limit, limits.get(measure.of, limit))
-    return {path: _beyond(path, limit) for path, limit in limits.items()}
+    found = {path: _beyond(path, limit) for path, limit in limits.items()}
+    unseen = {path: {"term": {"_ignored": path}} for path in _looked_up(definition)}
+    return {path: any_of([found[path], one]) if path in found else one for path, one in unseen.items()} | {
+        path: one for path, one in found.items() if path not in unseen
+    }
+
+
+def _looked_up(definition: Definition) -> list[str]:
+    """The fields that a number depends on besides those that it is made of."""
+    found = {dimension.column for dimension in definition.dimensions.values()}
+    for measure in definition.stored.values():
+        found.update(measure.where, [measure.of] if isinstance(measure, Distinct) else ())
+    return sorted(found)
 
 
 def _beyond(path: str, limit: float) -> Json:
@@ -77,10 +92,16 @@ def _beyond(path: str, limit: float) -> Json:
     return {"query_string": {"query": said, "lenient": True}}
 
 
-def possible(definition: Definition) -> Json:
-    """Documents of an event time that is possible."""
+def possible(definition: Definition, horizon: datetime | None = None) -> Json:
+    """Documents of an event time that is possible, and lies before the horizon."""
     earliest, before = definition.accepts.instants
-    return within([(earliest, before)])
+    return within([(earliest, before if horizon is None else max(earliest, min(before, horizon)))])
+
+
+def ahead(definition: Definition, horizon: datetime) -> Json:
+    """Those of one that is possible, but not yet."""
+    _, before = definition.accepts.instants
+    return within([(min(before, horizon), before)])
 
 
 def impossible(definition: Definition) -> Json:
@@ -148,29 +169,31 @@ def at_random(where: Json, *, seed: int) -> Json:
     return {"function_score": {"query": where, **score, "boost_mode": "replace"}}
 
 
-def one_of(dimension: Dimension, labels: Iterable[str]) -> Json | None:
+def one_of(dimension: Dimension, labels: Collection[str]) -> Json | None:
     """Documents that have one of these labels; None where one stands for what cannot be looked up by terms."""
-    if dimension.tile is not None:
+    if dimension.tile is not None or any(is_cut(label) for label in labels):
         return None
     path = dimension.column
     texts = {value_of(label) for label in labels}
-    known = {text for text in texts if text is not None and NUL not in text}
-    return {"terms": {path: sorted(known)}} if known == texts else None
+    known = {text for text in texts if text is not None}
+    return {"terms": {path: sorted(map(with_nul, known))}} if known == texts else None
 
 
 def labelled(dimension: Dimension, label: str) -> Json:
-    """Documents that have this label."""
+    """Documents that have this label; of one that is cut, those that begin like it."""
     path = dimension.column
     if label == NOT_SET:
         return {"bool": {"must_not": _present(path)}}
     if dimension.tile is not None:
         known = re.fullmatch(rf"{dimension.tile}/\d+/\d+", label)
         return {"geo_grid": {path: {"geotile": label}}} if known else {"match_none": {}}
+    if is_cut(label):
+        return {"prefix": {path: with_nul(head_of(label))}}
     try:
         text = sure(value_of(label), "the value of a label")
     except ValueError:
         return {"match_none": {}}
-    return {"terms": {path: sorted({text, text.replace(NUL, "\0")})}}
+    return {"term": {path: with_nul(text)}}
 
 
 def keys(definition: Definition, *, step_ms: int = MINUTE_MS, from_ms: int = 0, value: str | None = None) -> list[Json]:
@@ -248,7 +271,7 @@ def together(measure: Count | Sum | Extreme, one: Any, other: Any) -> Any:
 def text_of(value: str | bool | int) -> str:
     """A field's value as text that Postgres can hold."""
     if isinstance(value, str):
-        return value.replace("\0", NUL) if "\0" in value else value
+        return without_nul(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

@@ -27,7 +27,7 @@ from fleetgauge.rollup.sources.mysql_plans import Scan, dear_on_mysql, scans, un
 from fleetgauge.rollup.sources.mysql_rows import Gathered, left_out_by_column, shown, text_of
 from fleetgauge.rollup.sources.port import Row, key_of, looking
 from fleetgauge.rollup.spans import Span, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
 from fleetgauge.settings import SourceSettings
 
 SPANS = 200
@@ -77,7 +77,7 @@ class MysqlFacts:
         if self.definition.key is None:
             return Touched([self._cell(row) for row in self.session.rows(query)])
         rows = self._placed(query)
-        return Touched(list({row.cell for row in rows}), rows=rows)
+        return Touched(list({row.cell for row in rows if row.cell is not None}), rows=rows)
 
     def lost(self, since: Cursor | None) -> Lost:  # noqa: ARG002 (the port's signature)
         """See `Facts`. Rows that are deleted are `reconcile`'s to find."""
@@ -114,14 +114,18 @@ class MysqlFacts:
                 found += [LeftOut(window, column, n, keys) for (window, column), (n, keys) in by_column.items()]
         return found
 
-    def out_of_range(self) -> LeftOut | None:
+    def out_of_range(self) -> list[LeftOut] | None:
         """See `Facts`. None where it would take a scan of a large table."""
         query = mysql_sql.out_of_range(self.columns)
         if any(scan.whole and scan.rows > LARGE for scan in self.scans(query)):
             return None
         rows = self.session.rows(query)
         count = int(rows[0][0]) if rows else 0
-        return LeftOut(None, self.definition.event_time, count, [text_of(key) for _, key in rows])
+        return [LeftOut(None, self.definition.event_time, count, [text_of(key) for _, key in rows])]
+
+    def unfollowed(self) -> Unfollowed | None:
+        """See `Facts`. Not asked of this dialect yet."""
+        return None
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""

@@ -15,7 +15,7 @@ from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
 
 Row = tuple[Any, ...]
 
@@ -44,7 +44,10 @@ class Facts(Protocol):
         ...
 
     def touched(self, since: Cursor, watermark: datetime, *, first: bool) -> Touched:
-        """What changed since the cursor; on a metric's `first` run, besides, all facts from the watermark on."""
+        """What changed since the cursor; on a metric's `first` run, besides, all facts from the watermark on.
+
+        Facts too far ahead of now (`Accepts.ahead`) touch nothing: their windows are computed once time is there.
+        """
         ...
 
     def lost(self, since: Cursor | None) -> Lost:
@@ -67,8 +70,12 @@ class Facts(Protocol):
         """The facts of these spans that cannot be counted: NaN, infinite, absurdly large."""
         ...
 
-    def out_of_range(self) -> LeftOut | None:
-        """The facts with an absurd event time, of all time; None if that is not known."""
+    def out_of_range(self) -> list[LeftOut] | None:
+        """The facts with an absurd event time, and those too far ahead of now; None if that is not known."""
+        ...
+
+    def unfollowed(self) -> Unfollowed | None:
+        """The facts whose changes are not seen, for they have no time of change; None if that is not known."""
         ...
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
@@ -105,6 +112,19 @@ class Source(Protocol):
     def close(self) -> None:
         """Give the connection back."""
         ...
+
+
+class _Seen(Protocol):
+    definition: Definition
+    source_watermark: SourceWatermark | None
+
+
+def horizon(facts: _Seen) -> datetime:
+    """Facts from this time on wait until it comes nearer."""
+    mark = facts.source_watermark
+    if mark is None:
+        raise Conflict(f"source {facts.definition.source} lost its heartbeat; let production write it again")
+    return facts.definition.accepts.horizon(mark.heartbeat_at)
 
 
 def key_of(definition: Definition, key: DistinctKey | None) -> DistinctKey | None:

@@ -16,11 +16,11 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
 from fleetgauge.rollup.sources.indexes import time_columns, unserved, warnings
-from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, looking
+from fleetgauge.rollup.sources.port import ROLLUP, Row, horizon, key_of, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
 from fleetgauge.rollup.sources.postgres_plans import dear_on_postgres, explained
 from fleetgauge.rollup.spans import Span, join
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
 from fleetgauge.settings import SourceSettings
 
 _CHEAP = 100_000.0
@@ -62,11 +62,11 @@ class PostgresFacts:
         if self.definition.interval is not None:
             found = self._fetch(postgres_held.held_since(self.definition, since.at, watermark))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
-        query = postgres_sql.touched(self.definition, since.at, watermark if first else None)
+        query = postgres_sql.touched(self.definition, since.at, watermark if first else None, horizon(self))
         if self.definition.key is None:
             return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
         rows = self._placed(query)
-        return Touched(list({row.cell for row in rows}), rows=rows)
+        return Touched(list({row.cell for row in rows if row.cell is not None}), rows=rows)
 
     def lost(self, since: Cursor | None) -> Lost:  # noqa: ARG002 (the port's signature)
         """See `Facts`. Rows that are deleted are `reconcile`'s to find."""
@@ -81,7 +81,10 @@ class PostgresFacts:
         return self._placed(postgres_sql.placed(self.definition, span))
 
     def _placed(self, query: sql.Composed) -> list[Placed]:
-        return [Placed(key, (at, tuple(values)), changed) for at, *values, key, changed in self._fetch(query)]
+        return [
+            Placed(key, None if at is None else (at, tuple(values)), changed)
+            for at, *values, key, changed in self._fetch(query)
+        ]
 
     def cells(self, wanted: Sequence[Cell]) -> list[Row]:
         """See `Facts`."""
@@ -95,15 +98,24 @@ class PostgresFacts:
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         """See `Facts`."""
         query = postgres_sql.left_out(self.definition, spans) if spans else None
-        return [] if query is None else [LeftOut(*row) for row in self._fetch(query)]
+        found = [] if query is None else self._fetch(query)
+        return [LeftOut(at, of, n, keys, without=of == self.definition.key) for at, of, n, keys in found]
 
-    def out_of_range(self) -> LeftOut | None:
+    def out_of_range(self) -> list[LeftOut] | None:
         """See `Facts`. None where it would take a scan of the table."""
-        query = postgres_sql.out_of_range(self.definition)
+        query = postgres_sql.out_of_range(self.definition, horizon(self))
         if self.explain(query)["Total Cost"] > _CHEAP:
             return None
-        count, keys = self._fetch(query)[0]
-        return LeftOut(None, self.definition.event_time, count, keys or [])
+        event = self.definition.event_time
+        return [LeftOut(None, event, count, keys or [], ahead) for ahead, count, keys in self._fetch(query)]
+
+    def unfollowed(self) -> Unfollowed | None:
+        """See `Facts`. None where it would take a scan of the table."""
+        query = postgres_sql.unfollowed(self.definition)
+        if query is None or self.explain(query)["Total Cost"] > _CHEAP:
+            return None
+        ((count, keys),) = self._fetch(query)
+        return Unfollowed(count, keys or [])
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""

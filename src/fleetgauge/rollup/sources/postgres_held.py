@@ -32,14 +32,14 @@ def held(definition: Definition, span: Span) -> sql.Composed:
     flags = [sql.Identifier(f"_{n}") for n in durations]
     per_flag = [
         sql.SQL(
-            "coalesce(sum(part) FILTER (WHERE {f}), 0) AS {p}, coalesce(sum(step) FILTER (WHERE {f}), 0) AS {s}"
-        ).format(f=flag, p=sql.Identifier(f"p_{n}"), s=sql.Identifier(f"s_{n}"))
+            "coalesce(sum(_part) FILTER (WHERE {f}), 0) AS {p}, coalesce(sum(_step) FILTER (WHERE {f}), 0) AS {s}"
+        ).format(f=flag, p=sql.Identifier(f"__p_{n}"), s=sql.Identifier(f"__s_{n}"))
         for n, flag in zip(durations, flags, strict=True)
     ]
-    over = sql.SQL("PARTITION BY {} ORDER BY m").format(comma(dims)) if dims else sql.SQL("ORDER BY m")
+    over = sql.SQL("PARTITION BY {} ORDER BY _m").format(comma(dims)) if dims else sql.SQL("ORDER BY _m")
     seconds = [
         sql.SQL("coalesce(e.{p}, 0) + 60 * sum(coalesce(e.{s}, 0)) OVER w AS {n}").format(
-            p=sql.Identifier(f"p_{n}"), s=sql.Identifier(f"s_{n}"), n=sql.Identifier(n)
+            p=sql.Identifier(f"__p_{n}"), s=sql.Identifier(f"__s_{n}"), n=sql.Identifier(n)
         )
         for n in durations
     ]
@@ -47,28 +47,28 @@ def held(definition: Definition, span: Span) -> sql.Composed:
         """
         WITH held AS MATERIALIZED (
             SELECT {selected},
-                greatest({event}, {begin}) AS f,
-                least(s._until, {event} + {longest}, {end}) AS u
+                greatest({event}, {begin}) AS _f,
+                least(s._until, {event} + {longest}, {end}) AS _u
             FROM (SELECT s.*, {until} AS _until FROM {source} WHERE {event} >= {begin} - {longest} AND {event} < {end})
                 AS s
         ),
         edge AS MATERIALIZED (
-            SELECT m, {dim_list}{per_flag}
-            FROM (SELECT *, date_trunc('minute', f, 'UTC') AS m0, date_trunc('minute', u, 'UTC') AS m1 FROM held
-                WHERE f < u) AS h
+            SELECT _m, {dim_list}{per_flag}
+            FROM (SELECT *, date_trunc('minute', _f, 'UTC') AS _m0, date_trunc('minute', _u, 'UTC') AS _m1 FROM held
+                WHERE _f < _u) AS h
             CROSS JOIN LATERAL (VALUES
-                (m0, extract(epoch FROM least(u, m0 + interval '1 minute') - f), 0),
-                (m1, CASE WHEN m1 > m0 THEN extract(epoch FROM u - m1) ELSE 0 END, 0),
-                (m0 + interval '1 minute', 0, (m1 > m0)::integer),
-                (m1, 0, -(m1 > m0)::integer)
-            ) AS v(m, part, step)
+                (_m0, extract(epoch FROM least(_u, _m0 + interval '1 minute') - _f), 0),
+                (_m1, CASE WHEN _m1 > _m0 THEN extract(epoch FROM _u - _m1) ELSE 0 END, 0),
+                (_m0 + interval '1 minute', 0, (_m1 > _m0)::integer),
+                (_m1, 0, -(_m1 > _m0)::integer)
+            ) AS v(_m, _part, _step)
             GROUP BY {positions}
         )
         SELECT * FROM (
-            SELECT g.m AS window_start, {dim_list}{seconds}
+            SELECT g._m AS window_start, {dim_list}{seconds}
             FROM (SELECT DISTINCT {distinct} FROM edge) AS k
-            CROSS JOIN generate_series({begin}, {last}, interval '1 minute') AS g(m)
-            LEFT JOIN edge AS e USING (m{comma_dims})
+            CROSS JOIN generate_series({begin}, {last}, interval '1 minute') AS g(_m)
+            LEFT JOIN edge AS e USING (_m{comma_dims})
             WINDOW w AS ({over})
         ) AS dense
         WHERE {some}

@@ -35,9 +35,11 @@ def _aggregate(column: Column, definition: Definition) -> sql.Composable:
         case Count():
             return sql.SQL("count(*) FILTER (WHERE {})").format(where)
         case Sum():
-            # The cast is of each row, not of the sum, so that hours add up to the same.
-            return sql.SQL("coalesce(sum({0}::{1}) FILTER (WHERE {2}), 0)::{1}").format(
-                col(measure.of), sql.SQL(_TYPES[measure.type]), where
+            # The cast is of each row, not of the sum, so that hours add up to the same; whole numbers add up to a
+            # numeric, which has no end.
+            total = sql.SQL("numeric" if measure.type == "integer" else _TYPES[measure.type])
+            return sql.SQL("coalesce(sum({}::{}) FILTER (WHERE {}), 0)::{}").format(
+                col(measure.of), sql.SQL(_TYPES[measure.type]), where, total
             )
         case Extreme():
             return sql.SQL("{}({}::{}) FILTER (WHERE {})").format(

@@ -1,6 +1,7 @@
 """Pieces of SQL on a source: identifiers quoted, constants as literals that psycopg escapes."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
@@ -44,15 +45,24 @@ def label_of(dimension: Dimension) -> sql.Composable:
     return labelled_sql(sql.SQL('{}::text COLLATE "C"').format(col(dimension.column)))
 
 
+def label_of_key(key: str) -> sql.Composable:
+    """What tells a row, in a form that an index can hold."""
+    return labelled_sql(sql.SQL('{}::text COLLATE "C"').format(col(key)))
+
+
 def accepted(definition: Definition) -> tuple[sql.Literal, sql.Literal]:
     """The first event time that is possible, and the first that is not any more."""
     accepts = definition.accepts
     return sql.Literal(f"{accepts.earliest}T00:00:00Z"), sql.Literal(f"{accepts.before}T00:00:00Z")
 
 
-def finite(definition: Definition) -> sql.Composable:
-    """Keeps out times that no row can have, infinities first."""
-    return sql.SQL("{0} >= {1} AND {0} < {2}").format(col(definition.event_time), *accepted(definition))
+def finite(definition: Definition, horizon: datetime | None = None) -> sql.Composable:
+    """Keeps out times that no row can have, infinities first, and those from the horizon on. NULL gives NULL."""
+    earliest, before = accepted(definition)
+    kept = sql.SQL("{0} >= {1} AND {0} < {2}").format(col(definition.event_time), earliest, before)
+    if horizon is None:
+        return kept
+    return sql.SQL("{} AND {} < {}").format(kept, col(definition.event_time), sql.Literal(horizon))
 
 
 def comma(parts: Sequence[sql.Composable]) -> sql.Composed:
@@ -73,7 +83,7 @@ def source(definition: Definition) -> sql.Composable:
 
 
 def countable(definition: Definition) -> list[tuple[str, sql.Composable]]:
-    """Column → what its values must be so that a row can be counted; NULL can. NaN and infinities never."""
+    """Column → what its values must be so that a row can be counted. NULL can, but as a key; NaN never."""
     rules: dict[str, sql.Composable] = {}
     for measure in definition.stored.values():
         of = getattr(measure, "of", None)
@@ -89,7 +99,9 @@ def countable(definition: Definition) -> list[tuple[str, sql.Composable]]:
         elif getattr(measure, "type", None) != "integer":
             rule = "(abs({0}::numeric) < {1}::numeric) IS NOT FALSE"
             rules[of] = sql.SQL(rule).format(col(of), sql.Literal(f"{LARGEST:.0e}"))
-    return list(rules.items())
+    if definition.key is None:
+        return list(rules.items())
+    return [(definition.key, sql.SQL("{} IS NOT NULL").format(col(definition.key))), *rules.items()]
 
 
 def rows(definition: Definition) -> sql.Composable:

@@ -22,11 +22,12 @@ from fleetgauge.rollup.sources.postgres_parts import (
     everything,
     finite,
     label_of,
+    label_of_key,
     positions,
     source,
 )
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell
+from fleetgauge.rollup.values import Cell, Unfollowed
 
 
 def within(definition: Definition, spans: Sequence[Span]) -> sql.Composed:
@@ -133,52 +134,77 @@ def left_out(definition: Definition, spans: Sequence[Span]) -> sql.Composed | No
     )
 
 
-def out_of_range(definition: Definition) -> sql.Composed:
-    """Rows whose event time no row of a fleet has: how many, and some of their keys."""
+def out_of_range(definition: Definition, horizon: datetime) -> sql.Composed:
+    """Rows whose event time no row of a fleet has, or lies from the horizon on: which of the two, how many, some keys.
+
+    Asked as one condition that an index answers.
+    """
     earliest, before = accepted(definition)
     return sql.SQL(
-        "SELECT count(*), (array_agg({key} ORDER BY {event}))[1:5] FROM {source}"
-        " WHERE {event} < {earliest} OR {event} >= {latest}"
+        "SELECT {event} >= {earliest} AND {event} < {latest}, count(*), (array_agg({key} ORDER BY {event}))[1:5]"
+        " FROM {source} WHERE {event} < {earliest} OR {event} >= {outside} GROUP BY 1"
     ).format(
         key=_key(definition),
         event=col(definition.event_time),
         source=everything(definition),
         earliest=earliest,
         latest=before,
+        outside=sql.SQL("least({}::timestamptz, {}::timestamptz)").format(before, sql.Literal(horizon)),
+    )
+
+
+def unfollowed(definition: Definition) -> sql.Composed | None:
+    """How many rows have no time of change, up to a limit, and some of their keys; None where none is needed."""
+    if definition.change_time is None:
+        return None
+    return sql.SQL(
+        "SELECT count(*), (array_agg(x._key))[1:5] FROM (SELECT {key} AS _key FROM {source}"
+        " WHERE ({change} IS NULL OR {change} = '-infinity') AND {event} IS NOT NULL LIMIT {many}) AS x"
+    ).format(
+        key=_key(definition),
+        source=everything(definition),
+        change=col(definition.change_time),
+        event=col(definition.event_time),
+        many=sql.Literal(Unfollowed.MANY),
     )
 
 
 def _key(definition: Definition) -> sql.Composable:
     """What tells a row that was left out: its key where there is one, else its time and dimensions."""
-    if definition.key is not None:
-        return sql.SQL("{}::text").format(col(definition.key))
     values = [
         sql.SQL("{}::text").format(col(definition.event_time)),
         *(label_of(d) for d in definition.dimensions.values()),
     ]
-    return sql.SQL("concat_ws(' ', {})").format(comma(values))
+    told = sql.SQL("concat_ws(' ', {})").format(comma(values))
+    return told if definition.key is None else sql.SQL("coalesce({}::text, {})").format(col(definition.key), told)
 
 
-def touched(definition: Definition, cursor: datetime, open_from: datetime | None) -> sql.Composed:
+def touched(
+    definition: Definition, cursor: datetime, open_from: datetime | None, horizon: datetime | None = None
+) -> sql.Composed:
     """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given.
 
-    Of a metric without minutes: the minutes alone.
+    Of a metric without minutes: the minutes alone. Facts that are in no cell (yet) are left out, unless they may have
+    left one: a `key` tells them, with NULL for the minute.
     """
     change_time = sure(definition.change_time, "change_time")
-    part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {finite}")
-    key = _place(definition)
-    since = [(change_time, cursor)]
+    counts = finite(definition, horizon)
+    part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {within}")
+    key = _place(definition, None if definition.key is None else counts)
+    within = counts if definition.key is None else sql.SQL("{} IS NOT NULL").format(col(definition.key))
+    unchanged = sql.SQL("{} IS NULL AND {}").format(col(change_time), within)  # until a first update, such as it is
+    since = [(change_time, cursor, within), (definition.event_time, cursor, unchanged)]
     if open_from is not None:
-        since.append((definition.event_time, open_from))
+        since.append((definition.event_time, open_from, within))
     return sql.SQL(" UNION ").join(
         part.format(
             key=key,
             source=everything(definition),
             time=col(column),
             since=sql.Literal(instant),
-            finite=finite(definition),
+            within=within,
         )
-        for column, instant in since
+        for column, instant, within in since
     )
 
 
@@ -193,15 +219,23 @@ def placed(definition: Definition, span: Span) -> sql.Composed:
     )
 
 
-def _place(definition: Definition) -> sql.Composed:
-    """Minute and dimensions of a row; where rows may move, its key and change time too."""
-    parts: list[sql.Composable] = [sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))]
+def _place(definition: Definition, counts: sql.Composable | None = None) -> sql.Composed:
+    """Minute and dimensions of a row; where rows may move, its key and change time too.
+
+    The minute is NULL of a row that `counts` is not true of.
+    """
+    minute: sql.Composable = sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))
+    if counts is not None:
+        minute = sql.SQL("CASE WHEN {} THEN {} END").format(counts, minute)
+    parts: list[sql.Composable] = [minute]
     if (
         definition.finest == "minute" or definition.key is not None
     ):  # else whole windows are computed, whatever the cell
         parts += [label_of(d) for d in definition.dimensions.values()]
     if definition.key is not None and definition.change_time is not None:
-        parts += [sql.SQL("{}::text").format(col(definition.key)), col(definition.change_time)]
+        # Python and the placements' index can hold neither infinity nor a text of any length.
+        changed = sql.SQL("least(greatest({}, '0001-01-02Z'), '9999-01-01Z')").format(col(definition.change_time))
+        parts += [label_of_key(definition.key), changed]
     return comma(parts)
 
 

@@ -21,6 +21,7 @@ def note(connection: Connection[Any], definition: Definition, rows: Sequence[Pla
         [
             (definition.metric, definition.version, row.key, row.cell[0], list(row.cell[1]), row.changed_at)
             for row in rows
+            if row.cell is not None
         ],
     )
 

@@ -27,7 +27,7 @@ class RestatementStatements:
 
     def create_temporary(self) -> sql.Composed:
         """Once per connection; rows vanish with each transaction."""
-        parts: list[sql.Composable] = [sql.SQL("level text"), sql.SQL("window_start timestamptz")]
+        parts: list[sql.Composable] = [sql.SQL("_level text"), sql.SQL("window_start timestamptz")]
         parts += [sql.SQL('{} text COLLATE "C"').format(sql.Identifier(n)) for n in self.definition.dimensions]
         parts += [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
         return sql.SQL("CREATE TEMP TABLE replaced ({}) ON COMMIT DELETE ROWS").format(_comma(parts))
@@ -35,7 +35,7 @@ class RestatementStatements:
     def keep(self, level: Level, by: By) -> sql.Composed:
         """Rows of the level's closed windows, before they are replaced."""
         names = _comma([*keys(level), *(sql.Identifier(c.name) for c in self.definition.columns)])
-        return sql.SQL("INSERT INTO replaced (level, {names}) SELECT {level}, {names} FROM ({rows}) AS a").format(
+        return sql.SQL("INSERT INTO replaced (_level, {names}) SELECT {level}, {names} FROM ({rows}) AS a").format(
             names=names, level=sql.Literal(level.name), rows=self._closed(level, by)
         )
 
@@ -50,7 +50,7 @@ class RestatementStatements:
         key = sql.SQL("USING ({})").format(_comma(names))
         return sql.SQL(
             "WITH changed AS MATERIALIZED (SELECT window_start, jsonb_build_object({pairs}) AS dimensions, v.*"
-            " FROM (SELECT r.*, true AS _there FROM replaced AS r WHERE level = {level}) AS o"
+            " FROM (SELECT r.*, true AS _there FROM replaced AS r WHERE _level = {level}) AS o"
             " FULL JOIN (SELECT a.*, true AS _there FROM ({rows}) AS a) AS n {key} CROSS JOIN LATERAL"
             " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs) {written}"
         ).format(
@@ -113,7 +113,7 @@ class RestatementStatements:
             ).format(table(self.definition, level))
         same = sql.SQL(" AND ").join(sql.SQL("b.{0} = t.{0}").format(n) for n in keys(level))
         return sql.SQL(
-            "SELECT b.* FROM touched AS t JOIN {} AS b ON {} WHERE t.level = {}"
+            "SELECT b.* FROM touched AS t JOIN {} AS b ON {} WHERE t._level = {}"
             " AND t.window_start <@ %(closed)s::tstzmultirange"
         ).format(table(self.definition, level), same, sql.Literal(level.name))
 

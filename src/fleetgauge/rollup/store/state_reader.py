@@ -23,6 +23,12 @@ _CLOSED_UNTIL = """
 SELECT grain, (SELECT upper(r) FROM unnest(closed) AS r ORDER BY r LIMIT 1) FROM fleetgauge.ledger
 WHERE metric = %s AND version = %s
 """
+_INHERITED = """
+SELECT l.cursor_at, jsonb_set(l.cursor_token, '{"",inherit}', 'true') FROM fleetgauge.ledger AS l
+JOIN fleetgauge.metric_version AS v USING (metric, version)
+WHERE l.metric = %s AND l.version <> %s AND l.grain = 'minute' AND l.cursor_token ? ''
+AND v.definition ->> 'source' = %s ORDER BY l.cursor_at DESC LIMIT 1
+"""
 _BLOCKED = """
 SELECT window_start, dimensions, reason, tries, retry_at FROM fleetgauge.blocked WHERE metric = %s AND version = %s
 ORDER BY window_start, dimensions
@@ -55,6 +61,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
         ages=ages(definition, kept, heartbeat_at, unavailable["minute"]),
         unavailable=unavailable,
         older=None if begun else oldest_window(connection, definition, known),
+        inherited=None if begun else inherited(connection, definition),
         admitted=frozenset(connection.execute(_ADMITTED, key).fetchall()),
         shown=_shown(known),
         views=_VIEWS[current_publication(definition, known).state],
@@ -72,8 +79,15 @@ def read_state_if_any(connection: Connection[Any], definition: Definition) -> St
     if known is None:
         found = versions(connection, definition.metric)
         older = oldest_window(connection, definition, found)
-        return State(shown=_shown(found), older=older, zone=definition.time_zone)
+        knows = inherited(connection, definition)
+        return State(shown=_shown(found), older=older, inherited=knows, zone=definition.time_zone)
     return read_state(connection, definition)
+
+
+def inherited(connection: Connection[Any], definition: Definition) -> Cursor | None:
+    """Where the latest other version over the same documents stands; None if there is none."""
+    row = connection.execute(_INHERITED, [definition.metric, definition.version, definition.source]).fetchone()
+    return None if row is None else Cursor(*row)
 
 
 def exists(connection: Connection[Any], table: str) -> bool:

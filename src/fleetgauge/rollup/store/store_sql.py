@@ -37,14 +37,14 @@ class Statements:
     def create_temporary(self) -> list[sql.Composed]:
         """Once per connection; rows vanish with each transaction."""
         dimensions = [sql.SQL('{} text COLLATE "C"').format(sql.Identifier(n)) for n in self.definition.dimensions]
-        measures = [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
+        measures = [sql.SQL("{} {}").format(sql.Identifier(c.name), _staged_type(c)) for c in self.definition.columns]
         start = sql.SQL("window_start timestamptz")
         return [
             sql.SQL("CREATE TEMP TABLE staged ({}) ON COMMIT DELETE ROWS").format(
                 _comma([start, *dimensions, *measures])
             ),
-            sql.SQL("CREATE TEMP TABLE touched (level text, {}) ON COMMIT DELETE ROWS").format(
-                _comma([start, sql.SQL("window_end timestamptz"), *dimensions])
+            sql.SQL("CREATE TEMP TABLE touched (_level text, {}) ON COMMIT DELETE ROWS").format(
+                _comma([start, sql.SQL("_window_end timestamptz"), *dimensions])
             ),
             sql.SQL("CREATE TEMP TABLE withheld ({}) ON COMMIT DELETE ROWS").format(_comma([start, *dimensions])),
         ]
@@ -55,17 +55,17 @@ class Statements:
 
     def copy_touched(self) -> sql.Composed:
         """COPY of minute cells."""
-        return sql.SQL("COPY touched (level, window_end, {}) FROM STDIN").format(_comma(self._keys))
+        return sql.SQL("COPY touched (_level, _window_end, {}) FROM STDIN").format(_comma(self._keys))
 
     def broken(self, fail: bool) -> sql.Composed | None:
         """Cells of `staged` that break a check, with one check that each breaks; None if there are no checks."""
-        checks = self.definition.checks.fail if fail else self.definition.checks.warn
+        checks = self.definition.blocking if fail else self.definition.checks.warn
         if not checks:
             return None
         cases = sql.SQL(" ").join(sql.SQL("WHEN {} THEN {}").format(c.violated(), sql.Literal(c.text)) for c in checks)
         return sql.SQL(
-            "SELECT min(reason), {keys} FROM (SELECT {keys}, CASE {cases} END AS reason FROM staged) AS judged"
-            " WHERE reason IS NOT NULL GROUP BY {keys} ORDER BY {keys}"
+            "SELECT min(_reason), {keys} FROM (SELECT {keys}, CASE {cases} END AS _reason FROM staged) AS judged"
+            " WHERE _reason IS NOT NULL GROUP BY {keys} ORDER BY {keys}"
         ).format(keys=_comma(self._keys), cases=cases)
 
     def copy_withheld(self) -> sql.Composed:
@@ -101,7 +101,7 @@ class Statements:
 
     def clear_cells(self, level: Level) -> sql.Composed:
         """Rows of the touched cells of a level."""
-        return sql.SQL("DELETE FROM {} AS a USING touched AS t WHERE t.level = {} AND {}").format(
+        return sql.SQL("DELETE FROM {} AS a USING touched AS t WHERE t._level = {} AND {}").format(
             self.table(level), sql.Literal(level.name), self._same("a", "t", keys(level))
         )
 
@@ -110,10 +110,10 @@ class Statements:
         zone, grain = sql.Literal(self.definition.time_zone), sql.Literal(level.grain)
         dims = self._dims(level)
         return sql.SQL(
-            "INSERT INTO touched (level, window_start, window_end{dims})"
-            " SELECT {name}, s, fleetgauge.window_end(s, {grain}, {zone}){dims}"
-            " FROM (SELECT DISTINCT fleetgauge.window_start(window_start, {grain}, {zone}) AS s{dims}"
-            " FROM touched WHERE level = {below}) AS above"
+            "INSERT INTO touched (_level, window_start, _window_end{dims})"
+            " SELECT {name}, _s, fleetgauge.window_end(_s, {grain}, {zone}){dims}"
+            " FROM (SELECT DISTINCT fleetgauge.window_start(window_start, {grain}, {zone}) AS _s{dims}"
+            " FROM touched WHERE _level = {below}) AS above"
         ).format(name=sql.Literal(level.name), grain=grain, zone=zone, dims=dims, below=sql.Literal(level.below))
 
     def merge_cells(self, level: Level) -> sql.Composed:
@@ -122,8 +122,8 @@ class Statements:
         return sql.SQL(
             "INSERT INTO {upper} ({columns}) SELECT t.window_start, {day}{key} {measures} FROM touched AS t"
             " CROSS JOIN LATERAL (SELECT {merges}, count(*) AS _rows FROM {lower} AS b"
-            " WHERE b.window_start >= t.window_start AND b.window_start < t.window_end{same}) AS m"
-            " WHERE t.level = {level} AND m._rows > 0"
+            " WHERE b.window_start >= t.window_start AND b.window_start < t._window_end{same}) AS m"
+            " WHERE t._level = {level} AND m._rows > 0"
         ).format(
             upper=self.table(level),
             columns=_comma(self._columns(level)),
@@ -151,18 +151,18 @@ class Statements:
         """All of `level` in [begin, end), boundaries of its grain, made anew from a finer level's table."""
         names = keys(level)[1:]
         return sql.SQL(
-            "INSERT INTO {upper} ({columns}) SELECT w.above, {day}{key} {merges} FROM {below} AS b JOIN ("
-            "SELECT window_start, fleetgauge.window_start(window_start, {grain}, {zone}) AS above"
+            "INSERT INTO {upper} ({columns}) SELECT w._above, {day}{key} {merges} FROM {below} AS b JOIN ("
+            "SELECT window_start, fleetgauge.window_start(window_start, {grain}, {zone}) AS _above"
             " FROM (SELECT DISTINCT window_start FROM {below} WHERE {span}) AS d OFFSET 0) AS w USING (window_start)"
-            " WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s GROUP BY w.above {group} ORDER BY {order}"
+            " WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s GROUP BY w._above {group} ORDER BY {order}"
         ).format(
             upper=self.table(level),
             columns=_comma(self._columns(level)),
-            day=self._date(level, sql.SQL("w.above")),
+            day=self._date(level, sql.SQL("w._above")),
             key=sql.SQL("").join(sql.SQL("b.{}, ").format(n) for n in names),
             merges=_comma(self._merges("b")),
             below=below,
-            order=self._order(sql.SQL("w.above"), level),
+            order=self._order(sql.SQL("w._above"), level),
             grain=sql.Literal(level.grain),
             zone=sql.Literal(self.definition.time_zone),
             span=sql.SQL("window_start >= %(begin)s AND window_start < %(end)s"),
@@ -237,6 +237,12 @@ class Statements:
             merged = merge(alias, column)
             found.append(sql.SQL("{} AS {}").format(merged, sql.Identifier(column.name)) if named else merged)
         return found
+
+
+def _staged_type(column: Column) -> sql.SQL:
+    """A sum of whole numbers has no end until it is checked."""
+    whole = isinstance(column.measure, Sum) and column.measure.type == "integer"
+    return sql.SQL("numeric") if whole else column_type(column)
 
 
 def merge(alias: str, column: Column) -> sql.Composable:

@@ -21,7 +21,7 @@ from fleetgauge.rollup.operating.reconcile import reconcile_metrics
 from fleetgauge.rollup.sources import opened
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Repeated, SourceRows, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Repeated, SourceRows, Touched, Unfollowed
 from fleetgauge.settings import SourceSettings
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -74,7 +74,10 @@ class SqliteFacts:
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         return []
 
-    def out_of_range(self) -> LeftOut | None:
+    def out_of_range(self) -> list[LeftOut] | None:
+        return None
+
+    def unfollowed(self) -> Unfollowed | None:
         return None
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:

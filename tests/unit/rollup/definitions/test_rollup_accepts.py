@@ -1,6 +1,6 @@
 """Which event times a metric takes for possible is stated, checked, and a part of its version."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ from fleetgauge.rollup import DefinitionError
 from fleetgauge.rollup.definitions.definition import Definition, of_plain
 from fleetgauge.rollup.definitions.loader import load_definition
 from fleetgauge.rollup.sources import postgres_sql
+
+FAR = datetime(2150, 1, 1, tzinfo=UTC)
 
 METRIC = """\
 metric: ride
@@ -31,8 +33,15 @@ def load(tmp_path: Path, more: str = "", source: str | None = "SELECT at FROM ri
 def test_what_is_not_said_is_this_century(tmp_path: Path) -> None:
     one = load(tmp_path)
     assert (one.accepts.earliest, one.accepts.before) == (date(2000, 1, 1), date(2100, 1, 1))
+    assert one.accepts.ahead == timedelta(days=30)
     assert "accepts" not in one.plain()
     assert load(tmp_path, "accepts: {earliest: 2000-01-01}\n").version == one.version
+
+
+def test_how_far_ahead_is_the_metrics_own_word(tmp_path: Path) -> None:
+    bookings = load(tmp_path, "accepts: {ahead: 400d}\n")
+    assert bookings.accepts.ahead == timedelta(days=400)
+    assert bookings.version != load(tmp_path).version
 
 
 def test_the_queries_leave_out_the_rest_and_count_it(tmp_path: Path) -> None:
@@ -40,7 +49,7 @@ def test_the_queries_leave_out_the_rest_and_count_it(tmp_path: Path) -> None:
     again = of_plain(one.plain(), one.version)
     assert again is not None
     assert (again.accepts, again.version) == (one.accepts, one.version)
-    for query in (postgres_sql.out_of_range(one), postgres_sql.first_event(one)):
+    for query in (postgres_sql.out_of_range(one, FAR), postgres_sql.first_event(one)):
         text = query.as_string(None)
         assert "'2015-01-01T00:00:00Z'" in text
         assert "'2030-06-01T00:00:00Z'" in text

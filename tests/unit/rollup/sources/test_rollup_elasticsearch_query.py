@@ -26,6 +26,7 @@ from fleetgauge.progress.offsets import GroupProgress
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.definitions.loader import DefinitionError, load_definition
 from fleetgauge.rollup.definitions.measures import Comparison, Extreme, Sum
+from fleetgauge.rollup.definitions.parts import Dimension
 from fleetgauge.rollup.sources import elasticsearch
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource
@@ -176,20 +177,24 @@ def test_nothing_compares_with_what_is_missing() -> None:
     assert query.conditions({"a.b": Comparison(is_null=False, eq=False)}) == [{"term": {"a.b": False}}, exists]
 
 
+FIELD = Dimension(column="f", limit=5)
+
+
 def test_a_text_that_stands_for_others_is_not_looked_up() -> None:
-    assert query.one_of("f", ["b", "a", "b"]) == {"terms": {"f": ["a", "b"]}}
-    assert query.one_of("f", ["unknown", "\\(other)"]) == {"terms": {"f": ["(other)", "unknown"]}}
-    assert query.one_of("f", ["a", "(not set)"]) is None
-    assert query.one_of("f", ["a", query.text_of("x\0")]) is None
+    assert query.one_of(FIELD, ["b", "a", "b"]) == {"terms": {"f": ["a", "b"]}}
+    assert query.one_of(FIELD, ["unknown", "\\(other)"]) == {"terms": {"f": ["(other)", "unknown"]}}
+    assert query.one_of(FIELD, ["a", "(not set)"]) is None
+    assert query.one_of(FIELD, ["a", query.text_of("x\0")]) == {"terms": {"f": ["a", "x\0"]}}
     assert [query.shown(value) for value in (None, True, False, 5, "é")] == ["(not set)", "true", "false", "5", "é"]
     assert query.shown("(not set)") == "\\(not set)" and query.text_of("(not set)") == "(not set)"
 
 
 def test_documents_of_one_label() -> None:
-    assert query.labelled("f", "(not set)") == {"bool": {"must_not": {"exists": {"field": "f"}}}}
-    assert query.labelled("f", "\\(not set)") == {"terms": {"f": ["(not set)"]}}
-    assert query.labelled("f", "x" + query.NUL) == {"terms": {"f": ["x\0", "x" + query.NUL]}}
-    assert query.labelled("f", "(other)") == query.labelled("f", "*") == {"match_none": {}}
+    assert query.labelled(FIELD, "(not set)") == {"bool": {"must_not": {"exists": {"field": "f"}}}}
+    assert query.labelled(FIELD, "\\(not set)") == {"term": {"f": "(not set)"}}
+    assert query.labelled(FIELD, r"x\u0000") == {"term": {"f": "x\0"}}
+    assert query.labelled(FIELD, "x\ufffd") == {"term": {"f": "x\ufffd"}}
+    assert query.labelled(FIELD, "(other)") == query.labelled(FIELD, "*") == {"match_none": {}}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +219,7 @@ def test_what_documents_cannot_be_counted_follows_from_the_measures(tmp_path: Pa
     )
     folder = tmp_path.rename(tmp_path.parent / "m")
     found = query.uncountable(load_definition(folder))
+    assert found.pop("z") == {"term": {"_ignored": "z"}}
     largest = math.nextafter(1e100, 0)
     assert {path: bad["query_string"]["query"] for path, bad in found.items()} == {
         "x": 'x:[* TO "-1000000000000000"} OR x:{"1000000000000000" TO *]',

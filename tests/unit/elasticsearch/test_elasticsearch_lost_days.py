@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetgauge.rollup.sources.elasticsearch_days import Days, lost_spans, opened, whole_again
+from fleetgauge.elasticsearch.lost_days import Days, lost_spans, opened, whole_again
 
 FIRST, SECOND = "events-2026.11.20", "events-2026.11.21"
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

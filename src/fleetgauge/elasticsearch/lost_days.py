@@ -1,4 +1,4 @@
-"""The daily indices behind a metric, from look to look: which are closed, lack a field, or have lost documents.
+"""The daily indices behind numbers, from look to look: which are closed, lack a field, or have lost documents.
 
 Documents are only ever added, so a day that holds fewer than before was deleted, or made anew with a part of it. What
 was computed of it is right, and cannot be computed again; so it stays, and is told, until its documents are back (a
@@ -7,19 +7,19 @@ snapshot, the topic read again) or the day expires. What a look notes travels in
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleetgauge.elasticsearch.daily_indices import day_of
-from fleetgauge.rollup.spans import MINUTE, Span, floor
 
 _DAY = timedelta(days=1)
 _AT_MOST = 1_000
 """Days that are remembered."""
-_AFTER = 5 * MINUTE
+_AFTER = timedelta(minutes=5)
 """How much after a cursor windows may have been computed under it."""
 
 Token = Mapping[str, Any]
+Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Days:
         `before` is what the last one remembers, which stood `at`; days that end by `kept_from` have expired. A day
         that was still going on when it lost documents gets others, so that their number says nothing: it counts as
         whole again only once the topic was read `anew`.
+
+        A version that begins (`inherit`) takes `before` from an older one. What that one had lost it cannot compute,
+        now or later: the older one's windows go on being shown.
         """
         was: Mapping[str, int] = before.get("documents", {})
         short: Mapping[str, Sequence[str]] = before.get("short", {})
@@ -56,7 +59,7 @@ class Days:
             elif index in short and (found < known or not (anew or _span(short[index])[1] == begin + _DAY)):
                 lost[index] = short[index]
             elif found < known and index not in short and at is not None:
-                end = min(begin + _DAY, floor(at) + _AFTER)
+                end = min(begin + _DAY, at.astimezone(UTC).replace(second=0, microsecond=0) + _AFTER)
                 if begin < end:
                     lost[index] = (begin.isoformat(), end.isoformat())
                 else:  # nothing was computed of it
@@ -65,12 +68,15 @@ class Days:
         noted |= {"closed": {index: at.isoformat() for index, at in self.closed.items()}} if self.closed else {}
         noted |= {"short": lost} if lost else {}
         noted |= {"lacking": dict(self.lacking)} if self.lacking else {}
-        return noted
+        inherited = lost if before.get("inherit") else before.get("inherited", {})
+        inherited = {index: one for index, one in inherited.items() if index in most}
+        return noted | ({"inherited": inherited} if inherited else {})
 
 
 def lost_spans(noted: Token) -> list[Span]:
-    """The time of which documents are lost, oldest first."""
-    return sorted(_span(one) for one in noted.get("short", {}).values())
+    """The time of which documents are lost, or were when the version began, oldest first."""
+    found = {**noted.get("inherited", {}), **noted.get("short", {})}
+    return sorted(_span(one) for one in found.values())
 
 
 def whole_again(before: Token, noted: Token) -> list[Span]:
