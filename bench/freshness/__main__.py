@@ -99,7 +99,7 @@ def _followed(state: StackState, airflow: AirflowApi, seconds: float) -> Phase:
     try:
         return _phase(state, "run --follow", seconds, lambda: _ended(folder, name))
     finally:
-        Processes(folder).stop(name)
+        Processes(folder).stop([name])
 
 
 @contextmanager
