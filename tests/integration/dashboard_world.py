@@ -73,7 +73,7 @@ class Documents:
 def filled(postgres: PostgresState, metrics_template: str) -> Iterator[Filled]:
     """Three days of a small company, rolled up at all grains; databases of these tests' own."""
     name = f"dashboards_{uuid4().hex[:12]}"
-    now = _last_evening()
+    now = last_evening()
     plan = Timeline.ending(Scale(vehicles=40, days=3, rate=25, live_seconds=0), now)
     try:
         with psycopg.connect(postgres.primary_admin_url, autocommit=True) as admin:
@@ -118,7 +118,7 @@ def filled(postgres: PostgresState, metrics_template: str) -> Iterator[Filled]:
                 admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _last_evening() -> datetime:
+def last_evening() -> datetime:
     """The last time that it was half past eight in Seoul: in the small hours hardly anybody rides."""
     now = datetime.now(UTC)
     evening = now.replace(hour=11, minute=30, second=0, microsecond=0)

@@ -9,6 +9,7 @@ SELECT
     CASE WHEN step = 2 THEN 'downlink' ELSE 'uplink' END AS direction,
     counted,
     event_id = '' AS unseen,
+    attempt,
     bytes
 FROM fleetgauge.command_event
 WHERE step > 1

@@ -14,7 +14,8 @@ from fleetgauge.cli.selection import AsJson
 from fleetgauge.errors import Terminal
 
 if TYPE_CHECKING:
-    from fleetgauge.cost.whatif import Amounts, Change, Estimate
+    from fleetgauge.cost.estimates import Amounts, Estimate
+    from fleetgauge.cost.whatif import Change
 
 _Many = list[str] | None
 
@@ -64,12 +65,14 @@ def whatif(
 ) -> None:
     """Say what a change would save in a year, from the counts of the past, with a range and what is taken for granted.
 
-    Changes add up, in the order payload, rate, batch, retries, split. SUBJECT is a command type. Nothing is changed.
+    Changes add up, in the order payload, rate, batch, retries, split. SUBJECT is a command type or a kind of telemetry.
+    Nothing is changed.
 
     \b
     Examples:
       fleetgauge whatif --payload locate:uplink=1024
-      fleetgauge whatif --rate locate=50% --retries unlock=0%
+      fleetgauge whatif --rate location=50% --retries unlock=0%
+      fleetgauge whatif --batch location=4
       fleetgauge whatif --split skt=70%,kt=30%,lguplus=0% --json
     """
     from fleetgauge import pipeline, settings
@@ -123,7 +126,7 @@ def _told(said: list[str], found: "Estimate") -> Iterator[str]:
     if found.unpriced_messages or found.by_sim_messages:
         yield (
             f"  left out: {found.unpriced_messages:,} messages without a price, {found.by_sim_messages:,} that are "
-            "charged by SIM"
+            "charged by SIM and not known by SIM"
         )
     yield "assumed:"
     for line in found.assumptions:

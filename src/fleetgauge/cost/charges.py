@@ -1,4 +1,4 @@
-"""What traffic costs, exactly: the twin of the views of `sql/metrics/traffic` and `sql/metrics/traffic_sim`.
+"""What traffic costs, exactly: the twin of the cost views of `sql/metrics`.
 
 Written from the definitions in docs/cost.md, month by month and without a running sum; a test holds the two equal. For
 questions over another tariff, too. Everything here is pure.
@@ -6,16 +6,19 @@ questions over another tariff, too. Everything here is pure.
 
 from calendar import monthrange
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import groupby
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from fleetgauge.cost.tariff import Tariff
 
 DAY = timedelta(days=1)
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,6 @@ class SimDay:
     """Payload of the messages that say it."""
     unsized: int = 0
     """Messages that do not."""
-    price_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ def billed_steps(payload_bytes: int, tariff: Tariff) -> int:
     return _steps(payload_bytes + tariff.overhead_bytes, tariff.step_bytes)
 
 
-def tariff_at(tariffs: Iterable[Tariff], carrier: str, instant: datetime, price_class: str = "") -> Tariff | None:
-    """The entry in force at `instant` (aware), or None. `tariffs` as `load_tariffs` returns them."""
+def tariff_at(tariffs: Iterable[Tariff], carrier: str, instant: datetime) -> Tariff | None:
+    """The entry in force at `instant` (aware), or None; `carrier` as the metrics say it."""
     for tariff in tariffs:
         if (
-            (tariff.carrier, tariff.price_class) == (carrier, price_class)
+            tariff.label == carrier
             and tariff.valid_from <= instant
             and (tariff.valid_to is None or instant < tariff.valid_to)
         ):
@@ -119,6 +121,20 @@ def sim_charges(
     return found
 
 
+def shared_out(steps: int, volumes: Mapping[K, int]) -> dict[K, int]:
+    """Whole steps in proportion to volumes: each part rounded down, what is left to the largest remainders.
+
+    The parts add up to `steps`. Of equal remainders the first in the order of `volumes` comes first. Raises
+    `ZeroDivisionError` if there is nothing to bear them.
+    """
+    whole = sum(volumes.values())
+    parts = {key: steps * volume // whole for key, volume in volumes.items()}
+    by_rest = sorted(volumes, key=lambda key: -(steps * volumes[key] % whole))
+    for key in by_rest[: steps - sum(parts.values())]:
+        parts[key] += 1
+    return parts
+
+
 def base_fee_of(tariff: Tariff, day: date) -> Decimal:
     """The part of a SIM's monthly fee that a day bears: whole billionths; the days of a month add up to the fee."""
     days, nano = monthrange(day.year, day.month)[1], int(tariff.base_fee * 10**9)
@@ -129,12 +145,7 @@ def _month(tariff: Tariff, known: Sequence[date], rows: Sequence[SimDay], zone: 
     """The days of a month that are known and under this tariff."""
     first = known[0].replace(day=1)
     length = monthrange(first.year, first.month)[1]
-    month = [
-        row
-        for row in rows
-        if first <= row.date < first + length * DAY
-        and (row.carrier, row.price_class) == (tariff.carrier, tariff.price_class)
-    ]
+    month = [row for row in rows if first <= row.date < first + length * DAY and row.carrier == tariff.label]
     sims = len({row.sim for row in month}) if tariff.sims is None else tariff.sims
     under = len(list(_days(tariff, zone, (first, first + (length - 1) * DAY))))
     pool = tariff.allowance_bytes * sims * under // (length * tariff.step_bytes)

@@ -22,7 +22,7 @@ COLUMNS = (
     "ContractedUnitPrice", "EffectiveCost", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory",
     "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "RegionId", "RegionName", "ResourceId",
     "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "SkuId", "SkuPriceId", "SubAccountId",
-    "SubAccountName", "Tags", "x_Messages", "x_Provisional", "x_UnpricedMessages",
+    "SubAccountName", "Tags", "x_Kind", "x_Messages", "x_Provisional", "x_UnpricedMessages",
 )  # fmt: skip
 """In the order of the file."""
 
@@ -41,7 +41,7 @@ def focus_rows(bill: Iterable[BillRow], tariffs: Sequence[Tariff]) -> Iterator[F
         if row.charge == "base_fee":
             yield _base_fee(row, tariffs)
             continue
-        if row.messages > row.unpriced_messages:
+        if row.messages > row.unpriced_messages or row.cost:
             yield _usage(row, tariffs)
         if row.unpriced_messages:
             yield _unpriced(row, tariffs[0].currency)
@@ -76,7 +76,7 @@ def _usage(row: BillRow, tariffs: Sequence[Tariff]) -> Focus:
         **priced,
         "ChargeCategory": "Usage",
         "ChargeFrequency": "Usage-Based",
-        "ChargeDescription": f"Mobile data of {row.carrier}, rounded {of}",
+        "ChargeDescription": f"Mobile data of {row.carrier}{_of_kind(row)}, rounded {of}",
         "ConsumedQuantity": _plain(Decimal(row.messages - row.unpriced_messages)),
         "ConsumedUnit": "Messages",
         "PricingCategory": "Standard",
@@ -91,7 +91,7 @@ def _unpriced(row: BillRow, currency: str) -> Focus:
         **_common(row, currency, Decimal(0)),
         "ChargeCategory": "Usage",
         "ChargeFrequency": "Usage-Based",
-        "ChargeDescription": f"Unpriced: mobile data of {row.carrier} without a tariff or a known size",
+        "ChargeDescription": f"Unpriced: mobile data of {row.carrier}{_of_kind(row)} without a tariff or a known size",
         "ConsumedQuantity": _plain(Decimal(row.unpriced_messages)),
         "ConsumedUnit": "Messages",
         "PricingCategory": "Other",
@@ -119,6 +119,10 @@ def _base_fee(row: BillRow, tariffs: Sequence[Tariff]) -> Focus:
     }
 
 
+def _of_kind(row: BillRow) -> str:
+    return f", {row.kind}" if row.kind else ""
+
+
 def _common(row: BillRow, currency: str, cost: Decimal) -> Focus:
     return {
         **dict.fromkeys(("BilledCost", "EffectiveCost", "ContractedCost", "ListCost"), _plain(cost)),
@@ -131,6 +135,7 @@ def _common(row: BillRow, currency: str, cost: Decimal) -> Focus:
         "ChargePeriodEnd": _instant(row.window_end),
         "ServiceCategory": "Internet of Things",
         "ServiceName": "Mobile data",
+        "x_Kind": row.kind or None,
         "x_Provisional": "true" if row.provisional else "false",
     }
 
@@ -146,7 +151,7 @@ def _only(row: BillRow, tariffs: Sequence[Tariff]) -> Tariff | None:
     found = [
         one
         for one in tariffs
-        if (one.carrier, one.rounding) == (row.carrier, row.rounding)
+        if (one.label, one.rounding) == (row.carrier, row.rounding)
         and one.valid_from < row.window_end
         and (one.valid_to is None or row.window_start < one.valid_to)
     ]

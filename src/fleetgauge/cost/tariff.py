@@ -68,7 +68,7 @@ class Tariff(BaseModel):
 
     carrier: Annotated[str, Field(strict=True, min_length=1, max_length=24)]
     price_class: Annotated[str, Field(strict=True, max_length=24)] = ""
-    """What the price depends on besides the carrier, such as `roaming`, as a dimension of the metric says it."""
+    """What the price depends on besides the carrier: `roaming` is of the traffic that metrics call `skt/roaming`."""
     valid_from: AwareDatetime
     valid_to: AwareDatetime | None = None
     currency: Annotated[str, Field(strict=True, pattern="^[A-Z]{3}$")]
@@ -86,6 +86,11 @@ class Tariff(BaseModel):
     """Of each SIM and month; all SIMs of a carrier draw on it together. Only with `sim_month`."""
     sims: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] | None = None
     """SIMs under contract; if not given, those with traffic in the month."""
+
+    @property
+    def label(self) -> str:
+        """What the metrics call the carrier of such traffic: with a price class it is part of the name."""
+        return f"{self.carrier}/{self.price_class}" if self.price_class else self.carrier
 
     @property
     def by_sim(self) -> bool:
@@ -120,7 +125,7 @@ def load_tariffs(content_root: Path) -> tuple[Tariff, ...]:
     found: list[_Located] = []
     for path in sorted((content_root / TARIFFS_FOLDER).glob("*.yaml")):
         found.extend(_read(path, str(path.relative_to(content_root)), problems))
-    found.sort(key=lambda one: (one.tariff.carrier, one.tariff.price_class, one.tariff.valid_from))
+    found.sort(key=lambda one: (one.tariff.label, one.tariff.valid_from))
     problems.extend(_overlaps(found))
     problems.extend(_currencies(found))
     if not problems:
@@ -231,10 +236,10 @@ def _overlaps(found: Sequence[_Located]) -> Iterator[str]:
             continue
         begin = second.valid_from.isoformat()
         if first.valid_from == second.valid_from:
-            yield f"{following.at}: {first.carrier} has two entries from {begin}; remove one"
+            yield f"{following.at}: {first.label} has two entries from {begin}; remove one"
         elif first.valid_to is not None and first.valid_to > second.valid_from:
             yield (
-                f"{following.at}: {first.carrier} from {begin} overlaps the entry that ends "
+                f"{following.at}: {first.label} from {begin} overlaps the entry that ends "
                 f"{first.valid_to.isoformat()}; move one of the two"
             )
 
@@ -257,7 +262,7 @@ def _straddling(found: Sequence[_Located]) -> Iterator[str]:
         for name, instant in (("valid_from", tariff.valid_from), ("valid_to", tariff.valid_to)):
             if tariff.by_sim and instant is not None and not _midnight(instant, one.zone):
                 yield (
-                    f"{one.at}: {tariff.carrier}: {name} in effect is {instant.astimezone(one.zone).isoformat()}, "
+                    f"{one.at}: {tariff.label}: {name} in effect is {instant.astimezone(one.zone).isoformat()}, "
                     f"within a day of {one.zone.key}; a price by SIM and a base fee begin and end at midnight"
                 )
 
@@ -272,7 +277,7 @@ def _with_ends(found: Sequence[_Located]) -> Iterator[_Located]:
 
 def _same_price(one: Tariff, other: Tariff) -> bool:
     """Whether one can follow the other: they are for the same traffic."""
-    return (one.carrier, one.price_class) == (other.carrier, other.price_class)
+    return one.label == other.label
 
 
 def _say(

@@ -83,6 +83,11 @@ class PriceChange:
     after: Prices | None
 
     @property
+    def label(self) -> str:
+        """The carrier as the metrics say it."""
+        return f"{self.carrier}/{self.price_class}" if self.price_class else self.carrier
+
+    @property
     def currency(self) -> str:
         """Of the costs that it moves."""
         return next(one.currency for one in (self.after, self.before) if one is not None)
@@ -142,7 +147,7 @@ def by_month(found: Iterable[Restatement]) -> list[MovedMonth]:
     groups: dict[tuple[str, date, str], list[MovedDay]] = {}
     for one in found:
         for day in one.days:
-            groups.setdefault((one.change.carrier, day.date.replace(day=1), one.change.currency), []).append(day)
+            groups.setdefault((one.change.label, day.date.replace(day=1), one.change.currency), []).append(day)
     return [
         MovedMonth(
             *key,
@@ -200,12 +205,12 @@ def price_changes(before: Iterable[Tariff], after: Iterable[Tariff]) -> list[Pri
 
 def _costs(connection: Connection, changes: Sequence[PriceChange]) -> dict[str, Costs]:
     """For each carrier what the days that a change may move cost now."""
-    found: dict[str, Costs] = {one.carrier: {} for one in changes}
+    found: dict[str, Costs] = {one.label: {} for one in changes}
     if not only_row(connection.execute("SELECT to_regclass(%s) IS NOT NULL", [VIEW]))[0]:
         return found
     for one in changes:
-        of = {"carrier": one.carrier, "begin": one.begin, "end": one.end}
-        found[one.carrier] |= {day: (cost, unpriced) for day, cost, unpriced in connection.execute(_DAYS, of)}
+        of = {"carrier": one.label, "begin": one.begin, "end": one.end}
+        found[one.label] |= {day: (cost, unpriced) for day, cost, unpriced in connection.execute(_DAYS, of)}
     return found
 
 
@@ -213,7 +218,7 @@ def _assigned(changes: Sequence[PriceChange], moved: Mapping[str, Sequence[Moved
     """To each change its days: each day goes to the carrier's last change that began by it, or to the first of all."""
     days: list[list[MovedDay]] = [[] for _ in changes]
     for carrier, found in moved.items():
-        mine = [(one.begin, at) for at, one in enumerate(changes) if one.carrier == carrier]
+        mine = [(one.begin, at) for at, one in enumerate(changes) if one.label == carrier]
         for day in found:
             by_its_end = datetime.combine(day.date, time.max, UTC)
             _, at = max((pair for pair in mine if pair[0] <= by_its_end), default=min(mine))
@@ -248,7 +253,7 @@ def _record(connection: Connection, found: Iterable[Restatement], run_id: int | 
         if one.days:
             values = {
                 "run_id": run_id,
-                "carrier": one.change.carrier,
+                "carrier": one.change.label,
                 "dates": days,
                 "before": [day.before for day in one.days],
                 "after": [day.after for day in one.days],

@@ -41,7 +41,22 @@ class CostCell:
     unpriced: int
     """Messages without one: no tariff, or no known size. Their cost is missing."""
     by_sim: int
-    """Messages that are charged by SIM and day or month; their cost is in `metrics.carrier_cost_*`, not here."""
+    """Messages of days in part that are charged by SIM and day or month; that of whole days is in `cost`."""
+
+
+@dataclass(frozen=True)
+class KindCost:
+    """Everything of one kind that went over the air: a type of command, or a kind of telemetry."""
+
+    stream: str
+    """`commands` or `telemetry`; `(other)`: of SIMs that cannot be told apart."""
+    kind: str
+    messages: int
+    bytes: int
+    cost: Decimal
+    unpriced: int
+    by_sim: int
+    """As of `CostCell`."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,11 @@ SELECT command_type, carrier, sum(messages)::bigint, coalesce(sum(bytes), 0)::bi
     sum(cost_krw), sum(unpriced_messages)::bigint, sum(by_sim_messages)::bigint
 FROM metrics.command_cost_range(%s, %s) GROUP BY 1, 2 ORDER BY 1, 2
 """
+_KINDS = """
+SELECT stream, kind, sum(messages)::bigint, coalesce(sum(bytes), 0)::bigint, sum(cost_krw),
+    sum(unpriced_messages)::bigint, sum(by_sim_messages)::bigint
+FROM metrics.air_cost_range(%s, %s) GROUP BY 1, 2 ORDER BY sum(cost_krw) DESC, 1, 2
+"""
 _COST_POINTS = """
 SELECT bucket_start, command_type, sum(cost_krw)::float8 FROM metrics.command_cost_range(%s, %s, %s)
 GROUP BY 1, 2 ORDER BY 1, 2
@@ -101,6 +121,11 @@ def cost_cells(connection: Connection, since: datetime, until: datetime) -> list
     """Cost by command type and carrier; the traffic knows neither firmware nor model."""
     rows = connection.execute(_COST, [since, until]).fetchall()
     return [CostCell(said(kind), said(carrier), *counts) for kind, carrier, *counts in rows]
+
+
+def kind_costs(connection: Connection, since: datetime, until: datetime) -> list[KindCost]:
+    """What everything costs that goes over the air, the dearest kind first."""
+    return [KindCost(*row) for row in connection.execute(_KINDS, [since, until]).fetchall()]
 
 
 def cost_points(connection: Connection, since: datetime, until: datetime, grain: str) -> list[CostPoint]:

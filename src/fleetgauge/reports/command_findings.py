@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from fleetgauge.reports.command_facts import CommandCell, CostCell, CostPoint, RatePoint
+from fleetgauge.reports.command_facts import CommandCell, CostCell, CostPoint, KindCost, RatePoint
 from fleetgauge.reports.proportions import tail, wilson, z_of
 from fleetgauge.rollup.labels import EVERY, NOT_SET
 
@@ -79,6 +79,21 @@ class HotSpot:
 
 
 @dataclass(frozen=True)
+class AirShare:
+    """What one kind of message costs, among everything that goes over the air."""
+
+    stream: str
+    kind: str
+    cost: float
+    share: float
+    """Of the cost of everything."""
+    messages: int
+    bytes: int
+    unpriced: int
+    by_sim: int
+
+
+@dataclass(frozen=True)
 class TypeRate:
     """How often one type of command fails."""
 
@@ -119,6 +134,10 @@ class CommandReport:
     """So many kinds were looked at for hot spots."""
     cost_points: tuple[CostPoint, ...]
     rate_points: tuple[RatePoint, ...]
+    air: tuple[AirShare, ...]
+    """Telemetry and commands, the dearest kind first."""
+    air_cost: float
+    """Of all of them."""
 
 
 def command_report(
@@ -128,6 +147,7 @@ def command_report(
     cost_before: Sequence[CostCell] | None,
     cost_points: Iterable[CostPoint] = (),
     rate_points: Iterable[RatePoint] = (),
+    kinds: Sequence[KindCost] = (),
 ) -> CommandReport:
     """The findings; `before` is None where the period before is not known in whole."""
     requested, unsuccessful = sum(one.requested for one in cells), sum(one.unsuccessful for one in cells)
@@ -137,6 +157,7 @@ def command_report(
     by_cell_before = None if before is None or cost_before is None else attributed(before, cost_before)
     ranked = _cells(cells, by_cell, by_cell_before, total)
     hot, compared = hot_spots(cells)
+    everything = sum((one.cost for one in kinds), Decimal())
     return CommandReport(
         requested=requested,
         unsuccessful=unsuccessful,
@@ -158,6 +179,20 @@ def command_report(
         compared=compared,
         cost_points=tuple(cost_points),
         rate_points=tuple(rate_points),
+        air=tuple(
+            AirShare(
+                one.stream,
+                one.kind,
+                float(one.cost),
+                _share(one.cost, everything),
+                one.messages,
+                one.bytes,
+                one.unpriced,
+                one.by_sim,
+            )
+            for one in kinds
+        ),
+        air_cost=float(everything),
     )
 
 

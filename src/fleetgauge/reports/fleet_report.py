@@ -29,13 +29,16 @@ from fleetgauge.settings import Settings
 
 SECTIONS = ("commands", "firmware", "fleet", "business")
 NEEDED = {
-    "commands": ("device_command", "command_cost", "traffic"),
+    "commands": ("device_command", "command_cost", "air_cost", "traffic"),
     "firmware": ("device_command",),
     "fleet": (),
     "business": ("rental",),
 }
 """Of each section the views without which there is none."""
-_METRICS = ("device_command", "traffic", "rental", "vehicle_state")
+_METRICS = ("device_command", "traffic", "telemetry_traffic", "rental", "vehicle_state")
+_ALSO = {"commands": ("telemetry_traffic",), "fleet": ("vehicle_state",)}
+"""Metrics whose numbers a section shows if they are there."""
+_DERIVED = ("command_cost", "air_cost")
 _TIMEOUT = "60s"
 
 
@@ -86,7 +89,7 @@ def make_report(settings: Settings, asked: Asked) -> FleetgaugeReport:
 
 
 def _read(connection: Connection, asked: Asked) -> FleetgaugeReport:
-    known = known_metrics(connection, (*_METRICS, "command_cost"))
+    known = known_metrics(connection, (*_METRICS, *_DERIVED))
     missing = {
         section: f"there is no metrics.{lacking[0]}_range; see fleetgauge metrics ls, and run fleetgauge migrate"
         for section in SECTIONS
@@ -127,7 +130,7 @@ def _range(connection: Connection, asked: Asked, present: Collection[str]) -> Re
 
 
 def _concerns(metric: str, wanted: Collection[str]) -> bool:
-    return any(metric in (*NEEDED[one], *(("vehicle_state",) if one == "fleet" else ())) for one in wanted)
+    return any(metric in (*NEEDED[one], *_ALSO.get(one, ())) for one in wanted)
 
 
 def _commands(
@@ -141,6 +144,7 @@ def _commands(
         command_facts.cost_cells(connection, over.before, over.since) if before else None,
         command_facts.cost_points(connection, over.since, over.until, over.grain),
         command_facts.rate_points(connection, over.since, over.until, over.grain),
+        command_facts.kind_costs(connection, over.since, over.until),
     )
 
 

@@ -140,7 +140,7 @@ def _commands(report: dict[str, Any]) -> ReportSection:
     if own["by_sim"]:
         by_sim = (
             Number((*path, "by_sim"), "count"),
-            " messages are charged by SIM; what they cost is in metrics.carrier_cost",
+            " messages of days in part are charged by SIM and whole days, so their cost is not in it",
         )
         unpriced = (*unpriced, *(("; ",) if unpriced else ()), *by_sim)
     was: Said = () if own["rate_before"] is None else ("before: ", Number((*path, "rate_before"), "percent"))
@@ -169,9 +169,28 @@ def _commands(report: dict[str, Any]) -> ReportSection:
                     TableColumn("Billed", "billed_bytes", "bytes", minor=True),
                     TableColumn("Unpriced", "unpriced", "count", minor=True),
                 ),
-                ("Exact sums, as on the dashboards. Trend: against the period before.",),
+                ("Exact sums, as on the dashboards, of commands alone. Trend: against the period before.",),
                 "no message was sent",
                 12,
+            ),
+            ReportTable(
+                "Everything over the air",
+                (*path, "air"),
+                (
+                    TableColumn("What", "stream"),
+                    TableColumn("Kind", "kind"),
+                    TableColumn("Cost, KRW", "cost", "money"),
+                    TableColumn("Share", "share", "percent"),
+                    TableColumn("Messages", "messages", "count", minor=True),
+                    TableColumn("Payload", "bytes", "bytes", minor=True),
+                    TableColumn("Unpriced", "unpriced", "count", minor=True),
+                ),
+                (
+                    "Telemetry and commands, ",
+                    Number((*path, "air_cost"), "money"),
+                    " KRW in all. What is charged by SIM and day or month is shared out by volume.",
+                ),
+                "nothing went over the air",
             ),
             ReportTable(
                 "… on which firmware and model",

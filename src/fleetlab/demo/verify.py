@@ -13,7 +13,7 @@ from psycopg.types.multirange import Multirange
 from fleetgauge.rollup.sketches import tally
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check
-from fleetlab.simulator.counts import Grain, TrafficDimension, nearest_rank
+from fleetlab.simulator.counts import Grain, Stream, TrafficDimension, nearest_rank
 from fleetlab.simulator.truth import Truth
 
 GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
@@ -177,40 +177,66 @@ def _latencies(aggregates: Aggregates, truth: Truth, grain: Grain) -> Check:
     return close(f"commands by {grain}: p50, p95 within 1 %", expected, actual)
 
 
+_STREAMS: Mapping[Stream, str] = {"commands": "traffic", "telemetry": "telemetry_traffic"}
+"""What goes over the air, and the metric that counts it."""
+
+
 def traffic(aggregates: Aggregates, truth: Truth, tariffs: Path) -> list[Check]:
-    """Messages, bytes and KRW at each grain."""
-    checks = []
-    for grain in GRAINS:
-        final = aggregates.is_final("traffic", grain)
-        sent = _final_only(truth.traffic(grain, ("subject", "carrier", "direction", "bytes")), final)
-        sizes: dict[Key, dict[int, int]] = {}
-        for (*key, size), cell in sent.items():
-            sizes.setdefault(tuple(key), {})[int(str(size))] = cell.messages
-        expected = {key: (sum(n.values()), sum(size * m for size, m in n.items()), n) for key, n in sizes.items()}
-        rows = aggregates.rows(
-            "traffic",
-            grain,
-            """
-            SELECT window_start, command_type, carrier, direction, messages, bytes, payload
-            FROM metrics.traffic_$grain
-            """,
-        )
-        actual = {row[:4]: (*row[4:6], tally.counts(row[6])) for row in rows}
-        checks.append(equal(f"traffic by {grain}: messages, bytes, sizes", expected, actual))
-        by: tuple[TrafficDimension, ...] = ("subject", "carrier", "direction")
-        cost, unpriced = truth.cost_krw(tariffs, grain, by), truth.unpriced_messages(tariffs, grain, by)
-        bills = _final_only({key: (krw, unpriced[key]) for key, krw in cost.items()}, final)
-        rows = aggregates.rows(
-            "traffic",
-            grain,
-            """
-            SELECT window_start, command_type, carrier, direction, cost_krw, unpriced_messages
-            FROM metrics.command_cost_$grain
-            """,
-        )
-        actual = {row[:4]: row[4:] for row in rows}
-        checks.append(equal(f"traffic by {grain}: cost in KRW, messages without a price", bills, actual))
-    return checks
+    """Messages, bytes and KRW of everything that goes over the air at each grain, and the carriers' bill."""
+    found = [_traffic(aggregates, truth, tariffs, grain, stream) for grain in GRAINS for stream in _STREAMS]
+    return [*(check for checks in found for check in checks), _bill(aggregates, truth, tariffs)]
+
+
+def _traffic(aggregates: Aggregates, truth: Truth, tariffs: Path, grain: Grain, stream: Stream) -> list[Check]:
+    metric = _STREAMS[stream]
+    final = aggregates.is_final(metric, grain)
+    sent = _final_only(truth.traffic(grain, ("subject", "carrier", "direction", "bytes"), stream=stream), final)
+    sizes: dict[Key, dict[int, int]] = {}
+    for (*key, size), cell in sent.items():
+        sizes.setdefault(tuple(key), {})[int(str(size))] = cell.messages
+    expected = {key: (sum(n.values()), sum(size * m for size, m in n.items()), n) for key, n in sizes.items()}
+    query: LiteralString = """
+        SELECT window_start, kind, carrier, direction, messages, bytes, payload
+        FROM metrics.air_traffic_$grain WHERE stream = '$stream'
+        """
+    rows = aggregates.rows(metric, grain, query.replace("$stream", stream))
+    actual = {row[:4]: (*row[4:6], tally.counts(row[6])) for row in rows}
+    by: tuple[TrafficDimension, ...] = ("subject", "carrier", "direction")
+    cost = truth.cost_krw(tariffs, grain, by, stream=stream)
+    unpriced = truth.unpriced_messages(tariffs, grain, by, stream=stream)
+    bills = _final_only({key: (krw, unpriced[key]) for key, krw in cost.items()}, final)
+    query = """
+        SELECT window_start, kind, carrier, direction, cost_krw, unpriced_messages
+        FROM metrics.air_cost_$grain WHERE stream = '$stream'
+        """
+    rows = aggregates.rows(metric, grain, query.replace("$stream", stream))
+    return [
+        equal(f"traffic of {stream} by {grain}: messages, bytes, sizes", expected, actual),
+        equal(
+            f"traffic of {stream} by {grain}: cost in KRW, messages without a price",
+            bills,
+            {row[:4]: row[4:] for row in rows},
+        ),
+    ]
+
+
+def _bill(aggregates: Aggregates, truth: Truth, tariffs: Path) -> Check:
+    """Of the days that are final in all metrics which the bill is made of."""
+    finals = [aggregates.is_final(metric, "day") for metric in ("traffic", "telemetry_traffic", "traffic_sim")]
+    rows = aggregates.rows(
+        "telemetry_sim",
+        "day",
+        "SELECT window_start, date, carrier, charge, rounding, messages, cost, unpriced_messages"
+        " FROM metrics.carrier_cost_day",
+    )
+    found = {row[1:5]: row[5:] for row in rows if all(final(row[0]) for final in finals)}
+    days = {day for day, *_ in found}
+    expected = {
+        key: (one.messages, one.cost, one.unpriced)
+        for key, one in truth.bill(tariffs).charges.items()
+        if key[0] in days
+    }
+    return equal("the carriers' bill by day: messages, KRW, messages without a price", expected, found)
 
 
 def telemetry(aggregates: Aggregates, truth: Truth) -> list[Check]:

@@ -173,7 +173,23 @@ def _by_device(aggregates: Aggregates, truth: Truth) -> list[Check]:
     )
     expected = {key: (n,) for key, n in cells.items()}
     found.append(equal("reports by device and day", expected, settled(_of(rows, 2))))
+    found.append(_by_sim(aggregates, truth, {truth.sims()[str(device)] for _, device in late}))
     return found
+
+
+def _by_sim(aggregates: Aggregates, truth: Truth, late: set[str]) -> Check:
+    """Telemetry and commands of each SIM and day, but for SIMs to which something came late."""
+    final = aggregates.is_final("traffic_sim", "day")
+    used = {
+        key: (cell.messages, cell.bytes)
+        for key, cell in _final(aggregates, "telemetry_sim", "day", truth.by_sim()).items()
+        if key[1] not in late and isinstance(key[0], datetime) and final(key[0])
+    }
+    rows = aggregates.rows(
+        "telemetry_sim", "day", "SELECT window_start, sim, carrier, messages, bytes FROM metrics.sim_usage_day"
+    )
+    counted = {row[:3]: row[3:] for row in rows if row[1] not in late and final(row[0])}
+    return equal("traffic by SIM and day: messages, bytes", used, counted)
 
 
 def _final(aggregates: Aggregates, metric: str, grain: Grain, cells: Mapping[Key, Any]) -> dict[Key, Any]:

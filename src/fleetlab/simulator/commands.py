@@ -79,10 +79,9 @@ class Command:
         return last.responded_ms or last.deadline_ms
 
 
-def issue(
-    rng: random.Random, unkind: Unkindness, identifier: str, kind: CommandType, vehicle: Vehicle, at_ms: int
-) -> Command:
+def issue(rng: random.Random, dice: Dice, identifier: str, kind: CommandType, vehicle: Vehicle, at_ms: int) -> Command:
     """Request one command at `at_ms` and play it through to its end."""
+    unkind, most = dice.unkind, dice.habits.most_tries(kind.name)
     firmware = vehicle.firmware_at(at_ms)
     chance = FIRMWARE_FAILURE[firmware] * vehicle.model.failure * kind.failure
     outcome, tries = "succeeded", 1
@@ -125,6 +124,9 @@ def issue(
         elif outcome != "expired":
             _answer(rng, unkind, attempt, kind, vehicle, outcome)
         requested = attempt.deadline_ms
+    if most is not None and len(attempts) > most:  # what a further try would have mended stays broken
+        del attempts[most:]
+        outcome = "timed_out"
     return Command(vehicle, attempts, outcome)
 
 
@@ -204,7 +206,7 @@ def of_rental(dice: Dice, rental: Rental) -> Iterator[Command]:
     def send(name: str, at_ms: int) -> Command:
         nonlocal count
         count += 1
-        return issue(rng, dice.unkind, f"c-{dice.tag}r{rental.number:x}-{count}", TYPES[name], vehicle, at_ms)
+        return issue(rng, dice, f"c-{dice.tag}r{rental.number:x}-{count}", TYPES[name], vehicle, at_ms)
 
     if rng.random() < 0.55:
         yield send("locate", start - rng.randrange(90_000, 240_000))
@@ -233,7 +235,7 @@ def of_operations(dice: Dice, vehicle: Vehicle, shift: int, from_ms: int) -> Ite
     for count, (name, chance) in enumerate((("read_battery", 0.115), ("locate", 0.025), ("reboot", 0.012))):
         if rng.random() < chance:
             identifier = f"c-{dice.tag}o{vehicle.number:x}-{shift}-{count}"
-            yield issue(rng, dice.unkind, identifier, TYPES[name], vehicle, from_ms + rng.randrange(SHIFT_MS))
+            yield issue(rng, dice, identifier, TYPES[name], vehicle, from_ms + rng.randrange(SHIFT_MS))
 
 
 def update_waves(dice: Dice, world: World, start_ms: int, end_ms: int) -> list[Command]:
@@ -251,7 +253,7 @@ def update_waves(dice: Dice, world: World, start_ms: int, end_ms: int) -> list[C
             requested = begin + rng.randrange(3_600_000)
             for chunk in range(1, CHUNKS + 1):
                 identifier = f"c-{dice.tag}w{night}-{vehicle.number:x}-{chunk}"
-                command = issue(rng, dice.unkind, identifier, TYPES["update_firmware"], vehicle, requested)
+                command = issue(rng, dice, identifier, TYPES["update_firmware"], vehicle, requested)
                 commands.append(command)
                 if command.outcome != "succeeded":
                     break

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 Grain = Literal["minute", "hour", "day"]
 Dimension = Literal["type", "model", "firmware", "carrier"]
 TrafficDimension = Literal["subject", "carrier", "direction", "bytes"]
+Stream = Literal["commands", "telemetry"]
+"""What goes over the air."""
 RentalDimension = Literal["zone", "model"]
 Key = tuple[object, ...]
 """A window's start (UTC), unless no grain was asked for, then the values of the dimensions."""

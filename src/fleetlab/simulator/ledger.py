@@ -12,6 +12,7 @@ from fleetlab.simulator.timeline import Action, Timeline
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sims (device TEXT PRIMARY KEY, sim TEXT NOT NULL);
 -- every valid event once, where its first copy lies
 CREATE TABLE events (
     device TEXT NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -87,6 +88,7 @@ class Ledger:
                 ("tag", plan.dice.tag),
             ],
         )
+        ledger._db.executemany("INSERT INTO sims VALUES (?, ?)", [(v.code, v.iccid) for v in plan.world.vehicles])
         return ledger
 
     def __enter__(self) -> "Ledger":

@@ -7,6 +7,7 @@ from datetime import datetime
 from math import exp
 
 from fleetgauge.errors import Terminal
+from fleetlab.simulator.habits import Habits
 from fleetlab.simulator.stops import Stops
 from fleetlab.simulator.unkind import Unkindness
 
@@ -36,7 +37,11 @@ class Scale:
     """Vehicles that stop while riding, and what looks like it, by the model of docs/sudden-stops.md. None: one vehicle
     in a hundred stops on four of ten rides, always plainly, and little looks like it."""
 
+    habits: Habits = field(default_factory=Habits, repr=False)
+
     def __post_init__(self) -> None:
+        if self.stops is not None and self.habits != Habits():
+            raise Terminal("rides of the model of stops report as it says; leave out habits or stops")
         limits = {
             "vehicles": (self.vehicles, 10, 99_999),
             "days": (self.days, 1, 366),
@@ -58,13 +63,14 @@ class Dice:
     """Eight hexadecimal digits that begin every identifier of this timeline: two timelines never share an id."""
     unkind: Unkindness
     stops: Stops | None = None
+    habits: Habits = field(default_factory=Habits)
 
     @classmethod
     def cast(cls, scale: Scale, start: datetime) -> "Dice":
         """The dice of one timeline."""
         more = f"|{scale.stops!r}" if scale.stops is not None else ""
         digest = hashlib.sha256(f"{scale!r}|{start.isoformat()}{more}".encode()).hexdigest()
-        return cls(int(digest[:24], 16), digest[:8], scale.unkind, scale.stops)
+        return cls(int(digest[:24], 16), digest[:8], scale.unkind, scale.stops, scale.habits)
 
     def stream(self, subject: str, number: int = 0) -> random.Random:
         """The random stream of one subject (a rental, a vehicle's day, …); the same one on each call."""

@@ -10,8 +10,8 @@ from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice
 from fleetlab.simulator.trips import Rental, Trips
 from fleetlab.simulator.world import Vehicle
 
-INTERVAL_MS = 18_000
-"""Between two positions of a riding vehicle."""
+_STANDING_MS = 18_000
+"""Between two positions of a vehicle that has died."""
 BYTES = {"location": 96, "battery": 48, "odometer": 40, "tip_over": 56, "device_error": 72}
 """Payload over the air, by kind."""
 
@@ -25,9 +25,16 @@ class Reporter:
     """Collects one vehicle's telemetry. Ids are `<prefix>-<n>`; with `varying` no two payloads need be of one size."""
 
     def __init__(
-        self, vehicle: Vehicle, firmware: str, prefix: str, rng: random.Random, varying: bool, trip: str = ""
+        self,
+        vehicle: Vehicle,
+        firmware: str,
+        prefix: str,
+        rng: random.Random,
+        varying: bool,
+        trip: str = "",
+        batch: int = 1,
     ) -> None:
-        self._varying = varying
+        self._varying, self._batch = varying, batch
         self.records: list[Record] = []
         self.rng = rng
         self.held_until: int | None = None
@@ -63,6 +70,21 @@ class Reporter:
                 self._vehicle.code, kind, stamp, kind, self._vehicle.carrier.code, "uplink", nbytes, None, "", detail,
             )
         )  # fmt: skip
+
+    def batched(self) -> list[Record]:
+        """What is sent: so many positions as one message, the last of them, with the payload of all."""
+        if self._batch == 1:
+            return self.records
+        positions = [one for one in self.records if one.kind == "location"]
+        sent = [one for one in self.records if one.kind != "location"]
+        for at in range(0, len(positions), self._batch):
+            some = positions[at : at + self._batch]
+            size = sum(one.nbytes for one in some)
+            last, written = some[-1], f'"message":{{"bytes":{some[-1].nbytes},'.encode()
+            assert last.value is not None
+            value = last.value.replace(written, f'"message":{{"bytes":{size},'.encode(), 1)
+            sent.append(last._replace(nbytes=size, value=value))
+        return sent
 
     def location(self, at_ms: int, lat: float, lng: float, speed: float, heading: int, accuracy: float) -> None:
         self.add(
@@ -110,8 +132,10 @@ def of_rental(dice: Dice, rental: Rental) -> list[Record]:
     """Everything a device reports on one ride, and when it falls over afterwards; with faults."""
     rng = dice.stream("rtel", rental.number)
     vehicle, start, end = rental.vehicle, rental.started_ms, rental.riding_until_ms
-    varying = dice.unkind.varying_sizes
-    report = Reporter(vehicle, vehicle.firmware_at(start), f"{dice.tag}r{rental.number:x}", rng, varying, rental.id)
+    varying, batch = dice.unkind.varying_sizes, dice.habits.batch
+    report = Reporter(
+        vehicle, vehicle.firmware_at(start), f"{dice.tag}r{rental.number:x}", rng, varying, rental.id, batch
+    )
     (lat0, lng0), (lat1, lng1) = rental.start, rental.end
     heading = int(degrees(atan2((lng1 - lng0) * 0.79, lat1 - lat0)) % 360)
     cruise = rental.distance_m / (end - start) * 1000
@@ -140,7 +164,7 @@ def of_rental(dice: Dice, rental: Rental) -> list[Record]:
         if at >= next_battery:
             report.battery(at + 400, rental.battery - share * rental.distance_m / 400)
             next_battery += 120_000
-        at += INTERVAL_MS - 900 + int(random_() * 1_800)
+        at += dice.habits.interval_ms - 900 + int(random_() * 1_800)
     if rental.stopped_ms is not None:
         _die(report, rental)
     else:
@@ -152,7 +176,7 @@ def of_rental(dice: Dice, rental: Rental) -> list[Record]:
             fell = end + rng.randrange(60_000, 3_600_000)
             report.tip_over(fell, True, lat1, lng1)
             report.tip_over(fell + rng.randrange(60_000, 7_200_000), False, lat1, lng1)
-    return spoil(report.records, rng)
+    return spoil(report.batched(), rng)
 
 
 def _die(report: Reporter, rental: Rental) -> None:
@@ -161,7 +185,7 @@ def _die(report: Reporter, rental: Rental) -> None:
     rng, at, (lat, lng) = report.rng, rental.stopped_ms, rental.end
     report.error(at + 120, rng.choice(("CONTROLLER_FAULT", "BATTERY_CUTOFF", "MOTOR_STALL")), "critical", lat, lng)
     for count in range(rng.randrange(1, 6)):
-        report.location(at + 2_000 + count * INTERVAL_MS, lat, lng, 0.0, 0, 4.0)
+        report.location(at + 2_000 + count * _STANDING_MS, lat, lng, 0.0, 0, 4.0)
     report.location(rental.ended_ms - 5_000, lat, lng, 0.0, 0, 4.0)
     report.odometer(rental.ended_ms - 4_000, rental.odometer_m + rental.distance_m)
 

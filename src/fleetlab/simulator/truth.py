@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from fleetgauge.errors import Terminal
+from fleetlab.simulator.bills import Bill, Sent, bill
 from fleetlab.simulator.counts import (
     CommandCounts,
     CommandTruth,
@@ -18,18 +19,24 @@ from fleetlab.simulator.counts import (
     Key,
     RentalCounts,
     RentalDimension,
+    Stream,
     SuddenStop,
     Telemetry,
     Traffic,
     TrafficDimension,
     windows,
 )
-from fleetlab.simulator.prices import Price, prices
+from fleetlab.simulator.prices import Price, in_force, prices
 from fleetlab.simulator.records import EVENTS_TOPIC
 
 TRUTH_FILE = "truth.sqlite"
 """Its name in the folder of the stack that was simulated into."""
 
+_STREAMS: dict[Stream | None, str] = {
+    None: "",
+    "commands": " AND command_id IS NOT NULL",
+    "telemetry": " AND command_id IS NULL",
+}
 _MINUTE_MS = 60_000
 _STATE_COUNTS_MS = 48 * 3_600_000
 
@@ -91,8 +98,6 @@ class Truth:
         sql = f"SELECT topic, partition, max(kafka_offset) + 1 FROM ({union}) GROUP BY 1, 2"  # noqa: S608
         return {(topic, partition): end for topic, partition, end in self._db.execute(sql)}
 
-    # Commands
-
     def commands(self, as_of: datetime | None = None) -> list[CommandTruth]:
         """Every command that was sent, as of `as_of`."""
         now_ms = _ms(as_of or datetime.now(UTC))
@@ -146,20 +151,18 @@ class Truth:
                 cell.latencies_ms.append(command.latency_ms)
         return dict(counts)
 
-    # Traffic
-
     def traffic(
         self,
         grain: Grain | None = None,
         dimensions: Sequence[TrafficDimension] = ("subject",),
         *,
         until: datetime | None = None,
-        commands_only: bool = True,
+        stream: Stream | None = "commands",
     ) -> dict[Key, Traffic]:
         """Messages over the air by window of their own time and by dimensions; duplicates count once."""
         window, result = self._window(grain), defaultdict[Key, Traffic](Traffic)
         columns = "".join(f", {d}" for d in dimensions)
-        for at_ms, nbytes, *values in self._messages(columns, until, commands_only):
+        for at_ms, nbytes, *values in self._messages(columns, until, stream):
             cell = result[(*window(at_ms), *values)]
             cell.messages += 1
             cell.bytes += nbytes
@@ -172,10 +175,10 @@ class Truth:
         dimensions: Sequence[TrafficDimension] = ("subject",),
         *,
         until: datetime | None = None,
-        commands_only: bool = True,
+        stream: Stream | None = "commands",
     ) -> dict[Key, Decimal]:
-        """Exact cost in KRW of `traffic`, message by message, by the tariff files; of those with a price."""
-        return {key: krw for key, (krw, _) in self._costs(tariffs, grain, dimensions, until, commands_only).items()}
+        """Exact cost in KRW of `traffic`, message by message, by the tariff files; of those that are so priced."""
+        return {key: krw for key, (krw, _) in self._costs(tariffs, grain, dimensions, until, stream).items()}
 
     def unpriced_messages(
         self,
@@ -184,10 +187,10 @@ class Truth:
         dimensions: Sequence[TrafficDimension] = ("subject",),
         *,
         until: datetime | None = None,
-        commands_only: bool = True,
+        stream: Stream | None = "commands",
     ) -> dict[Key, int]:
         """How many messages of `traffic` no tariff has a price for; the same keys as those of `cost_krw`."""
-        return {key: count for key, (_, count) in self._costs(tariffs, grain, dimensions, until, commands_only).items()}
+        return {key: count for key, (_, count) in self._costs(tariffs, grain, dimensions, until, stream).items()}
 
     def _costs(
         self,
@@ -195,26 +198,50 @@ class Truth:
         grain: Grain | None,
         dimensions: Sequence[TrafficDimension],
         until: datetime | None,
-        commands_only: bool,
+        stream: Stream | None,
     ) -> dict[Key, tuple[Decimal, int]]:
         entries, window = prices(tariffs), self._window(grain)
         columns = ", carrier" + "".join(f", {d}" for d in dimensions)
         # Most messages share price and size: count first, multiply afterwards.
         counts: dict[tuple[Key, Price | None, int], int] = defaultdict(int)
-        for at_ms, nbytes, carrier, *values in self._messages(columns, until, commands_only):
-            entry = next((p for p in entries if p.carrier == carrier and p.from_ms <= at_ms), None)
-            counts[(*window(at_ms), *values), entry, nbytes] += 1
+        for at_ms, nbytes, carrier, *values in self._messages(columns, until, stream):
+            counts[(*window(at_ms), *values), in_force(entries, carrier, at_ms), nbytes] += 1
         costs: dict[Key, tuple[Decimal, int]] = {}
         for (key, entry, nbytes), count in counts.items():
             krw, unpriced = costs.get(key, (Decimal(0), 0))
-            costs[key] = (krw, unpriced + count) if entry is None else (krw + count * entry.of(nbytes), unpriced)
+            if entry is None:
+                unpriced += count
+            elif entry.rounding == "message":
+                krw += count * entry.of(nbytes)
+            costs[key] = krw, unpriced
         return costs
 
-    def _messages(self, columns: str, until: datetime | None, commands_only: bool) -> sqlite3.Cursor:
-        where = "direction <> '' AND event_ms < ?" + (" AND command_id IS NOT NULL" if commands_only else "")
-        return self._db.execute(f"SELECT event_ms, bytes{columns} FROM events WHERE {where}", (_limit(until),))  # noqa: S608
+    def bill(self, tariffs: Path, until: datetime | None = None) -> Bill:
+        """What carriers charge for everything that went over the air, under any rounding, by the tariff files."""
+        rows = self._db.execute(
+            "SELECT event_ms, coalesce(sim, device), carrier, subject, direction, bytes FROM events"
+            " LEFT JOIN sims USING (device) WHERE direction <> '' AND event_ms < ?",
+            (_limit(until),),
+        )
+        return bill((Sent(*row) for row in rows), prices(tariffs), self._zone)
 
-    # Telemetry
+    def sims(self) -> dict[str, str]:
+        """The SIM of each device."""
+        return dict(self._db.execute("SELECT device, sim FROM sims"))
+
+    def by_sim(self) -> dict[Key, Traffic]:
+        """Messages and payload by local day, SIM and carrier; everything that went over the air."""
+        window, cells = self._window("day"), defaultdict[Key, Traffic](Traffic)
+        sql = "SELECT event_ms, sim, carrier, bytes FROM events JOIN sims USING (device) WHERE direction <> ''"
+        for at_ms, sim, carrier, nbytes in self._db.execute(sql):
+            cell = cells[(*window(at_ms), sim, carrier)]
+            cell.messages += 1
+            cell.bytes += nbytes
+        return dict(cells)
+
+    def _messages(self, columns: str, until: datetime | None, stream: Stream | None) -> sqlite3.Cursor:
+        where = "direction <> '' AND event_ms < ?" + _STREAMS[stream]
+        return self._db.execute(f"SELECT event_ms, bytes{columns} FROM events WHERE {where}", (_limit(until),))  # noqa: S608
 
     def telemetry(self, grain: Grain | None = None) -> dict[Key, Telemetry]:
         """Events by window of their event time, kind and carrier."""

@@ -240,16 +240,17 @@ def test_what_a_change_would_save_is_told_from_what_is_stored(rolled, connection
     tariff(entry("skt", BASE - timedelta(days=400), "0.25"))
     rolled([*history("c-1"), *history("c-2", 1, None), *history("c-2", 2)])
     usage = usage_rows(connection)
-    assert {(one.direction, one.retries): dict(one.sizes) for one in usage} == {
-        ("downlink", 1): {96: 3},
-        ("uplink", 0): {24: 3, 500: 2},
+    assert {one.direction: (dict(one.sizes), dict(one.further)) for one in usage} == {
+        "downlink": ({96: 3}, {96: 1}),
+        "uplink": ({24: 3, 500: 2}, {24: 1, 500: 1}),
     }
     billed = connection.execute("SELECT sum(cost_krw) FROM metrics.command_cost_day").fetchone()[0]
     settings = Settings(metrics=metrics, content=CONTENT)
     found = whatif(settings, [payload("unlock", "uplink", 119, None)])  # with 81 of overhead: 2 steps of 6
     assert (found.before, found.after) == (billed, billed - 2 * 4 * Decimal("0.25"))
     assert found.saving.expected == found.saving.low == found.saving.high == 365 * 2
-    assert whatif(settings, [retries("unlock", Fraction(0))]).after == billed - 2 * Decimal("0.25")
+    # with the second try its ack and its answer go: 2 + 2 + 6 steps
+    assert whatif(settings, [retries("unlock", Fraction(0))]).after == billed - 10 * Decimal("0.25")
 
 
 def test_messages_of_unknown_size_are_unpriced(rolled, connection, tariff):

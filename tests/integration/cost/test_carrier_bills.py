@@ -1,6 +1,7 @@
 """The bill by SIM, day and month: the views equal their twin in Python, whatever is used under whatever tariffs."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetgauge.cost.bill import bill_rows, stored_tariffs
-from fleetgauge.cost.charges import DAY, DayCharge, Messages, SimDay, cost, sim_charges
+from fleetgauge.cost.bill import bill_by_kind, bill_rows, stored_tariffs
+from fleetgauge.cost.charges import DAY, DayCharge, Messages, SimDay, cost, shared_out, sim_charges
 from fleetgauge.cost.focus import focus_rows
 from fleetgauge.cost.tariff import Tariff, put_tariffs
 from fleetgauge.rollup import load_definitions
@@ -35,15 +36,71 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time(0), SEOUL).astimezone(UTC)
 
 
+def telemetry_of(usage: SimDay) -> SimDay:
+    """The part of it that is telemetry: every second message that says its size; the rest is of commands."""
+    messages = (usage.messages - usage.unsized) // 2
+    return replace(usage, messages=messages, unsized=0, bytes=usage.bytes // 3 if messages else 0)
+
+
 def put(owner: psycopg.Connection, usage: Iterable[SimDay], tariffs: Sequence[Tariff]) -> None:
     """Rows as rollups leave them, and tariffs as a migration does."""
     put_tariffs(owner, tariffs)
+    telemetry = [(one, telemetry_of(one)) for one in usage]
     with owner.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {store('telemetry_sim')} (window_start, date, sim, carrier, messages, bytes)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [(midnight(t.date), t.date, t.sim, t.carrier, t.messages, t.bytes) for _, t in telemetry if t.messages],
+        )
         cursor.executemany(
             f"INSERT INTO {store('traffic_sim')} (window_start, date, sim, carrier, messages, unsized, bytes)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            [(midnight(u.date), u.date, u.sim, u.carrier, u.messages, u.unsized, u.bytes) for u in usage],
+            [
+                (midnight(u.date), u.date, u.sim, u.carrier, u.messages - t.messages, u.unsized, u.bytes - t.bytes)
+                for u, t in telemetry
+            ],
         )
+
+
+def put_kinds(owner: psycopg.Connection, usage: Iterable[SimDay]) -> dict[tuple[date, str], dict[str, SimDay]]:
+    """The same traffic by kind and carrier, as the metrics without SIMs have it; what they hold, by day and carrier."""
+    kinds: dict[tuple[date, str], dict[str, SimDay]] = {}
+    for one in usage:
+        telemetry = telemetry_of(one)
+        rest = replace(
+            one,
+            messages=one.messages - telemetry.messages,
+            bytes=one.bytes - telemetry.bytes,
+        )
+        of = kinds.setdefault((one.date, one.carrier), {})
+        for kind, part in (("ring", rest), ("location", telemetry)):
+            if part.messages:
+                was = of.get(kind, replace(part, messages=0, unsized=0, bytes=0))
+                of[kind] = replace(
+                    was,
+                    messages=was.messages + part.messages,
+                    unsized=was.unsized + part.unsized,
+                    bytes=was.bytes + part.bytes,
+                )
+    sql = (
+        "INSERT INTO {} (window_start, date, {}, carrier, direction, messages, bytes, payload, payload_unknown, {})"
+        " VALUES (%s, %s, %s, %s, 'uplink', %s, %s, '{{}}', %s, {})"
+    )
+    tables = (
+        ("traffic", "command_type", "unseen, further, further_unknown", "0, '{}', 0", "ring"),
+        ("telemetry_traffic", "kind", "largest, devices", "0, ''", "location"),
+    )
+    with owner.cursor() as cursor:
+        for name, column, more, values, kind in tables:
+            cursor.executemany(
+                sql.format(store(name), column, more, values),
+                [
+                    (midnight(day), day, kind, carrier, of[kind].messages, of[kind].bytes, of[kind].unsized)
+                    for (day, carrier), of in kinds.items()
+                    if kind in of
+                ],
+            )
+    return kinds
 
 
 def found(owner: psycopg.Connection, charge: str) -> dict[tuple, tuple]:
@@ -111,9 +168,25 @@ def companies(draw: st.DrawFn) -> tuple[list[SimDay], list[Tariff]]:
     return list(usage.values()), tariffs
 
 
+_LAW = {"suppress_health_check": [HealthCheck.function_scoped_fixture], "deadline": None}
+
+
 @given(companies())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, **_LAW)
 def test_the_bill_by_sim_equals_its_twin(owner: psycopg.Connection, company: tuple[list[SimDay], list[Tariff]]) -> None:
+    assert_twins(owner, company)
+
+
+@pytest.mark.long
+@given(companies())
+@settings(max_examples=300, **_LAW)
+def test_many_bills_by_sim_equal_their_twins(
+    owner: psycopg.Connection, company: tuple[list[SimDay], list[Tariff]]
+) -> None:
+    assert_twins(owner, company)
+
+
+def assert_twins(owner: psycopg.Connection, company: tuple[list[SimDay], list[Tariff]]) -> None:
     usage, tariffs = company
     known = (min(u.date for u in usage), max(u.date for u in usage))
     expected = sim_charges(usage, tariffs, SEOUL, known)
@@ -135,6 +208,36 @@ def test_the_bill_by_sim_equals_its_twin(owner: psycopg.Connection, company: tup
         }
         by_day = "SELECT sum(cost), sum(unpriced_messages), sum(messages) FROM metrics.carrier_cost_day"
         assert owner.execute(by_day).fetchone() == owner.execute(by_day.replace("_day", "_month")).fetchone()
+        assert_shared_out(owner, put_kinds(owner, usage), expected)
+
+
+def assert_shared_out(
+    owner: psycopg.Connection, kinds: dict[tuple[date, str], dict[str, SimDay]], charges: Sequence[DayCharge]
+) -> None:
+    """What is charged by SIM is borne by the kinds of traffic, in whole steps that add up to the bill."""
+    rows = owner.execute(
+        "SELECT date, carrier, kind, billed_bytes, cost_krw, unpriced_messages, by_sim_messages"
+        " FROM metrics.air_cost_day"
+    ).fetchall()
+    by_kind = {(day, carrier, kind): tuple(row) for day, carrier, kind, *row in rows}
+    for one in charges:
+        day, carrier, of = one.date, one.tariff.carrier, one.tariff
+        if one.tariff.rounding == "message" or not one.messages:
+            continue
+        usage = kinds[day, carrier]
+        volumes = {
+            kind: usage[kind].bytes + (usage[kind].messages - usage[kind].unsized) * of.overhead_bytes
+            for kind in sorted(usage, key=("ring", "location").index)
+        }
+        steps = one.billed_bytes // of.step_bytes
+        parts = shared_out(steps, volumes) if any(volumes.values()) else {"(other)": steps}
+        for kind, part in parts.items():
+            unsized = usage[kind].unsized if kind in usage else 0
+            found_here = by_kind.get((day, carrier, kind), (0, Decimal(0), 0, 0))
+            assert found_here == (part * of.step_bytes, part * of.price, unsized, 0), (day, carrier, kind)
+        mine = [row for (d, c, _), row in by_kind.items() if (d, c) == (day, carrier)]
+        assert sum(row[1] for row in mine) == one.usage
+        assert sum(row[2] for row in mine) == one.unpriced_messages
 
 
 def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
@@ -145,7 +248,10 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
         tariff("kt", change, allowance_bytes=1_000, base_fee="28"),
         tariff("skt", date(2026, 1, 1), rounding="message", step_bytes=512, price="0.25"),
     ]
-    sizes = {"kt": [60, 61, 5_000], "skt": [500], "none": [7, 8]}
+    commands, telemetry = {"kt": [60, 61], "skt": [500], "none": [7]}, {"kt": 5_000, "none": 8}
+    sizes = {
+        carrier: [*some, *([telemetry[carrier]] if carrier in telemetry else [])] for carrier, some in commands.items()
+    }
     days = [change - DAY, change, change + DAY]
     usage = [SimDay(d, f"s-{c}", c, len(s), sum(s)) for d in days for c, s in sizes.items()]
     with owner.transaction(force_rollback=True):
@@ -153,9 +259,15 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
         with owner.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO {store('traffic')} (window_start, date, command_type, carrier, direction,"
-                " messages, unseen, bytes, payload, payload_unknown)"
-                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 0, %s, %s, 0)",
-                [(midnight(d), d, c, len(s), sum(s), tally(s)) for d in days for c, s in sizes.items()],
+                " messages, unseen, bytes, payload, payload_unknown, further, further_unknown)"
+                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 0, %s, %s, 0, '{}', 0)",
+                [(midnight(d), d, c, len(s), sum(s), tally(s)) for d in days for c, s in commands.items()],
+            )
+            cursor.executemany(
+                f"INSERT INTO {store('telemetry_traffic')} (window_start, date, kind, carrier, direction,"
+                " messages, largest, devices, bytes, payload, payload_unknown)"
+                " VALUES (%s, %s, 'location', %s, 'uplink', 1, %s, '', %s, %s, 0)",
+                [(midnight(d), d, c, size, size, tally([size])) for d in days for c, size in telemetry.items()],
             )
         rows = owner.execute(
             "SELECT carrier, charge, rounding, sum(messages), sum(cost), sum(unpriced_messages) FROM"
@@ -173,13 +285,65 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
         }
         python = cost([Messages(midnight(days[0]), "kt", size, 1) for size in sizes["kt"]], tariffs)
         assert python.amount == bill["kt", "usage", "message"][1]
-        exported = list(focus_rows(bill_rows(owner, date(2026, 2, 1)), stored_tariffs(owner)))
+        exported = list(focus_rows(bill_by_kind(owner, date(2026, 2, 1)), stored_tariffs(owner)))
+        assert {row["x_Kind"] for row in exported if row["ChargeCategory"] == "Usage"} == {"ring", "location"}
         assert sum(Decimal(str(row["BilledCost"])) for row in exported) == sum(cost for _, cost, _ in bill.values())
         assert sum(int(str(row["x_UnpricedMessages"])) for row in exported) == 6
         assert {row["BillingPeriodEnd"] for row in exported} == {"2026-02-28T15:00:00Z"}
         assert bill_rows(owner, date(2026, 1, 1)) == []
-        by_sim = "SELECT sum(by_sim_messages), sum(unpriced_messages), sum(cost_krw) FROM metrics.command_cost_day"
-        assert owner.execute(by_sim).fetchone() == (6, 6, Decimal("6.9"))
+        # Of each day's 5,241 bytes by SIM 201 are of commands: of 6 steps, and then of 5, nearly none.
+        cost_of = "SELECT sum(by_sim_messages), sum(unpriced_messages), sum(cost_krw) FROM metrics."
+        assert owner.execute(f"{cost_of}air_cost_day").fetchone() == (0, 6, Decimal("12.4"))
+        assert owner.execute(f"{cost_of}command_cost_day").fetchone() == (0, 3, Decimal("1.8"))
+
+
+def test_roaming_has_prices_of_its_own(owner: psycopg.Connection) -> None:
+    """A SIM at home and abroad on one day: two kinds of traffic, two tariffs, one of which rounds by message."""
+    day = date(2026, 2, 3)
+    tariffs = [
+        tariff("kt", day, rounding="sim_day"),
+        tariff("kt", day, price_class="roaming", rounding="message", price="7"),
+    ]
+    usage = [
+        SimDay(day, "s-1", "kt", 2, 1_000),
+        SimDay(day, "s-1", "kt/roaming", 1, 961),
+        SimDay(day, "s-1", "kt/x", 1, 1),
+    ]
+    with owner.transaction(force_rollback=True):
+        put(owner, usage, tariffs)
+        with owner.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {store('traffic')} (window_start, date, command_type, carrier, direction,"
+                " messages, unseen, bytes, payload, payload_unknown, further, further_unknown)"
+                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 0, %s, %s, 0, '{}', 0)",
+                [
+                    (
+                        midnight(day),
+                        day,
+                        one.carrier,
+                        one.messages,
+                        one.bytes,
+                        tally([one.bytes // one.messages] * one.messages),
+                    )
+                    for one in usage
+                ],
+            )
+        bill = owner.execute(
+            "SELECT carrier, rounding, messages, cost, unpriced_messages FROM metrics.carrier_cost_day ORDER BY 1"
+        ).fetchall()
+        assert bill == [
+            ("kt", "sim_day", 2, Decimal("1.0"), 0),  # 1,080 bytes
+            ("kt/roaming", "message", 1, Decimal(14), 0),  # 1,001 bytes
+            ("kt/x", "message", 1, Decimal(0), 1),
+        ]
+        shown = "SELECT carrier, sum(cost_krw) FROM metrics.command_cost_range(%s, %s) GROUP BY 1 ORDER BY 1"
+        costs = owner.execute(shown, [midnight(day), midnight(day + DAY)]).fetchall()
+        assert costs == [("kt", Decimal("1.0")), ("kt/roaming", Decimal(14)), ("kt/x", Decimal(0))]
+        focus = {
+            row["BillingAccountId"]: row["SkuId"] for row in focus_rows(bill_by_kind(owner), stored_tariffs(owner))
+        }
+        assert focus["kt/roaming"] == "kt/roaming/usage/message"
+        assert cost([Messages(midnight(day), "kt/roaming", 961, 1)], stored_tariffs(owner)).amount == 14
 
 
 def test_a_sim_beyond_the_limit_has_no_price(owner: psycopg.Connection) -> None:

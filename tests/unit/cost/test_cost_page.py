@@ -7,8 +7,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from fleetgauge.cost.charges import Messages, SimDay, billed_steps, cost, sim_charges
+from fleetgauge.cost.charges import Messages, SimDay, billed_steps, cost, shared_out, sim_charges
 from fleetgauge.cost.tariff import Tariff, load_tariffs
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cost.md").read_text()
@@ -89,3 +91,27 @@ def test_by_sim_and_month(tariff_of) -> None:
     total = sum(c.base_fee + c.usage for c in charges)
     assert (len(charges), fees, total) == (28, {Decimal(20)}, Decimal(561))
     assert "20 on each of 28 days. February: 561 KRW." in section("sim_month")
+
+
+def test_what_is_charged_by_sim_is_shared_out(tariff_of) -> None:
+    tariff = tariff_of("sim_day")
+    text = PAGE.split("## Who bears what is charged by SIM\n")[1].split("\n## ")[0]
+    rows = table(text, "kind")
+    volumes = {row["kind"]: number(row["bytes"]) + int(row["messages"]) * tariff.overhead_bytes for row in rows}
+    (said,) = re.findall(f"(\\d+) steps of {tariff.price} KRW are charged", text)
+    steps = int(said)
+    parts = shared_out(steps, volumes)
+    for row in rows:
+        kind, exact = row["kind"], Decimal(steps * volumes[row["kind"]]) / sum(volumes.values())
+        assert number(row["with overhead"]) == volumes[kind]
+        assert Decimal(row["part of 10 steps"]) == round(exact, 2)
+        assert (int(row["rounded down"]), Decimal(row["remainder"])) == (int(exact), round(exact % 1, 2))
+        assert (int(row["steps"]), Decimal(row["KRW"])) == (parts[kind], parts[kind] * tariff.price)
+
+
+@given(st.integers(0, 10**9), st.dictionaries(st.integers(0, 20), st.integers(0, 10**9), min_size=1))
+def test_parts_add_up_and_none_is_off_by_a_step(steps: int, volumes: dict[int, int]) -> None:
+    assume(any(volumes.values()))
+    parts, whole = shared_out(steps, volumes), sum(volumes.values())
+    assert sum(parts.values()) == steps
+    assert all(abs(parts[key] * whole - steps * volume) < whole for key, volume in volumes.items())

@@ -1,13 +1,14 @@
 """A report of a simulated company, made without a server."""
 
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from company_facts import EVENING, HOUR_MS, PLANTED, cells_of_plan, cost_of_plan
 
 from fleetgauge.reports.business_findings import RentalCell, RentalPoint, business_report
-from fleetgauge.reports.command_facts import CostPoint, RatePoint
+from fleetgauge.reports.command_facts import CostPoint, KindCost, RatePoint
 from fleetgauge.reports.command_findings import command_report
 from fleetgauge.reports.firmware_findings import firmware_report
 from fleetgauge.reports.fleet_findings import FleetReport, Precision, SilentVehicle, StateShare, SuspectLine
@@ -40,6 +41,10 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     first = int(since.timestamp()) // 3600
     rates = [RatePoint(at, *totals.get(first + n, [0, 0]), n > 46) for n, at in enumerate(hours)]
     points = [CostPoint(hours[h - first], kind, 1.3 * n) for (h, kind), n in sorted(by_type.items()) if h - first < 48]
+    kinds = [
+        KindCost("telemetry", "location", 48_211, 6_112_340, Decimal("9120.25"), 311, 0),
+        KindCost("commands", "locate", 7_310, 19_772_101, Decimal("6204.5"), 44, 120),
+    ]
     zones = sorted({one.zone.code for one in now.trips.rentals})
     rentals = [
         RentalCell(zone, model, 40 + 7 * i + 3 * k, 38 + 7 * i + 3 * k, (i + k) % 3, 61_000.0 + 9_000 * i, 900.0 * k)
@@ -73,7 +78,7 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         over,
         states,
         {},
-        command_report(cells, cells_of_plan(then), cost, cost_of_plan(then), points, rates),
+        command_report(cells, cells_of_plan(then), cost, cost_of_plan(then), points, rates, kinds),
         firmware_report(cells),
         fleet,
         business_report(rentals, rentals[3:], [RentalPoint(at, 30 + n % 24, False) for n, at in enumerate(hours)]),

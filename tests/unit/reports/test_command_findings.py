@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from company_facts import ALIKE, PLANTED, facts_of
 
-from fleetgauge.reports.command_facts import CommandCell, CostCell
+from fleetgauge.reports.command_facts import CommandCell, CostCell, KindCost
 from fleetgauge.reports.command_findings import attributed, command_report, hot_spots
 from fleetgauge.reports.firmware_findings import firmware_report, version_key
 from fleetgauge.rollup.labels import EVERY, NOT_SET, OTHER
@@ -90,6 +90,19 @@ def test_of_a_simulated_company_the_right_ones_are_named(monkeypatch: pytest.Mon
     assert {one.firmware for one in costs.hot_spots} <= {NEWEST, EVERY} and costs.hot_spots
     assert (costs.costliest[0].command_type, costs.costliest[0].carrier) == ("locate", "skt")
     assert costs.cost == pytest.approx(float(sum(one.cost for one in facts.cost)))
+
+
+def test_telemetry_stands_beside_the_commands() -> None:
+    kinds = [
+        KindCost("telemetry", "location", 30, 3_000, Decimal("7.5"), 0, 0),
+        KindCost("commands", "locate", 2, 9_000, Decimal("2.5"), 1, 4),
+    ]
+    found = command_report([], None, [], None, kinds=kinds)
+    assert found.air_cost == 10
+    assert [(one.kind, one.share, one.unpriced, one.by_sim) for one in found.air] == [
+        ("location", 0.75, 0, 0),
+        ("locate", 0.25, 1, 4),
+    ]
 
 
 def test_of_a_company_without_a_bad_firmware_none_is_accused(monkeypatch: pytest.MonkeyPatch) -> None:

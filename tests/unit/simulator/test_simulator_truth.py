@@ -89,7 +89,7 @@ def test_traffic_counts_duplicates_once(small_backlog: list[Record], small_truth
         if record.fault == VALID and record.attempt and record.direction:
             expected[record.subject] += record.nbytes
     assert {key[0]: cell.bytes for key, cell in small_truth.traffic().items()} == expected
-    with_telemetry = small_truth.traffic(commands_only=False)
+    with_telemetry = small_truth.traffic(stream=None)
     assert with_telemetry[("location",)].messages == small_truth.event_counts()["location"]
 
 
@@ -141,12 +141,12 @@ entries:
             range(4),
         )
     truth = Truth(path)
-    by_hour = truth.cost_krw(tmp_path, "hour", (), commands_only=False)
+    by_hour = truth.cost_krw(tmp_path, "hour", (), stream=None)
     assert by_hour == {
         (datetime(2026, 11, 16, 23, tzinfo=UTC),): Decimal("0.3"),
         (datetime(2026, 11, 17, 0, tzinfo=UTC),): Decimal("0.67"),
     }
-    assert truth.cost_krw(tmp_path, None, ("carrier",), commands_only=False) == {
+    assert truth.cost_krw(tmp_path, None, ("carrier",), stream=None) == {
         ("skt",): Decimal("0.9"),
         ("kt",): Decimal("0.07"),
     }

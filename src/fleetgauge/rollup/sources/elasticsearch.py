@@ -36,7 +36,7 @@ from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.progress.offsets import GroupProgress, read_progress
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.measures import Distinct, Percentile
+from fleetgauge.rollup.definitions.measures import Distinct, Percentile, Tally
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources import elasticsearch_rows as answer
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
@@ -68,7 +68,7 @@ class _Asked:
     step_ms: int
     from_ms: int
     numbers: _Groups
-    sketches: list[tuple[int, Percentile | Distinct, _Groups]]
+    sketches: list[tuple[int, Percentile | Distinct | Tally, _Groups]]
     """For each sketch, by its index, groups with values."""
 
 
@@ -250,7 +250,7 @@ class ElasticsearchFacts:
         sketches = [
             (index, measure, self._by_value(measure, filters, step_ms, from_ms))
             for index, measure in enumerate(measures.values())
-            if isinstance(measure, Percentile | Distinct)
+            if isinstance(measure, Percentile | Distinct | Tally)
         ]
         return _Asked(filters, step_ms, from_ms, numbers, sketches)
 
@@ -266,11 +266,11 @@ class ElasticsearchFacts:
         for index, measure, groups in asked.sketches:
             keyed = (((stretch(window), values), group) for (window, values), group in groups)
             for cell, sketch in answer.sketches(measure, keyed, self.key):
-                found[cell][index] = sketch
+                found[cell][index] = answer.with_sketch(measure, found[cell][index], sketch)
         for index, wanted in rounded.items():
             for (window, values), part in self._exact(asked, list(measures.values())[index], wanted):
                 found[stretch(window), values][index] += part
-        return [(window, *values, *row) for (window, values), row in found.items()]
+        return [(window, *values, *answer.columns(measures, row)) for (window, values), row in found.items()]
 
     def _exact(self, asked: _Asked, measure: Any, wanted: set[tuple[Any, ...]]) -> Iterator[tuple[Cell, int]]:
         """The parts of these groups' sums, value by value, to be added up here, where whole numbers have no end."""

@@ -72,8 +72,7 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
             case Sum() | Extreme():
                 found += _of(key, measure.of, fields, _WHOLE, "whole numbers")
             case Tally():
-                said = "a tally is of rows of a database: write percentile, or let rows be made of the documents"
-                found.append(f"{key}: {said}")
+                found += _of(key, measure.of, fields, _WHOLE, "whole numbers")
             case _:
                 found.append(f"{key}: agg {measure.agg} is not offered for documents")
     return found

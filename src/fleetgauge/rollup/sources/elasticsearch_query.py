@@ -24,6 +24,7 @@ from fleetgauge.rollup.definitions.measures import (
     Scalar,
     StoredMeasure,
     Sum,
+    Tally,
     Where,
 )
 from fleetgauge.rollup.definitions.parts import Dimension
@@ -233,6 +234,9 @@ def numbers(measures: Mapping[str, StoredMeasure]) -> Json:
                 found[name] = _filtered(measure.where, {"stats": {"field": measure.of}})
             case Extreme():
                 found[name] = _filtered(measure.where, {measure.agg: {"field": measure.of}})
+            case Tally():  # those without a value; its values are groups of their own
+                without = {"bool": {"must_not": _present(measure.of)}}
+                found[name] = {"filter": _all([*conditions(measure.where), without])}
     return found
 
 

@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Any
 
 from fleetgauge.privacy.distinct_key import DistinctKey
-from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum
+from fleetgauge.rollup.definitions.measures import Count, Distinct, Extreme, Percentile, StoredMeasure, Sum, Tally
 from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.sketch import bucket, flat
 from fleetgauge.rollup.sources import elasticsearch_query as query
@@ -30,12 +30,14 @@ def celled(groups: Iterator[Group], dimensions: int) -> Iterator[tuple[Cell, Gro
 
 
 def sketches(
-    measure: Percentile | Distinct, groups: Iterator[tuple[Cell, Group]], key: DistinctKey | None
+    measure: Percentile | Distinct | Tally, groups: Iterator[tuple[Cell, Group]], key: DistinctKey | None
 ) -> Iterator[tuple[Cell, list[int] | str]]:
     """One sketch a cell, of groups that have a value besides."""
     whole: Callable[[Mapping[int, int]], list[int] | str]
     if isinstance(measure, Percentile):
         number, whole = cache(bucket), flat
+    elif isinstance(measure, Tally):
+        number, whole = cache(int), flat
     else:
         number, whole = cache(partial(_fingerprint, key=key if measure.personal else None)), _set
     parts: dict[Cell, dict[int, int]] = {}
@@ -51,11 +53,32 @@ def sketches(
 
 
 def numbers(measures: Mapping[str, StoredMeasure], group: Group) -> list[Any]:
-    """The group's values in the order of the measures; sketches are empty as yet."""
-    return [
-        query.number(name, measure, group) if isinstance(measure, Count | Sum | Extreme) else _NO_VALUE[type(measure)]
-        for name, measure in measures.items()
-    ]
+    """The group's values in the order of the measures; sketches are empty as yet. Of a tally also what has no value."""
+    return [_number(name, measure, group) for name, measure in measures.items()]
+
+
+def _number(name: str, measure: StoredMeasure, group: Group) -> Any:
+    match measure:
+        case Count() | Sum() | Extreme():
+            return query.number(name, measure, group)
+        case Tally():
+            return [], int(group[name]["doc_count"])
+        case _:
+            return _NO_VALUE[type(measure)]
+
+
+def with_sketch(measure: Percentile | Distinct | Tally, value: Any, sketch: list[int] | str) -> Any:
+    """A row's value of a measure, now that its sketch is known."""
+    return (sketch, value[1]) if isinstance(measure, Tally) else sketch
+
+
+def columns(measures: Mapping[str, StoredMeasure], values: list[Any]) -> Iterator[Any]:
+    """A row's values by column: a tally has two."""
+    for measure, value in zip(measures.values(), values, strict=True):
+        if isinstance(measure, Tally):
+            yield from value
+        else:
+            yield value
 
 
 def rounded(measures: Mapping[str, StoredMeasure], group: Group) -> list[int]:
@@ -82,6 +105,8 @@ def add(found: dict[Any, list[Any]], cell: Any, measures: Mapping[str, StoredMea
         for i, measure in enumerate(measures.values()):
             if isinstance(measure, Count | Sum | Extreme):
                 known[i] = query.together(measure, known[i], values[i])
+            elif isinstance(measure, Tally):
+                known[i] = [], known[i][1] + values[i][1]
 
 
 def _fingerprint(value: Any, key: DistinctKey | None) -> int:

@@ -1,0 +1,82 @@
+"""Whole companies through the rollup: the bill is the simulator's under every rounding, the right ones are named."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+from simulated_bills import SCOPES, SimulatedBill, simulated
+
+from fleetgauge.rollup import load_definitions
+from fleetgauge.settings import MetricsSettings
+from fleetlab.simulator import Scale, commands
+from fleetlab.simulator.world import CURRENT, NEWEST, OLD
+
+DEFINITIONS = load_definitions(Path(__file__).parents[3], "0a0a0a0a")
+PLANTED = {OLD: 0.050, CURRENT: 0.045, NEWEST: 0.140}
+SEEDS = range(301, 321)
+ALIKE = {OLD: 0.05, CURRENT: 0.05, NEWEST: 0.05}
+
+
+def assert_right(company: SimulatedBill, folder: Path) -> None:
+    """Counts and, under each rounding, cost to the step; and who costs most."""
+    counts = {
+        key: (cell.requested, cell.unsuccessful, cell.attempts)
+        for key, cell in company.truth.command_counts("day", ("type", "model", "firmware", "carrier")).items()
+    }
+    rows = company.owner.execute(
+        "SELECT window_start, command_type, vehicle_model, firmware, carrier, requested, unsuccessful, attempts"
+        " FROM metrics.device_command_day WHERE requested > 0"
+    ).fetchall()
+    assert {row[:5]: row[5:] for row in rows} == counts
+    for scope in SCOPES:
+        company.under(folder, scope)
+        tariffs = folder / "sql" / "tariffs"
+        bill = company.truth.bill(tariffs)
+        expected = {key: (one.messages, one.cost, one.unpriced) for key, one in bill.charges.items()}
+        assert company.charged() == expected, scope
+        kinds = company.kinds()
+        usage = sum((one.cost for key, one in bill.charges.items() if key[2] == "usage"), Decimal(0))
+        assert sum(kinds.values()) == usage > 0
+        for key, cost in bill.kinds.items():
+            assert abs(kinds[key] - cost) < Decimal("3.3"), (scope, key)  # less than a step
+            assert scope != "message" or kinds[key] == cost
+        top = company.reports()[0].costliest[0]
+        assert (top.command_type, top.carrier) == company.dearest(tariffs), scope
+
+
+def test_a_company_is_billed_to_the_step(bill: MetricsSettings, owner: psycopg.Connection, tmp_path: Path) -> None:
+    scale = Scale(vehicles=40, days=2, rate=6, live_seconds=0, seed=11)
+    assert_right(simulated(bill, owner, DEFINITIONS, scale, tmp_path / "truth.sqlite"), tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_of_twenty_companies_the_right_ones_are_named(
+    bill: MetricsSettings, owner: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty with a bad version, and the same twenty without, in which no version may be accused."""
+    accused = []
+    for seed in SEEDS:
+        scale = Scale(vehicles=150, days=2, rate=10, live_seconds=0, seed=seed)
+        for failure in (PLANTED, ALIKE):
+            monkeypatch.setattr(commands, "FIRMWARE_FAILURE", failure)
+            company = simulated(bill, owner, DEFINITIONS, scale, tmp_path / "truth.sqlite")
+            found = company.reports()[1]
+            worse = {one.firmware for one in found.comparisons if one.verdict == "worse"}
+            if failure is PLANTED:
+                assert_right(company, tmp_path)
+                assert (found.worst, worse) == (NEWEST, {NEWEST}), seed
+            elif worse:
+                accused.append(seed)
+            print(f"seed {seed}, {'planted' if failure is PLANTED else 'alike'}: worse {sorted(worse)}", flush=True)  # noqa: T201 (which seed failed)
+    assert len(accused) <= 1, accused  # one in twenty
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_a_week_of_two_thousand_vehicles(bill: MetricsSettings, owner: psycopg.Connection, tmp_path: Path) -> None:
+    scale = Scale(vehicles=2_000, days=7, rate=2.5, live_seconds=0, seed=341)
+    company = simulated(bill, owner, DEFINITIONS, scale, tmp_path / "truth.sqlite")
+    assert_right(company, tmp_path)
+    assert company.reports()[1].worst == NEWEST
