@@ -242,7 +242,9 @@ def resplit() -> Book:
 
 
 def test_another_split_of_carriers(messages: Book, resplit: Book, tariffs: Sequence[Tariff]) -> None:
-    shares = {"skt": Fraction(1, 10), "kt": Fraction(1, 10), "lguplus": Fraction(8, 10)}
+    """Asked with the shares of the SIMs as they were drawn."""
+    devices = Counter({one.device: one.carrier for one in resplit.records if one.carrier != "freetel"}.values())
+    shares = {carrier: Fraction(n, devices.total()) for carrier, n in devices.items()}
     near(asked(messages, tariffs, whatif.split(shares)), priced(resplit, tariffs))
 
 
