@@ -50,6 +50,7 @@ def replaying_groups(content: Path, consumer: "Consumer") -> tuple[str, ...]:
 
 def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
     """What the documents of the metric's consumer cannot give; each begins with the path of a key."""
+    from fleetgauge.ingest.indices.event_indices import COARSE_TILE, POSITION
     from fleetgauge.rollup.sources.elasticsearch_fields import problems, read_by
 
     try:
@@ -58,7 +59,10 @@ def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
         yield f"source: {error}"
         return
     yield from problems(definition, stream.fields)
+    by_tile = {one.column for one in definition.dimensions.values() if one.tile is not None and one.tile <= COARSE_TILE}
     for path in read_by(definition):
+        if path == POSITION and path in by_tile:
+            continue  # an expired position leaves the middle of its tile
         if (kept := _kept_for(stream, path)) is not None and (definition.source_kept or timedelta.max) > kept:
             yield (
                 f"source_kept: {path} goes {_days(kept)} after its day (kept_days of the contract), and windows of "
@@ -74,7 +78,7 @@ def _unanswered(content: Path, definition: Definition) -> Iterator[str]:
 
 def _kept_for(stream: EventStream, path: str) -> timedelta | None:
     """How long a field is kept, where that is shorter than its document; the map point is made of the location."""
-    of = "location" if path.startswith("geo.location") else path
+    of = "location" if path == "geo.location" else path
     return min((kept for name, kept in stream.short_lived.items() if f"{of}.".startswith(f"{name}.")), default=None)
 
 

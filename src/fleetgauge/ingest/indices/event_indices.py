@@ -24,6 +24,8 @@ from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.indices.lifecycle import lifecycle
 
 POSITION = "geo.location"
+COARSE_TILE = 15
+"""Zoom of the map tile whose middle is what an expired position leaves in `geo.location`: some 970 m wide in Seoul."""
 SUFFIX: Mapping[str, Mapping[str, Any]] = {
     "@timestamp": {"type": "date", "format": "epoch_millis"},
     "event.ingested": {"type": "date", "format": "epoch_millis", "index": False},

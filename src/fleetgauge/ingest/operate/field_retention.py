@@ -1,11 +1,13 @@
 """Fields that go before their document does: exact positions after 30 days, say; part of `fleetgauge retention`.
 
 Contracts say which (`kept_days`). Each night one more day is old enough: its documents are written anew without the
-field. Elasticsearch keeps what they were for some hours before a merge may drop it; one is asked for at once. A day is
-marked with how far its writes have come then, so that it is not read again, unless something is stored there later, as
-by a replay.
+field; where that is `location`, the map point made of it becomes the middle of its map tile, so that a metric by tile
+can be computed anew. Elasticsearch keeps what they were for some hours before a merge may drop it; one is asked for at
+once. A day is marked with how far its writes have come then, so that it is not read again, unless something is stored
+there later, as by a replay.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from fleetgauge.elasticsearch.admin_requests import ask
 from fleetgauge.elasticsearch.transport import Bulk, ElasticsearchBulk
 from fleetgauge.errors import FleetgaugeError, Terminal, Transient
 from fleetgauge.ingest.check.lint_consumers import named_or_all
-from fleetgauge.ingest.indices.event_indices import POSITION
+from fleetgauge.ingest.indices.event_indices import COARSE_TILE, POSITION
 from fleetgauge.ingest.operate.index_retention import Day, days
 from fleetgauge.ingest.operate.launch import contracts_of
 from fleetgauge.settings import Settings
@@ -154,15 +156,39 @@ def without(source: bytes | msgspec.Raw, fields: Sequence[str]) -> bytes | None:
     return msgspec.json.encode(members) if changed else None
 
 
+def coarse(source: bytes) -> bytes:
+    """A document whose map point lies in the middle of its tile, everything else byte by byte as it is."""
+    members = msgspec.json.decode(source, type=dict[str, msgspec.Raw])
+    if POSITION in members:
+        longitude, latitude = msgspec.json.decode(members[POSITION], type=tuple[float, float])
+        middle = "[%.6f,%.6f]" % middle_of_tile(longitude, latitude)  # noqa: UP031 (as it was written at first)
+        members[POSITION] = msgspec.Raw(middle.encode())
+    return msgspec.json.encode(members)
+
+
+def middle_of_tile(longitude: float, latitude: float, zoom: int = COARSE_TILE) -> tuple[float, float]:
+    """Longitude and latitude, in degrees, of the middle of the Web Mercator tile that the point lies in.
+
+    Tiles are counted as Elasticsearch's `geotile_grid` does: what lies beyond the map belongs to its last row.
+    """
+    tiles = 1 << zoom
+    sine = math.sin(math.radians(max(-85.0511287798066, min(85.0511287798066, latitude))))
+    across = math.floor((longitude + 180) / 360 * tiles)
+    down = math.floor((0.5 - math.log((1 + sine) / (1 - sine)) / (4 * math.pi)) * tiles)
+    x, y = (max(0, min(tiles - 1, number)) + 0.5 for number in (across, down))
+    return x / tiles * 360 - 180, math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * y / tiles))))
+
+
 def _take_out(bulk: Bulk, index: str, fields: Sequence[str], sleep: Callable[[float], None]) -> int:
     name = quote(index)
     _ask(bulk, "POST", f"/{name}/_refresh")
-    made_of_it = [POSITION] if any(path.split(".")[0] == "location" for path in fields) else []
+    mapped = any(path.split(".")[0] == "location" for path in fields)
     written, updated = _written(bulk, index), 0
     for page in _pages(bulk, name):
         lines = []
         for hit in page:
-            if (left := without(hit.source, [*fields, *made_of_it])) is not None:
+            if (left := without(hit.source, fields)) is not None:
+                left = coarse(left) if mapped else left
                 action = {"_id": hit.id, "if_seq_no": hit.seq_no, "if_primary_term": hit.term}
                 lines += [msgspec.json.encode({"index": action}), left]
         updated += _write(bulk, name, lines) if lines else 0
