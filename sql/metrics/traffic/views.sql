@@ -67,6 +67,7 @@ FROM metrics.traffic_day;
 
 COMMENT ON VIEW metrics.command_cost_minute IS
     'What messages of commands cost by the minute, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_minute.command_type IS 'Type of the command.';
 COMMENT ON COLUMN metrics.command_cost_minute.billed_bytes IS
     'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';
 COMMENT ON COLUMN metrics.command_cost_minute.cost_krw IS 'What the messages cost that have a price of their own, KRW.';
@@ -76,6 +77,7 @@ COMMENT ON COLUMN metrics.command_cost_minute.by_sim_messages IS
     'Messages that are charged by SIM and whole days, whose cost is not in this row.';
 COMMENT ON VIEW metrics.command_cost_hour IS
     'What messages of commands cost by the hour, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_hour.command_type IS 'Type of the command.';
 COMMENT ON COLUMN metrics.command_cost_hour.billed_bytes IS
     'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';
 COMMENT ON COLUMN metrics.command_cost_hour.cost_krw IS 'What the messages cost that have a price of their own, KRW.';
@@ -85,6 +87,7 @@ COMMENT ON COLUMN metrics.command_cost_hour.by_sim_messages IS
     'Messages that are charged by SIM and whole days, whose cost is not in this row.';
 COMMENT ON VIEW metrics.command_cost_day IS
     'What messages of commands cost by the day, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_day.command_type IS 'Type of the command.';
 COMMENT ON COLUMN metrics.command_cost_day.billed_bytes IS
     'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';
 COMMENT ON COLUMN metrics.command_cost_day.cost_krw IS 'What the messages cost that have a price of their own, KRW.';
