@@ -1,6 +1,7 @@
 """Which days go, what is asked of the server, and what a cluster with lifecycle management is told."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from fleetgauge.ingest.indices.event_indices import Indices
 from fleetgauge.ingest.operate.index_retention import days, run
 from fleetgauge.settings import Settings
 
+EVENTS = Path(__file__).parents[4] / "schemas" / "events"
 MONTH = timedelta(days=30)
 Request = tuple[str, str, Any]
 
@@ -63,6 +65,9 @@ class At:
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
     (tmp_path / "consumers").mkdir()
+    (tmp_path / "schemas" / "events").mkdir(parents=True)
+    for contract in ("battery.json", "common.json"):
+        shutil.copy(EVENTS / contract, tmp_path / "schemas" / "events" / contract)
     for name, retention in (("raw", "timedelta(days=30)"), ("other", "timedelta(days=10)"), ("kept", "None")):
         (tmp_path / "consumers" / f"{name}.py").write_text(
             "from datetime import timedelta\nfrom fleetgauge.ingest import Consumer\n"
@@ -153,10 +158,22 @@ def test_the_command_prints_lines_or_json(content: Path, monkeypatch: pytest.Mon
                 "error": None,
             }
         ],
+        "fields": [],
         "metrics": [],
         "commands": None,
     }
     assert bulk.indices == []
+
+
+def test_fields_that_cannot_be_told_are_an_error_and_indices_go(content: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bulk = RecordingBulk("raw-2020.01.01")
+    monkeypatch.setattr(ElasticsearchBulk, "request", lambda _self, *request: bulk.request(*request))
+    monkeypatch.setenv("FLEETGAUGE_CONTENT", str(content))
+    (content / "schemas" / "events" / "battery.json").write_text("{")
+    done = CliRunner().invoke(app, ["retention", "raw", "--json"])
+    (told,) = json.loads(done.stdout)["fields"]
+    assert told["consumer"] == "raw" and "battery.json" in told["error"]
+    assert isinstance(done.exception, Terminal) and bulk.indices == []
 
 
 def test_a_retention_must_outlast_what_is_still_accepted() -> None:
