@@ -1,8 +1,8 @@
 """Runs over sources: what the command line and the DAGs call. Puts the parts together, decides nothing."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +10,9 @@ import structlog
 
 from fleetgauge import postgres
 from fleetgauge.command_attempts import materialise_commands
-from fleetgauge.cost.bill import COST_VIEW, bill_by_kind, sim_streams, stored_tariffs, usage_rows
-from fleetgauge.cost.estimates import Estimate, estimate
-from fleetgauge.cost.focus import Focus, focus_rows
+from fleetgauge.cost.bill import COST_VIEW
 from fleetgauge.cost.tariff import load_tariffs
 from fleetgauge.cost.tariff_changes import Restatement, restate_tariffs
-from fleetgauge.cost.whatif import Change
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Terminal
 from fleetgauge.files.plain import nearest
@@ -388,35 +385,6 @@ def restate_prices(
         stages = [{"stage": "ChangePrices", "reason": "tariff"}]
         run = partial(activity.record_within, settings, command, owner, priced, None, stages)
         return tuple(restate_tariffs(owner, settings.content, run))
-
-
-def focus(settings: Settings, month: date | None = None) -> list[Focus]:
-    """The bill in the columns of FOCUS, of one month (its first day) or of all. Blocks."""
-    with postgres.metrics(settings.metrics).session("export") as connection:
-        rows = bill_by_kind(connection, month)
-        return list(focus_rows(rows, stored_tariffs(connection)))
-
-
-def whatif(
-    settings: Settings,
-    changes: Sequence[Change],
-    new_tariffs: Path | None = None,
-    begin: date | None = None,
-    end: date | None = None,
-) -> Estimate:
-    """What changes of the traffic, or the tariffs of another folder of content, would save in a year. Blocks."""
-    others = None if new_tariffs is None else load_tariffs(new_tariffs)
-    with postgres.metrics(settings.metrics).session("whatif") as connection:
-        usage, tariffs = usage_rows(connection, begin, end), stored_tariffs(connection)
-        days = sorted({one.date for one in usage})
-        if begin is None and len(days) > 1:  # counting may have begun in the midst of the first
-            first = days.pop(0)
-            usage = [one for one in usage if one.date > first]
-        carriers = {one.carrier for one in usage}
-        by_sim = any(one.by_sim for one in (*tariffs, *(others or ())))
-        sims = sim_streams(connection, days, carriers) if by_sim else []
-    at = days[-1] if days else date(1970, 1, 1)
-    return estimate(usage, tariffs, datetime.combine(at, time(12), UTC), changes, others, sims)
 
 
 def key_id(settings: Settings) -> str | None:

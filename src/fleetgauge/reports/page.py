@@ -15,8 +15,9 @@ from markupsafe import Markup, escape
 
 from fleetgauge.errors import Terminal
 from fleetgauge.reports.charts import INK, Chart, charts
+from fleetgauge.reports.report_parts import ReportSection
 from fleetgauge.reports.said import Number, Said, at, written
-from fleetgauge.reports.views_of_report import ReportSection, about, cells_of, sections
+from fleetgauge.reports.views_of_report import about, cells_of, sections
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -7,8 +7,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fleetgauge.reports.report_parts import ReportSection, ReportTable
 from fleetgauge.reports.said import at, sentence, written
-from fleetgauge.reports.views_of_report import ReportSection, ReportTable, about, cells_of, sections
+from fleetgauge.reports.views_of_report import about, cells_of, sections
 
 
 def draw_report(report: dict[str, Any], console: Console) -> None:

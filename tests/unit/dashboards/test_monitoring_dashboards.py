@@ -17,7 +17,7 @@ from fleetgauge.commands.health import Health
 from fleetgauge.ingest.consumer_metrics import CATALOGUE as INGEST
 from fleetgauge.ingest.operate import limit_exports
 from fleetgauge.rollup.operating import statement_exports
-from fleetgauge.rollup.operating.exports import CATALOGUE as ROLLUP
+from fleetgauge.rollup.operating.exported_series import CATALOGUE as ROLLUP
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "dashboards" / "generated" / "monitoring").glob("*.json"))

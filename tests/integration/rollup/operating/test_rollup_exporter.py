@@ -13,7 +13,8 @@ from rollup_world import World
 
 from fleetgauge.observability.status_server import Http, StatusServer
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.operating.exports import CATALOGUE, RollupCollector, renewed
+from fleetgauge.rollup.operating.exported_series import CATALOGUE, renewed
+from fleetgauge.rollup.operating.exports import RollupCollector
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 PAGE = Path(__file__).parents[4] / "docs" / "operating-rollups.md"
@@ -104,5 +105,5 @@ def test_without_the_database_a_scrape_still_answers(shell: Shell) -> None:
 
 def test_the_documentation_lists_them() -> None:
     page = PAGE.read_text("utf-8")
-    assert renewed(page) == page, "run python -m fleetgauge.rollup.operating.exports docs/operating-rollups.md"
+    assert renewed(page) == page, "run python -m fleetgauge.rollup.operating.exported_series docs/operating-rollups.md"
     assert CATALOGUE[0].name in page
