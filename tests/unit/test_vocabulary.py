@@ -73,7 +73,7 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
             ("src/fleetgauge/rollup/operating/preview.py", "places=tuple(sorted(places))"),
             ("src/fleetgauge/rollup/plan/look.py", "places: sequence[cell]"),
             ("src/fleetgauge/rollup/plan/planner.py", "*look.places"),
-            ("src/fleetgauge/rollup/sources/postgres_sql.py", "_place(definition)"),
+            ("src/fleetgauge/rollup/sources/postgres_sql.py", "_place(definition"),
             ("src/fleetgauge/rollup/sources/postgres_sql.py", "def _place("),
             ("src/fleetgauge/rollup/sources/postgres_sql.py", "select {place} from"),
         },

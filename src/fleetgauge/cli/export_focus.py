@@ -31,11 +31,11 @@ def focus(
     import sys
 
     from fleetgauge import settings
-    from fleetgauge.cost import answers
+    from fleetgauge.cost import cost_queries
     from fleetgauge.cost.focus import COLUMNS, write
 
     configure_logging()
-    rows = answers.focus(settings.load(), None if month is None else _first_day(month))
+    rows = cost_queries.focus(settings.load(), None if month is None else _first_day(month))
     if as_json:
         print_json([{name: row.get(name) for name in COLUMNS} for row in rows])
     elif out is None:

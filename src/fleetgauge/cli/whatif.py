@@ -76,13 +76,13 @@ def whatif(
       fleetgauge whatif --split skt=70%,kt=30%,lguplus=0% --json
     """
     from fleetgauge import settings
-    from fleetgauge.cost import answers
+    from fleetgauge.cost import cost_queries
 
     configure_logging()
     changes = list(_changes(payload, rate, batch, retries, split))
     if not changes and tariffs is None:
         raise Terminal("nothing to change; say --payload, --rate, --batch, --retries, --split or --tariffs")
-    found = answers.whatif(settings.load(), changes, tariffs, _day("--from", begin), _day("--to", end))
+    found = cost_queries.whatif(settings.load(), changes, tariffs, _day("--from", begin), _day("--to", end))
     said = [change.said for change in changes] + ([f"prices of {tariffs}"] if tariffs is not None else [])
     if as_json:
         print_json({"changes": said, **asdict(found)})

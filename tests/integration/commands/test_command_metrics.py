@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from command_world import ListedDocuments, document, progress_of
 
-from fleetgauge.cost.answers import whatif
 from fleetgauge.cost.bill import usage_rows
 from fleetgauge.cost.charges import Messages, cost
+from fleetgauge.cost.cost_queries import whatif
 from fleetgauge.cost.tariff import apply_tariffs, load_tariffs
 from fleetgauge.cost.whatif import payload, retries
 from fleetgauge.rollup import load_definitions, raise_failures, run_metrics

@@ -77,7 +77,7 @@ class Accepts:
     ahead: Period = timedelta(days=30)
     """How far after the source's own time an event time may lie: rows of later ones wait, left out, until then."""
 
-    def horizon(self, now: datetime) -> datetime:
+    def latest_time(self, now: datetime) -> datetime:
         """Rows from this minute on wait, while it is `now` at the source."""
         return (now.astimezone(UTC) + self.ahead).replace(second=0, microsecond=0)
 

@@ -42,7 +42,7 @@ from fleetgauge.rollup.sources import elasticsearch_rows as answer
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
 from fleetgauge.rollup.sources.elasticsearch_left_out import left_out, out_of_range
 from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
-from fleetgauge.rollup.sources.port import Conflict, Row, horizon, key_of, looking
+from fleetgauge.rollup.sources.port import Conflict, Row, key_of, latest_time, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join, union
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
@@ -126,7 +126,7 @@ class ElasticsearchFacts:
         spans += [(begin, min(end, watermark)) for begin, end in opened]
         if not new:
             return Touched([], spans)
-        where = query.matching(self.definition, query.any_of(new), query.possible(self.definition, horizon(self)))
+        where = query.matching(self.definition, query.any_of(new), query.possible(self.definition, latest_time(self)))
         # A metric without minutes computes whole windows, whatever their dimensions.
         dimensions = len(self.definition.dimensions) if self.definition.finest == "minute" else 0
         keys = query.keys(self.definition)[: 1 + dimensions]
@@ -187,7 +187,7 @@ class ElasticsearchFacts:
 
     def out_of_range(self) -> list[LeftOut]:
         """See `Facts`. Consumers dead-letter what is out of the accepted time range; others may have stored more."""
-        return out_of_range(self.search, self.definition, horizon(self))
+        return out_of_range(self.search, self.definition, latest_time(self))
 
     def unfollowed(self) -> Unfollowed | None:
         """See `Facts`. Documents never change, and are followed by their position."""

@@ -21,9 +21,9 @@ def left_out(search: Search, definition: Definition, where: query.Json) -> Itera
                 yield LeftOut(query.instant(group["key"]["w"]), path, group["doc_count"], query.ids(group))
 
 
-def out_of_range(search: Search, definition: Definition, horizon: datetime) -> list[LeftOut]:
-    """Those whose event time is not possible, or not there; and those of one from the horizon on. Blocks."""
-    impossible, ahead = query.impossible(definition), query.ahead(definition, horizon)
+def out_of_range(search: Search, definition: Definition, latest_time: datetime) -> list[LeftOut]:
+    """Those whose event time is not possible, or not there; and those of one too far ahead. Blocks."""
+    impossible, ahead = query.impossible(definition), query.ahead(definition, latest_time)
     where = query.matching(definition, query.any_of([impossible, ahead]))
     kinds = {"impossible": impossible, "ahead": ahead}
     found = search.ask(where, {name: {"filter": one, "aggs": query.SOME_IDS} for name, one in kinds.items()})

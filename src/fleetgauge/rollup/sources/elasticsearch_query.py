@@ -93,16 +93,16 @@ def _beyond(path: str, limit: float) -> Json:
     return {"query_string": {"query": said, "lenient": True}}
 
 
-def possible(definition: Definition, horizon: datetime | None = None) -> Json:
-    """Documents of an event time that is possible, and lies before the horizon."""
+def possible(definition: Definition, latest_time: datetime | None = None) -> Json:
+    """Documents of an event time that is possible, and lies before the latest time accepted."""
     earliest, before = definition.accepts.instants
-    return within([(earliest, before if horizon is None else max(earliest, min(before, horizon)))])
+    return within([(earliest, before if latest_time is None else max(earliest, min(before, latest_time)))])
 
 
-def ahead(definition: Definition, horizon: datetime) -> Json:
+def ahead(definition: Definition, latest_time: datetime) -> Json:
     """Those of one that is possible, but not yet."""
     _, before = definition.accepts.instants
-    return within([(min(before, horizon), before)])
+    return within([(min(before, latest_time), before)])
 
 
 def impossible(definition: Definition) -> Json:

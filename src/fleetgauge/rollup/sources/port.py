@@ -119,12 +119,12 @@ class _Seen(Protocol):
     source_watermark: SourceWatermark | None
 
 
-def horizon(facts: _Seen) -> datetime:
+def latest_time(facts: _Seen) -> datetime:
     """Facts from this time on wait until it comes nearer."""
     mark = facts.source_watermark
     if mark is None:
         raise Conflict(f"source {facts.definition.source} lost its heartbeat; let production write it again")
-    return facts.definition.accepts.horizon(mark.heartbeat_at)
+    return facts.definition.accepts.latest_time(mark.heartbeat_at)
 
 
 def key_of(definition: Definition, key: DistinctKey | None) -> DistinctKey | None:

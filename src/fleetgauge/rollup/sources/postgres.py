@@ -16,7 +16,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_sql
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
 from fleetgauge.rollup.sources.indexes import time_columns, unserved, warnings
-from fleetgauge.rollup.sources.port import ROLLUP, Row, horizon, key_of, looking
+from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, latest_time, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
 from fleetgauge.rollup.sources.postgres_plans import dear_on_postgres, explained
 from fleetgauge.rollup.spans import Span, join
@@ -62,7 +62,7 @@ class PostgresFacts:
         if self.definition.interval is not None:
             found = self._fetch(postgres_held.held_since(self.definition, since.at, watermark))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
-        query = postgres_sql.touched(self.definition, since.at, watermark if first else None, horizon(self))
+        query = postgres_sql.touched(self.definition, since.at, watermark if first else None, latest_time(self))
         if self.definition.key is None:
             return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
         rows = self._placed(query)
@@ -103,7 +103,7 @@ class PostgresFacts:
 
     def out_of_range(self) -> list[LeftOut] | None:
         """See `Facts`. None where it would take a scan of the table."""
-        query = postgres_sql.out_of_range(self.definition, horizon(self))
+        query = postgres_sql.out_of_range(self.definition, latest_time(self))
         if self.explain(query)["Total Cost"] > _CHEAP:
             return None
         event = self.definition.event_time

@@ -56,13 +56,13 @@ def accepted(definition: Definition) -> tuple[sql.Literal, sql.Literal]:
     return sql.Literal(f"{accepts.earliest}T00:00:00Z"), sql.Literal(f"{accepts.before}T00:00:00Z")
 
 
-def finite(definition: Definition, horizon: datetime | None = None) -> sql.Composable:
-    """Keeps out times that no row can have, infinities first, and those from the horizon on. NULL gives NULL."""
+def finite(definition: Definition, latest_time: datetime | None = None) -> sql.Composable:
+    """Keeps out times that no row can have, infinities first, and those too far ahead. NULL gives NULL."""
     earliest, before = accepted(definition)
     kept = sql.SQL("{0} >= {1} AND {0} < {2}").format(col(definition.event_time), earliest, before)
-    if horizon is None:
+    if latest_time is None:
         return kept
-    return sql.SQL("{} AND {} < {}").format(kept, col(definition.event_time), sql.Literal(horizon))
+    return sql.SQL("{} AND {} < {}").format(kept, col(definition.event_time), sql.Literal(latest_time))
 
 
 def comma(parts: Sequence[sql.Composable]) -> sql.Composed:

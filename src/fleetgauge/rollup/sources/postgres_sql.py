@@ -134,8 +134,8 @@ def left_out(definition: Definition, spans: Sequence[Span]) -> sql.Composed | No
     )
 
 
-def out_of_range(definition: Definition, horizon: datetime) -> sql.Composed:
-    """Rows whose event time no row of a fleet has, or lies from the horizon on: which of the two, how many, some keys.
+def out_of_range(definition: Definition, latest_time: datetime) -> sql.Composed:
+    """Rows whose event time no row of a fleet has, or lies too far ahead: which of the two, how many, some keys.
 
     Asked as one condition that an index answers.
     """
@@ -149,7 +149,7 @@ def out_of_range(definition: Definition, horizon: datetime) -> sql.Composed:
         source=everything(definition),
         earliest=earliest,
         latest=before,
-        outside=sql.SQL("least({}::timestamptz, {}::timestamptz)").format(before, sql.Literal(horizon)),
+        outside=sql.SQL("least({}::timestamptz, {}::timestamptz)").format(before, sql.Literal(latest_time)),
     )
 
 
@@ -180,7 +180,7 @@ def _key(definition: Definition) -> sql.Composable:
 
 
 def touched(
-    definition: Definition, cursor: datetime, open_from: datetime | None, horizon: datetime | None = None
+    definition: Definition, cursor: datetime, open_from: datetime | None, latest_time: datetime | None = None
 ) -> sql.Composed:
     """Distinct cells of the facts that changed at or after `cursor`, and of all from `open_from` on if it is given.
 
@@ -188,7 +188,7 @@ def touched(
     left one: a `key` tells them, with NULL for the minute.
     """
     change_time = sure(definition.change_time, "change_time")
-    counts = finite(definition, horizon)
+    counts = finite(definition, latest_time)
     part = sql.SQL("SELECT DISTINCT {key} FROM {source} WHERE {time} >= {since} AND {within}")
     key = _place(definition, None if definition.key is None else counts)
     within = counts if definition.key is None else sql.SQL("{} IS NOT NULL").format(col(definition.key))

@@ -1,4 +1,4 @@
-SELECT min(reason),
+SELECT min(_reason),
   "window_start",
   "zone",
   "kind"
@@ -6,9 +6,9 @@ FROM (
   SELECT "window_start",
     "zone",
     "kind",
-    CASE WHEN NOT coalesce((+ "n") >= (+ 0), true) THEN 'n >= 0' END AS reason
+    CASE WHEN NOT coalesce((+ "n") >= (+ 0), true) THEN 'n >= 0' END AS _reason
   FROM staged
 ) AS judged
-WHERE reason IS NOT NULL
+WHERE _reason IS NOT NULL
 GROUP BY "window_start", "zone", "kind"
 ORDER BY "window_start", "zone", "kind"

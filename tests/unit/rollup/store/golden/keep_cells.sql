@@ -1,4 +1,4 @@
-INSERT INTO replaced (level, "window_start", "zone", "kind", "n", "amount", "most", "score", "riders", "latest", "latest_at", "sizes", "sizes_unknown")
+INSERT INTO replaced (_level, "window_start", "zone", "kind", "n", "amount", "most", "score", "riders", "latest", "latest_at", "sizes", "sizes_unknown")
 SELECT 'hour',
   "window_start",
   "zone",
@@ -16,5 +16,5 @@ FROM (
   SELECT b.*
   FROM touched AS t
   JOIN "store"."ride_hour__VERSION" AS b ON b."window_start" = t."window_start" AND b."zone" = t."zone" AND b."kind" = t."kind"
-  WHERE t.level = 'hour' AND t.window_start <@ %(closed)s::tstzmultirange
+  WHERE t._level = 'hour' AND t.window_start <@ %(closed)s::tstzmultirange
 ) AS a

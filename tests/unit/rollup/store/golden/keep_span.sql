@@ -1,4 +1,4 @@
-INSERT INTO replaced (level, "window_start", "zone", "n", "amount", "most", "score", "riders", "latest", "latest_at", "sizes", "sizes_unknown")
+INSERT INTO replaced (_level, "window_start", "zone", "n", "amount", "most", "score", "riders", "latest", "latest_at", "sizes", "sizes_unknown")
 SELECT 'by_zone_hour',
   "window_start",
   "zone",

@@ -24,6 +24,6 @@ CROSS JOIN LATERAL (
     sum("b"."sizes_unknown")::bigint AS "sizes_unknown",
     count(*) AS _rows
   FROM "store"."ride_minute__VERSION" AS b
-  WHERE b.window_start >= t.window_start AND b.window_start < t.window_end AND b."zone" = t."zone" AND b."kind" = t."kind"
+  WHERE b.window_start >= t.window_start AND b.window_start < t._window_end AND b."zone" = t."zone" AND b."kind" = t."kind"
 ) AS m
-WHERE t.level = 'hour' AND m._rows > 0
+WHERE t._level = 'hour' AND m._rows > 0

@@ -23,6 +23,6 @@ CROSS JOIN LATERAL (
     sum("b"."sizes_unknown")::bigint AS "sizes_unknown",
     count(*) AS _rows
   FROM "store"."ride_hour__VERSION" AS b
-  WHERE b.window_start >= t.window_start AND b.window_start < t.window_end AND b."zone" = t."zone"
+  WHERE b.window_start >= t.window_start AND b.window_start < t._window_end AND b."zone" = t."zone"
 ) AS m
-WHERE t.level = 'by_zone_hour' AND m._rows > 0
+WHERE t._level = 'by_zone_hour' AND m._rows > 0

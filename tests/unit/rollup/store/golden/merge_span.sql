@@ -1,6 +1,6 @@
 INSERT INTO "store"."ride_day__VERSION" ("window_start", "date", "zone", "kind", "n", "amount", "most", "score", "riders", "latest", "latest_at", "sizes", "sizes_unknown")
-SELECT w.above,
-  (w.above AT TIME ZONE 'Asia/Seoul')::date,
+SELECT w._above,
+  (w._above AT TIME ZONE 'Asia/Seoul')::date,
   b."zone",
   b."kind",
   sum("b"."n")::bigint,
@@ -15,7 +15,7 @@ SELECT w.above,
 FROM "store"."ride_hour__VERSION" AS b
 JOIN (
   SELECT window_start,
-    fleetgauge.window_start(window_start, 'day', 'Asia/Seoul') AS above
+    fleetgauge.window_start(window_start, 'day', 'Asia/Seoul') AS _above
   FROM (
     SELECT DISTINCT window_start
     FROM "store"."ride_hour__VERSION"
@@ -23,5 +23,5 @@ JOIN (
   ) AS d OFFSET 0
 ) AS w USING (window_start)
 WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s
-GROUP BY w.above , b."zone", b."kind"
-ORDER BY date_trunc('month', w.above, 'Asia/Seoul'), "zone", "kind", w.above
+GROUP BY w._above , b."zone", b."kind"
+ORDER BY date_trunc('month', w._above, 'Asia/Seoul'), "zone", "kind", w._above

@@ -1,5 +1,5 @@
 INSERT INTO "store"."ride_hour__VERSION" ("window_start", "zone", "kind", "n", "amount", "most", "score", "riders", "latest", "latest_at", "sizes", "sizes_unknown")
-SELECT w.above,
+SELECT w._above,
   b."zone",
   b."kind",
   sum("b"."n")::bigint,
@@ -14,7 +14,7 @@ SELECT w.above,
 FROM "staged" AS b
 JOIN (
   SELECT window_start,
-    fleetgauge.window_start(window_start, 'hour', 'Asia/Seoul') AS above
+    fleetgauge.window_start(window_start, 'hour', 'Asia/Seoul') AS _above
   FROM (
     SELECT DISTINCT window_start
     FROM "staged"
@@ -22,5 +22,5 @@ JOIN (
   ) AS d OFFSET 0
 ) AS w USING (window_start)
 WHERE b.window_start >= %(begin)s AND b.window_start < %(end)s
-GROUP BY w.above , b."zone", b."kind"
-ORDER BY date_trunc('day', w.above, 'Asia/Seoul'), "zone", "kind", w.above
+GROUP BY w._above , b."zone", b."kind"
+ORDER BY date_trunc('day', w._above, 'Asia/Seoul'), "zone", "kind", w._above

@@ -1,11 +1,11 @@
-INSERT INTO touched (level, window_start, window_end, "zone")
+INSERT INTO touched (_level, window_start, _window_end, "zone")
 SELECT 'by_zone_hour',
-  s,
-  fleetgauge.window_end(s, 'hour', 'Asia/Seoul'),
+  _s,
+  fleetgauge.window_end(_s, 'hour', 'Asia/Seoul'),
   "zone"
 FROM (
-  SELECT DISTINCT fleetgauge.window_start(window_start, 'hour', 'Asia/Seoul') AS s,
+  SELECT DISTINCT fleetgauge.window_start(window_start, 'hour', 'Asia/Seoul') AS _s,
     "zone"
   FROM touched
-  WHERE level = 'hour'
+  WHERE _level = 'hour'
 ) AS above
