@@ -1,7 +1,6 @@
 """Rows that a test gives, as temporary tables that stand in for those of the source."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -41,17 +40,6 @@ def stand_in(connection: Connection[Row], definition: Definition, test: MetricTe
         types = {**_told(test, table, rows, known), **test.types.get(table, {})}
         _create(connection, table.split(".")[-1], {**known, **types} if known else types, rows)
     return rewritten(definition.source_sql, test.given)
-
-
-def in_postgres(definition: Definition) -> Definition:
-    """The same metric with its source.sql in the SQL of the metrics database, on which tests run.
-
-    Another dialect's is translated. What it cannot tell is how that database compares texts: here byte by byte.
-    """
-    if definition.dialect == "postgres":
-        return definition
-    (text,) = sqlglot.transpile(definition.source_sql, read=definition.dialect, write="postgres", comments=False)
-    return replace(definition, source_sql=text, dialect="postgres", datetime_offset=None)
 
 
 def rewritten(source_sql: str, given: Mapping[str, Any]) -> str:

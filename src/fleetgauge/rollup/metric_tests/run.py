@@ -20,7 +20,8 @@ from fleetgauge.rollup.execute.report import RunReport
 from fleetgauge.rollup.metric_tests.compare import Mismatch, differences
 from fleetgauge.rollup.metric_tests.documents import GivenDocuments
 from fleetgauge.rollup.metric_tests.file import GivenRow, MetricTest, columns
-from fleetgauge.rollup.metric_tests.given import in_postgres, stand_in
+from fleetgauge.rollup.metric_tests.given import stand_in
+from fleetgauge.rollup.metric_tests.translated import in_postgres
 from fleetgauge.rollup.sources.port import ROLLUP, Row, Source
 from fleetgauge.rollup.sources.postgres import PostgresFacts
 from fleetgauge.rollup.sources.stream import EventStream

@@ -212,3 +212,15 @@ def test_the_command(cli: Cli, run: Callable[[dict[str, Any]], MetricTestResult]
     assert "bread/one: FAILED" in plain.stdout
     assert re.search(r"^hour +a +loaves +9 +2$", plain.stdout, re.MULTILINE)
     assert cli("cake").exit_code != 0
+
+
+def test_a_metric_of_mariadb_is_tried_with_its_clocks(
+    run: Callable[[dict[str, Any]], MetricTestResult], content: Path
+) -> None:
+    folder = content / "sql/metrics/bread"
+    (folder / "metric.yaml").write_text(yaml.safe_dump({**BAKERY, "dialect": "mysql", "datetime_offset": "UTC"}))
+    (folder / "source.sql").write_text(
+        SQL.replace("l.baked_at,", "CONVERT_TZ(l.baked_at, '+09:00', '-01:30') AS baked_at,")
+    )
+    at = {"window_start": "2026-11-20 23:00:00Z", "loaves": 1}
+    assert run(with_expected("hour", {**at, "oven": "a", "loaves": 2}, {**at, "oven": "o'neil\"; --"})).passed
