@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
+from fleetgauge.errors import sure
 from fleetgauge.mysql import MysqlSession, mysql_source
 from fleetgauge.mysql.replica_guard import guard_replica
 from fleetgauge.privacy.distinct_key import DistinctKey
@@ -25,13 +25,15 @@ from fleetgauge.rollup.sources.mysql_columns import mysql_columns
 from fleetgauge.rollup.sources.mysql_parts import SourceColumns
 from fleetgauge.rollup.sources.mysql_plans import Scan, dear_on_mysql, scans, unserved_by_mysql
 from fleetgauge.rollup.sources.mysql_rows import Gathered, left_out_by_column, shown, text_of
-from fleetgauge.rollup.sources.port import Row, key_of, looking
+from fleetgauge.rollup.sources.port import Row, key_of, latest_time, looking
 from fleetgauge.rollup.spans import Span, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
 from fleetgauge.settings import SourceSettings
 
 SPANS = 200
 """Separate stretches of time in one question, each of them a range of an index."""
+NEVER, LAST_CHANGE = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Of a row without a time of change, and of one that is changed later; an offset from them is one that Python holds."""
 
 
 @dataclass
@@ -73,7 +75,7 @@ class MysqlFacts:
         if self.definition.change_time is None:
             return Touched()
         at = before_steps(self.definition.metric, since, self.source_watermark)
-        query = mysql_sql.touched(self.columns, at, watermark if first else None)
+        query = mysql_sql.touched(self.columns, at, watermark if first else None, latest_time(self))
         if self.definition.key is None:
             return Touched([self._cell(row) for row in self.session.rows(query)])
         rows = self._placed(query)
@@ -111,21 +113,34 @@ class MysqlFacts:
             query = mysql_sql.left_out(self.columns, spans[at : at + SPANS])
             if query is not None:
                 by_column = left_out_by_column(self.session.rows(query), self._minute)
-                found += [LeftOut(window, column, n, keys) for (window, column), (n, keys) in by_column.items()]
+                found += [
+                    LeftOut(*at, n, keys, without=at[1] == self.definition.key) for at, (n, keys) in by_column.items()
+                ]
         return found
 
     def out_of_range(self) -> list[LeftOut] | None:
         """See `Facts`. None where it would take a scan of a large table."""
-        query = mysql_sql.out_of_range(self.columns)
-        if any(scan.whole and scan.rows > LARGE for scan in self.scans(query)):
+        query = mysql_sql.out_of_range(self.columns, latest_time(self))
+        if self._large(query):
             return None
-        rows = self.session.rows(query)
-        count = int(rows[0][0]) if rows else 0
-        return [LeftOut(None, self.definition.event_time, count, [text_of(key) for _, key in rows])]
+        found: dict[bool, tuple[int, list[str]]] = {}
+        for ahead, count, key in self.session.rows(query):
+            found.setdefault(bool(ahead), (int(count), []))[1].append(text_of(key))
+        event = self.definition.event_time
+        return [LeftOut(None, event, count, keys, ahead) for ahead, (count, keys) in found.items()]
 
     def unfollowed(self) -> Unfollowed | None:
-        """See `Facts`. Not asked of this dialect yet."""
-        return None
+        """See `Facts`. None where it would take a scan of a large table."""
+        if self.definition.change_time is None:
+            return None
+        query = mysql_sql.unfollowed(self.columns)
+        if self._large(query):
+            return None
+        rows = self.session.rows(query)
+        return Unfollowed(int(rows[0][0]) if rows else 0, [text_of(key) for _, key in rows])
+
+    def _large(self, query: str) -> bool:
+        return any(scan.whole and scan.rows > LARGE for scan in self.scans(query))
 
     def source_rows(self, span: Span, where: Mapping[str, str]) -> SourceRows:
         """See `Facts`."""
@@ -161,9 +176,8 @@ class MysqlFacts:
         return found.rows
 
     def _placed(self, query: str) -> list[Placed]:
-        changed_at = partial(self._instant, self.definition.change_time or "")
         return [
-            Placed(text_of(key), self._cell((minute, *values)), changed_at(changed))
+            Placed(text_of(key), None if minute is None else self._cell((minute, *values)), self._changed_at(changed))
             for minute, *values, key, changed in self.session.rows(query)
         ]
 
@@ -172,6 +186,12 @@ class MysqlFacts:
 
     def _minute(self, number: int) -> datetime:
         return self.columns.instant(self.definition.event_time, number)
+
+    def _changed_at(self, value: datetime | None) -> datetime:
+        if value is None:
+            return NEVER
+        change_time = sure(self.definition.change_time, "change_time")
+        return min(value.replace(tzinfo=UTC), LAST_CHANGE) - self.columns.offset(change_time)
 
     def _instant(self, column: str, value: datetime) -> datetime:
         return value.replace(tzinfo=UTC) - self.columns.offset(column)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from fleetgauge.errors import sure
 from fleetgauge.mysql import literal, quoted
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
@@ -23,6 +24,8 @@ NUL = "\ufffd"
 """Stands for U+0000, which no text of Postgres can hold."""
 BEGINNING = datetime(1000, 1, 1, tzinfo=UTC)
 """The first instant that these servers know; minutes are counted from it."""
+CHANGES_BEGIN = datetime(1970, 1, 2, tzinfo=UTC)
+"""A change time before it, zero dates among them, is none; a TIMESTAMP begins a day earlier."""
 _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
@@ -73,10 +76,21 @@ class SourceColumns:
         )
         return f"({' OR '.join(parts)})"
 
+    def possible(self, latest_time: datetime | None = None) -> str:
+        """Rows of an event time that is possible, and before the latest time accepted; zero dates are none."""
+        earliest, before = self.definition.accepts.instants
+        return self.within([(earliest, before if latest_time is None else min(before, latest_time))])
+
     @property
-    def possible(self) -> str:
-        """Rows of an event time that is possible; zero dates are none."""
-        return self.within([self.definition.accepts.instants])
+    def unfollowed(self) -> str:
+        """Rows without a time of change."""
+        change_time = sure(self.definition.change_time, "change_time")
+        return f"({col(change_time)} IS NULL OR {col(change_time)} < {self.at(change_time, CHANGES_BEGIN)})"
+
+    @property
+    def told_apart(self) -> str:
+        """Rows that have the key, where there is one."""
+        return "TRUE" if self.definition.key is None else f"{col(self.definition.key)} IS NOT NULL"
 
     def where(self, where: Where) -> str:
         """`where` as one condition; TRUE when it is empty."""
@@ -129,8 +143,8 @@ class SourceColumns:
         return col(column)
 
     @property
-    def countable(self) -> dict[str, str]:
-        """Column → what its values must be so that a row can be counted; NULL can."""
+    def countable(self) -> list[tuple[str, str]]:
+        """Column → what its values must be so that a row can be counted; NULL can, but as a key."""
         rules: dict[str, str] = {}
         for measure in self.definition.stored.values():
             of = getattr(measure, "of", None)
@@ -145,12 +159,13 @@ class SourceColumns:
             known = f"({col(of)} BETWEEN -{limit} AND {limit}) IS NOT FALSE"
             if whole or of not in rules:
                 rules[of] = known
-        return rules
+        key = self.definition.key
+        return [*([] if key is None else [(key, self.told_apart)]), *rules.items()]
 
     @property
     def counted(self) -> str:
         """Rows that can be counted."""
-        return " AND ".join(self.countable.values()) or "TRUE"
+        return " AND ".join(rule for _, rule in self.countable) or "TRUE"
 
 
 def col(name: str) -> str:

@@ -22,6 +22,7 @@ from fleetgauge.rollup.definitions.measures import (
 from fleetgauge.rollup.sketches.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.mysql_parts import SourceColumns, col
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.values import Unfollowed
 
 WINDOW = "_window"
 _SMALLEST, _GREATEST = -(2**63), 2**63 - 1
@@ -114,7 +115,7 @@ def by_stretch(columns: SourceColumns, edges: Sequence[datetime]) -> str:
 def first_event(columns: SourceColumns) -> str:
     """The earliest event time; one index look-up where the event time is indexed."""
     event = col(columns.definition.event_time)
-    return f"SELECT MIN({event}) FROM {columns.rows} WHERE {_all(columns.possible, columns.counted)}"
+    return f"SELECT MIN({event}) FROM {columns.rows} WHERE {_all(columns.possible(), columns.counted)}"
 
 
 def counted_rows(columns: SourceColumns, spans: Sequence[Span]) -> str:
@@ -122,30 +123,44 @@ def counted_rows(columns: SourceColumns, spans: Sequence[Span]) -> str:
     return f"SELECT 1 FROM {columns.rows} WHERE {_all(columns.within(spans), columns.counted)}"
 
 
-def touched(columns: SourceColumns, cursor: datetime, open_from: datetime | None) -> str:
+def touched(
+    columns: SourceColumns, cursor: datetime, open_from: datetime | None, latest_time: datetime | None = None
+) -> str:
     """As `postgres_sql.touched`."""
     definition = columns.definition
     change_time = sure(definition.change_time, "change_time")
-    since = [(change_time, cursor), *([] if open_from is None else [(definition.event_time, open_from)])]
+    counts = columns.possible(latest_time)
+    within = counts if definition.key is None else columns.told_apart
+    place = _whereabouts(columns, None if definition.key is None else counts)
+    unchanged = f"{columns.unfollowed} AND {within}"  # until a first update, such as it is
+    since = [(change_time, cursor, within), (definition.event_time, cursor, unchanged)]
+    if open_from is not None:
+        since.append((definition.event_time, open_from, within))
     return " UNION ".join(
-        f"SELECT DISTINCT {', '.join(_whereabouts(columns))} FROM {columns.rows}"
-        f" WHERE {col(column)} >= {columns.at(column, instant)} AND {columns.possible}"
-        for column, instant in since
+        f"SELECT DISTINCT {', '.join(place)} FROM {columns.rows}"
+        f" WHERE {col(column)} >= {columns.at(column, instant)} AND {condition}"
+        for column, instant, condition in since
     )
 
 
 def placed(columns: SourceColumns, span: Span) -> str:
     """The rows of every minute in the span as `touched` tells them."""
-    return f"SELECT {', '.join(_whereabouts(columns))} FROM {columns.rows} WHERE {columns.within([span])}"
+    within = _all(columns.within([span]), columns.told_apart)
+    return f"SELECT {', '.join(_whereabouts(columns))} FROM {columns.rows} WHERE {within}"
 
 
-def _whereabouts(columns: SourceColumns) -> list[str]:
-    """Minute and dimensions of a row; where rows may move, its key and change time too."""
+def _whereabouts(columns: SourceColumns, counts: str | None = None) -> list[str]:
+    """Minute and dimensions of a row; where rows may move, its key and change time too, NULL if it has none.
+
+    The minute is NULL of a row that `counts` is not true of.
+    """
     definition = columns.definition
     wanted = definition.finest == "minute" or definition.key is not None
-    parts = _key(columns, by_minute(columns), dimensions=wanted)
+    minute = by_minute(columns) if counts is None else f"CASE WHEN {counts} THEN {by_minute(columns)} END"
+    parts = _key(columns, minute, dimensions=wanted)
     if definition.key is not None and definition.change_time is not None:
-        parts += [columns.bytes_of(definition.key), col(definition.change_time)]
+        changed = f"CASE WHEN {columns.unfollowed} THEN NULL ELSE {col(definition.change_time)} END"
+        parts += [columns.bytes_of(definition.key), changed]
     return parts
 
 
@@ -154,24 +169,42 @@ def left_out(columns: SourceColumns, spans: Sequence[Span]) -> str | None:
     rules = columns.countable
     if not rules:
         return None
-    cases = " ".join(f"WHEN NOT ({rule}) THEN '{column}'" for column, rule in rules.items())
+    cases = " ".join(f"WHEN NOT ({rule}) THEN '{column}'" for column, rule in rules)
+    groups = {"_window": by_minute(columns), "_column": f"CASE {cases} END"}
+    return _some_of_each(columns, groups, columns.within(spans))
+
+
+def out_of_range(columns: SourceColumns, latest_time: datetime) -> str:
+    """Rows whose event time no row of a fleet has, or lies too far ahead.
+
+    Which of the two (1: ahead), how many, and a row for each of some of their keys.
+    """
+    event = columns.definition.event_time
+    earliest, before = columns.definition.accepts.instants
+    outside = columns.at(event, min(before, latest_time))
+    where = f"{col(event)} < {columns.at(event, earliest)} OR {col(event)} >= {outside}"
+    return _some_of_each(columns, {"_ahead": columns.possible()}, where)
+
+
+def _some_of_each(columns: SourceColumns, groups: Mapping[str, str], where: str) -> str:
+    """Rows by the expressions `groups`, but where the last of them is NULL: these, a count, and five keys at most."""
+    names = ", ".join(groups)
+    shown = ", ".join(f"{expression} AS {name}" for name, expression in groups.items())
     return (
-        "SELECT _window, _column, _count, _key FROM (SELECT k.*,"
-        " COUNT(*) OVER (PARTITION BY _window, _column) AS _count,"
-        " ROW_NUMBER() OVER (PARTITION BY _window, _column ORDER BY _at, _key) AS _rank"
-        f" FROM (SELECT {by_minute(columns)} AS _window, CASE {cases} END AS _column,"
-        f" {col(columns.definition.event_time)} AS _at, {_named(columns)} AS _key FROM {columns.rows}"
-        f" WHERE {columns.within(spans)}) AS k WHERE _column IS NOT NULL) AS x WHERE _rank <= 5 ORDER BY _rank"
+        f"SELECT {names}, _count, _key FROM (SELECT k.*, COUNT(*) OVER (PARTITION BY {names}) AS _count,"
+        f" ROW_NUMBER() OVER (PARTITION BY {names} ORDER BY _at, _key) AS _rank"
+        f" FROM (SELECT {shown}, {col(columns.definition.event_time)} AS _at, {_named(columns)} AS _key"
+        f" FROM {columns.rows} WHERE {where}) AS k"
+        f" WHERE {list(groups)[-1]} IS NOT NULL) AS x WHERE _rank <= 5 ORDER BY _rank"
     )
 
 
-def out_of_range(columns: SourceColumns) -> str:
-    """Rows whose event time no row of a fleet has: how many in all, and some of their keys."""
-    event = columns.definition.event_time
-    earliest, before = (columns.at(event, instant) for instant in columns.definition.accepts.instants)
+def unfollowed(columns: SourceColumns) -> str:
+    """How many rows have no time of change, up to a limit, beside each of some of their keys."""
+    where = f"{columns.unfollowed} AND {col(columns.definition.event_time)} IS NOT NULL"
     return (
-        f"SELECT COUNT(*) OVER (), {_named(columns)} FROM {columns.rows}"
-        f" WHERE {col(event)} < {earliest} OR {col(event)} >= {before} ORDER BY {col(event)} LIMIT 5"
+        f"SELECT COUNT(*) OVER (), _key FROM (SELECT {_named(columns)} AS _key FROM {columns.rows}"
+        f" WHERE {where} LIMIT {Unfollowed.MANY}) AS x LIMIT 5"
     )
 
 
@@ -188,10 +221,9 @@ def source_rows(columns: SourceColumns, span: Span, where: Mapping[str, str]) ->
 def _named(columns: SourceColumns) -> str:
     """What tells a row that was left out: its key where there is one, else its time and dimensions."""
     definition = columns.definition
-    if definition.key is not None:
-        return columns.bytes_of(definition.key)
     shown = [definition.event_time, *(d.column for d in definition.dimensions.values())]
-    return f"CONCAT_WS(' ', {', '.join(columns.bytes_of(name) for name in shown)})"
+    told = f"CONCAT_WS(' ', {', '.join(columns.bytes_of(name) for name in shown)})"
+    return told if definition.key is None else f"COALESCE({columns.bytes_of(definition.key)}, {told})"
 
 
 def _key(columns: SourceColumns, window: str, *, dimensions: bool = True) -> list[str]:

@@ -115,7 +115,9 @@ class Source(Protocol):
 
 
 class _Seen(Protocol):
-    definition: Definition
+    @property
+    def definition(self) -> Definition: ...
+
     source_watermark: SourceWatermark | None
 
 

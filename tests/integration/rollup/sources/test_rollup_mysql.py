@@ -117,6 +117,7 @@ def odd(shop: MysqlWorld) -> Definition:
             f" VALUES ({values}, UTC_TIMESTAMP(6) + INTERVAL 9 HOUR)",
             row,
         )
+    shop.app.ask("UPDATE odd SET changed = '0000-00-00' WHERE id = 5")
     one = mysql_definition("odd", **ODD_DEFINITION)
     shop.migrate(one)
     return one
@@ -144,6 +145,8 @@ def test_odd_values_are_exact_or_left_out_by_reason(shop: MysqlWorld, odd: Defin
         "SELECT split_part(reason, ' ', 1), sum(count)::int FROM fleetgauge.left_out WHERE metric = 'odd' GROUP BY 1"
     ).fetchall()
     assert dict(left) == {"ratio": 1, "at": 1}
+    ((count, keys),) = shop.metrics.execute("SELECT count, keys FROM fleetgauge.unfollowed WHERE metric = 'odd'")
+    assert count == 1 and len(keys) == 1 and "(other)" in keys[0]
 
 
 def test_a_number_leads_back_to_its_rows(shop: MysqlWorld, odd: Definition) -> None:
