@@ -20,22 +20,24 @@ GROUP BY window_start, date, sim, carrier;
 CREATE OR REPLACE VIEW metrics.sim_charge_day AS
 WITH known AS (
     SELECT
-        (min(window_start) AT TIME ZONE 'Asia/Seoul')::date AS first,
-        (max(window_start) AT TIME ZONE 'Asia/Seoul')::date AS last
+        (min(d.first) AT TIME ZONE 'Asia/Seoul')::date AS first,
+        (max(d.last) AT TIME ZONE 'Asia/Seoul')::date AS last
     FROM (
-        SELECT window_start FROM metrics.traffic_day
+        SELECT min(window_start) AS first, max(window_start) AS last FROM metrics.traffic_day
         UNION ALL
-        SELECT window_start FROM metrics.traffic_sim_day
+        SELECT min(window_start), max(window_start) FROM metrics.traffic_sim_day
         UNION ALL
-        SELECT window_start FROM metrics.telemetry_traffic_day
+        SELECT min(window_start), max(window_start) FROM metrics.telemetry_traffic_day
         UNION ALL
-        SELECT window_start FROM metrics.telemetry_sim_day
-    ) AS d
+        SELECT min(window_start), max(window_start) FROM metrics.telemetry_sim_day
+    ) AS d  -- of each view by itself, so that an index gives them
 ),
 calendar AS (
     SELECT m.month::date AS month, (m.month + interval '1 month')::date AS following, k.first, k.last
     FROM known AS k
     CROSS JOIN LATERAL generate_series(date_trunc('month', k.first::timestamp), k.last::timestamp, interval '1 month') AS m (month)
+    -- Nothing is read where no tariff charges by SIM.
+    WHERE EXISTS (SELECT FROM fleetgauge.tariff WHERE rounding <> 'message' OR base_fee > 0)
 )
 SELECT
     fleetgauge.date_start(c.date, 'Asia/Seoul') AS window_start,

@@ -142,17 +142,19 @@ GROUP BY m.window_start, m.date, m.stream, m.kind, m.carrier, m.direction;
 -- The whole usage of a day by kind. What is charged by SIM is shared out by volume, in whole steps: each kind has its part
 -- rounded down, and the steps that are left go to the largest remainders, so the parts add up to the bill. What no kind can
 -- bear is a row `(other)`: the messages of SIMs beyond the limit, which have no price.
+-- Say `month >= …` beside a condition on time: what is charged by SIM is computed by whole months, and only of those that are asked.
 CREATE OR REPLACE VIEW metrics.air_cost_day AS
 WITH cell AS (
     SELECT
         window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
         by_sim_messages, by_sim_unsized, by_sim_volume, provisional,
-        NULL::bigint AS steps, NULL::bigint AS step_bytes, NULL::numeric AS price, NULL::bigint AS unpriced
+        NULL::bigint AS steps, NULL::bigint AS step_bytes, NULL::numeric AS price, NULL::bigint AS unpriced,
+        date_trunc('month', date::timestamp)::date AS month
     FROM metrics.message_cost_day
     UNION ALL
     SELECT
         window_start, date, '(other)', '(other)', carrier, '(not set)', 0, 0, 0, 0, 0, 0, 0, 0, provisional,
-        steps, step_bytes, price, unpriced_messages
+        steps, step_bytes, price, unpriced_messages, month
     FROM metrics.sim_charge_day
     WHERE charge = 'usage' AND currency = 'KRW'
 ),
@@ -166,7 +168,7 @@ charged AS (
         sum(c.by_sim_unsized) OVER day AS day_unsized,
         bool_or(c.provisional) FILTER (WHERE c.steps IS NOT NULL) OVER day AS day_provisional
     FROM cell AS c
-    WINDOW day AS (PARTITION BY c.window_start, c.date, c.carrier)
+    WINDOW day AS (PARTITION BY c.window_start, c.date, c.month, c.carrier)
 ),
 shared AS (
     SELECT
@@ -183,8 +185,8 @@ parted AS (
         s.*,
         s.least + CASE
             WHEN s.rest > 0 AND row_number() OVER (
-                PARTITION BY s.window_start, s.date, s.carrier ORDER BY s.rest DESC, s.stream, s.kind, s.direction
-            ) <= s.day_steps - sum(s.least) OVER (PARTITION BY s.window_start, s.date, s.carrier)
+                PARTITION BY s.window_start, s.date, s.month, s.carrier ORDER BY s.rest DESC, s.stream, s.kind, s.direction
+            ) <= s.day_steps - sum(s.least) OVER (PARTITION BY s.window_start, s.date, s.month, s.carrier)
             THEN 1 ELSE 0
         END AS part
     FROM shared AS s
@@ -208,12 +210,13 @@ priced AS (
         END)::bigint AS unpriced_messages,
         CASE WHEN p.day_steps IS NULL THEN p.by_sim_messages ELSE 0 END::bigint AS by_sim_messages,
         p.provisional OR (p.by_sim_messages > 0 AND coalesce(p.day_provisional, true)) AS provisional,
-        p.steps IS NOT NULL AS beside
+        p.steps IS NOT NULL AS beside,
+        p.month
     FROM parted AS p
 )
 SELECT
     window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
-    by_sim_messages, provisional
+    by_sim_messages, provisional, month
 FROM priced
 WHERE NOT beside OR cost_krw > 0 OR unpriced_messages > 0;
 
@@ -270,6 +273,7 @@ COMMENT ON COLUMN metrics.air_traffic_day.payload IS 'Messages by their payload.
 COMMENT ON COLUMN metrics.air_traffic_day.payload_unknown IS 'Messages that do not say their size.';
 COMMENT ON COLUMN metrics.air_cost_day.window_start IS 'The beginning of the window.';
 COMMENT ON COLUMN metrics.air_cost_day.date IS 'The local date.';
+COMMENT ON COLUMN metrics.air_cost_day.month IS 'The first date of the month that the day lies in.';
 COMMENT ON COLUMN metrics.air_cost_day.stream IS 'telemetry or commands.';
 COMMENT ON COLUMN metrics.air_cost_day.kind IS 'Kind of telemetry, or type of the command.';
 COMMENT ON COLUMN metrics.air_cost_day.carrier IS 'Of the SIM; with a price class it is part of the name.';

@@ -46,7 +46,8 @@ SELECT
     cost_krw,
     unpriced_messages,
     provisional,
-    by_sim_messages
+    by_sim_messages,
+    month
 FROM metrics.air_cost_day
 WHERE stream = 'commands';
 
@@ -87,6 +88,7 @@ COMMENT ON COLUMN metrics.command_cost_hour.by_sim_messages IS
     'Messages that are charged by SIM and whole days, whose cost is not in this row.';
 COMMENT ON VIEW metrics.command_cost_day IS
     'What messages of commands cost by the day, under the tariff in force then.';
+COMMENT ON COLUMN metrics.command_cost_day.month IS 'The first date of the month that the day lies in.';
 COMMENT ON COLUMN metrics.command_cost_day.command_type IS 'Type of the command.';
 COMMENT ON COLUMN metrics.command_cost_day.billed_bytes IS
     'Bytes as the carrier bills them: each message rounded up to whole steps, with its overhead.';

@@ -61,7 +61,7 @@ ORDER BY window_start, carrier, charge, rounding, currency
 """  # noqa: S608
 _KINDS = f"""
 SELECT window_start, carrier, kind, messages, billed_bytes, cost_krw, unpriced_messages FROM {KINDS}
-WHERE %(month)s::date IS NULL OR date_trunc('month', date::timestamp) = %(month)s::date
+WHERE %(month)s::date IS NULL OR month = %(month)s::date
 ORDER BY window_start, carrier, stream, kind, direction
 """  # noqa: S608
 # A day that may still change is no day of the past.

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -295,6 +296,34 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
         cost_of = "SELECT sum(by_sim_messages), sum(unpriced_messages), sum(cost_krw) FROM metrics."
         assert owner.execute(f"{cost_of}air_cost_day").fetchone() == (0, 6, Decimal("12.4"))
         assert owner.execute(f"{cost_of}command_cost_day").fetchone() == (0, 3, Decimal("1.8"))
+
+
+def test_a_range_computes_its_own_months_alone(owner: psycopg.Connection) -> None:
+    """What is charged by SIM follows from a whole month, so any day of it takes one month and no more."""
+    usage = [SimDay(FIRST + n * DAY, "s-1", "kt", 2, 900) for n in range(SPAN)]
+    since, until = date(2026, 2, 10), date(2026, 2, 20)
+    with owner.transaction(force_rollback=True):
+        put(owner, usage, [tariff("kt", date(2026, 1, 1))])
+        put_kinds(owner, usage)
+        for stem in ("air_cost", "command_cost"):
+            over = f"SELECT sum(cost_krw), sum(messages) FROM metrics.{stem}_range(%s, %s)"
+            days = f"SELECT sum(cost_krw), sum(messages) FROM metrics.{stem}_day WHERE date >= %s AND date < %s"
+            found_here = owner.execute(over, [midnight(since), midnight(until)]).fetchone()
+            assert found_here == owner.execute(days, [since, until]).fetchone()
+            assert found_here is not None and found_here[0] > 0
+            for end, months in ((until, 1), (date(2026, 3, 2), 2)):
+                plan = owner.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {over}", [midnight(since), midnight(end)])
+                assert times_of("CTE used", plan.fetchone()) == [months]
+
+
+def times_of(name: str, plan: Any) -> list[int]:
+    """How often each part of a plan of this name was computed."""
+    if isinstance(plan, list | tuple):
+        return [one for child in plan for one in times_of(name, child)]
+    if not isinstance(plan, dict):
+        return []
+    mine = [plan["Actual Loops"]] if plan.get("Subplan Name") == name else []
+    return mine + times_of(name, list(plan.values()))
 
 
 def test_roaming_has_prices_of_its_own(owner: psycopg.Connection) -> None:

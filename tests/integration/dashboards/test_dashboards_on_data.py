@@ -151,7 +151,8 @@ def test_all_grains_tell_the_same(title: str, grafana: psycopg.Connection, fille
             for query in panel_queries(dashboard, {"grain": grain}, since, until):
                 if query.name == title:
                     _, rows = run(grafana, query)
-                    totals.add(sum(row[1] for row in rows))
+                    value = 1 if query.format == "time_series" else 0
+                    totals.add(sum(row[value] for row in rows))
     assert len(totals) == 1, totals
     assert totals.pop() > 0
 
@@ -175,9 +176,11 @@ def test_every_view_is_read_through_an_index(
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All nodes, save those of a least or greatest value, which take one entry of an index."""
     yield plan
     for child in plan.get("Plans", []):
-        yield from _nodes(child)
+        if not (plan["Node Type"] == "Limit" and child["Node Type"] == "Index Only Scan"):
+            yield from _nodes(child)
 
 
 @pytest.mark.parametrize("table", ["fleetgauge.command_attempt", "fleetgauge.tariff", "fleetgauge.ledger"])

@@ -134,7 +134,7 @@ def test_a_range_with_open_commands_says_so(settings: Settings, filled: Filled) 
     found = make_report(settings, Asked(("commands", "business"), filled.now - timedelta(hours=6), filled.now))
     by_metric = {one.metric: one for one in found.states}
     assert by_metric["rental"].provisional_since is not None  # rides are under way
-    assert set(by_metric) == {"device_command", "traffic", "rental"}
+    assert set(by_metric) == {"device_command", "traffic", "telemetry_traffic", "rental"}  # telemetry costs as well
     assert found.firmware is None and found.fleet is None
 
 

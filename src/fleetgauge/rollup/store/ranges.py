@@ -4,6 +4,8 @@ Beside the views of each metric, each subset of its dimensions and each trio of 
 `…_day`. It reads whole windows in the middle and finer ones at the edges, through the views, with its caller's rights.
 The third argument is the grain of `bucket_start`, or several windows of one: `5 minutes`, `6 hours`, `7 days`.
 A metric that has no minutes is read to whole hours or days: the ledger says of such a grain that its rows have expired.
+Where days have a column `month`, the first date of the local month, a range says of which months it needs rows: days
+that are computed by whole months, as what a carrier charges by SIM, cannot tell that from their time.
 SQL that the planner takes apart, so that conditions reach the indexes of the tables. Its text names no object for the
 catalogue, so views can be made anew beneath it.
 """
@@ -26,6 +28,10 @@ _PARTS: tuple[tuple[Grain, str, str], ...] = (
     ("day", "days_begin", "days_end"),
     ("hour", "days_end", "hours_end"),
     ("minute", "hours_end", "ends"),
+)
+_MONTHS = sql.SQL(
+    " AND t.month >= (SELECT date_trunc('month', e.days_begin AT TIME ZONE z.tz)::date FROM e, z)"
+    " AND t.month < (SELECT e.days_end AT TIME ZONE z.tz FROM e, z)"
 )
 _SIGNATURE = sql.SQL("(timestamptz, timestamptz, text)")
 
@@ -96,8 +102,8 @@ def drop_beside(connection: Connection, views: Collection[str]) -> None:
             connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}{}").format(function, _SIGNATURE))
 
 
-def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> sql.Composed:
-    """`CREATE OR REPLACE FUNCTION` of one trio."""
+def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS, *, by_month: bool = False) -> sql.Composed:
+    """`CREATE OR REPLACE FUNCTION` of one trio; `by_month`: its days have the column `month`."""
     returned = [
         sql.SQL("{} {}").format(sql.Identifier(one.name), sql.SQL(one.type))
         for one in (
@@ -111,7 +117,7 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> 
     selects = [
         sql.SQL(
             "SELECT {bucket}, {grain}, t.window_start{names} FROM {view} AS t"
-            " WHERE t.window_start >= (SELECT e.{begin} FROM e) AND t.window_start < (SELECT e.{end} FROM e)"
+            " WHERE t.window_start >= (SELECT e.{begin} FROM e) AND t.window_start < (SELECT e.{end} FROM e){months}"
         ).format(
             bucket=_bucket(grain),
             grain=sql.SQL("{}::text").format(sql.Literal(grain)),
@@ -119,6 +125,7 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS) -> 
             view=sql.Identifier(schema, trio.view(grain)),
             begin=sql.Identifier(begin),
             end=sql.Identifier(end),
+            months=_MONTHS if by_month and grain == "day" else sql.SQL(""),
         )
         for grain, begin, end in _PARTS
         if grain in trio.grains
@@ -169,9 +176,11 @@ def _columns(connection: Connection, trio: Trio, schema: str) -> list[ViewColumn
 
 def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn], schema: str) -> str | None:
     name = sql.Identifier(schema, trio.function)
+    days = columns_of(connection, schema, trio.view("day")) if "day" in trio.grains else []
+    statement = create(trio, columns, schema, by_month=any(one.name == "month" and one.type == "date" for one in days))
     try:
         with connection.transaction():
-            connection.execute(create(trio, columns, schema))
+            connection.execute(statement)
     except errors.InvalidFunctionDefinition:  # other columns than it has
         found = dependents_of_function(connection, schema, trio.function)
         if found:
@@ -180,7 +189,7 @@ def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn]
                 f"{'; '.join(map(str, found))}; drop them, run fleetgauge migrate and make them again"
             )
         connection.execute(sql.SQL("DROP FUNCTION {}{}").format(name, _SIGNATURE))
-        connection.execute(create(trio, columns, schema))
+        connection.execute(statement)
     connection.execute(
         sql.SQL("COMMENT ON FUNCTION {}{} IS {}").format(
             name,
