@@ -102,6 +102,7 @@ docs: $(READY) ## generate the pages on events and metrics, the schema of metric
 	@$(BIN)/fleetgauge metrics docs
 	@$(BIN)/python tests/integration/hostile/fault_table.py
 	@$(BIN)/python -m fleetgauge.ingest.operate.ingest_tables docs/ingest.md
+	@$(BIN)/python -m fleetgauge.rollup.operating.exported_series docs/operating-rollups.md
 
 .PHONY: format
 format: $(READY) ## let ruff rewrite what it can
