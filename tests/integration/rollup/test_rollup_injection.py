@@ -15,6 +15,7 @@ from rollup_world import World, definition
 
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup import Definition
+from fleetgauge.rollup.labels import label_of
 from fleetgauge.rollup.operating.metric_reference import pages
 
 HOSTILE = [
@@ -69,7 +70,7 @@ def test_values_of_dimensions_stay_values(world: World) -> None:
     world.beat()
     world.catch_up()
     assert world.run(one).error is None
-    wanted = {(AT, value): 1 for value in HOSTILE}
+    wanted = {(AT, label_of(value)): 1 for value in HOSTILE}
     assert {key: row[0] for key, row in world.stored(one, "minute").items()} == wanted
     assert {row[1] for row in world.stored(one, "minute").values()} == set(HOSTILE)
     for value in HOSTILE:  # now as touched cells, which name their values
