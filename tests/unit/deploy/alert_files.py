@@ -12,7 +12,7 @@ from fleetgauge.fleet import suspect_exports
 from fleetgauge.ingest import consumer_metrics
 from fleetgauge.ingest.operate import limit_exports
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.operating import business_exports, exports
+from fleetgauge.rollup.operating import business_exports, exported_series
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -72,7 +72,7 @@ def exported() -> dict[str, frozenset[str]]:
             found[f"{one.name}_bucket"] = labels | {"le"}
         else:
             found[one.name] = labels
-    for export in exports.CATALOGUE:
+    for export in exported_series.CATALOGUE:
         found |= {name: labels | SCRAPE for name, labels in export.samples.items()}
     for definition in load_definitions(ROOT).values():
         found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}

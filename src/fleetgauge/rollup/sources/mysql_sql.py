@@ -131,13 +131,13 @@ def touched(
     change_time = sure(definition.change_time, "change_time")
     counts = columns.possible(latest_time)
     within = counts if definition.key is None else columns.told_apart
-    place = _whereabouts(columns, None if definition.key is None else counts)
+    selected = _whereabouts(columns, None if definition.key is None else counts)
     unchanged = f"{columns.unfollowed} AND {within}"  # until a first update, such as it is
     since = [(change_time, cursor, within), (definition.event_time, cursor, unchanged)]
     if open_from is not None:
         since.append((definition.event_time, open_from, within))
     return " UNION ".join(
-        f"SELECT DISTINCT {', '.join(place)} FROM {columns.rows}"
+        f"SELECT DISTINCT {', '.join(selected)} FROM {columns.rows}"
         f" WHERE {col(column)} >= {columns.at(column, instant)} AND {condition}"
         for column, instant, condition in since
     )
