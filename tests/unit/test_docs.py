@@ -34,3 +34,11 @@ def test_anchors_exist() -> None:
         for target, anchor in re.findall(r"\]\(([\w/.-]*)#([\w-]+)\)", page.read_text("utf-8")):
             other = (page.parent / target).resolve() if target else page
             assert anchor in anchors(other), f"{page.relative_to(ROOT)} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_says_a_line_twice_or_holds_marks_of_a_merge(page: Path) -> None:
+    lines = page.read_text("utf-8").splitlines()
+    assert not [line for line in lines if re.match(r"(<{7}|={7}|>{7})( |$)", line)]
+    points = [line for line in lines if line.startswith("- ") and len(line) > 60]
+    assert len(points) == len(set(points))
