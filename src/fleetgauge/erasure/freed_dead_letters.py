@@ -20,10 +20,9 @@ from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.kafka import ConfigResource, ConfigResourceType, KafkaProducer, TopicPartition
 from fleetgauge.kafka.kafka_clients import TIMEOUT_S, administering, translated
 from fleetgauge.privacy.identity import Identity
-from fleetgauge.privacy.redaction import redacted
+from fleetgauge.privacy.redaction import decoded, redacted
 from fleetgauge.settings import KafkaSettings
 
-_JSON = msgspec.json.Decoder(float_hook=float)
 _WHOLE_BATCHES = (b"corrupt_batch", b"batch_too_large", b"item_too_large")
 """Error types of dead letters whose value may be compressed as it came, so that nobody can look into it."""
 _FLUSH = 500
@@ -110,7 +109,7 @@ class FreedDeadLetters:
         if value is None:
             return None
         try:
-            document = _JSON.decode(value)
+            document = decoded(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._identity.blotted_bytes(value)
         left = redacted(document, self._identity, self._paths)

@@ -3,7 +3,7 @@
 Which fields those are, contracts say (`subject`). Old bytes go from disk when Lucene merges; it is asked to at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -15,16 +15,16 @@ from fleetgauge.elasticsearch.transport import Bulk
 from fleetgauge.erasure.found import Found, Tell
 from fleetgauge.errors import Stop, Transient
 from fleetgauge.ingest.consumer import Consumer
+from fleetgauge.ingest.operate.field_retention import DocumentPage, FoundDocument
 from fleetgauge.ingest.operate.index_retention import days
 from fleetgauge.privacy.identity import Identity, is_telling
-from fleetgauge.privacy.redaction import redacted
+from fleetgauge.privacy.redaction import decoded, redacted
 
 PAGE = 500
 """Documents of one request."""
 _PATIENCE = 5
 """How often the same documents may be found again, since somebody else changes them."""
 _EXPUNGE = "index.merge.policy.expunge_deletes_allowed"
-_DECODER = msgspec.json.Decoder(float_hook=float)
 
 
 class StoredEvents:
@@ -64,32 +64,31 @@ class StoredEvents:
         fields = sorted(path.replace("[]", "") for path in self._paths)
         return {"bool": {"should": [{"terms": {field: list(self._identity.spellings)}} for field in fields]}}
 
-    def _pages(self, index: str) -> Iterator[Sequence[dict[str, Any]]]:
+    def _pages(self, index: str) -> Iterator[Sequence[FoundDocument]]:
         """The documents that still name the person, until there are none: what is written is not found again."""
         before: set[str] = set()
         stood = 0
         while True:
             query = {"size": PAGE, "query": self._query(), "seq_no_primary_term": True, "sort": ["_doc"]}
-            body = self._raw("POST", f"/{quote(index)}/_search", query)
-            hits = body["hits"]["hits"]
+            hits = self._ask("POST", f"/{quote(index)}/_search", query, shape=DocumentPage).hits.hits
             if not hits:
                 return
-            ids = {str(hit["_id"]) for hit in hits}
+            ids = {hit.id for hit in hits}
             stood = stood + 1 if ids <= before else 0
             if stood > _PATIENCE:
                 raise Stop(f"index {index} keeps documents of an erased person; this is a defect, report it")
             before = ids
             yield hits
 
-    def _write(self, hits: Sequence[dict[str, Any]]) -> int:
+    def _write(self, hits: Sequence[FoundDocument]) -> int:
         """Returns how many were written; the others have been changed meanwhile, and are found again."""
         lines: list[bytes] = []
         for hit in hits:
-            left = redacted(hit["_source"], self._identity, self._paths)
-            own = {"_index": hit["_index"], "_id": hit["_id"]}
-            checked = {**own, "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
-            other = self._identity.blotted(hit["_id"]) if is_telling(self._identity.id) else hit["_id"]
-            if other == hit["_id"]:
+            left = redacted(decoded(hit.source), self._identity, self._paths)
+            own = {"_index": hit.index, "_id": hit.id}
+            checked = {**own, "if_seq_no": hit.seq_no, "if_primary_term": hit.term}
+            other = self._identity.blotted(hit.id) if is_telling(self._identity.id) else hit.id
+            if other == hit.id:
                 lines += _lines({"index": checked}, left)
             else:  # the id of the document names the person too
                 lines += [*_lines({"index": {**own, "_id": other}}, left), *_lines({"delete": checked})]
@@ -97,7 +96,7 @@ class StoredEvents:
         if answer.status != 200:
             raise Transient(f"documents of {self._prefix} cannot be written: Elasticsearch answers {answer.status}")
         conflicts = 0
-        for item in _DECODER.decode(answer.body)["items"]:
+        for item in msgspec.json.decode(answer.body)["items"]:
             said = next(iter(item.values()))
             kind = said.get("error", {}).get("type", "")
             conflicts += kind == "version_conflict_engine_exception"
@@ -117,13 +116,8 @@ class StoredEvents:
         finally:
             self._ask("PUT", f"/{name}/_settings", {_EXPUNGE: None})
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        return ask(self._bulk, method, path, body, self._right())
-
-    def _raw(self, method: str, path: str, body: Any) -> Any:
-        """As `_ask`, with numbers beyond a double, which payloads may hold."""
-        ask_raw: Callable[..., Any] = ask
-        return ask_raw(self._bulk, method, path, body, self._right(), shape=Any)
+    def _ask(self, method: str, path: str, body: Any = None, shape: Any = dict[str, Any]) -> Any:
+        return ask(self._bulk, method, path, body, self._right(), shape=shape)
 
     def _right(self) -> str:
         return f"give the login read, index, delete, maintenance, monitor and manage on {self._prefix}-*"

@@ -2,9 +2,26 @@
 
 from typing import Any
 
+import msgspec
+
 from fleetgauge.privacy.identity import Identity, is_telling
 
 _GONE = object()
+
+
+def _as_written(fraction: str) -> msgspec.Raw:
+    return msgspec.Raw(fraction.encode())
+
+
+_DECODER = msgspec.json.Decoder(float_hook=_as_written)
+
+
+def decoded(payload: bytes | msgspec.Raw) -> Any:
+    """A payload to redact, whose fractions stay as they are written: a double cannot hold all that is stored.
+
+    Raises `msgspec.MsgspecError`, `UnicodeDecodeError`, `RecursionError`.
+    """
+    return _DECODER.decode(payload)
 
 
 def redacted(document: Any, identity: Identity, paths: frozenset[str] = frozenset()) -> Any:

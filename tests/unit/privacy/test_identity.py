@@ -2,12 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.privacy.erased import Erased
 from fleetgauge.privacy.identity import Identity, canonical, digest, is_telling, names_of
-from fleetgauge.privacy.redaction import redacted, values_at
+from fleetgauge.privacy.redaction import decoded, redacted, values_at
 
 UUID = "3f2b8c1e-77aa-4a0d-9b1e-0f6f2a55c9d1"
 NAMES = names_of("rider", ["rider_id", "group[]"])
@@ -88,3 +89,11 @@ def test_a_list_of_digests_knows_whom_it_holds_and_nobody_else(secret_key: Disti
     assert [one.id for one in erased.named_in(b'{"rider_id": 77, "n"', NAMES)] == ["77"]
     assert erased.named_in(b'{"bytes": 77, "x"', NAMES) == []
     assert "0042" not in repr(erased) and "0042" not in repr(Identity("r-0042"))
+
+
+def test_numbers_stay_as_they_are_written() -> None:
+    """Also beyond a double, and beyond 64 bits: such documents are stored."""
+    one = Identity("R-0042", names_of("rider", ["rider_id"]))
+    payload = b'{"a":1e400,"b":[1.50,-0.0],"rider_id":"R-0042","c":{"d":18446744073709551616}}'
+    left = redacted(decoded(payload), one)
+    assert msgspec.json.encode(left) == b'{"a":1e400,"b":[1.50,-0.0],"c":{"d":18446744073709551616}}'

@@ -12,9 +12,7 @@ from fleetgauge.contracts import ContractSet
 from fleetgauge.kafka.records import Records
 from fleetgauge.privacy.erased import Erased
 from fleetgauge.privacy.identity import RIDER, Identity, names_of
-from fleetgauge.privacy.redaction import redacted, values_at
-
-_ANY = msgspec.json.Decoder(float_hook=float)
+from fleetgauge.privacy.redaction import decoded, redacted, values_at
 
 
 class Subjects:
@@ -40,7 +38,7 @@ class Subjects:
         if not (paths := self._paths[kind]):
             return None
         value = records.values[i] or b""
-        document = _ANY.decode(value)
+        document = decoded(value)
         found = self._erased().among([one for path in paths for one in values_at(document, path)], self._names)
         if not found:
             return None

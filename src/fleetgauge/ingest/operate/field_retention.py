@@ -36,9 +36,13 @@ PAGE = 2_000
 """Documents of one request."""
 
 
-class _DocumentFound(
-    msgspec.Struct, rename={"id": "_id", "seq_no": "_seq_no", "term": "_primary_term", "source": "_source"}
+class FoundDocument(
+    msgspec.Struct,
+    rename={"index": "_index", "id": "_id", "seq_no": "_seq_no", "term": "_primary_term", "source": "_source"},
 ):
+    """A document of a search, byte by byte as it was stored, and what tells whether it has changed since."""
+
+    index: str
     id: str
     seq_no: int
     term: int
@@ -47,10 +51,12 @@ class _DocumentFound(
 
 
 class _DocumentsFound(msgspec.Struct):
-    hits: list[_DocumentFound]
+    hits: list[FoundDocument]
 
 
-class _DocumentPage(msgspec.Struct):
+class DocumentPage(msgspec.Struct):
+    """The answer to a search that asks for `seq_no_primary_term` and an order."""
+
     hits: _DocumentsFound
     pit_id: str = ""
 
@@ -206,7 +212,7 @@ def _take_out(bulk: Bulk, index: str, fields: Sequence[str], sleep: Callable[[fl
     return updated
 
 
-def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[_DocumentFound]]:
+def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[FoundDocument]]:
     point = _ask(bulk, "POST", f"/{name}/_pit?keep_alive=5m")["id"]
     after: list[Any] = []
     try:
@@ -219,7 +225,7 @@ def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[_DocumentFound]]:
                 "track_total_hits": False,
                 **({"search_after": after} if after else {}),
             }
-            page = _ask(bulk, "POST", "/_search", query, shape=_DocumentPage)
+            page = _ask(bulk, "POST", "/_search", query, shape=DocumentPage)
             if not page.hits.hits:
                 return
             yield page.hits.hits
