@@ -15,7 +15,7 @@ from fleetgauge.elasticsearch.transport import Bulk
 from fleetgauge.erasure.found import Found, Tell
 from fleetgauge.errors import Stop, Transient
 from fleetgauge.ingest.consumer import Consumer
-from fleetgauge.ingest.operate.field_retention import DocumentPage, FoundDocument
+from fleetgauge.ingest.operate.field_retention import DocumentPage, FoundDocument, expunge
 from fleetgauge.ingest.operate.index_retention import days
 from fleetgauge.privacy.identity import Identity, is_telling
 from fleetgauge.privacy.redaction import decoded, redacted
@@ -24,7 +24,6 @@ PAGE = 500
 """Documents of one request."""
 _PATIENCE = 5
 """How often the same documents may be found again, since somebody else changes them."""
-_EXPUNGE = "index.merge.policy.expunge_deletes_allowed"
 
 
 class StoredEvents:
@@ -58,7 +57,7 @@ class StoredEvents:
                 tell(Found(day.index, "documents", written))
                 self._ask("POST", f"/{quote(day.index)}/_refresh")
             if done:
-                self._expunge(day.index)
+                expunge(self._bulk, day.index)
 
     def _query(self) -> dict[str, Any]:
         fields = sorted(path.replace("[]", "") for path in self._paths)
@@ -106,15 +105,6 @@ class StoredEvents:
                     "login the rights read and index, and erase again"
                 )
         return len(hits) - conflicts
-
-    def _expunge(self, index: str) -> None:
-        """Have Lucene write the segments anew that hold the documents of before."""
-        name = quote(index)
-        self._ask("PUT", f"/{name}/_settings", {_EXPUNGE: 0})
-        try:
-            self._ask("POST", f"/{name}/_forcemerge?only_expunge_deletes=true&flush=true")
-        finally:
-            self._ask("PUT", f"/{name}/_settings", {_EXPUNGE: None})
 
     def _ask(self, method: str, path: str, body: Any = None, shape: Any = dict[str, Any]) -> Any:
         return ask(self._bulk, method, path, body, self._right(), shape=shape)

@@ -200,16 +200,25 @@ def _take_out(bulk: Bulk, index: str, fields: Sequence[str], sleep: Callable[[fl
         updated += _write(bulk, name, lines) if lines else 0
     if updated:
         _ask(bulk, "POST", f"/{name}/_refresh")
-        _ask(bulk, "PUT", f"/{name}/_settings", {_EXPUNGE: 0})
-        try:
-            merge = f"/{name}/_forcemerge?only_expunge_deletes=true&flush=true&wait_for_completion=false"
-            _done(bulk, _ask(bulk, "POST", merge)["task"], index, sleep)
-        finally:
-            _ask(bulk, "PUT", f"/{name}/_settings", {_EXPUNGE: None})
+        expunge(bulk, index, sleep)
     # Whatever else was written meanwhile makes the number another, and so the day comes again.
     meta = {**_meta(bulk, index), MARK: _mark(fields, written + updated)}
     _ask(bulk, "PUT", f"/{name}/_mapping", {"_meta": meta})
     return updated
+
+
+def expunge(bulk: Bulk, index: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Have Lucene write anew the segments that hold what documents were before; blocks until it has.
+
+    Raises `Transient`, `Stop`, `Terminal`.
+    """
+    name = quote(index)
+    _ask(bulk, "PUT", f"/{name}/_settings", {_EXPUNGE: 0})
+    try:
+        merge = f"/{name}/_forcemerge?only_expunge_deletes=true&flush=true&wait_for_completion=false"
+        _done(bulk, _ask(bulk, "POST", merge)["task"], index, sleep)
+    finally:
+        _ask(bulk, "PUT", f"/{name}/_settings", {_EXPUNGE: None})
 
 
 def _pages(bulk: Bulk, name: str) -> Iterator[Sequence[FoundDocument]]:
@@ -249,14 +258,13 @@ def _write(bulk: Bulk, name: str, lines: Sequence[bytes]) -> int:
     return done
 
 
-def _done(bulk: Bulk, task: str, index: str, sleep: Callable[[float], None]) -> dict[str, Any]:
+def _done(bulk: Bulk, task: str, index: str, sleep: Callable[[float], None]) -> None:
     while True:
         found = _ask(bulk, "GET", f"/_tasks/{quote(task)}")
         if found["completed"]:
             if "error" in found:
-                raise Terminal(f"fields of {index} cannot be taken out: {found['error'].get('reason')}; see its log")
-            answer: dict[str, Any] = found.get("response", {})
-            return answer
+                raise Terminal(f"segments of {index} cannot be merged: {found['error'].get('reason')}; see its log")
+            return
         sleep(_POLL_S)
 
 
