@@ -16,6 +16,8 @@ UID = "fleetgauge-queries"
 OF = 'source=~"$source", login=~"$login"'
 LOAD = f"fleetgauge_source_statement_load{{{OF}}}"
 CALLS = f"fleetgauge_source_statement_calls{{{OF}}}"
+SCRAPES = "on (instance) group_left () count_over_time(fleetgauge_exporter_up[1h])"
+"""In an hour. A statement is exported while it runs alone, so the mean of its samples would be that of its minutes."""
 MOST = 8
 """Statements that a chart tells apart; the table has all that the exporter names."""
 
@@ -134,7 +136,7 @@ def _statements() -> Builder[Panel]:
         "Statements, by the time that they take",
         "Busy sessions of each statement over the last hour of the range, the heaviest first. Values are "
         "not in the text: pg_stat_statements replaces them. (other): all that the exporter does not name.",
-        value(f"sort_desc(topk(50, sum by (login, statement) (avg_over_time({LOAD}[1h]))))"),
+        value(f"sort_desc(topk(50, sum by (login, statement) (sum_over_time({LOAD}[1h]) / {SCRAPES})))"),
         span=FULL,
     )
     return (
