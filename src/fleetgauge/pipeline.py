@@ -11,6 +11,7 @@ import structlog
 from fleetgauge import postgres
 from fleetgauge.command_attempts import materialise_commands
 from fleetgauge.cost.bill import COST_VIEW
+from fleetgauge.cost.sim_steps import keep_steps
 from fleetgauge.cost.tariff import load_tariffs
 from fleetgauge.cost.tariff_changes import Restatement, restate_tariffs
 from fleetgauge.document_sources import event_streams
@@ -68,9 +69,7 @@ class Migrated(Migration):
 
 def metrics_by_source(content: Path) -> dict[str, tuple[str, ...]]:
     """Source → its metrics, both in alphabetical order; of those that can be read, see `broken`. Reads files only."""
-    definitions = read_definitions(content).valid
-    sources = sorted({definition.source for definition in definitions.values()})
-    return {source: tuple(_of_source(definitions, source)) for source in sources}
+    return dict(scheduled(content).metrics_by_source)
 
 
 @dataclass(frozen=True)
@@ -175,9 +174,11 @@ def _runs(
     watch: Watch | None = None,
 ) -> list[RunReport]:
     definitions = chosen(settings, metrics, source)
-    reports: list[RunReport] = []
-    for name in sorted({definition.source for definition in definitions.values()}):
-        reports += _runs_of(settings, name, list(_of_source(definitions, name).values()), grain, interval, watch)
+    reports = [
+        report
+        for name in sorted({definition.source for definition in definitions.values()})
+        for report in _runs_of(settings, name, list(_of_source(definitions, name).values()), grain, interval, watch)
+    ]
     for report in reports:  # before anything is raised: what did succeed belongs in the task's log
         _log.info("run", **report.to_dict())
     return reports
@@ -197,7 +198,9 @@ def _runs_of(
         streams = event_streams(settings.content, definitions)
     except FleetgaugeError as error:
         return [RunReport(d.metric, d.version, grain, error=str(error), severity=severity(error)) for d in definitions]
-    return run_metrics(settings, definitions, grain, interval, watermark, streams=streams, watch=watch)
+    reports = run_metrics(settings, definitions, grain, interval, watermark, streams=streams, watch=watch)
+    keep_steps(settings, (one.finest for one in definitions))
+    return reports
 
 
 def reconcile(
@@ -327,11 +330,8 @@ def prune_versions(settings: Settings, *, dry_run: bool = False) -> list[Unused]
         for definition in _read(settings).valid.values():
             with connection.transaction(force_rollback=dry_run):
                 gone = prune(connection, definition)
-                for one in gone:
-                    if one.kept is None:
-                        activity.record_dropped(
-                            connection, settings, "metrics prune", one.metric, one.tables, one.version
-                        )
+                for one in (one for one in gone if one.kept is None):
+                    activity.record_dropped(connection, settings, "metrics prune", one.metric, one.tables, one.version)
             found += gone
     return found
 

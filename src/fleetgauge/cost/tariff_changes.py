@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from fleetgauge.cost.bill import VIEW, stored_tariffs
+from fleetgauge.cost.sim_steps import store_steps
 from fleetgauge.cost.tariff import Tariff, apply_tariffs, load_tariffs
 from fleetgauge.postgres import Connection, Jsonb, only_row
 
@@ -176,6 +177,7 @@ def restate_tariffs(
         return []
     then = _costs(connection, changes)
     apply_tariffs(connection, content_root)
+    store_steps(connection)
     moved = {carrier: list(_days(then[carrier], now)) for carrier, now in _costs(connection, changes).items()}
     found = [Restatement(one, tuple(days)) for one, days in zip(changes, _assigned(changes, moved), strict=True)]
     _record(connection, found, run())

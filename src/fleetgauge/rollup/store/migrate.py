@@ -243,6 +243,8 @@ def create(connection: Connection, definition: Definition) -> list[str]:
     )
     for level in definition.levels:
         connection.execute(tables.create_table(definition, level))
+        for trigger in tables.day_triggers(definition, level):
+            connection.execute(trigger)
     for grain in GRAINS:
         connection.execute("INSERT INTO fleetgauge.ledger (metric, version, grain) VALUES (%s, %s, %s)", [*key, grain])
     return [definition.table(level) for level in definition.levels]

@@ -74,3 +74,26 @@ def create_table(definition: Definition, level: Level) -> sql.Composed:
     return sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}) PARTITION BY RANGE (window_start)").format(
         table(definition, level), sql.SQL(", ").join(parts)
     )
+
+
+def day_triggers(definition: Definition, level: Level) -> list[sql.Composed]:
+    """Count in `fleetgauge.day_change` that days of a month were written, where a metric keeps no minutes.
+
+    Its days are rows of individual things, so what a view computes of a whole month of them is worth keeping.
+    """
+    if level.grain != "day" or not level.whole or definition.finest == "minute":
+        return []
+    return [
+        sql.SQL(
+            "CREATE OR REPLACE TRIGGER {} AFTER {} ON {} REFERENCING {} TABLE AS changed FOR EACH STATEMENT"
+            " EXECUTE FUNCTION fleetgauge.note_day_change({}, {})"
+        ).format(
+            sql.Identifier(f"day_change_{event.lower()}"),
+            sql.SQL(event),
+            table(definition, level),
+            sql.SQL(rows),
+            sql.Literal(definition.metric),
+            sql.Literal(definition.version),
+        )
+        for event, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD"))
+    ]
