@@ -1,4 +1,4 @@
-"""What is kept of a month is what the view computes, and is shown no more once anything that it follows from changes."""
+"""What is kept of a month is what the view computes, and is not shown once anything that it follows from changes."""
 
 from datetime import date
 from typing import Any
