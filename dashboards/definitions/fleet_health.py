@@ -63,8 +63,8 @@ LAST_DAY = """
 SILENT = f"""
 WITH last AS ({LAST_DAY}
 ), silent AS (
-  SELECT s.device, s.date, s.usual_reports FROM metrics.device_silence_day AS s
-  WHERE s.date = (SELECT day FROM last) AND s.reports = 0
+  SELECT s.device, s.heard_at, s.quiet_s, s.period_s, s.usual_reports FROM metrics.device_silence_day AS s
+  WHERE s.date = (SELECT day FROM last) AND s.silent
     AND s.window_start BETWEEN $__timeTo()::timestamptz - interval '40 days' AND $__timeTo()::timestamptz
 )"""
 
@@ -223,22 +223,22 @@ def _suspects() -> list[Builder[Panel]]:
 
 def _silent() -> list[Builder[Panel]]:
     listed = table_panel(
-        "Devices without a report",
-        "Those that reported nothing on the newest final day, the longest silent first. Usual: of its day before. "
+        "Devices silent by their own period",
+        "Those that had been quiet, at the end of the newest final day, for three times their own period and for an "
+        "hour at least, the longest first. Usually: for how long the device is quiet, and reports of its day. "
         f"{OF_SILENCE}",
         Sql(
             f"""{SILENT}
-            SELECT s.device AS "Device", to_char(max(b.date), 'YYYY-MM-DD') AS "Last heard",
-              s.date - max(b.date) AS "Days silent", s.usual_reports AS "Usual reports"
-            FROM silent AS s INNER JOIN metrics.device_report_day AS b ON b.device = s.device AND b.reports > 0
-              AND b.window_start BETWEEN $__timeTo()::timestamptz - interval '40 days' AND $__timeTo()::timestamptz
-              AND b.date < s.date
-            GROUP BY s.device, s.date, s.usual_reports ORDER BY 3 DESC, 4 DESC, 1 LIMIT 100"""
+            SELECT s.device AS "Device",
+              to_char(s.heard_at AT TIME ZONE 'Asia/Seoul', 'YYYY-MM-DD HH24:MI') AS "Last heard",
+              s.quiet_s AS "Quiet for", s.period_s AS "Usually", s.usual_reports AS "Usual reports"
+            FROM silent AS s ORDER BY 3 DESC, 5 DESC, 1 LIMIT 100"""
         ),
     )
     return [
         listed.no_value("none")
-        .override_by_name("Days silent", number("none", 0))
+        .override_by_name("Quiet for", number("s", 0))
+        .override_by_name("Usually", number("s", 0))
         .override_by_name("Usual reports", number("locale", 0)),
         bars(
             "Devices that report, per day",

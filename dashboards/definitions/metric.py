@@ -48,6 +48,7 @@ UNITS: Mapping[Unit, tuple[str, int]] = {
     "m": (KILOMETRES, 1000),
     "m/s": ("velocityms", 1),
     "celsius": ("celsius", 1),
+    "instant": ("dateTimeAsIso", 1),
 }
 """Unit of a measure → Grafana's, and how many of the former it is."""
 

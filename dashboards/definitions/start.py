@@ -126,7 +126,7 @@ def _fleet() -> list[Builder[Panel]]:
         ),
         tile(
             "Silent devices",
-            "Devices without a report on the newest final day that had some within two weeks before. "
+            "Devices quiet for three times their own period at the end of the newest final day. "
             "Source: metrics.device_silence_day; docs/metrics/device_report.md.",
             Sql(f'{fleet_health.SILENT}\nSELECT count(*) AS "silent" FROM silent'),
             unit="locale",

@@ -46,13 +46,15 @@ class StateShare:
 
 @dataclass(frozen=True)
 class SilentVehicle:
-    """A vehicle that reported nothing on a whole day, although it did within the two weeks before."""
+    """A vehicle that has been quiet for three times its own period, and for an hour at least."""
 
     vehicle: str
     heard: date
-    """The last day on which it reported."""
-    days: int
-    """So many days without a report since."""
+    """The day of its last report, by its own clock."""
+    quiet_hours: float
+    """From then to the end of the day."""
+    usual_hours: float
+    """For which it is usually quiet: its own period."""
     usual_reports: float
     """Of its day, before."""
 
@@ -71,7 +73,7 @@ class FleetReport:
     """The longest silent first."""
     silent_in_all: int
     silent_on: date | None
-    """The day on which they reported nothing: the last final one of the range; None if there is none."""
+    """The day at whose end they were silent: the last final one of the range; None if there is none."""
     silence: str
     """Why there is no list of silent vehicles; empty if there is one."""
 
@@ -97,12 +99,10 @@ SELECT s.vehicle, s.score::float8, (1 / (1 + exp(-s.score)))::float8, s.date, co
 FROM scored AS s WHERE s.score >= 0 ORDER BY s.score DESC, s.vehicle
 """
 _SILENT = """
-SELECT now.device, max(before.date) AS heard, now.date - max(before.date) AS days, now.usual_reports::float8
-FROM metrics.device_silence_day AS now
-JOIN metrics.device_silence_day AS before ON before.device = now.device AND before.reports > 0
-    AND before.date < now.date AND before.date >= now.date - %(days)s::integer
-WHERE now.date = %(on)s AND now.reports = 0
-GROUP BY now.device, now.date, now.usual_reports ORDER BY days DESC, now.usual_reports DESC, now.device
+SELECT device, (heard_at AT TIME ZONE %(zone)s)::date, (quiet_s / 3600.0)::float8, (period_s / 3600.0)::float8,
+    usual_reports::float8
+FROM metrics.device_silence_day
+WHERE date = %(on)s AND silent ORDER BY quiet_s DESC, usual_reports DESC, device
 """
 _STATES = """
 SELECT vehicle_state, sum(seconds)::float8 / extract(epoch FROM %(until)s - %(since)s)::float8
@@ -149,7 +149,7 @@ def silent_vehicles(
     )[0]
     if on is None:
         return (), 0, None, "no day of the range is final in the metric device_report, or none was before it"
-    found = [SilentVehicle(*row) for row in connection.execute(_SILENT, {"on": on, "days": SUSPECT_DAYS}).fetchall()]
+    found = [SilentVehicle(*row) for row in connection.execute(_SILENT, {"on": on, "zone": over.time_zone})]
     return tuple(found[:SHOWN]), len(found), on, ""
 
 

@@ -278,9 +278,9 @@ def _fleet(report: dict[str, Any]) -> ReportSection:
     if own["silence"]:
         lead += [f" Silent vehicles are not listed: {own['silence']}."]
     elif own["silent_in_all"]:
-        lead += [" ", Number((*path, "silent_in_all"), "count"), f" reported nothing on {own['silent_on']}."]
+        lead += [" ", Number((*path, "silent_in_all"), "count"), f" were silent at the end of {own['silent_on']}."]
     else:
-        lead += [f" Every vehicle that used to report did so on {own['silent_on']}."]
+        lead += [f" No vehicle was silent at the end of {own['silent_on']}."]
     tables: list[ReportTable] = [
         ReportTable(
             "Suspects",
@@ -304,11 +304,12 @@ def _fleet(report: dict[str, Any]) -> ReportSection:
                 (
                     TableColumn("Vehicle", "vehicle"),
                     TableColumn("Last heard", "heard"),
-                    TableColumn("Days", "days", "count"),
+                    TableColumn("Hours since", "quiet_hours", "average"),
+                    TableColumn("Usually quiet for", "usual_hours", "average"),
                     TableColumn("Usual reports a day", "usual_reports", "average", minor=True),
                 ),
                 (
-                    "Of vehicles that reported within two weeks before. The longest silent of ",
+                    "Quiet for three times as long as each usually is, and an hour at least. The longest silent of ",
                     Number((*path, "silent_in_all"), "count"),
                     ".",
                 ),

@@ -4,10 +4,11 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -22,6 +23,8 @@ from fleetgauge.reports.fleet_findings import silent_vehicles
 from fleetgauge.reports.fleet_report import Asked, FleetgaugeReport, make_report
 from fleetgauge.reports.report_range import between
 from fleetgauge.reports.said import written
+from fleetgauge.rollup import load_definitions
+from fleetgauge.rollup.store.partitions import ensure
 from fleetgauge.settings import MetricsSettings, Settings
 from fleetlab.stack import PostgresState
 
@@ -203,42 +206,63 @@ def test_suspects_are_those_of_the_command_line(
     assert sum(one.vehicles for one in found.states) == pytest.approx(40, abs=0.5)
 
 
-def test_silent_are_those_that_used_to_report(postgres: PostgresState, filled: Filled) -> None:
-    """On a table in the view's stead, in a transaction that is rolled back."""
-    owner = url_of(postgres, "fleetgauge_owner", filled)
-    day = date(2026, 11, 10)
-    over = between(
-        datetime.fromisoformat("2026-11-04T00:00+09:00"), datetime.fromisoformat("2026-11-12T09:00+09:00"), "Asia/Seoul"
-    )
-    rows = [
-        *(("sc-talks", day - timedelta(days=n), 50, False) for n in range(5)),
-        *(("sc-quiet", day - timedelta(days=n), 40 if n >= 3 else 0, False) for n in range(6)),
-        *(("sc-today", day - timedelta(days=n), 30 if n else 0, False) for n in range(5)),
-        ("sc-talks", day + timedelta(days=1), 0, True),  # provisional: reports may still come
-    ]
-    with psycopg.connect(owner) as connection:
-        connection.execute("DROP VIEW IF EXISTS metrics.device_silence_day")
-        nothing = silent_vehicles(connection, over)
-        connection.execute(
-            "CREATE TABLE metrics.device_silence_day (window_start timestamptz, date date, device text, reports bigint,"
-            " usual_reports numeric, share_of_usual numeric, provisional boolean)"
-        )
-        unknown = silent_vehicles(connection, over)
-        for device, on, reports, provisional in rows:
+def test_silence_goes_by_each_vehicles_own_period(postgres: PostgresState, filled: Filled) -> None:
+    """Vehicles that report every minute, every few hours, once a day and every third day; they talk on or fall silent.
+
+    Rows of days as the rollup leaves them, in a transaction that is rolled back.
+    """
+    day = date(2024, 11, 15)
+    midnight = datetime(2024, 11, 16, tzinfo=ZoneInfo("Asia/Seoul"))
+    over = between(midnight - timedelta(days=7), midnight + timedelta(hours=9), "Asia/Seoul")
+    periods = {"minute": 1, "hours": 5 * 60, "daily": 24 * 60, "third-day": 3 * 24 * 60}
+    silent_for = {"minute": 2 * 60, "hours": 20 * 60, "daily": 4 * 24 * 60, "third-day": 11 * 24 * 60}
+    rows: dict[tuple[str, date], list[int]] = {}
+    for name, period in periods.items():
+        for vehicle, until in ((f"{name}-talks", 0), (f"{name}-silent", silent_for[name])):
+            minutes = max(1, period * 2 // 3)  # before midnight, going back
+            while minutes < 16 * 24 * 60:
+                at = midnight - timedelta(minutes=minutes)
+                if minutes >= until:
+                    rows.setdefault((vehicle, at.date()), []).append(int(at.timestamp() * 1000))
+                minutes += period
+    definition = load_definitions(ROOT, "0a0a0a0a")["device_report"]
+    (level,) = (one for one in definition.levels if one.whole)
+    nobody = dict.fromkeys(("locations", "batteries", "errors", "falls", "bytes"), 0)
+    with psycopg.connect(url_of(postgres, "fleetgauge_owner", filled)) as connection:
+        starts = {on: datetime.combine(on, time(0), ZoneInfo("Asia/Seoul")) for _, on in rows}
+        ensure(connection, definition, [level], set(starts.values()))
+        for (vehicle, on), heard in rows.items():
+            row = {
+                "window_start": starts[on],
+                "date": on,
+                "device": vehicle,
+                "reports": len(heard),
+                "heard": max(heard),
+            }
+            columns = row | nobody
             connection.execute(
-                "INSERT INTO metrics.device_silence_day VALUES"
-                " (%(on)s::timestamp AT TIME ZONE 'Asia/Seoul', %(on)s, %(device)s, %(reports)s, 33, 0, %(open)s)",
-                {"on": on, "device": device, "reports": reports, "open": provisional},
+                f"INSERT INTO store.{definition.table(level)} ({', '.join(columns)})"
+                f" VALUES ({', '.join(['%s'] * len(columns))})",
+                list(columns.values()),
             )
+        connection.execute(
+            "UPDATE fleetgauge.ledger SET closed = '{[2024-01-01, 2024-11-16 00:00+09)}'"
+            " WHERE metric = 'device_report' AND grain = 'day'"
+        )
         found, in_all, on, why = silent_vehicles(connection, over)
+        plain = connection.execute(
+            "SELECT device FROM metrics.device_silence_day WHERE date = %s AND reports = 0 ORDER BY 1", [day]
+        ).fetchall()
+        connection.execute("DROP VIEW metrics.device_silence_day")
+        nothing = silent_vehicles(connection, over)
         connection.rollback()
     assert nothing[0] == () and "device_report" in nothing[3]
-    assert unknown[2] is None and unknown[3]
-    assert (in_all, on, why) == (2, day, "")
-    assert [(one.vehicle, one.heard, one.days) for one in found] == [
-        ("sc-quiet", day - timedelta(days=3), 3),
-        ("sc-today", day - timedelta(days=1), 1),
-    ]
+    assert (in_all, on, why) == (4, day, "")
+    assert [one.vehicle for one in found] == ["third-day-silent", "daily-silent", "hours-silent", "minute-silent"]
+    for one, name in zip(found, reversed(periods), strict=True):
+        assert one.quiet_hours >= silent_for[name] / 60
+        assert periods[name] / 60 * 0.5 <= one.usual_hours <= max(periods[name] / 60, 24), one
+    assert ("third-day-talks",) in plain and ("minute-silent",) not in plain  # which a day without a report gets wrong
 
 
 def test_the_command_shows_one_object_in_three_ways(

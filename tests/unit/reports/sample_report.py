@@ -68,7 +68,7 @@ def sample(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         2,
         (Precision(date(2026, 11, 1), 9, 7, 6, 1),),
         tuple(StateShare(n, v, v * 0.97) for n, v in (("available", 211.3), ("on_trip", 24.9), ("removed", 8.2))),
-        (SilentVehicle("sc-00007", date(2026, 11, 12), 4, 61.5),),
+        (SilentVehicle("sc-00007", date(2026, 11, 12), 101.5, 0.4, 61.5),),
         1,
         date(2026, 11, 16),
         "",

@@ -64,9 +64,9 @@ Where = dict[
 
 
 Unit = Literal[
-    "count", "ratio", "percent", "KRW", "EUR", "USD", "JPY", "GBP", "s", "ms", "bytes", "m", "m/s", "celsius"
+    "count", "ratio", "percent", "KRW", "EUR", "USD", "JPY", "GBP", "s", "ms", "bytes", "m", "m/s", "celsius", "instant"
 ]
-"""What a measure is counted in. A `ratio` is 1 for the whole, `percent` is 100 for it."""
+"""What a measure is counted in. A `ratio` is 1 for the whole, `percent` is 100 for it; `instant` is ms since 1970."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
