@@ -47,7 +47,8 @@ def _logs() -> logs.Panel:
         .title("Errors in the logs")
         .description(
             "Lines of level error or worse of the chosen services, the newest first. A request id finds all lines of "
-            "one request: open a line, and filter by it. Needs the data source Loki."
+            "one request: open a line, and filter by it. An error in place of lines: FLEETGAUGE_LOKI_URL leads to no "
+            "Loki (docs/logs.md)."
         )
         .datasource(LOKI)
         .with_target(

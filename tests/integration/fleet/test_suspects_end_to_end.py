@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,10 +22,12 @@ from fleetgauge import suspects
 from fleetgauge.cli import main
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts import load as load_contracts
-from fleetgauge.errors import Stop, Terminal
+from fleetgauge.errors import Conflict, Stop, Terminal
+from fleetgauge.fleet.replica_trips import Patience, replica_trips
 from fleetgauge.fleet.suspect_exports import SuspectsCollector
 from fleetgauge.fleet.suspect_method import Method, load
 from fleetgauge.fleet.suspect_run import DayReport, run_days
+from fleetgauge.fleet.telemetry_documents import TripDocuments
 from fleetgauge.ingest.indices.event_indices import suffix_fields
 from fleetgauge.settings import ElasticsearchSettings, MetricsSettings, Settings, SourceSettings
 from fleetlab.simulator import Scale, Timeline, operations
@@ -249,3 +253,82 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
     said = capsys.readouterr()
     assert not ended.value.code, said.err
     return said.out
+
+
+@contextmanager
+def conflicts(world: World) -> Iterator[Callable[[], None]]:
+    """What VACUUM cleans up on the primary breaks off at once whoever still looks at it on the replica."""
+    primary = psycopg.connect(world.postgres.url("primary", "postgres", world.name), autocommit=True)
+    replica = psycopg.connect(world.postgres.replica_admin_url, autocommit=True)
+
+    def clean_up() -> None:
+        primary.execute("UPDATE rentals SET status = status WHERE id IN (SELECT id FROM rentals LIMIT 50)")
+        primary.execute("VACUUM rentals")
+        primary.execute("SELECT fleetgauge_beat()")
+        wait_for_replica(world.postgres, world.name, primary.execute("SELECT pg_current_wal_flush_lsn()").fetchone())
+
+    replica.execute("ALTER SYSTEM SET max_standby_streaming_delay = '10ms'")
+    replica.execute("SELECT pg_reload_conf()")
+    try:
+        yield clean_up
+    finally:
+        replica.execute("ALTER SYSTEM RESET max_standby_streaming_delay")
+        replica.execute("SELECT pg_reload_conf()")
+        primary.close()
+        replica.close()
+
+
+def test_nothing_is_open_on_the_replica_while_a_day_is_judged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.run()
+    before = world.points()
+    days = sorted({day for day, _ in before})[:2]
+    with conflicts(world) as clean_up:
+        real = TripDocuments.of_trips
+
+        def slow(self: TripDocuments, trips: object) -> object:
+            clean_up()
+            return real(self, trips)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(TripDocuments, "of_trips", slow)
+        assert [one.state for one in world.run(days=days)] == ["judged", "judged"]
+    assert world.points() == pytest.approx(before)
+
+
+def test_a_piece_that_the_replica_breaks_off_is_read_again_and_smaller(world: World) -> None:
+    """A row takes long, so that each piece of more than a few trips meets a conflict."""
+    begin, end = (world.plan.live_from - timedelta(hours=hours) for hours in (8, 2))
+    with replica_trips(world.settings, world.method) as replica:
+        expected = replica.trips(begin, end)
+    assert len(expected) > 20
+    slow = "SELECT t.* FROM ({}) AS t CROSS JOIN LATERAL (SELECT pg_sleep(0.01) WHERE t.trip IS NOT NULL) AS s"
+    method = replace(world.method, trips_sql=slow.format(world.method.trips_sql))
+    stop, broken = threading.Event(), "SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts"
+    with (
+        conflicts(world) as clean_up,
+        psycopg.connect(world.postgres.replica_admin_url, autocommit=True) as admin,
+        ThreadPoolExecutor(1) as pool,
+    ):
+
+        def often() -> None:
+            while not stop.wait(0.3):
+                clean_up()
+
+        (before,) = admin.execute(broken).fetchone() or (0,)
+        cleaning = pool.submit(often)
+        try:
+            with replica_trips(world.settings, method, Patience(tries=30, pause_s=0.001)) as replica:
+                found = replica.trips(begin, end)
+        finally:
+            stop.set()
+            cleaning.result()
+        (after,) = admin.execute(broken).fetchone() or (0,)
+    assert found == expected and after > before
+    with (
+        conflicts(world) as clean_up,
+        replica_trips(world.settings, method, Patience(tries=1)) as replica,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        cleaned = pool.submit(lambda: [clean_up() for _ in range(3)])
+        with pytest.raises(Conflict, match="broke off"):
+            replica.trips(begin, end)
+        cleaned.result()

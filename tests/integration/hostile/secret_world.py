@@ -21,7 +21,7 @@ from fleetgauge.cli import main
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.kafka import kafka_clients, login
 from fleetgauge.progress import offsets
-from fleetgauge.rollup.execute.pace import Pace
+from fleetgauge.progress.pace import Pace
 
 ROOT = Path(__file__).parents[3]
 CORE = "Tr0ub4dor"

@@ -18,7 +18,7 @@ from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.ingest.read.rewind import Rewind
-from fleetgauge.rollup.execute.pace import Pace
+from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.operating.exports import RollupCollector
 from fleetgauge.rollup.operating.freshness import freshness
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from fleetgauge import following
 from fleetgauge.commands import health
 from fleetgauge.fleet import suspect_exports
 from fleetgauge.ingest import consumer_metrics
@@ -78,6 +79,9 @@ def exported() -> dict[str, frozenset[str]]:
         found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}
     found[limit_exports.REACHED] = frozenset({"consumer"}) | SCRAPE
     found[limit_exports.UNREAD] = frozenset({"consumer"}) | SCRAPE
+    for family in following.FollowMetrics().registry.collect():
+        labels = {label for sample in family.samples for label in sample.labels}
+        found[family.name] = frozenset(labels or {"source", "metric"}) | SCRAPE
     found |= dict.fromkeys(business_exports.MEANINGS, frozenset({"metric", "over"}) | SCRAPE)
     found |= dict.fromkeys((*health.EXPORTED, *suspect_exports.MEANINGS), SCRAPE)
     return found

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from fleetgauge import settings as settings_module
+from fleetgauge.observability.status_server import PORTS
+from fleetgauge.rollup import load_definitions
 
 ROOT = Path(__file__).parents[3]
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::\?[^}]*)?\}")
@@ -85,7 +87,9 @@ def test_the_example_names_every_variable(compose: dict[str, Any], example: dict
     assert not unguarded, "a missing secret must stop the start"
 
 
-@pytest.mark.parametrize("name", ["device-events", "device-commands", "airflow-scheduler", "migrate", "exporter"])
+@pytest.mark.parametrize(
+    "name", ["device-events", "device-commands", "airflow-scheduler", "migrate", "exporter", "follow"]
+)
 def test_engine_accepts_its_environment(
     compose: dict[str, Any], example: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -95,7 +99,7 @@ def test_engine_accepts_its_environment(
         if key.startswith("FLEETGAUGE_"):
             monkeypatch.setenv(key, VARIABLE.sub(lambda match: example[match[1]], value))
     found = settings_module.load()
-    if name == "airflow-scheduler":
+    if name in ("airflow-scheduler", "follow"):
         assert "@replica/" in found.source("operations").url.get_secret_value()
     if name in ("migrate", "exporter"):
         assert found.metrics.url is not None
@@ -128,13 +132,31 @@ def test_consumers_exist_and_answer_where_they_are_asked(compose: dict[str, Any]
 
 def test_the_exporter_answers_where_it_is_scraped(compose: dict[str, Any]) -> None:
     scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text("utf-8"))
-    jobs = {one["job_name"]: one["static_configs"][0]["targets"] for one in scraped["scrape_configs"]}
+    jobs = {
+        one["job_name"]: one["static_configs"][0]["targets"]
+        for one in scraped["scrape_configs"]
+        if "static_configs" in one
+    }
     assert jobs["rollup"] == ["exporter:9187"]
     service = compose["services"]["exporter"]
     assert service["command"][service["command"].index("--http-port") + 1] == "9187"
     assert ":9187/healthz" in service["healthcheck"]["test"][-1]
     prometheus = set(compose["services"]["prometheus"]["networks"])
     assert all(prometheus & set(compose["services"][name]["networks"]) for name in ("exporter", "grafana"))
+
+
+def test_the_loop_answers_where_it_is_scraped(compose: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text("utf-8"))
+    (job,) = [one for one in scraped["scrape_configs"] if one["job_name"] == "follow"]
+    assert {name for one in job["dns_sd_configs"] for name in one["names"]} == {"follow"}
+    sources = len({one.source for one in load_definitions(ROOT).values()})
+    ports = [one["port"] for one in job["dns_sd_configs"]]
+    assert ports == list(PORTS)[:sources], "a process for each source, each on the first free port"
+    service = compose["services"]["follow"]
+    assert "--http-port" not in service["command"]
+    assert all(str(port) in service["healthcheck"]["test"][-1] for port in ports)
+    assert set(service["networks"]) >= set(compose["services"]["airflow-scheduler"]["networks"])
+    assert service["profiles"], "for those who want it"
 
 
 def test_alerts_reach_alertmanager_and_it_has_what_its_file_names(compose: dict[str, Any]) -> None:

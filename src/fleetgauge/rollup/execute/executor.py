@@ -14,10 +14,10 @@ import structlog
 
 from fleetgauge.observability.tracing import in_span
 from fleetgauge.progress.clock_samples import Clocks
+from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import RunOptions
-from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.rows import Rows
 from fleetgauge.rollup.execute.run_counts import Progress, RunCounts, StageDone, Watch
 from fleetgauge.rollup.execute.session import Session

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.progress.clock_samples import METRICS, Clocks
+from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.evidence import now, read_clocks
 from fleetgauge.rollup.execute.options import RunOptions
-from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.session import Session
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, UNSEEN_STEP, impossible, possible_step, skew, taken_back
 from fleetgauge.rollup.plan.look import Look

@@ -16,6 +16,7 @@ import structlog
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.postgres import Connection
 from fleetgauge.progress.clock_samples import METRICS
+from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute import activity
@@ -23,7 +24,6 @@ from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.evidence import now, unbelievable
 from fleetgauge.rollup.execute.metrics_run import open_sources
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
-from fleetgauge.rollup.execute.pace import Pace
 from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.operating import reconcile_progress, repeated_events
 from fleetgauge.rollup.plan.describe import to_dict

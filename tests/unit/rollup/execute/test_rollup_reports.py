@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fleetgauge.errors import Stop, Terminal, Transient
-from fleetgauge.rollup.execute.pace import Pace
+from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.execute.report import RunReport, raise_failures
 from fleetgauge.rollup.values import BlockedCell
 
