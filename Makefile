@@ -73,6 +73,10 @@ bench-isolation: $(READY) ## what dashboards cost the primary, on its tables and
 bench-freshness: $(READY) ## from commit and append to the number, by schedule and with --follow; half an hour (BENCH="--seconds 120")
 	@$(BIN)/python -m bench.freshness $(BENCH)
 
+.PHONY: bench-load
+bench-load: $(READY) ## dashboards by 75 to 300 viewers, the pipeline at 386 to 35,000 events a second (BENCH="--home .lab" uses a kept demo)
+	@$(BIN)/python -m bench.load $(BENCH)
+
 .PHONY: bench-startup
 bench-startup: $(READY) ## what each extra installs, and what `fleetgauge consume --help` takes
 	@$(BIN)/python -m bench.startup $(BENCH)
