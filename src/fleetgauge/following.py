@@ -23,6 +23,7 @@ from fleetgauge.ingest.stopping import StopRequest, on_signals
 from fleetgauge.observability.status_server import Http, StatusServer
 from fleetgauge.observability.tracing import in_span
 from fleetgauge.postgres import Connection
+from fleetgauge.progress.round_progress import RoundProgress
 from fleetgauge.rollup import COMMANDS, Definition, RunReport
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.metrics_run import trace_report
@@ -137,6 +138,7 @@ class Follower:
         self._definitions = pipeline.chosen(settings, metrics, source)
         self._streams = event_streams(settings.content, self._definitions.values())
         self._opened: Source | None = None
+        self._progress = RoundProgress()
         self._sessions: dict[str, tuple[str, Session]] = {}
         self.patience: dict[str, Patience] = {}
         self.runs = SummedRuns(settings)
@@ -175,6 +177,7 @@ class Follower:
         began = time.monotonic()
         self._alive = began
         self._read_again()
+        self._progress.forget()
         due = [one for one in self._definitions.values() if self.patience_of(one.metric).until <= began]
         if due and self._before(due):
             for definition in due:
@@ -219,7 +222,9 @@ class Follower:
         engine: Engine | None = None
         try:
             if self._opened is None:
-                self._opened = open_source(self.settings, self.source, self._streams, self._options.clock)
+                self._opened = open_source(
+                    self.settings, self.source, self._streams, self._options.clock, self._progress
+                )
             engine = made = Engine(
                 definition, self._opened, self._connect, self._options, self._watch, self._session(definition)
             )

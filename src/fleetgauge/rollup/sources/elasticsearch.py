@@ -20,28 +20,26 @@ from fleetgauge.clock import Clock
 from fleetgauge.elasticsearch.client import (
     ApiError,
     Elasticsearch,
-    JsonSerializer,
     NotFoundError,
     TransportError,
-    closed_days,
     connect,
     lacking_fields,
 )
-from fleetgauge.elasticsearch.elasticsearch_errors import kind_of, translated
+from fleetgauge.elasticsearch.elasticsearch_errors import translated
 from fleetgauge.elasticsearch.lost_days import Days, lost_spans, opened, whole_again
-from fleetgauge.elasticsearch.point_in_time import open_point
 from fleetgauge.errors import Terminal, Transient
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.progress.offsets import GroupProgress, read_progress
+from fleetgauge.progress.round_progress import RoundProgress
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Distinct, Percentile, Tally
 from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources import elasticsearch_rows as answer
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
 from fleetgauge.rollup.sources.elasticsearch_left_out import left_out, out_of_range
-from fleetgauge.rollup.sources.elasticsearch_search import Group, Search
+from fleetgauge.rollup.sources.elasticsearch_search import Group, GroupsSerializer, Search, whole, without_closed
 from fleetgauge.rollup.sources.port import Conflict, Row, key_of, latest_time, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join, union
@@ -88,6 +86,8 @@ class ElasticsearchFacts:
     """Days that end by it have expired."""
     days: Callable[[], Days] = field(default_factory=lambda: lambda: Days("", {}))
     """The daily indices as they are."""
+    shared: RoundProgress | None = None
+    """Where `progress` was asked by an earlier look."""
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
@@ -112,7 +112,7 @@ class ElasticsearchFacts:
         new: list[query.Json] = []
         anew = False
         for group, progress in self.progress.items():
-            if group not in known or known[group].began_anew(progress):
+            if group not in known or self._anew(known[group], progress):
                 anew |= bool(progress.committed)
             else:
                 new += [query.stored_at(p, offsets) for p, offsets in known[group].new(progress).items()]
@@ -137,7 +137,7 @@ class ElasticsearchFacts:
         """See `Facts`. Days that hold fewer documents than before."""
         before = {} if since is None else since.token or {}
         known = msgspec.convert(before, dict[str, GroupCursor], strict=False)
-        anew = any(group in known and known[group].began_anew(now) for group, now in self.progress.items())
+        anew = any(group in known and self._anew(known[group], now) for group, now in self.progress.items())
         at = None if since is None else since.at
         noted = self.days().noted(before.get(DAYS, {}), at, kept_from=self.kept_from, anew=anew)
         return Lost(lost_spans(noted), {**(self.token or {}), DAYS: noted})
@@ -224,6 +224,13 @@ class ElasticsearchFacts:
         asked = self._ask(query.within([(edges[0], edges[-1])]), step_ms=step, from_ms=starts[0])
         return self._rows(asked, lambda window: bisect_right(starts, query.milliseconds(window)) - 1)
 
+    def _anew(self, cursor: GroupCursor, now: GroupProgress) -> bool:
+        """Whether a group went back. Raises `Conflict` where an older answer says so: others may have come further."""
+        back = cursor.began_anew(now)
+        if back and self.shared is not None:
+            self.shared.doubt(self.definition.source)
+        return back
+
     def _back(self, since: Cursor) -> list[Span]:
         """The days that were closed or had lost documents at the cursor, and can be read again."""
         before, noted = (since.token or {}).get(DAYS, {}), (self.lost(since).token or {})[DAYS]
@@ -294,12 +301,16 @@ class ElasticsearchFacts:
 class ElasticsearchSource:
     """The documents of one consumer. One client, made when first needed and again after a failure; not thread-safe."""
 
-    def __init__(self, name: str, stream: EventStream, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self, name: str, stream: EventStream, settings: Settings, clock: Clock, kept: RoundProgress | None = None
+    ) -> None:
+        """`kept`: looks of one round share an answer of Kafka; without it each asks."""
         self.name = name
         self.seconds = 0.0
         self._stream = stream
         self._settings = settings
         self._clock = clock
+        self._kept = kept
         self._client: Elasticsearch | None = None
 
     @contextmanager
@@ -310,7 +321,7 @@ class ElasticsearchSource:
             if found:
                 raise Terminal(f"metric {definition.metric} cannot be read from {self.name}: {'; '.join(found)}")
             key = key_of(definition, DistinctKey.of(self._settings.rollup.distinct_key))
-            progress = self._progress()
+            progress, shared = self._kept.of(self._progress) if self._kept else (self._progress(), None)
             own = progress[self._stream.group]
             with self._translated(), self._search() as search:
                 token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
@@ -318,7 +329,9 @@ class ElasticsearchSource:
                 kept = self._stream.kept
                 kept_from = None if kept is None else own.observed_at - kept
                 days = cache(partial(self._days, definition, search))
-                yield ElasticsearchFacts(definition, source_watermark, search, progress, token, key, kept_from, days)
+                yield ElasticsearchFacts(
+                    definition, source_watermark, search, progress, token, key, kept_from, days, shared
+                )
 
     def close(self) -> None:
         """See `Source`."""
@@ -328,19 +341,19 @@ class ElasticsearchSource:
 
     def _progress(self) -> dict[str, GroupProgress]:
         """Where the groups stand. Read before the index is refreshed: what they have finished can then be found."""
-        kafka, topic = self._settings.kafka, self._stream.topic
+        kafka, topic, groups = self._settings.kafka, self._stream.topic, (*self._stream.replays, self._stream.group)
         try:
-            return {g: read_progress(kafka, topic, g, self._clock) for g in (*self._stream.replays, self._stream.group)}
+            return {g: read_progress(kafka, topic, g, self._clock) for g in groups}
         except Transient as error:
             raise Conflict(f"source {self.name}: {error}") from error
 
     @contextmanager
     def _search(self) -> Iterator[Search]:
         if self._client is None:
-            self._client = connect(self._settings.elasticsearch, _GroupsSerializer())
+            self._client = connect(self._settings.elasticsearch, GroupsSerializer())
         client = self._client
         try:
-            search = self._whole(client) or self._without_closed(client)
+            search = whole(client, self._stream.index) or without_closed(client, self._stream.index, self.name)
         except NotFoundError as error:
             if error.error != "index_not_found_exception":
                 raise
@@ -352,34 +365,12 @@ class ElasticsearchSource:
             if search.point is not None:
                 self._forget(client, search.point)
 
-    def _whole(self, client: Elasticsearch) -> Search | None:
-        """A search over all; None where a daily index is closed."""
-        try:
-            return Search(client, open_point(client, self._stream.index))
-        except ApiError as error:
-            if kind_of(error) != "index_closed_exception":
-                raise
-            return None
-
     def _days(self, definition: Definition, search: Search) -> Days:
         index = self._stream.index
         if search.point is None or self._client is None:
             return Days(index, {})
         lacking = lacking_fields(self._client, index, read_by(definition))
         return Days(index, search.documents(), search.closed, lacking)
-
-    def _without_closed(self, client: Elasticsearch) -> Search:
-        """A search that knows what it leaves out: one closed day does not stop the others."""
-        index = self._stream.index
-        before = closed_days(client, index)
-        point = open_point(client, index, ignore_unavailable=True)
-        closed = before | closed_days(client, index)  # whatever is closed or opened meanwhile counts as closed
-        _log.warning(
-            "daily indices are closed: what they hold is not read, windows of their days are not computed; open them",
-            source=self.name,
-            closed=sorted(closed),
-        )
-        return Search(client, point, closed)
 
     def _forget(self, client: Elasticsearch, point: str) -> None:
         with suppress(ApiError, TransportError):  # it expires by itself, and what was read is right
@@ -391,10 +382,3 @@ class ElasticsearchSource:
             f"source {self.name}: documents of {index} could not be read from {url}",
             f"give the login read, maintenance and view_index_metadata on {index} and {index}-* (deploy/elasticsearch)",
         )
-
-
-class _GroupsSerializer(JsonSerializer):
-    """An answer can have many thousand groups."""
-
-    def json_loads(self, data: bytes) -> Any:
-        return msgspec.json.decode(data)

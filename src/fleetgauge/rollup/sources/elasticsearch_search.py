@@ -5,11 +5,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from fleetgauge.elasticsearch.client import Elasticsearch
-from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE
+import msgspec
+import structlog
+
+from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, JsonSerializer, closed_days
+from fleetgauge.elasticsearch.elasticsearch_errors import kind_of
+from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
 from fleetgauge.rollup.sources import elasticsearch_query as query
 
 Group = Mapping[str, Any]
+_log = structlog.get_logger(__name__)
 
 _INDICES = 10_000
 """More days than anybody keeps."""
@@ -92,3 +97,34 @@ class Search:
         ).body
         self.point = answer["pit_id"]
         return [hit["_id"] for hit in answer.get("hits", {}).get("hits", [])]
+
+
+class GroupsSerializer(JsonSerializer):
+    """An answer can have many thousand groups."""
+
+    def json_loads(self, data: bytes) -> Any:
+        """Of one answer."""
+        return msgspec.json.decode(data)
+
+
+def whole(client: Elasticsearch, index: str) -> Search | None:
+    """A search over all; None where a daily index is closed. Raises the client's errors."""
+    try:
+        return Search(client, open_point(client, index))
+    except ApiError as error:
+        if kind_of(error) != "index_closed_exception":
+            raise
+        return None
+
+
+def without_closed(client: Elasticsearch, index: str, source: str) -> Search:
+    """A search that knows what it leaves out: one closed day does not stop the others. Raises the client's errors."""
+    before = closed_days(client, index)
+    point = open_point(client, index, ignore_unavailable=True)
+    closed = before | closed_days(client, index)  # whatever is closed or opened meanwhile counts as closed
+    _log.warning(
+        "daily indices are closed: what they hold is not read, windows of their days are not computed; open them",
+        source=source,
+        closed=sorted(closed),
+    )
+    return Search(client, point, closed)

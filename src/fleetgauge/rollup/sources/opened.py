@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from fleetgauge.clock import Clock, SystemClock
 from fleetgauge.errors import Terminal
 from fleetgauge.privacy.distinct_key import DistinctKey
+from fleetgauge.progress.round_progress import RoundProgress
 from fleetgauge.rollup.definitions.definition import COMMANDS
 from fleetgauge.rollup.sources.port import Source
 from fleetgauge.rollup.sources.postgres import PostgresSource
@@ -34,11 +35,16 @@ DIALECTS: dict[str, Callable[..., Source]] = {
 
 
 def open_source(
-    settings: Settings, name: str, streams: Mapping[str, EventStream] | None = None, clock: Clock | None = None
+    settings: Settings,
+    name: str,
+    streams: Mapping[str, EventStream] | None = None,
+    clock: Clock | None = None,
+    kept: RoundProgress | None = None,
 ) -> Source:
     """The source that a definition names; `streams` are those that are documents in Elasticsearch, by name.
 
-    `clock` is this worker's, by which a topic that is read to its end is finished.
+    `clock` is this worker's, by which a topic that is read to its end is finished; `kept` is what looks at documents
+    share.
 
     Raises `Terminal` for one that is not configured; does not connect.
     """
@@ -46,7 +52,7 @@ def open_source(
     if streams and name in streams:
         from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource  # its client takes long to import
 
-        return ElasticsearchSource(name, streams[name], settings, clock or SystemClock())
+        return ElasticsearchSource(name, streams[name], settings, clock or SystemClock(), kept)
     if name == COMMANDS:
         return PostgresSource(name, SourceSettings(url=settings.metrics.url), itself=True, key=key)
     configured = settings.source(name)

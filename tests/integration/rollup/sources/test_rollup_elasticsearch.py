@@ -11,15 +11,17 @@ import pytest
 from document_world import LEDGER, PARTITIONS, World, event, mixed
 from elasticsearch import Elasticsearch
 from kafka.admin import NewTopic
-from rollup_world import Off
+from rollup_world import QUICK, Off
 from structlog.testing import capture_logs
 
 from fleetgauge import pipeline
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import Transient
+from fleetgauge.progress.round_progress import RoundProgress
 from fleetgauge.rollup import run_metrics
 from fleetgauge.rollup.definitions.measures import Percentile
-from fleetgauge.rollup.execute.options import RunOptions
+from fleetgauge.rollup.execute.engine import Engine
+from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.findings import Finding
 from fleetgauge.rollup.sources import elasticsearch as source_module
@@ -156,6 +158,26 @@ def test_the_plan_counts_the_documents_that_it_would_read(world: World, start: d
     (plan,) = pipeline.plan(world.settings, [world.name]).metrics
     assert plan.minutes < 3
     assert plan.facts == 0
+
+
+def test_an_older_answer_of_a_round_is_never_taken_for_a_rewind(world: World, start: datetime) -> None:
+    world.send(*mixed(start, 100, 300))
+    world.ingest()
+    world.run()
+    definition, kept = world.definition, RoundProgress()
+    source = open_source(world.settings, world.name, event_streams(world.settings.content, [definition]), kept=kept)
+    with source.look(definition):
+        pass  # for another metric of the round
+    world.send(*mixed(start, 100, 40))
+    world.ingest()
+    world.run()  # by another worker, which comes further
+    world.send(event(start, 3))
+    world.ingest()
+    with closing(source):
+        report = Engine(definition, source, lambda: connect_metrics(world.settings.metrics, QUICK), QUICK).run("minute")
+    assert report.error is None and report.conflicts == 1
+    assert report.cells == 1 and report.windows < 5, "what is new, not everything anew"
+    world.assert_right()
 
 
 def test_totals_add_up_between_any_edges(world: World, start: datetime) -> None:
