@@ -19,6 +19,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from dashboards import definitions, monitoring
 from dashboards.annotations import deploys_annotation
 from dashboards.definitions import metric
+from dashboards.docs_links import docs_address, linked
+from dashboards.queries import panels
 from dashboards.views import MissingMetric
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.rollup import load_definitions
@@ -31,6 +33,10 @@ def dashboard_json(builder: Dashboard, annotations: Sequence[dict[str, object]])
     """A dashboard as plain JSON: the builder's output, with what the SDK's types have no place for."""
     found: dict[str, Any] = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
     found["annotations"] = {"list": list(annotations)}
+    address = docs_address()
+    for panel in panels(found):
+        if "description" in panel:
+            panel["description"] = linked(panel["description"], address)
     for number, panel in enumerate(found["panels"], start=1):
         panel["id"] = number  # links to a panel stay the same from build to build
         panel.get("options", {}).pop("footer", None)  # of tables: Grafana 12 has moved it elsewhere, we have none

@@ -188,12 +188,14 @@ def test_provisional_windows_are_shaded(dashboard: dict[str, Any]) -> None:
 
 def test_provisioning_fits_the_dashboards(dashboard: dict[str, Any]) -> None:
     folder = ROOT / "dashboards" / "provisioning"
-    source, prometheus = yaml.safe_load((folder / "datasources" / "fleetgauge.yaml").read_text("utf-8"))["datasources"]
+    provisioned = yaml.safe_load((folder / "datasources" / "fleetgauge.yaml").read_text("utf-8"))["datasources"]
+    source, prometheus, loki = provisioned
     assert {"type": source["type"], "uid": source["uid"]} == SOURCE
     assert source["jsonData"]["timescaledb"] is False
     assert source["secureJsonData"]["password"].startswith("${")
     assert source["editable"] is False
     assert (prometheus["type"], prometheus["uid"]) == ("prometheus", "fleetgauge-prometheus")
+    assert (loki["type"], loki["uid"]) == ("loki", "fleetgauge-loki")
     (provider,) = yaml.safe_load((folder / "dashboards" / "fleetgauge.yaml").read_text("utf-8"))["providers"]
     assert provider["allowUiUpdates"] is False
     assert provider["options"]["path"].startswith("${")
