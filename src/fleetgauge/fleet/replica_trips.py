@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Patience:
+class ReplicaPatience:
     """With a replica that breaks off; a test makes it small."""
 
     tries: int = 6
@@ -53,7 +53,7 @@ class ReplicaTrips:
     until: datetime
     """Everything that changed before this (UTC) is seen."""
     _settings: SourceSettings = field(repr=False)
-    _patience: Patience
+    _patience: ReplicaPatience
 
     def state(self, begin: datetime, end: datetime) -> tuple[int, datetime | None]:
         """How many trips began in [begin, end), and when the last of them changed."""
@@ -118,12 +118,14 @@ class ReplicaTrips:
 
 
 @contextmanager
-def replica_trips(settings: Settings, method: Method, patience: Patience | None = None) -> Iterator[ReplicaTrips]:
+def replica_trips(
+    settings: Settings, method: Method, patience: ReplicaPatience | None = None
+) -> Iterator[ReplicaTrips]:
     """Look at it; tries again when it breaks off. Raises `Transient`, `Terminal`, or `Stop` when it is no replica."""
     configured = settings.source(method.source)
     if configured.url.scheme not in _SCHEMES:
         raise Terminal(f"source {method.source}: suspects are read from Postgres only; name another in sql/fleet")
-    patience = patience or Patience()
+    patience = patience or ReplicaPatience()
     pace = Pace(_MINUTES, _ROWS_AIMED, patience.tries, patience.pause_s)
 
     def seen() -> datetime:

@@ -23,7 +23,7 @@ from fleetgauge.cli import main
 from fleetgauge.contracts import ContractSet
 from fleetgauge.contracts import load as load_contracts
 from fleetgauge.errors import Conflict, Stop, Terminal
-from fleetgauge.fleet.replica_trips import Patience, replica_trips
+from fleetgauge.fleet.replica_trips import ReplicaPatience, replica_trips
 from fleetgauge.fleet.suspect_exports import SuspectsCollector
 from fleetgauge.fleet.suspect_method import Method, load
 from fleetgauge.fleet.suspect_run import DayReport, run_days
@@ -316,7 +316,7 @@ def test_a_piece_that_the_replica_breaks_off_is_read_again_and_smaller(world: Wo
         (before,) = admin.execute(broken).fetchone() or (0,)
         cleaning = pool.submit(often)
         try:
-            with replica_trips(world.settings, method, Patience(tries=30, pause_s=0.001)) as replica:
+            with replica_trips(world.settings, method, ReplicaPatience(tries=30, pause_s=0.001)) as replica:
                 found = replica.trips(begin, end)
         finally:
             stop.set()
@@ -325,7 +325,7 @@ def test_a_piece_that_the_replica_breaks_off_is_read_again_and_smaller(world: Wo
     assert found == expected and after > before
     with (
         conflicts(world) as clean_up,
-        replica_trips(world.settings, method, Patience(tries=1)) as replica,
+        replica_trips(world.settings, method, ReplicaPatience(tries=1)) as replica,
         ThreadPoolExecutor(1) as pool,
     ):
         cleaned = pool.submit(lambda: [clean_up() for _ in range(3)])
