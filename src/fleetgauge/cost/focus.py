@@ -5,10 +5,10 @@ and `x_UnpricedMessages`: no one can take it for nothing.
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TextIO
+from typing import Literal, TextIO
 
 from fleetgauge.cost.bill import BillRow
 from fleetgauge.cost.tariff import Tariff
@@ -25,6 +25,15 @@ COLUMNS = (
     "SubAccountName", "Tags", "x_Kind", "x_Messages", "x_Provisional", "x_UnpricedMessages",
 )  # fmt: skip
 """In the order of the file."""
+
+KINDS: Mapping[str, Literal["text", "decimal", "instant", "integer", "boolean"]] = {
+    **dict.fromkeys(COLUMNS, "text"),
+    **dict.fromkeys((name for name in COLUMNS if name.endswith(("Cost", "Quantity", "UnitPrice"))), "decimal"),
+    **dict.fromkeys((name for name in COLUMNS if name.endswith(("PeriodStart", "PeriodEnd"))), "instant"),
+    **dict.fromkeys(("x_Messages", "x_UnpricedMessages"), "integer"),
+    "x_Provisional": "boolean",
+}
+"""What the columns hold, in their order, for files that have types."""
 
 Focus = dict[str, str | None]
 """A row; what is not there, or None, is null."""

@@ -3,10 +3,13 @@
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import psycopg
 import pytest
 from simulated_bills import SCOPES, SimulatedBill, simulated
+from typer.testing import CliRunner
 
+from fleetgauge.cli.app import app
 from fleetgauge.rollup import load_definitions
 from fleetgauge.settings import MetricsSettings
 from fleetlab.simulator import Scale, commands
@@ -45,9 +48,27 @@ def assert_right(company: SimulatedBill, folder: Path) -> None:
         assert (top.command_type, top.carrier) == company.dearest(tariffs), scope
 
 
-def test_a_company_is_billed_to_the_step(bill: MetricsSettings, owner: psycopg.Connection, tmp_path: Path) -> None:
+def test_a_company_is_billed_to_the_step(
+    bill: MetricsSettings, owner: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scale = Scale(vehicles=40, days=2, rate=6, live_seconds=0, seed=11)
-    assert_right(simulated(bill, owner, DEFINITIONS, scale, tmp_path / "truth.sqlite"), tmp_path)
+    company = simulated(bill, owner, DEFINITIONS, scale, tmp_path / "truth.sqlite")
+    assert_right(company, tmp_path)
+    monkeypatch.setenv("FLEETGAUGE_METRICS__URL", bill.url.get_secret_value())
+    sums = {}
+    for form in ("csv", "parquet"):
+        file = tmp_path / "out" / f"mobile.{form}"
+        file.parent.mkdir(exist_ok=True)
+        said = CliRunner().invoke(app, ["export", "focus", "--out", str(file)])
+        assert said.exit_code == 0, said.output
+        query = f"SELECT sum(BilledCost::decimal(38, 9)), count(*), sum(x_UnpricedMessages) FROM '{file}'"
+        sums[form] = duckdb.sql(query).fetchall()[0]
+    costs, messages = zip(*((cost, unpriced) for _, cost, unpriced in company.charged().values()), strict=True)
+    assert sums["csv"] == sums["parquet"]
+    assert sums["csv"][0] == sum(costs) and sums["csv"][2] == sum(messages)
+    assert {one.name for one in file.parent.iterdir()} == {"mobile.csv", "mobile.parquet"}
+    refused = CliRunner().invoke(app, ["export", "focus", "--format", "parquet"])
+    assert refused.exit_code != 0 and "--out FILE" in str(refused.exception)
 
 
 @pytest.mark.long
