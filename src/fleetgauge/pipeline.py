@@ -211,15 +211,19 @@ def reconcile(
     *,
     dry_run: bool = False,
     anew: bool = False,
+    accept_losses: bool = False,
 ) -> list[Reconciliation]:
     """Compare the hours of `span` (aware) with their source and restate those that differ, unless it is a dry run.
 
-    One that was interrupted goes on where it stood, unless `anew`. Blocks. One metric's failure does not stop the
+    One that was interrupted goes on where it stood, unless `anew`. Hours of which the source has lost most facts stay
+    as they are, unless `accept_losses`. Blocks. One metric's failure does not stop the
     others: give the reports to `raise_unreconciled`.
     """
     definitions = chosen(settings, metrics, source).values()
     streams = event_streams(settings.content, definitions)
-    reports = reconcile_metrics(settings, definitions, span, dry_run=dry_run, anew=anew, streams=streams)
+    reports = reconcile_metrics(
+        settings, definitions, span, dry_run=dry_run, anew=anew, accept_losses=accept_losses, streams=streams
+    )
     for report in reports:
         _log.info("reconciled", **report.to_dict())
     return reports
@@ -319,7 +323,7 @@ def drop_partitions(settings: Settings, *, dry_run: bool = False) -> list[Droppe
 
 
 def accept_blocked(settings: Settings, metric: str, reason: str, *, dry_run: bool = False) -> Accepted:
-    """Let blocked cells whose source has expired keep their rows for good; see `accept_frozen`."""
+    """Let rows whose source is gone stay for good; see `accept_frozen`."""
     return accept_frozen(settings, chosen(settings, [metric])[metric], reason, dry_run=dry_run)
 
 

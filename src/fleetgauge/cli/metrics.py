@@ -203,9 +203,10 @@ def accept(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be accepted, and do nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Accept the rows of blocked cells whose source has expired; the next run makes their windows final.
+    """Accept the rows of blocked cells whose source has expired, and of final hours whose facts the source has lost.
 
-    Cells that runs go on trying stay blocked: correct their source, or the check.
+    The next run makes the windows of the cells final. Cells that runs go on trying stay blocked: correct their source,
+    or the check.
 
     \b
     Example:
@@ -223,8 +224,10 @@ def accept(
     verb = "would be accepted" if dry_run else "accepted"
     for cell in found.cells:
         typer.echo(f"{metric} {cell}: {verb} (check {cell.check!r})")
-    if not found.cells:
-        typer.echo("nothing to accept: no blocked cell has lost its source")
+    for hour in found.emptied:
+        typer.echo(f"{metric} {hour} facts left: {verb}")
+    if not found.cells and not found.emptied:
+        typer.echo("nothing to accept: no blocked cell and no final hour has lost its source")
     if found.kept:
         typer.echo(f"{len(found.kept)} cell(s) stay blocked, since runs go on trying them")
 

@@ -25,11 +25,16 @@ def reconcile(
     again: Annotated[
         bool, typer.Option("--again", help="Also what a comparison that was interrupted has compared already.")
     ] = False,
+    accept_losses: Annotated[
+        bool,
+        typer.Option("--accept-losses", help="Hours of which the source has lost most facts too: they were deleted."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare every measure by hour and dimension with the source; compute hours that differ anew.
 
-    Finds what no change column tells of, such as deleted rows. Interrupted, the same command goes on where it stood.
+    Finds what no change column tells of, such as deleted rows. Final hours of which the source holds less than half are
+    not computed anew, but told, unless --accept-losses. Interrupted, the same command goes on where it stood.
     The fleetgauge_reconcile DAG does it every day.
 
     \b
@@ -45,7 +50,9 @@ def reconcile(
     now = datetime.now(UTC)
     stretch = span(begin, end, pipeline.chosen(loaded, metrics or (), source).values())
     stretch = stretch or (now - timedelta(days=days), now)
-    reports = pipeline.reconcile(loaded, stretch, metrics or (), source, dry_run=dry_run, anew=again)
+    reports = pipeline.reconcile(
+        loaded, stretch, metrics or (), source, dry_run=dry_run, anew=again, accept_losses=accept_losses
+    )
     if as_json:
         print_json({"dry_run": dry_run, "metrics": [report.to_dict() for report in reports]})
     else:

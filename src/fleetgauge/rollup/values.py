@@ -132,6 +132,28 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Emptied:
+    """A final hour whose facts the source has lost: it keeps its numbers."""
+
+    window_start: datetime
+    window_end: datetime
+    counted: int
+    """Facts, or where a metric does not count them all, cells."""
+    found: int
+    """What the source has of them."""
+    accepted: str | None = None
+    """Why the numbers are right as they are; None while nobody has said so."""
+
+    @property
+    def span(self) -> Span:
+        """The hour."""
+        return self.window_start, self.window_end
+
+    def __str__(self) -> str:
+        return f"{self.window_start:%Y-%m-%dT%H:%MZ}: {self.found} of {self.counted}"
+
+
+@dataclass(frozen=True)
 class Repeated:
     """Whether events are stored twice, by a sample of one day: an id is unique, but only within a day's index."""
 

@@ -5,7 +5,7 @@ has become unnecessary. It never asks the planner: a touched cell that turns out
 window within its stage.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,9 +18,10 @@ from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import RunOptions
-from fleetgauge.rollup.execute.rows import Rows
+from fleetgauge.rollup.execute.rows import EmptiedError, Rows
 from fleetgauge.rollup.execute.run_counts import Progress, RunCounts, StageDone, Watch
 from fleetgauge.rollup.execute.session import Session
+from fleetgauge.rollup.plan.emptied import Weighed
 from fleetgauge.rollup.plan.planner import Plan
 from fleetgauge.rollup.plan.stages import (
     FORCED,
@@ -37,8 +38,8 @@ from fleetgauge.rollup.plan.stages import (
     TakeBack,
 )
 from fleetgauge.rollup.sources.port import Conflict, Source
-from fleetgauge.rollup.spans import MINUTE, Span, join
-from fleetgauge.rollup.store import placements
+from fleetgauge.rollup.spans import MINUTE, Span, join, subtract
+from fleetgauge.rollup.store import emptied_hours, placements
 from fleetgauge.rollup.store.publish import publication
 from fleetgauge.rollup.windows import widen
 
@@ -148,6 +149,10 @@ class Executor:
             except Conflict as error:
                 self._broke_off(self._spans_pace, error)
                 continue
+            except EmptiedError as error:
+                any_computed |= self._keep_emptied(stage, (at, upto), error.hours)
+                at = upto
+                continue
             if read is not None:
                 any_computed = True
                 self.tally.wrote([(at, upto)])
@@ -155,6 +160,21 @@ class Executor:
             self._tell(upto, upto - at)
             at = upto
         return any_computed
+
+    def _keep_emptied(self, stage: ComputeSpan, span: Span, hours: Sequence[Weighed]) -> bool:
+        """The hours keep what they have, and are noted; the rest of the span is computed."""
+        with self._transaction() as written:
+            emptied_hours.note(written.connection, self._definition, hours)
+            if stage.reason == "changed":
+                minutes = sum(int((one.window_end - one.window_start) / MINUTE) for one in hours)
+                written.ledger.late(minutes)
+                self.tally.late_unapplied += minutes
+        said = f"the source has lost facts of {len(hours)} final hour(s), first {hours[0].window_start:%Y-%m-%dT%H:%MZ}"
+        self.tally.warnings.append(f"{said}: they keep their numbers")
+        log.warning(said, metric=self._definition.metric)
+        rest = subtract([span], [(one.window_start, one.window_end) for one in hours])
+        computed = [self._compute_span(replace(stage, span=part)) for part in rest]
+        return any(computed)
 
     def _replace(self, stage: ComputeSpan, span: Span) -> int | None:
         """One piece; None if another worker has done it meanwhile."""

@@ -16,6 +16,7 @@ from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Conflict, Facts, Source
 from fleetgauge.rollup.store import placements
 from fleetgauge.rollup.store.state_reader import read_state, shown_before
+from fleetgauge.rollup.store.zone_rules import refuse_differing
 from fleetgauge.rollup.values import Cursor, Touched
 
 
@@ -32,9 +33,14 @@ class Observer:
         """How often the source broke off."""
 
     def state(self) -> State:
-        """The ledger, while no other worker writes it. Raises `Terminal` before `fleetgauge migrate`."""
+        """The ledger, while no other worker writes it. Raises `Terminal` before `fleetgauge migrate`.
+
+        And where this worker cuts other windows than the metrics database.
+        """
         with self._session.locked() as connection:
-            self.clocks.note(METRICS, now(connection))
+            at = now(connection)
+            self.clocks.note(METRICS, at)
+            refuse_differing(connection, self._definition.metric, self._definition.time_zone, at)
             return read_state(connection, self._definition)
 
     @property

@@ -22,11 +22,14 @@ from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.restatement_log import RestatementLog, why
 from fleetgauge.rollup.execute.run_counts import RunCounts
+from fleetgauge.rollup.plan.emptied import Weighed
+from fleetgauge.rollup.plan.emptied import emptied as lost_facts
 from fleetgauge.rollup.plan.planner import Plan, behind
+from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, Reason
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
-from fleetgauge.rollup.store import partitions, placements
+from fleetgauge.rollup.store import emptied_hours, partitions, placements
 from fleetgauge.rollup.store.erased_prints import leave_out_erased
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
 from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut
@@ -35,6 +38,15 @@ from fleetgauge.rollup.windows import widened, window_start, windows
 log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
+
+
+class EmptiedError(Exception):
+    """The source has lost facts of final hours: nothing was replaced."""
+
+    def __init__(self, hours: Sequence[Weighed]) -> None:
+        super().__init__(f"the source has lost facts of {len(hours)} hour(s)")
+        self.hours = hours
+
 
 # Estimates about rows of this very transaction are guesses: a loop of scans would be slow for many rows, a scan for a
 # few.
@@ -68,7 +80,10 @@ class Rows:
     # --- from the source ------------------------------------------------------------------------------------------
 
     def replace_span(self, stage: ComputeSpan, span: Span) -> int:
-        """Compute `span`, a piece of the stage's, anew; returns the rows read."""
+        """Compute `span`, a piece of the stage's, anew; returns the rows read.
+
+        Raises `EmptiedError` where the source has lost the facts of final hours, unless that was looked for already.
+        """
         limit = sure(self.plan.computing_watermark, "the computing watermark")
         grain = stage.grain
         tells = self.definition.key is not None and stage.reason not in FORCED
@@ -78,6 +93,7 @@ class Rows:
         self._leave_out([span], left)
         placements.note(self.connection, self.definition, placed)
         merged = self._stage(rows)
+        self._look_for_emptied(stage, span)
         broken = self._broken()
         self._withhold(broken, grain)
         if stage.restates:
@@ -109,6 +125,14 @@ class Rows:
         self.tally.windows += int((span[1] - span[0]) / MINUTE)
         self.tally.rows += written
         return len(rows)
+
+    def _look_for_emptied(self, stage: ComputeSpan, span: Span) -> None:
+        if stage.reason not in FORCED or isinstance(self.plan.request, ReconcileRequest):  # which has looked itself
+            return
+        weighed = emptied_hours.weigh(self.connection, self.definition, self._levels[stage.grain], span)
+        found = lost_facts(weighed, self.definition.time_zone)
+        if found:
+            raise EmptiedError(found)
 
     def _windows(self, facts: Facts, span: Span) -> list[Row]:
         """The rows of the span at the metric's finest grain; minutes have a query of their own."""

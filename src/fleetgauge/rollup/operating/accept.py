@@ -1,4 +1,7 @@
-"""Blocked cells whose source has expired, accepted as they are: no run ends their waiting, so that somebody has to."""
+"""Numbers without a source, accepted as they are: no run ends their waiting, so that somebody has to.
+
+They are those of blocked cells whose source has expired, and of final hours whose facts the source has lost.
+"""
 
 from dataclasses import dataclass
 
@@ -7,8 +10,9 @@ from fleetgauge.errors import Terminal
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.activity import Run
 from fleetgauge.rollup.execute.session import lock
+from fleetgauge.rollup.store import emptied_hours
 from fleetgauge.rollup.store.state_reader import blocked
-from fleetgauge.rollup.values import BlockedCell
+from fleetgauge.rollup.values import BlockedCell, Emptied
 from fleetgauge.settings import Settings
 
 
@@ -20,10 +24,14 @@ class Accepted:
     cells: tuple[BlockedCell, ...]
     kept: tuple[BlockedCell, ...] = ()
     """Cells that stay blocked, since runs go on trying them."""
+    emptied: tuple[Emptied, ...] = ()
+    """Final hours whose facts the source has lost."""
 
 
 def accept_frozen(settings: Settings, definition: Definition, reason: str, *, dry_run: bool = False) -> Accepted:
-    """Let the metric's frozen blocked cells keep their rows for good; the next run makes their windows final.
+    """Let the metric's frozen blocked cells, and hours that lost their source, keep their rows for good.
+
+    The next run makes the cells' windows final.
 
     Waits for whoever computes the metric. The run log keeps the reason and the cells; where it cannot, nothing is
     accepted. Raises `Terminal` without a reason, and what the metrics database raises.
@@ -45,10 +53,12 @@ def accept_frozen(settings: Settings, definition: Definition, reason: str, *, dr
                 for one in cells
             ],
         )
-        if cells:
+        hours = tuple(one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None)
+        emptied_hours.accept(connection, definition.metric, reason)
+        if cells or hours:
             told = [{"cell": str(cell), "check": cell.check} for cell in cells]
-            stages = [{"stage": "Accept", "reason": reason, "cells": told}]
+            stages = [{"stage": "Accept", "reason": reason, "cells": told, "emptied": [str(one) for one in hours]}]
             Run(settings, "metrics accept", definition.metric, definition.version, stages=stages).write_within(
                 connection
             )
-    return Accepted(definition.metric, cells, tuple(cell for cell in found if not cell.frozen))
+    return Accepted(definition.metric, cells, tuple(cell for cell in found if not cell.frozen), hours)

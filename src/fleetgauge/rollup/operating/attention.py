@@ -7,11 +7,12 @@ from typing import Any
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.operating import repeated_events
+from fleetgauge.rollup.store import emptied_hours
 from fleetgauge.rollup.store.publish import current_publication, planned, refusal
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
-from fleetgauge.rollup.values import BlockedCell, Repeated, Unfollowed
+from fleetgauge.rollup.values import BlockedCell, Emptied, Repeated, Unfollowed
 
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""
@@ -92,6 +93,8 @@ class MetricStatus:
     """Why its definition cannot be read."""
     unfollowed: Unfollowed | None = None
     """Source rows whose changes no run sees."""
+    emptied: Sequence[Emptied] = ()
+    """Final hours whose facts the source has lost, and nobody has accepted that."""
 
 
 def status_of(connection: Connection[Any], definition: Definition, *, undefined: bool = False) -> MetricStatus:
@@ -115,6 +118,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         deferred,
         undefined,
         unfollowed=None if undefined else unfollowed(connection, definition),
+        emptied=[one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None],
     )
 
 

@@ -82,6 +82,15 @@ def _lost(status: MetricStatus) -> Found:
     return len(status.lost), f"{said}{first} from a snapshot, or load its day again (fleetgauge consume --from-time)"
 
 
+def _emptied(status: MetricStatus) -> Found:
+    if not status.emptied:
+        return None
+    said = f"its source has lost most facts of {len(status.emptied)} final hour(s), first {status.emptied[0]}: they "
+    said += "keep their numbers. Give the source its rows back, or say that these numbers are right (fleetgauge "
+    said += f"metrics accept {status.metric} --reason WHY), or that the rows are rightly gone (fleetgauge reconcile "
+    return len(status.emptied), f"{said}{status.metric} --accept-losses, with --from and --to)"
+
+
 def _lacking(status: MetricStatus) -> Found:
     if not status.lacking:
         return None
@@ -213,6 +222,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index was deleted, or holds fewer documents than before, not by retention: its day stays as it is.",
         "restore it from a snapshot, or load its day again; it ends by itself when the day expires",
         _lost,
+    ),
+    Condition(
+        "emptied_source",
+        "error",
+        "terminal",
+        "The source holds less than half of what was counted of final hours: they keep their numbers.",
+        "give the source its rows back; or fleetgauge metrics accept; or reconcile --accept-losses",
+        _emptied,
     ),
     Condition(
         "unmapped_field",

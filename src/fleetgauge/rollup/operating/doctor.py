@@ -24,7 +24,7 @@ from fleetgauge.rollup.sources.elasticsearch_fields import read_by
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.store import viewers
+from fleetgauge.rollup.store import viewers, zone_rules
 from fleetgauge.rollup.store.migrate import head
 from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.tables import WRITER
@@ -41,6 +41,8 @@ FROM pg_roles AS r WHERE r.rolname = current_user
 """
 
 
+_SOON = timedelta(days=365)
+"""How far ahead rules of time zones are compared: what will differ should be told before it does."""
 _AHEAD = """
 SELECT metric, max(mark) FROM fleetgauge.ledger,
     unnest(ARRAY[upper(done), upper(closed), beat_at, cursor_at]) AS mark
@@ -179,10 +181,20 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             for metric, n in sorted(recent(connection, definitions.values()).items()):
                 said = f"{n} value(s) of metric {metric} that were final changed in the last day"
                 yield "ok", said, f"fleetgauge restatements {metric}"
+        yield from _zones(connection, sorted({one.time_zone for one in definitions.values()}))
         ahead = connection.execute(_AHEAD, [tolerance]).fetchall()
         for metric, mark in ahead:
             said = f"metric {metric} is called computed or final until {mark:%Y-%m-%dT%H:%MZ}, since a clock was wrong"
             yield "fail", said, "its next run takes that back; run fleetgauge reconcile if it stood for more than a day"
+
+
+def _zones(connection: Connection[Any], zones: Sequence[str]) -> Iterator[tuple[Status, str, str]]:
+    today = _one(connection, "SELECT clock_timestamp()")[0]
+    for zone in zones:
+        since = zone_rules.differing(connection, zone, today, ahead=_SOON)
+        if since is not None:
+            status: Status = "fail" if since < today + zone_rules.AHEAD else "warn"
+            yield status, zone_rules.said(zone, since), zone_rules.REMEDY
 
 
 def _views(

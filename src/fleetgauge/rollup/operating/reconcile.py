@@ -27,6 +27,8 @@ from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.operating import reconcile_progress, repeated_events
 from fleetgauge.rollup.plan.describe import to_dict
+from fleetgauge.rollup.plan.emptied import Weighed
+from fleetgauge.rollup.plan.emptied import emptied as lost_facts
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
 from fleetgauge.rollup.plan.request import ReconcileRequest
@@ -34,10 +36,12 @@ from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Conflict, Row, Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span, covers, inside
+from fleetgauge.rollup.store import emptied_hours
 from fleetgauge.rollup.store.erased_prints import leave_out_erased
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
+from fleetgauge.rollup.store.zone_rules import refuse_differing
 from fleetgauge.rollup.values import Repeated, Touched
 from fleetgauge.rollup.windows import windows
 from fleetgauge.settings import Settings
@@ -53,6 +57,7 @@ _NOT_COMPUTED = "not computed yet"
 _WITHHELD = "a broken check withholds a cell of it"
 _EXPIRED = "its source or its rows have expired"
 _LOST = "its source has lost facts of it"
+EMPTIED = "its source has lost most of its facts; it keeps its numbers, until --accept-losses or metrics accept"
 
 
 @dataclass(frozen=True)
@@ -116,23 +121,25 @@ def reconcile_metrics(
     *,
     dry_run: bool = False,
     anew: bool = False,
+    accept_losses: bool = False,
     options: RunOptions | None = None,
     streams: Mapping[str, EventStream] | None = None,
 ) -> list[Reconciliation]:
     """Compare every metric's hours in `span` (aware) with its source, one metric after the other; blocks.
 
     Hours that differ are computed anew unless it is a dry run. One that was interrupted goes on where it stood, unless
-    `anew`. One metric's failure does not stop the others.
+    `anew`. Hours of which the source has lost most facts stay as they are, unless `accept_losses`. One metric's failure
+    does not stop the others.
     """
     options = options or RunOptions.of(settings)
     found: list[Reconciliation] = []
     with open_sources(settings, streams, options.clock) as opened:
         for one in definitions:
             if dry_run:
-                found.append(_one(settings, one, span, opened, options, None))
+                found.append(_one(settings, one, span, opened, options, None, accept_losses=accept_losses))
                 continue
             with activity.logged(settings, "reconcile", one.metric, one.version, "minute") as run:
-                report = _one(settings, one, span, opened, options, run, anew=anew)
+                report = _one(settings, one, span, opened, options, run, anew=anew, accept_losses=accept_losses)
                 run.counts = {"reconciled": report.hours, "differed": report.different}
             found.append(report)
     return found
@@ -147,24 +154,27 @@ def _one(
     run: activity.Run | None,
     *,
     anew: bool = False,
+    accept_losses: bool = False,
 ) -> Reconciliation:
     try:
         source = opened(definition.source)
         engine = Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options)
-        return reconcile(engine, span, run, anew=anew)
+        return reconcile(engine, span, run, anew=anew, accept_losses=accept_losses)
     except FleetgaugeError as error:
         if run is not None:
             run.failed(error)
         return Reconciliation(definition.metric, error=str(error), severity=severity(error))
 
 
-def reconcile(engine: Engine, span: Span, run: activity.Run | None, *, anew: bool = False) -> Reconciliation:
+def reconcile(
+    engine: Engine, span: Span, run: activity.Run | None, *, anew: bool = False, accept_losses: bool = False
+) -> Reconciliation:
     """Compare the hours that `span` (aware instants) touches, a day at a time; restate those that differ.
 
     Without a `run` nothing is changed. One that was interrupted goes on where it stood, unless `anew`. What has changed
     since the last run is left to the next one. Blocks. What fails is told in the report.
     """
-    work = _Comparing(engine, run, Reconciliation(engine.definition.metric, restated=run is not None))
+    work = _Comparing(engine, run, Reconciliation(engine.definition.metric, restated=run is not None), accept_losses)
     try:
         work.through(span, anew=anew)
     except FleetgaugeError as error:
@@ -183,6 +193,8 @@ class _Comparing:
     engine: Engine
     run: activity.Run | None
     found: Reconciliation
+    accept_losses: bool = False
+    """Whether what the source has lost is taken for deleted."""
 
     def through(self, span: Span, *, anew: bool) -> None:
         """Compare what is left of it; raises what breaks it off."""
@@ -192,13 +204,17 @@ class _Comparing:
         while left:
             piece = _adjacent(left, min(pace.size, _LONGEST))
             try:
-                compared = _compare(self.engine, (piece[0][0], piece[-1][1]))
+                compared = _compare(self.engine, (piece[0][0], piece[-1][1]), accept_losses=self.accept_losses)
             except Conflict as error:
                 self.found = replace(self.found, conflicts=self.found.conflicts + 1)
                 pace.failed(error)
                 continue
             pace.succeeded(compared.rows)
             self.found = _and(self.found, compared)
+            if self.run is not None:
+                with self.engine.session.locked() as connection:
+                    emptied_hours.forget(connection, self.engine.definition, [begin for begin, _ in compared.hours])
+                    emptied_hours.note(connection, self.engine.definition, compared.emptied)
             self._restate(compared)
             if self.run is not None:
                 with self.engine.session.locked() as connection:
@@ -260,7 +276,7 @@ def _adjacent(hours: Sequence[Span], most: int) -> Sequence[Span]:
 
 def _and(found: Reconciliation, compared: "_Compared") -> Reconciliation:
     """With what comparing another piece has found."""
-    just = [one for one in compared.skipped if one.reason == _CHANGED]
+    just = [one for one in compared.skipped if one.reason in (_CHANGED, EMPTIED)]
     return replace(
         found,
         hours=found.hours + len(compared.hours),
@@ -283,11 +299,14 @@ class _Compared:
     skipped: Sequence[Skipped] = ()
     rows: int = 0
     """What the source gave."""
+    emptied: Sequence[Weighed] = ()
+    """Those that have lost their facts there."""
 
 
-def _compare(engine: Engine, span: Span) -> _Compared:
+def _compare(engine: Engine, span: Span, *, accept_losses: bool) -> _Compared:
     definition, source = engine.definition, engine.source
     with engine.session.locked() as connection:
+        refuse_differing(connection, definition.metric, definition.time_zone, now(connection))
         state = read_state(connection, definition)
         hours = windows(span, definition.compared, definition.time_zone)
         computed = covers(state.done[definition.compared])
@@ -325,10 +344,21 @@ def _compare(engine: Engine, span: Span) -> _Compared:
         compared = {begin for begin, _ in fit}
         skipped += [Skipped(begin, _CHANGED) for begin in sorted(done - compared)]
         _stage(connection, definition, Admission(definition, state.admitted), edges, totals)
+        held: list[Weighed] = []
+        if not accept_losses:
+            level = next(one for one in definition.levels if one.name == definition.compared)
+            weighed = [
+                one for one in emptied_hours.weigh(connection, definition, level, span) if one.window_start in compared
+            ]
+            held = lost_facts(weighed, definition.time_zone)
+            skipped += [Skipped(one.window_start, EMPTIED) for one in held]
+            compared -= {one.window_start for one in held}
+            fit = [h for h in fit if h[0] in compared]
+        state = replace(state, emptied=tuple(one for one in state.emptied if one.window_start not in compared))
         query = RestatementStatements(definition).differences()
         rows = connection.execute(query, {"hours": list(compared)}).fetchall()
     found = [Difference(at, {n: of[n] for n in definition.dimensions}, *values) for at, of, *values in rows]
-    return _Compared(state, look, fit, found, skipped, len(totals))
+    return _Compared(state, look, fit, found, skipped, len(totals), held)
 
 
 def _stage(

@@ -107,6 +107,8 @@ def plan(
     )
     if not state.begun and not look.first_event_known:
         return found
+    if state.emptied:
+        look = replace(look, lost=[*look.lost, *(one.span for one in state.emptied)])
     if look.lost:
         state = replace(state, ages=state.ages.without(look.lost, definition.time_zone))
     first = list(_begin(definition, state, look))

@@ -8,7 +8,7 @@ from typing import Literal
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import Ages
 from fleetgauge.rollup.spans import MINUTE, Span, floor, intersect, subtract, union
-from fleetgauge.rollup.values import BlockedCell, Cursor
+from fleetgauge.rollup.values import BlockedCell, Cursor, Emptied
 from fleetgauge.rollup.windows import BEGINNING, whole_windows
 
 Spans = tuple[Span, ...]
@@ -35,6 +35,8 @@ class State:
     """Before a first run: where the latest older version stands, whose token remembers what its source has lost."""
     blocked: tuple[BlockedCell, ...] = ()
     """Cells whose new rows broke a check."""
+    emptied: tuple[Emptied, ...] = ()
+    """Final hours whose facts the source has lost."""
     cursor: Cursor | None = None
     """Changes before it are in the tables, for windows that are done."""
     heartbeat_at: datetime | None = None

@@ -10,6 +10,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.plan.ages import ages
 from fleetgauge.rollup.plan.state import Spans, State, ViewsState
+from fleetgauge.rollup.store import emptied_hours
 from fleetgauge.rollup.store.publish import current_publication, oldest_window
 from fleetgauge.rollup.store.versions import Version, versions
 from fleetgauge.rollup.values import BlockedCell, Cursor
@@ -56,6 +57,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
         done={grain: _spans(rows[grain][0]) for grain in GRAINS},
         closed={grain: _spans(rows[grain][1]) for grain in GRAINS},
         blocked=tuple(blocked(connection, definition)),
+        emptied=tuple(emptied_hours.known(connection, definition.metric)),
         cursor=None if at is None else Cursor(at, token),
         heartbeat_at=heartbeat_at,
         ages=ages(definition, kept, heartbeat_at, unavailable["minute"]),

@@ -1,0 +1,166 @@
+"""A source that suddenly lacks what was counted of final hours: nothing is restated to nothing without being asked."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from clock_world import doctor_says, gauge
+from fault_table import fault
+from rollup_world import QUICK, World, definition
+
+from fleetgauge.errors import Terminal
+from fleetgauge.rollup import Definition
+from fleetgauge.rollup.operating.accept import accept_frozen
+from fleetgauge.rollup.operating.backfill import backfill_metrics
+from fleetgauge.rollup.operating.backfill_record import BackfillOrder
+from fleetgauge.rollup.operating.freshness import freshness
+from fleetgauge.rollup.operating.reconcile import EMPTIED, Reconciliation, reconcile_metrics
+
+AT = (datetime.now(UTC) - timedelta(days=3)).replace(hour=4, minute=5, second=0, microsecond=0)
+HOUR = timedelta(hours=1)
+SPAN = (AT - 30 * HOUR, AT + 30 * HOUR)
+
+
+def ready(world: World) -> None:
+    world.beat()
+    world.catch_up()
+
+
+@pytest.fixture
+def one(world: World) -> Iterator[Definition]:
+    """Two hours of 12 facts, one of 3, and a day later one of 4: without `source_kept`."""
+    found = definition("emptied")
+    world.migrate(found)
+    world.forget(found)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement; DELETE FROM fleetgauge.emptied")
+    for hour, n in ((0, 12), (1, 12), (2, 3), (26, 4)):
+        for minute in range(n):
+            world.insert(AT + hour * HOUR + timedelta(minutes=minute), state="done", length=minute)
+    for _ in range(2):
+        ready(world)
+        assert world.run(found).error is None
+    world.assert_right(found)
+    yield found
+    world.metrics.execute("DELETE FROM fleetgauge.emptied")
+
+
+def compare(world: World, one: Definition, **more: Any) -> Reconciliation:
+    ready(world)
+    found = reconcile_metrics(world.settings, [one], SPAN, options=QUICK, anew=True, **more)[0]
+    assert found.error is None
+    return found
+
+
+def numbers(world: World, one: Definition) -> dict[str, Any]:
+    return {grain: world.stored(one, grain) for grain in ("minute", "hour", "day")}
+
+
+def told(world: World, one: Definition) -> list[tuple[str, str]]:
+    """What freshness says, once doctor and exporter have said the same."""
+    said = {
+        (held.condition.name, held.said)
+        for standing in freshness(world.settings, [one])
+        for held in standing.conditions
+    }
+    count = gauge(world, one, "fleetgauge_rollup_condition", condition="emptied_source")
+    assert bool(said) == ("has lost most facts" in doctor_says(world, one, "fail")) == bool(count)
+    return sorted(said)
+
+
+@fault(
+    "Production detaches an old partition, truncates a table or restores it in part, and no `source_kept` says so",
+    number="of final hours as before; an hour and a day that lose at most half, or few facts, are restated",
+    freshness="error: how many hours, and the two commands that decide",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="emptied_source"}`, as many as there are hours',
+    exit_code="0 of reconcile, which names the hours; 78 of freshness",
+)
+@pytest.mark.parametrize("lost", ["all", "most"])
+def test_final_hours_are_not_restated_to_nothing(world: World, one: Definition, lost: str) -> None:
+    before = numbers(world, one)
+    world.app.execute("CREATE TABLE detached AS TABLE facts")
+    try:
+        keep = "false" if lost == "all" else "length %% 3 = 0"
+        world.app.execute(f"DELETE FROM facts WHERE happened_at < %s AND NOT ({keep})", [AT + 3 * HOUR])
+        dry = compare(world, one, dry_run=True)
+        assert (dry.different, dry.not_compared) == (0, {EMPTIED: 3})
+        assert told(world, one) == []  # a dry run notes nothing
+        found = compare(world, one)
+        assert (found.different, found.not_compared) == (0, {EMPTIED: 3})
+        assert [one.window_start for one in found.skipped] == [AT.replace(minute=0) + n * HOUR for n in range(3)]
+        ((name, said),) = told(world, one)
+        assert name == "emptied_source" and "3 final hour(s)" in said and f"{AT:%Y-%m-%dT%H}:00Z" in said
+
+        # A late row of that time, a backfill and another comparison take nothing away either.
+        world.insert(AT, state="done", length=99)
+        ready(world)
+        report = world.run(one)
+        assert (report.error, report.late_unapplied) == (None, 1)
+        order = BackfillOrder(SPAN[0], SPAN[1], reason="try", who="test")
+        list(backfill_metrics(world.settings, [one], order, options=QUICK))
+        assert compare(world, one).not_compared == {EMPTIED: 3}
+        assert numbers(world, one) == before
+
+        world.app.execute("INSERT INTO facts SELECT * FROM detached ON CONFLICT DO NOTHING")
+        assert compare(world, one).different == 1  # the late row
+        world.assert_right(one)
+        assert told(world, one) == []
+    finally:
+        world.app.execute("DROP TABLE detached")
+
+
+def test_a_backfill_finds_it_first(world: World, one: Definition) -> None:
+    before = numbers(world, one)
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [AT + HOUR - timedelta(minutes=5)])
+    world.app.execute("UPDATE facts SET length = 50 WHERE length = 11")
+    ready(world)
+    order = BackfillOrder(SPAN[0], SPAN[1], reason="try", who="test")
+    list(backfill_metrics(world.settings, [one], order, options=QUICK))
+    ((_, said),) = told(world, one)
+    assert "1 final hour(s)" in said
+    hours = {key[0]: row for key, row in numbers(world, one)["hour"].items()}
+    first = AT.replace(minute=0)
+    old = {key[0]: row for key, row in before["hour"].items()}
+    assert hours[first] == old[first]
+    assert hours[first + HOUR] != old[first + HOUR]  # which was computed
+
+
+def test_somebody_says_that_the_numbers_are_right(world: World, one: Definition) -> None:
+    before = numbers(world, one)
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [AT + 3 * HOUR])
+    compare(world, one)
+    with pytest.raises(Terminal, match="needs a reason"):
+        accept_frozen(world.settings, one, " ")
+    assert len(accept_frozen(world.settings, one, "detached by plan", dry_run=True).emptied) == 3
+    assert len(told(world, one)) == 1
+    assert len(accept_frozen(world.settings, one, "detached by plan").emptied) == 3
+    assert told(world, one) == []
+    assert compare(world, one).not_compared == {EMPTIED: 3}
+    assert told(world, one) == []
+    assert numbers(world, one) == before
+
+
+def test_somebody_says_that_the_rows_are_rightly_gone(world: World, one: Definition) -> None:
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [AT + 3 * HOUR])
+    compare(world, one)
+    found = compare(world, one, accept_losses=True)
+    assert (found.different, found.not_compared) == (3, {})
+    world.assert_right(one)
+    assert told(world, one) == []
+    gone = world.metrics.execute(
+        "SELECT sum(change) FROM fleetgauge.restatement WHERE metric = 'emptied' AND level = 'hour' AND measure = 'n'"
+    ).fetchone()
+    assert gone == (-27,)
+
+
+def test_a_new_version_leaves_the_older_numbers_there(world: World, one: Definition) -> None:
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [AT + 3 * HOUR])
+    compare(world, one)
+    newer = definition("emptied", grace="1m")
+    world.migrate(newer)
+    for _ in range(2):
+        ready(world)
+        assert world.run(newer).error is None
+    rows = world.metrics.execute("SELECT sum(n) FROM metrics.emptied_hour").fetchone()
+    assert rows == (31,)
