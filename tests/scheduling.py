@@ -1,10 +1,11 @@
 """Which test process runs which file, so that none waits for another's servers.
 
-Every process but the last starts one stack, which all its files share. The last takes the files whose tests start
-servers of their own, or none: their servers would come on top of the stack anyway, and what they mostly do is wait.
-With four or more, the last but one takes files that need no server, which fill the time in which all others wait.
-Files that share a filled database run in one process, one after the other, since to fill it takes half a minute.
-Within each part the longest come first, so that all processes end at about the same time.
+Every process but the last starts one stack, which all its files share. The first takes all files that need Kafka or
+Elasticsearch, whose start takes longer than most files; Postgres is enough for what the others begin. The last takes
+the files whose tests start servers of their own, or none: their servers would come on top of the stack anyway, and what
+they mostly do is wait. With four or more, the last but one takes files that need no server, which fill the time in
+which all others wait. Files that share a filled database run in one process, one after the other, since to fill it
+takes half a minute. Within each part the longest come first, so that all processes end at about the same time.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,25 @@ FILLED = (
 """They share the database of the fixture `filled`; the first names them all."""
 SERVERLESS = ("tests/unit/",)
 """Those of them that need no server at all."""
+STREAMED = (
+    "tests/integration/ingest/",
+    "tests/integration/hostile/test_wild",
+    "tests/integration/hostile/test_dead_letter_limits.py",
+    "tests/integration/hostile/test_lost_days.py",
+    "tests/integration/hostile/test_closed_indices.py",
+    "tests/integration/hostile/test_repeated_events.py",
+    "tests/integration/commands/test_command_materialise.py",
+    "tests/integration/commands/test_command_rewound.py",
+    "tests/integration/rollup/sources/test_rollup_elasticsearch.py",
+    "tests/integration/rollup/metric_tests/",
+    "tests/integration/erasure/",
+    "tests/integration/fleet/",
+    "tests/integration/simulator/",
+    "tests/integration/stack/test_stack_servers.py",
+)
+"""They need Kafka or Elasticsearch; the conftest of the integration tests refuses a run of another that does."""
+FEW = 6
+"""So many of them are not worth a second start of those servers."""
 LONG = (
     "tests/integration/ingest/test_ingest_ledger.py",
     "tests/integration/rollup/test_rollup_law.py",
@@ -59,19 +79,29 @@ def is_alone(file: str) -> bool:
     return file.startswith(ALONE)
 
 
+def is_streamed(file: str) -> bool:
+    """Whether its tests need Kafka or Elasticsearch of the servers that the files of a process share."""
+    return file.startswith(STREAMED) and not is_alone(file)
+
+
 def chosen(waiting: Sequence[str], *, worker: int, workers: int) -> str | None:
     """The file that a worker, counted from 0, begins next; None ends the worker.
 
     With three or more, the last is the one for files that are alone. It takes no other file, or it would start one more
     stack; the others help it out once theirs are done. With four or more, the last but one takes files without servers.
+    Of those that share a stack, the first begins with what needs all its servers, the others with the rest.
     """
     shared = sorted((file for file in waiting if not is_alone(file)), key=lambda file: rank(file, LONG))
+    streamed = [file for file in shared if is_streamed(file)]
+    plain = [file for file in shared if not is_streamed(file)]
     alone = sorted((file for file in waiting if is_alone(file)), key=lambda file: rank(file, ALONE))
     if workers > 3 and worker == workers - 2:
         return next((file for file in alone if file.startswith(SERVERLESS)), None)
     if workers > 2 and worker == workers - 1:
         return next(iter(alone), None)
-    return next(iter([*shared, *alone]), None)
+    if worker == 0 or worker >= workers:  # xdist gives a new number to whoever stands in for one that died
+        return next(iter([*streamed, *plain, *alone]), None)
+    return next(iter([*plain, *alone, *(streamed if len(streamed) > FEW else ())]), None)
 
 
 class Scheduling(LoadFileScheduling):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,7 +32,7 @@ def alerts() -> list[Alert]:
     found = []
     for path in sorted((PROMETHEUS / "rules").glob("*.yaml")):
         examples = _examples(PROMETHEUS / "tests" / path.name)
-        for group in yaml.safe_load(path.read_text("utf-8"))["groups"]:
+        for group in _read(path)["groups"]:
             for rule in group["rules"]:
                 if name := rule.get("alert"):
                     shown = examples.get(name, rule["annotations"])
@@ -40,9 +41,14 @@ def alerts() -> list[Alert]:
     return found
 
 
+def _read(path: Path) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the library has it
+    return yaml.load(path.read_text("utf-8"), loader)  # noqa: S506 (safe, both of them)
+
+
 def _examples(path: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for test in yaml.safe_load(path.read_text("utf-8"))["tests"]:
+    for test in _read(path)["tests"]:
         for case in test.get("alert_rule_test", []):
             for expected in case["exp_alerts"]:
                 found.setdefault(case["alertname"], expected["exp_annotations"])

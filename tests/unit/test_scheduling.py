@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from scheduling import ALONE, FILLED, LONG, SERVERLESS, chosen, is_alone, unit
+from scheduling import ALONE, FEW, FILLED, LONG, SERVERLESS, STREAMED, chosen, is_alone, is_streamed, unit
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
 UNITS = sorted({unit(file) for file in FILES})
 
 
-@pytest.mark.parametrize("beginning", [*ALONE, *LONG, *FILLED])
+@pytest.mark.parametrize("beginning", [*ALONE, *LONG, *FILLED, *STREAMED])
 def test_names_are_of_files_that_are_there(beginning: str) -> None:
     assert any(file.startswith(beginning) for file in FILES)
 
@@ -46,6 +46,20 @@ def test_whoever_asks_for_the_filled_database_runs_in_one_process() -> None:
     assert len(asking) >= 6
     assert {unit(file) for file in asking} == {FILLED[0]}
     assert not is_alone(FILLED[0]), "it needs the servers of a process"
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_one_process_starts_kafka_and_elasticsearch_unless_much_is_left(workers: int) -> None:
+    streamed = [file for file in UNITS if is_streamed(file)]
+    assert chosen(UNITS, worker=0, workers=workers) in streamed
+    waiting = list(UNITS)
+    while (file := chosen(waiting, worker=1, workers=workers)) not in streamed:
+        waiting.remove(str(file))
+    assert sorted(waiting) == streamed, "all else comes first"
+    few = streamed[:FEW]
+    assert chosen(few, worker=1, workers=workers) is None
+    assert chosen(few, worker=0, workers=workers) in few
+    assert chosen(few, worker=workers, workers=workers) in few, "it stands in for one that died"
 
 
 def test_long_files_come_first_and_those_without_servers_last() -> None:

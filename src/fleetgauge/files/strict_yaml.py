@@ -31,6 +31,7 @@ _NUMBERLIKE = re.compile(
     re.IGNORECASE,
 )
 _DIGITS = 400
+_DEEPEST = 2_000
 
 # What the parser says, and what it means to who wrote the file.
 _SAID = (
@@ -94,14 +95,24 @@ class Document:
                         seen.add(key.value)
 
 
+_RESOLVERS = {
+    first: [one for one in found if one[0] in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's own rules for plain values give way to `_plain`."""
 
     money = False
-    yaml_implicit_resolvers = {  # noqa: RUF012 (what the base class declares)
-        first: [one for one in found if one[0] in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = _RESOLVERS
+
+
+class _LibraryLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same with the parser of libyaml where there is one, which takes a tenth of the time."""
+
+    money = False
+    yaml_implicit_resolvers = _RESOLVERS
 
 
 def _plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
@@ -109,7 +120,7 @@ def _plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
     text: str = loader.construct_scalar(node)
     if any("\ud800" <= one <= "\udfff" for one in text):
         raise _refused(node, "holds half a character (\\ud800 to \\udfff alone); write the whole one")
-    if node.style is not None:
+    if node.style:
         return text
     if _NULL.fullmatch(text):
         return None
@@ -134,7 +145,7 @@ def _plain(loader: _Loader, node: yaml.ScalarNode) -> Any:
 
 def _instant(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
     """Dates and instants as YAML has them."""
-    if node.style is not None:
+    if node.style:
         return loader.construct_scalar(node)
     try:
         return loader.construct_yaml_timestamp(node)
@@ -152,19 +163,38 @@ class _RefusedYaml(yaml.MarkedYAMLError):
     """Ours, whose words stand as they are."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:str", _plain)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _instant)
+for _one in (_Loader, _LibraryLoader):
+    _one.add_constructor("tag:yaml.org,2002:str", _plain)
+    _one.add_constructor("tag:yaml.org,2002:timestamp", _instant)
 
 
 def read(text: str, *, money: bool = False) -> Document:
     """Parse one document. Raises `Unreadable`. `money`: 2500.50 is a number and a key may be a whole
     one, as in rows that stand for a table's.
     """
+    if not _may_be_deep(text):
+        try:
+            return _read(_LibraryLoader, text, money)
+        except Unreadable:
+            pass  # the other parser says it in the words that `_SAID` knows
+    return _read(_Loader, text, money)
+
+
+def _may_be_deep(text: str) -> bool:
+    """The library counts no depth: far down it ends the process, where Python's parser raises."""
+    # What is nested without a bracket begins at most twice in the same column.
+    longest = max(map(len, text.splitlines()), default=0)
+    return 2 * longest + text.count("[") + text.count("{") > _DEEPEST
+
+
+def _read(kind: type[_Loader], text: str, money: bool) -> Document:
     try:
-        loader = _Loader(text)
+        loader = kind(text)
         loader.money = money
     except yaml.YAMLError as error:
         raise _unreadable(text, error) from None
+    except ValueError:  # half a character, which only one of the two parsers reads
+        raise Unreadable(1, "holds a value that YAML cannot read; put it in quotes") from None
     try:
         root = loader.get_single_node()
         _bounded(root, numbers=money)
@@ -215,7 +245,7 @@ def _bounded(root: yaml.Node | None, *, numbers: bool) -> None:
     """Refuse a document that holds itself, or that aliases blow up, or whose keys are no names."""
     for node in _nodes(root):
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.style is None and _no_name(key, numbers):
+            if isinstance(key, yaml.ScalarNode) and not key.style and _no_name(key, numbers):
                 raise _refused(key, f"key {_short(key.value) or '~'} is no name; write it in quotes")
     sizes: dict[int, int | None] = {}
 

@@ -33,6 +33,8 @@ from fleetlab.stack.layout import default_cache, project_root
 from fleetlab.stack.machine import check_machine
 
 CONSUMERS = ("device_events", "device_commands")
+_AIRFLOW_POLL_S = 2.0
+"""Its API server needs processor time to answer, which the runs need too."""
 DAGS = ("fleetgauge_minute", "fleetgauge_hour", "fleetgauge_day")
 
 T = TypeVar("T")
@@ -133,7 +135,8 @@ class Demo:
                     watch.expect(self._start_exporter(state))
             with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
                 loaded = _result(loading)
-                watch.expect([self._start_rental_api(state)])
+                if self._options.keep:
+                    watch.expect([self._start_rental_api(state)])
                 running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
                 live = in_background("live", lambda: self._live(plan, state, stop_live))
                 self._wait_until_stored(settings, 600)
@@ -214,7 +217,13 @@ class Demo:
         minute, hour, day = DAGS
         with steps.step("first rollup", "Airflow's scheduler rolls up the backlog"):
             airflow.unpause([minute])
-            wait_for("a first minute run", lambda: _succeeded(airflow, minute), timeout_s=timeout, hint=hint)
+            wait_for(
+                "a first minute run",
+                lambda: _succeeded(airflow, minute),
+                timeout_s=timeout,
+                hint=hint,
+                poll_s=_AIRFLOW_POLL_S,
+            )
             airflow.unpause([hour, day])
         with steps.step("live", "The company rides on, live"):
             _result(live)
@@ -226,6 +235,7 @@ class Demo:
                 lambda: _succeeded(airflow, minute, caught_up) and all(_succeeded(airflow, dag) for dag in DAGS),
                 timeout_s=timeout,
                 hint=hint,
+                poll_s=_AIRFLOW_POLL_S,
             )
             airflow.pause(DAGS)
             # Not of the runs: what was only queued when its DAG was paused stays so.

@@ -48,8 +48,8 @@ class Steps:
         return time.monotonic() - self._started
 
 
-def wait_for(what: str, ready: Callable[[], bool], *, timeout_s: float, hint: str) -> None:
-    """Block until `ready()`; raises `Transient` with `hint` when time runs out.
+def wait_for(what: str, ready: Callable[[], bool], *, timeout_s: float, hint: str, poll_s: float = _POLL_S) -> None:
+    """Block until `ready()`, asked every `poll_s` seconds; raises `Transient` with `hint` when time runs out.
 
     A `Transient` error of `ready` counts as "not yet": a young server may not answer every question at once.
     """
@@ -63,7 +63,7 @@ def wait_for(what: str, ready: Callable[[], bool], *, timeout_s: float, hint: st
             last = f" (last: {error})"
         if time.monotonic() > deadline:
             raise Transient(f"{what} did not happen within {timeout_s:.0f} s{last}; {hint}")
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
 
 
 def in_background(name: str, action: Callable[[], T]) -> Future[T]:

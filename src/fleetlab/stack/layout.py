@@ -157,9 +157,12 @@ def remove_orphans() -> None:
     """Delete fallback folders of this user whose home is gone, as after `rm -rf .lab`."""
     for folder in _REACHABLE.glob(f"{_PREFIX}{os.geteuid()}-*"):
         note = folder / _HOME_NOTE
-        if not _is_ours(folder) or not note.is_file():
-            continue
-        home = Path(note.read_text(encoding="utf-8"))
+        try:
+            if not _is_ours(folder) or not note.is_file():
+                continue
+            home = Path(note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue  # whoever it belongs to removes it at this moment
         if not (home / "data").is_symlink():
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -15,7 +15,7 @@ from demo_process import DemoProcess, processes_of, wait_until_gone
 STARTING = "while three days are simulated"
 LOADING = "Loading the backlog"
 ROLLING_UP = "rolls up the backlog"
-SMALL = ("--vehicles", "100", "--days", "1")
+SMALL = ("--vehicles", "30", "--days", "1")
 """For tests of the servers, not of the numbers."""
 pytestmark = pytest.mark.timeout(900)
 
@@ -73,12 +73,12 @@ class Company:
     rentals: int
 
 
-QUARTER = Company(("--vehicles", "300", "--days", "2", "--live-seconds", "45"), 50_000, 5_000, 700)
+SMALLER = Company(("--vehicles", "150", "--days", "2", "--live-seconds", "20"), 25_000, 2_500, 350)
 WHOLE = Company((), 300_000, 30_000, 3_000)
 """What `make demo` plays."""
 
 
-@pytest.fixture(scope="module", params=[QUARTER, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["quarter", "whole"])
+@pytest.fixture(scope="module", params=[SMALLER, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["smaller", "whole"])
 def company(request: pytest.FixtureRequest) -> Company:
     found: Company = request.param
     return found

@@ -225,7 +225,7 @@ def keep_the_ledger(world: Any, servers: Stack, plan: Schedule, monkeypatch: pyt
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_ledger(world: Any, servers: Stack, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a small stream; and the servers go down with the first seed only, since each start takes long."""
-    keep_the_ledger(world, servers, schedule(seed, EVENTS // 20, outages=seed == 1), monkeypatch)
+    keep_the_ledger(world, servers, schedule(seed, EVENTS // 40, outages=seed == 1), monkeypatch)
 
 
 @pytest.mark.long

@@ -7,10 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
+from fleetgauge.files import strict_yaml
+from fleetgauge.files.text import Unreadable
 from fleetgauge.lint import check
 from fleetgauge.rollup import read_definitions
 from fleetgauge.rollup.definitions import source_sql, views_sql
 
+ROOT = Path(__file__).parents[3]
 METRIC = "metric: ride\nsource: operations\nevent_time: began\nmeasures:\n  rides: {agg: count}\n"
 SOURCE = "SELECT began\nFROM rides\n"
 
@@ -197,3 +200,18 @@ def test_the_settings(tmp_path: Path, text: str, said: str) -> None:
     file.write_text(text)
     done = CliRunner().invoke(app, ["--config", str(file), "lint"], env={"FLEETGAUGE_CONFIG": str(file)})
     assert f"{file}{said}" in str(done.exception)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "sql" / "metrics").glob("*/*.yaml")), ids=lambda file: file.parent.name)
+def test_both_parsers_of_yaml_read_the_same(file: Path) -> None:
+    """libyaml's, and Python's own, which a comment full of brackets demands."""
+    text = file.read_text("utf-8")
+    quick, plain = (strict_yaml.read(one, money=True) for one in (text, f"{text}\n# {'[' * 3_000}"))
+    assert quick.value == plain.value
+    assert quick.lines() == plain.lines()
+
+
+@pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
+def test_what_is_nested_too_deeply_for_any_parser_ends_as_words(sign: str) -> None:
+    with pytest.raises(Unreadable):
+        strict_yaml.read(sign * 20_000)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yaml"))
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCRAPE = frozenset({"job", "instance", "pod", "namespace"})
 """Labels that Prometheus itself adds."""
 
@@ -46,7 +47,7 @@ def rules() -> tuple[Rule, ...]:
             *map(one.get, ("labels", "annotations")),
         )
         for path in RULES
-        for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
+        for group in yaml.load(path.read_text("utf-8"), LOADER)["groups"]
         for one in group["rules"]
     )
 
@@ -56,7 +57,7 @@ def cases() -> dict[str, list[list[Any]]]:
     """Alert → what each of its tests expects."""
     found: dict[str, list[list[Any]]] = {}
     for path in TESTS:
-        for test in yaml.safe_load(path.read_text("utf-8"))["tests"]:
+        for test in yaml.load(path.read_text("utf-8"), LOADER)["tests"]:
             for expected in test.get("alert_rule_test", []):
                 found.setdefault(expected["alertname"], []).append(expected["exp_alerts"])
     return found
@@ -87,6 +88,7 @@ def exported() -> dict[str, frozenset[str]]:
     return found
 
 
+@functools.cache
 def foreign() -> dict[str, str]:
     """Every other series that may be named → who exports it."""
     listed = yaml.safe_load((PROMETHEUS / "series.yaml").read_text("utf-8"))

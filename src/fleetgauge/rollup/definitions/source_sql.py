@@ -5,6 +5,7 @@ is decided by the grants of the reader's login, in a read-only transaction on a 
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 from sqlglot import Token, exp
@@ -28,15 +29,20 @@ _CURE = (
 
 def problems(text: str, dialect: Dialect = "postgres") -> list[Problem]:
     """What keeps `text` from being a source: it must be one plain SELECT that can stand in a FROM clause."""
+    return [*_found(text, dialect)]
+
+
+@lru_cache(maxsize=256)  # a text is looked at again by everything that loads a definition
+def _found(text: str, dialect: Dialect) -> tuple[Problem, ...]:
     try:
         tokens, statements = sql_words.parsed(text, dialect)
     except sql_words.NotSql as error:
-        return [(error.line, str(error))]
+        return ((error.line, str(error)),)
     if len(statements) != 1 or not isinstance(statements[0], exp.Query) or tokens[0].text.upper() == "FROM":
         second = _line(tokens[_end_of_first(tokens) :], None) if len(statements) > 1 else _line(tokens, None)
         near = sql_words.beginning(tokens) if len(statements) == 1 else ""
-        return [(second, f"must be exactly one SELECT{near or '; keep the one that returns the facts'}")]
-    return list(dict.fromkeys(_within(statements[0], tokens, BY_DIALECT[dialect])))
+        return ((second, f"must be exactly one SELECT{near or '; keep the one that returns the facts'}"),)
+    return tuple(dict.fromkeys(_within(statements[0], tokens, BY_DIALECT[dialect])))
 
 
 def _within(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Iterator[Problem]:

@@ -29,18 +29,10 @@ class NotSql(ValueError):
 
 def parsed(text: str, dialect: Dialect = "postgres") -> tuple[list[Token], list[exp.Expr]]:
     """The tokens and the statements. Raises `NotSql`."""
+    rules = Sqlglot.get_or_raise(dialect)
+    tokens = tokenised(text, dialect)
     try:
-        tokens = list(Sqlglot.get_or_raise(dialect).tokenize(text))
-    except sqlglot.errors.SqlglotError as error:
-        found = re.search(r"(?:from |[Ll]ine )(\d+)", str(error))
-        line = int(found[1]) if found else _unclosed(text)
-        if _BRACES.search(text):
-            raise _template(text) from None
-        raise NotSql(line, "is not SQL: a quote or a comment that begins here is not closed; close it") from None
-    if _BRACES.search(bare := _without_strings(text, tokens)):
-        raise _template(bare)
-    try:
-        return tokens, [one for one in sqlglot.parse(text, dialect=dialect) if one is not None]
+        return tokens, [one for one in rules.parser().parse(list(tokens), text) if one is not None]
     except sqlglot.errors.ParseError as error:
         first = error.errors[0] if error.errors else {}
         if near := beginning(tokens):
@@ -52,6 +44,21 @@ def parsed(text: str, dialect: Dialect = "postgres") -> tuple[list[Token], list[
         raise NotSql(1, "is nested too deeply; write it flatter") from None
     except Exception:  # the parser's own faults on texts that nobody foresaw
         raise NotSql(1, "is not SQL that can be understood; write it more plainly") from None
+
+
+def tokenised(text: str, dialect: Dialect = "postgres") -> list[Token]:
+    """The tokens. Raises `NotSql`."""
+    try:
+        tokens = list(Sqlglot.get_or_raise(dialect).tokenize(text))
+    except sqlglot.errors.SqlglotError as error:
+        found = re.search(r"(?:from |[Ll]ine )(\d+)", str(error))
+        line = int(found[1]) if found else _unclosed(text)
+        if _BRACES.search(text):
+            raise _template(text) from None
+        raise NotSql(line, "is not SQL: a quote or a comment that begins here is not closed; close it") from None
+    if _BRACES.search(bare := _without_strings(text, tokens)):
+        raise _template(bare)
+    return tokens
 
 
 def beginning(tokens: list[Token]) -> str:

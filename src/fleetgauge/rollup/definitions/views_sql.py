@@ -5,6 +5,7 @@ run, and each is sent by itself, so that the server never takes for two what is 
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 from sqlglot import Token, exp
@@ -19,10 +20,15 @@ _ALLOWED = f"only CREATE [OR REPLACE] VIEW {SCHEMA}.name AS SELECT … and COMME
 
 def problems(text: str) -> list[Problem]:
     """What must not stand there."""
+    return [*_found(text)]
+
+
+@lru_cache(maxsize=256)  # a text is looked at again by everything that loads a definition
+def _found(text: str) -> tuple[Problem, ...]:
     try:
-        return list(_problems(text))
+        return tuple(_problems(text))
     except sql_words.NotSql as error:
-        return [(error.line, str(error))]
+        return ((error.line, str(error)),)
 
 
 def statements(text: str) -> list[str]:
@@ -30,16 +36,17 @@ def statements(text: str) -> list[str]:
     found = problems(text)
     if found:
         raise ValueError("; ".join(f"line {line}: {said}" for line, said in found))
-    tokens, _ = sql_words.parsed(text)
-    return [text[part[0].start : part[-1].end + 1] for part in _split(tokens)]
+    return [text[part[0].start : part[-1].end + 1] for part in _split(sql_words.tokenised(text))]
 
 
 def _problems(text: str) -> Iterator[Problem]:
-    tokens, _ = sql_words.parsed(text)
-    offset_of = {id(token): token.line for token in tokens}
-    for part in _split(tokens):
-        line = offset_of[id(part[0])]
-        own, found = sql_words.parsed(text[part[0].start : part[-1].end + 1])
+    for part in _split(sql_words.tokenised(text)):
+        line = part[0].line
+        try:
+            own, found = sql_words.parsed(text[part[0].start : part[-1].end + 1])
+        except sql_words.NotSql:
+            sql_words.parsed(text)  # raises, with lines that count from the top
+            raise
         if len(found) != 1:
             yield line, f"{_ALLOWED}; correct it"
         else:
