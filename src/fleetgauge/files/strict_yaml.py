@@ -6,6 +6,7 @@ refused with the way to write what is meant.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,10 +174,8 @@ def read(text: str, *, money: bool = False) -> Document:
     one, as in rows that stand for a table's.
     """
     if not _may_be_deep(text):
-        try:
+        with suppress(Unreadable):  # the other parser says it in the words that `_SAID` knows
             return _read(_LibraryLoader, text, money)
-        except Unreadable:
-            pass  # the other parser says it in the words that `_SAID` knows
     return _read(_Loader, text, money)
 
 
