@@ -143,6 +143,23 @@ class RollupSettings(_Section):
     key makes another version of these metrics."""
 
 
+class ExportSettings(_Section):
+    """What the DAG `fleetgauge_export` writes every night."""
+
+    into: str | None = None
+    """A folder or the URI of a store, such as s3://bucket/prefix, as Airflow's ObjectStoragePath reads it; None:
+    nothing is exported."""
+    connection: str | None = None
+    """Airflow's connection with the store's login."""
+    metrics: tuple[str, ...] = ()
+    """Whose day rows; none named: all."""
+    consumers: tuple[str, ...] = ()
+    """Whose raw days."""
+    days: Annotated[int, Field(ge=1, le=400)] = 8
+    """So many days back are written anew, for events may come late: at least as many as the longest `late` of a metric,
+    and one."""
+
+
 class LogSettings(_Section):
     """What processes write to stderr."""
 
@@ -160,6 +177,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     clocks: ClockSettings = ClockSettings()
     rollup: RollupSettings = RollupSettings()
+    export: ExportSettings = ExportSettings()
     logs: LogSettings = LogSettings()
     sources: dict[str, SourceSettings] = Field(default_factory=dict)
     content: Path = Path()

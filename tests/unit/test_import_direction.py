@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "command_attempts",
         "diagnosis",
         "suspects",
+        "raw_days",
         "reports",
         "following",
         "following_sources",

@@ -185,13 +185,20 @@ def instant(at: Instant, zone: ZoneInfo) -> datetime:
 def connected(url: str | None) -> Iterator[Connection]:
     """A session that only reads, whoever logs in; `url` as for `read`."""
     if url is None:
-        database = postgres.metrics(settings.load().metrics)
+        found = settings.load().metrics
     else:
         try:
-            database = postgres.metrics(MetricsSettings(url=DatabaseUrl(url)))
+            found = MetricsSettings(url=DatabaseUrl(url))
         except ValueError as error:
             raise Terminal(f"the url of the metrics database is not valid: {error}") from None
-    with database.session("analytics", default_transaction_read_only="on", **_SESSION) as connection:
+    with reading(found) as connection:
+        yield connection
+
+
+@contextmanager
+def reading(found: MetricsSettings) -> Iterator[Connection]:
+    """As `connected`, with settings that are loaded already."""
+    with postgres.metrics(found).session("analytics", default_transaction_read_only="on", **_SESSION) as connection:
         yield connection
 
 

@@ -11,16 +11,15 @@ from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
 from fleetgauge.analytics.frames import range_query, stretch_of
+from fleetgauge.analytics.parquet_file import put_file
 from fleetgauge.analytics.range_query import AnswerColumn, Kind, RangeQuery, ReadGrain
 from fleetgauge.analytics.readable import find
-from fleetgauge.errors import Terminal, Transient
+from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, raw_arrays
 
 PARTITION = "date"
@@ -93,7 +92,7 @@ def write_days(
         rows = None
         if not dry_run:
             stretch_of(connection, asked)
-            rows = _write(connection, asked, store, f"{folder}/_staging/{uuid4().hex}", path)
+            rows = _write(connection, asked, store, folder, path)
         yield DayFile(day, path, rows)
         day = following
 
@@ -107,27 +106,10 @@ def _field(one: AnswerColumn) -> pa.Field:
     return pa.field(one.name, _TYPES[one.kind], metadata={"comment": one.description} if one.description else None)
 
 
-def _write(connection: Connection, asked: RangeQuery, store: fs.FileSystem, staging: str, path: str) -> int:
-    schema, rows = schema_of(asked), 0
-    try:
-        if store.type_name != "s3":  # which knows no folders
-            for name in (staging, path):
-                store.create_dir(name.rpartition("/")[0], recursive=True)
-        try:
-            with (
-                store.open_output_stream(staging) as sink,
-                pq.ParquetWriter(sink, schema, compression="zstd") as writer,
-            ):
-                for batch in _batches(connection, asked):
-                    writer.write_batch(pa.record_batch(_arrays(asked, schema, batch), schema=schema))
-                    rows += len(batch)
-            store.move(staging, path)
-        except BaseException:
-            _forget(store, staging)
-            raise
-    except OSError as error:
-        raise Transient(f"{path} could not be written: {error}; the file that was there before stays") from error
-    return rows
+def _write(connection: Connection, asked: RangeQuery, store: fs.FileSystem, folder: str, path: str) -> int:
+    schema = schema_of(asked)
+    batches = (pa.record_batch(_arrays(asked, schema, batch), schema=schema) for batch in _batches(connection, asked))
+    return put_file(store, folder, path, schema, batches)
 
 
 def _batches(connection: Connection, asked: RangeQuery) -> Iterator[list[tuple[Any, ...]]]:
@@ -151,8 +133,3 @@ def _arrays(asked: RangeQuery, schema: pa.Schema, rows: list[tuple[Any, ...]]) -
                 f"{asked.readable.name}.{field.name} holds a number that {field.type} does not hold exactly: {error}"
             ) from None
     return found
-
-
-def _forget(store: fs.FileSystem, path: str) -> None:
-    if store.get_file_info(path).type == fs.FileType.File:
-        store.delete_file(path)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import botocore.session
 import duckdb
+import fsspec
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,10 +23,13 @@ from sqlglot import exp
 from typer.testing import CliRunner
 
 from fleetgauge import analytics
+from fleetgauge.addresses import DatabaseUrl
 from fleetgauge.analytics.frames import connected
 from fleetgauge.analytics.parquet_days import store_of, write_days
 from fleetgauge.cli.app import app
 from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.nightly_exports import export_aggregates
+from fleetgauge.settings import ExportSettings, MetricsSettings
 
 SEOUL = ZoneInfo("Asia/Seoul")
 METRICS = ("rental", "device_command", "traffic", "vehicle_state", "command_cost")
@@ -131,6 +135,34 @@ def test_a_dry_run_writes_nothing_and_wrong_days_are_said(tmp_path: Path, days: 
             export("rental", wrong, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Terminal, match="neither a folder nor the URI"):
         export("rental", days, "gopher://x/y")
+
+
+def test_the_nightly_export_writes_the_same_through_the_store_that_airflow_opens(
+    tmp_path: Path, filled: Filled
+) -> None:
+    """`ObjectStoragePath.fs` is a file system of fsspec; the DAG's own part is tested beside the DAGs."""
+    by_hand, nightly = tmp_path / "a", tmp_path / "b"
+    today = filled.now.astimezone(SEOUL).date()
+    found = filled.settings.model_copy(
+        update={
+            "metrics": MetricsSettings(url=DatabaseUrl(filled.analyst_url)),
+            "export": ExportSettings(metrics=("rental", "traffic"), days=3),
+        }
+    )
+    for name in ("rental", "traffic"):
+        export(name, (today - timedelta(days=3), today), by_hand)
+    store = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("file")))
+    for _ in range(2):
+        assert export_aggregates(found, store, str(nightly), filled.now) == {"rental": 3, "traffic": 3}
+        files = {
+            root: {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+            for root in (by_hand, nightly)
+        }
+        assert files[by_hand] == files[nightly] and len(files[nightly]) == 6
+    wrong = found.model_copy(update={"export": ExportSettings(metrics=("rental", "rentals"), days=1)})
+    with pytest.raises(Terminal, match="rentals: there is no metric 'rentals'"):
+        export_aggregates(wrong, store, str(tmp_path / "c"), filled.now)
+    assert len(list((tmp_path / "c").rglob("*.parquet"))) == 1, "one's failure stops no other"
 
 
 @pytest.fixture
