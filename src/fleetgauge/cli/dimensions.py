@@ -105,4 +105,4 @@ def _summary(found: "Expiry") -> str:
         line += "".join(f"\n  overflow stays, {why}: {utc(begin)} to {utc(end)}" for begin, end in spans)
     if found.dry_run:
         return f"{line}\nnothing was changed (--dry-run)"
-    return f"{line}\n{found.windows} minutes were computed anew, {found.restated} of them final before"
+    return f"{line}\n{found.windows} minutes were computed anew; {found.restated} cells of final ones changed"

@@ -18,7 +18,7 @@ from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
 from fleetgauge.ingest.deadletters.dead_letter_topic import DeadLetterTopic, opened
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.kafka import ConfigResource, ConfigResourceType, KafkaProducer, TopicPartition
-from fleetgauge.kafka.kafka_clients import TIMEOUT_S, administering, translated
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S, administering, translated, whole_number
 from fleetgauge.privacy.identity import Identity
 from fleetgauge.privacy.redaction import decoded, redacted
 from fleetgauge.settings import KafkaSettings
@@ -129,13 +129,16 @@ class FreedDeadLetters:
         return False
 
 
+_LONG_MS = 100 * 365 * 86_400_000
+"""Brokers take retentions of some hundred million years."""
 UNREADABLE = "dead letters that are compressed, so that nobody can look into them"
 
 
 def log_until(settings: KafkaSettings, topics: Sequence[str], now: datetime) -> dict[str, datetime | None]:
     """Until when each topic may still hold what was produced by now; None: for ever. Blocks.
 
-    A segment goes whole, a while after its newest record has expired. Raises `Transient`, `Stop`, `Terminal`.
+    For ever too, where the broker does not say it. A segment goes whole, a while after its newest record has expired.
+    Raises `Transient`, `Stop`, `Terminal`.
     """
     names = ("retention.ms", "cleanup.policy", "segment.ms")
     wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(names)) for topic in topics]
@@ -145,10 +148,13 @@ def log_until(settings: KafkaSettings, topics: Sequence[str], now: datetime) -> 
         found = admin.describe_configs([one for one in wanted if one.name in known], config_filter="all")
     answer: dict[str, datetime | None] = {}
     for topic, said in found.get("topic", {}).items():
-        values = {name: str(at["value"]) for name, at in said.items()}
-        kept = int(values["retention.ms"])
-        finite = kept >= 0 and "delete" in values["cleanup.policy"]
-        answer[topic] = now + timedelta(milliseconds=kept + int(values["segment.ms"])) if finite else None
+        values = {name: at["value"] for name, at in said.items()}
+        kept, segment = (whole_number(values.get(name)) for name in ("retention.ms", "segment.ms"))
+        policy = str(values.get("cleanup.policy"))
+        if kept is None or segment is None or kept < 0 or "delete" not in policy:
+            answer[topic] = None
+        else:
+            answer[topic] = now + timedelta(milliseconds=min(kept + segment, _LONG_MS))
     return answer
 
 

@@ -100,3 +100,11 @@ def looking_into(
         yield kafka
     finally:
         kafka.close(autocommit=False, timeout_ms=5_000)
+
+
+def whole_number(said: object) -> int | None:
+    """The value of a topic's setting; None where the broker does not tell it, as some that speak Kafka's protocol."""
+    try:
+        return int(str(said))
+    except ValueError:
+        return None

@@ -14,6 +14,8 @@ from rollup_world import QUICK, World, definition
 from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.execute import restatement_log
 from fleetgauge.rollup.execute.activity import record_within
+from fleetgauge.rollup.execute.options import RunOptions
+from fleetgauge.rollup.execute.restatement_log import cells_of
 from fleetgauge.rollup.operating.backfill import backfill_metrics
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder
 from fleetgauge.rollup.operating.doctor import examine
@@ -274,3 +276,25 @@ def test_many_days_that_a_new_version_shows_otherwise_are_added_up(
     assert said(world, "level, dimensions, measure, before, after, change, cells") == [
         (level, None, "length", "6", "30", 24, 2) for level in ("day", "hour")
     ]
+
+
+def test_what_is_read_again_and_stays_the_same_is_no_restatement(world: World, one: Definition) -> None:
+    """Runs read the last minute of changes again, and those in a loop often."""
+    world.insert(AT, zone="a", state="done", amount=5)
+    counted = []
+    for _ in range(3):
+        world.beat()
+        world.catch_up()
+        (report,) = run_metrics(world.settings, [one], "minute", options=RunOptions(pause_s=0.0))
+        assert report.error is None
+        counted.append((report.cells, report.restated))
+    assert [restated for _, restated in counted] == [1, 0, 0]
+    assert all(cells >= 1 for cells, _ in counted)  # so that the cell was computed each time
+
+
+def test_cells_are_counted_once_whatever_measures_change() -> None:
+    at, later = AT, AT + timedelta(minutes=1)
+    rows = [(at, "a", 1), (at, "a", 1), (at, "b", 1), (later, "a", 1)]
+    assert cells_of(rows) == 3
+    assert cells_of([(at, None, 700), (at, None, 650), (later, None, 10)]) == 710
+    assert cells_of([]) == 0

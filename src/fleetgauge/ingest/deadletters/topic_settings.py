@@ -6,6 +6,7 @@ import structlog
 
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.kafka import ConfigResource, ConfigResourceType, KafkaAdminClient, KafkaError
+from fleetgauge.kafka.kafka_clients import whole_number
 
 ROOM = 64 * 1024
 """Bytes that the headers of a dead letter may add to its record."""
@@ -27,13 +28,20 @@ def read(admin: KafkaAdminClient, consumer: Consumer) -> list[str]:
             raise
         found = {}
     settings = [{key: str(at["value"]) for key, at in found.get(name, {}).items()} for name in topics]
-    if not all(settings):
+    if not all(known(one) for one in settings):
         structlog.get_logger("fleetgauge.ingest").info(
-            "the settings of topic and dead-letter topic are not compared: the login may not DESCRIBE_CONFIGS both",
+            "the settings of topic and dead-letter topic are not compared: the login may not DESCRIBE_CONFIGS both, or "
+            "the broker does not tell them",
             consumer=consumer.name,
         )
         return []
     return problems(consumer, *settings)
+
+
+def known(said: Mapping[str, str]) -> bool:
+    """Whether a topic's settings are all there: some servers that speak Kafka's protocol leave some out."""
+    numbers = (whole_number(said.get(name)) for name in ("max.message.bytes", "retention.ms"))
+    return None not in numbers and "cleanup.policy" in said
 
 
 def problems(consumer: Consumer, source: Mapping[str, str], dead_letters: Mapping[str, str]) -> list[str]:

@@ -168,17 +168,6 @@ class LedgerWriter:
             cells=cells,
         )
 
-    def minutes_closed(self, span: Span) -> int:
-        """How many closed minutes lie in the span."""
-        row = self._run(
-            "SELECT coalesce(sum(extract(epoch FROM upper(r) - lower(r)) / 60), 0)::bigint FROM fleetgauge.ledger,"
-            " unnest(closed * tstzmultirange(tstzrange(%(begin)s, %(end)s))) AS r"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
-            begin=span[0],
-            end=span[1],
-        ).fetchone()
-        return int(row[0]) if row else 0
-
     def saw(self, heartbeat_at: datetime) -> None:
         """Note the heartbeat that rows were just computed under: none may be computed under an older one afterwards."""
         self._run(
@@ -186,14 +175,6 @@ class LedgerWriter:
             " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
             heartbeat_at=heartbeat_at,
         )
-
-    def touched_closed(self) -> int:
-        """How many of the `touched` minute cells lie in closed windows."""
-        row = self._run(
-            "SELECT count(*) FROM touched AS t JOIN fleetgauge.ledger AS l ON l.closed @> t.window_start"
-            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute' AND t._level = 'minute'"
-        ).fetchone()
-        return int(row[0]) if row else 0
 
     def heartbeat_at(self) -> tuple[datetime | None, datetime]:
         """The newest heartbeat that rows were computed under, and what this server's clock says."""

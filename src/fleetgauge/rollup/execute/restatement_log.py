@@ -1,6 +1,6 @@
 """Writes down what changes of closed windows, in the transaction that changes it: before, after and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,11 +79,25 @@ class RestatementLog:
         self._kept.append((level, by, values))
 
     def write(self, reason: str) -> int:
-        """Compare with what is there now, and write down what differs; returns the rows written."""
+        """Compare with what is there now, and write down what differs; returns how many of the finest cells do."""
         one = self.definition
         key = {"metric": one.metric, "version": one.version, "reason": reason, "run_id": self.run_id}
         statements = RestatementStatements(self.definition)
-        written = 0
-        for level, by, values in self._kept:
-            written += self.connection.execute(statements.compare(level, by, MOST), {**values, **key}).rowcount
-        return written
+        changed = [
+            self.connection.execute(statements.compare(level, by, MOST), {**values, **key}).fetchall()
+            for level, by, values in self._kept
+        ]
+        return cells_of(changed[0]) if changed else 0
+
+
+def cells_of(written: Sequence[Row]) -> int:
+    """How many cells the rows (window, dimensions, cells) are of: one has a row for each measure that changed.
+
+    Rows without dimensions are of several cells, and say how many: of a window, at least those of one measure.
+    """
+    single = {(window, dimensions) for window, dimensions, _ in written if dimensions is not None}
+    together: dict[Any, int] = {}
+    for window, dimensions, cells in written:
+        if dimensions is None:
+            together[window] = max(together.get(window, 0), cells)
+    return len(single) + sum(together.values())

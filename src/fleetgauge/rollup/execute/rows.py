@@ -96,8 +96,6 @@ class Rows:
         self._look_for_emptied(stage, span)
         broken = self._broken()
         self._withhold(broken, grain)
-        if stage.restates:
-            self.tally.restated += self.ledger.minutes_closed(span)
         self.connection.execute(_FOR_SPANS)
         lowest = self._levels[grain]
         values: dict[str, Any] = {"begin": span[0], "end": span[1]}
@@ -116,7 +114,9 @@ class Rows:
         )
         self.ledger.minutes_done(span, limit)
         written += self._merge_upwards(levels[1:], spans, lowest.grain)
-        self._restatements.write(why(self.plan.request, stage.reason))
+        restated = self._restatements.write(why(self.plan.request, stage.reason))
+        if stage.restates:
+            self.tally.restated += restated
         if grain != "minute":  # what is not kept is done too, in what is
             self.ledger.done_above("hour", spans["hour"])
             self.ledger.done_above("day", spans["day"])
@@ -169,7 +169,6 @@ class Rows:
             self.connection.execute(self._sql.withhold_touched())
         changed = self.ledger.update_blocked(frozenset(fit).__contains__, broken, self.plan.source_watermark)
         self.tally.cells += len(fit)
-        self.tally.restated += self.ledger.touched_closed()
         self.connection.execute(_FOR_CELLS)
         self.tally.rows += self._write_touched(fit)
         if changed:
@@ -201,7 +200,7 @@ class Rows:
             self._restatements.keep(level, "cells")
             self.connection.execute(self._sql.clear_cells(level))
             written += self.connection.execute(self._sql.merge_cells(level)).rowcount
-        self._restatements.write(why(self.plan.request, "changed"))
+        self.tally.restated += self._restatements.write(why(self.plan.request, "changed"))
         return written
 
     # --- from the level below -------------------------------------------------------------------------------------

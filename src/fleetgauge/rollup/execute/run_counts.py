@@ -43,7 +43,7 @@ class RunCounts:
     rows: int = 0
     """Rows written, at all grains."""
     restated: int = 0
-    """Touched cells of windows that were closed already; of whole minutes, the closed ones."""
+    """Cells whose values changed though their window was closed; what is computed again and stays the same is none."""
     late_unapplied: int = 0
     """Touched cells that cannot be recomputed any more, since their source or their rows have expired."""
     conflicts: int = 0

@@ -96,7 +96,7 @@ class Expiry:
     windows: int = 0
     """Minutes that were computed anew."""
     restated: int = 0
-    """How many of them were closed."""
+    """How many cells of closed ones changed."""
     dry_run: bool = False
 
     def to_dict(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class ComputeSpan:
     """The finest whose rows are kept there."""
     reason: Reason
     restates: bool = False
-    """Whether closed minutes in it count as restated."""
+    """Whether what changes in closed windows counts as restated."""
 
 
 @dataclass(frozen=True)

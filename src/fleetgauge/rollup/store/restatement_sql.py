@@ -43,7 +43,7 @@ class RestatementStatements:
         """Write what differs between kept and new rows; above `most` values by window and measure alone.
 
         Parameters besides: `metric`, `version`, `reason`, `run_id`. Rows that appear or vanish have NULLs on the
-        other side.
+        other side. Returns (window, dimensions as text, cells) of each row written.
         """
         names = keys(level)
         pairs = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
@@ -53,6 +53,7 @@ class RestatementStatements:
             " FROM (SELECT r.*, true AS _there FROM replaced AS r WHERE _level = {level}) AS o"
             " FULL JOIN (SELECT a.*, true AS _there FROM ({rows}) AS a) AS n {key} CROSS JOIN LATERAL"
             " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs) {written}"
+            " RETURNING window_start, dimensions::text, cells"
         ).format(
             pairs=_comma(pairs),
             level=sql.Literal(level.name),
