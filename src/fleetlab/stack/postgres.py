@@ -143,6 +143,7 @@ def _initialise(context: Context, name: str, folder: Path) -> None:
             _programs(context) / "initdb",
             *("-D", folder, "-U", ADMIN, "-A", "scram-sha-256", f"--pwfile={password_file}"),
             *("-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *(part for option in _more_options() for part in ("-c", option)),
             "--no-sync",  # a crash of the machine right now costs no more than doing it again
         ]
         context.processes.run(
@@ -178,8 +179,7 @@ def _configure(context: Context, name: str, folder: Path, port: int, *extra: str
         "log_timezone = 'UTC'",
         "log_line_prefix = '%m [%p] %q%u@%d %a '",
         *extra,
-        # Any setting of postgresql.conf, for servers whose data nobody needs: `fsync=off full_page_writes=off`.
-        *shlex.split(os.environ.get("FLEETLAB_POSTGRES_OPTS", "")),
+        *_more_options(),
     )
     settings = folder / _SETTINGS
     settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -188,6 +188,11 @@ def _configure(context: Context, name: str, folder: Path, port: int, *extra: str
     (folder / "pg_hba.conf").write_text("\n".join(rules) + "\n", encoding="utf-8")
     for path in (settings, folder / "pg_hba.conf", folder / "postgresql.conf"):
         context.layout.user.own(path)
+
+
+def _more_options() -> list[str]:
+    """`$FLEETLAB_POSTGRES_OPTS`: any settings, for servers whose data nobody needs, such as `fsync=off`."""
+    return shlex.split(os.environ.get("FLEETLAB_POSTGRES_OPTS", ""))
 
 
 def _start(context: Context, name: str, folder: Path, port_name: str) -> None:
