@@ -74,7 +74,7 @@ bench-freshness: $(READY) ## from commit and append to the number, by schedule a
 	@$(BIN)/python -m bench.freshness $(BENCH)
 
 .PHONY: bench-load
-bench-load: $(READY) ## dashboards by 75 to 300 viewers, the pipeline at 386 to 35,000 events a second (BENCH="--home .lab" uses a kept demo)
+bench-load: $(READY) ## dashboards by 75 to 300 viewers, the pipeline at 386 to 35,000 events a second (BENCH="--seconds 10 --only d")
 	@$(BIN)/python -m bench.load $(BENCH)
 
 .PHONY: bench-startup

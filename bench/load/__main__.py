@@ -20,9 +20,15 @@ from dashboards.queries import panel_queries, settled
 from bench.ingest.contenders import Field
 from bench.ingest.workload import produce
 from bench.load.stream_rates import at_rate
-from bench.rollup.lab import ROOT
-from fleetgauge import settings
-from fleetlab.stack import Stack, StackState, layout
+from bench.rollup.lab import ROOT, laboratory
+from fleetgauge import pipeline, settings
+from fleetgauge.ingest.consumer import load_consumer
+from fleetgauge.ingest.operate.launch import consume
+from fleetgauge.ingest.operate.service import ConsumeOptions
+from fleetgauge.rollup import GRAINS, raise_failures
+from fleetlab.simulator import Heartbeat, Scale, Timeline, load_backlog
+from fleetlab.simulator.truth import TRUTH_FILE
+from fleetlab.stack import StackState, layout
 from fleetlab.stack.processes import Processes
 
 USERS = (75, 150, 300)
@@ -37,9 +43,9 @@ SPANS = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), timedelta(da
 def main(
     seconds: Annotated[float, typer.Option(min=5, help="Length of a row.")] = 30,
     only: Annotated[str, typer.Option(help="d: dashboards, p: pipeline.")] = "dp",
-    home: Annotated[
-        Path | None, typer.Option(help="Of a demo that was kept; else one is played, and gone then.")
-    ] = None,
+    vehicles: Annotated[int, typer.Option(help="Size of the company.")] = 300,
+    days: Annotated[int, typer.Option(help="Days of its history.")] = 3,
+    home: Annotated[Path | None, typer.Option(help="Folder of a laboratory that keeps running.")] = None,
     seed: Annotated[int, typer.Option(help="Which panels, over which ranges; 0: any.")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
 ) -> None:
@@ -47,7 +53,7 @@ def main(
     seed = seed or random.SystemRandom().randrange(10**6)
     typer.echo(f"seed {seed}")
     figures: dict[str, list[dict[str, Any]]] = {"dashboards": [], "pipeline": []}
-    with _demo(home) as state, tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as made:
+    with _company(home, vehicles, days) as state, tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as made:
         folder = Path(made)
         if "d" in only:
             _dashboards(state, folder, seconds, seed, figures["dashboards"])
@@ -128,24 +134,30 @@ def _pipeline(state: StackState, folder: Path, seconds: float, figures: list[dic
 
 
 @contextmanager
-def _demo(home: Path | None) -> Iterator[StackState]:
-    if home is not None:
-        state = Stack(home).state()
-        if state is None:
-            raise typer.BadParameter(f"no demo is kept in {home}")
+def _company(home: Path | None, vehicles: int, days: int) -> Iterator[StackState]:
+    """A laboratory with a simulated company, rolled up; without Airflow, which would take its share of the machine."""
+    with laboratory(home, ("postgres", "kafka", "elasticsearch")) as state:
+        postgres, kafka = state.need_postgres(), state.need_kafka()
+        with psycopg.connect(postgres.primary_admin_url) as primary:
+            loaded = primary.execute("SELECT to_regclass('rentals') IS NOT NULL").fetchone() == (True,)
+        if not loaded:
+            plan = Timeline.ending(Scale(vehicles=vehicles, days=days, live_seconds=0), datetime.now(UTC))
+            load_backlog(
+                plan,
+                primary_url=postgres.primary_app_url,
+                dba_url=postgres.primary_admin_url,
+                kafka_bootstrap=kafka.bootstrap,
+                truth_path=Path(state.home) / TRUTH_FILE,
+                source_sql=ROOT / "sql" / "source",
+            )
+            known = settings.load(Path(state.config))
+            pipeline.migrate(known)
+            for name in ("device_events", "device_commands"):
+                consume(load_consumer(ROOT, name), known, ConsumeOptions(until_caught_up=True))
+            with Heartbeat(postgres.primary_app_url):
+                for grain in GRAINS:
+                    raise_failures(pipeline.runs(known, grain))
         yield state
-        return
-    with tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as made:
-        Path(made).chmod(0o755)
-        own = Path(made) / "lab"
-        fleetlab = [sys.executable, "-m", "fleetlab"]
-        try:
-            subprocess.run([*fleetlab, "demo", "--keep", "--home", str(own)], check=True)
-            state = Stack(own).state()
-            assert state is not None
-            yield state
-        finally:
-            subprocess.run([*fleetlab, "down", "--wipe", "--home", str(own)], check=True)
 
 
 if __name__ == "__main__":

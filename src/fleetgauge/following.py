@@ -225,20 +225,29 @@ class Follower:
                 self._opened = open_source(
                     self.settings, self.source, self._streams, self._options.clock, self._progress
                 )
-            engine = made = Engine(
-                definition, self._opened, self._connect, self._options, self._watch, self._session(definition)
-            )
-
-            def announce(plan: Plan) -> None:
-                made.run_id = self.runs.announce(plan)
-                structlog.contextvars.bind_contextvars(run=made.run_id)
-
-            return made.run("minute", None, self._watermark, announce), None
+            engine = self._engine(definition, self._opened)
+            asked_before = self._progress.kept
+            report = self._one_run(engine)
+            if report.deferred and asked_before:  # another worker may have come further than this round has asked
+                self._progress.forget()
+                engine = self._engine(definition, self._opened)
+                report = self._one_run(engine)
+            return report, None
         except AskedToStop:
             self.runs.interrupted(definition.metric)
             raise
         except Exception as error:  # of whatever kind: it must not stop the other metrics
             return engine.report if engine else RunReport(definition.metric, definition.version, "minute"), error
+
+    def _engine(self, definition: Definition, source: Source) -> Engine:
+        return Engine(definition, source, self._connect, self._options, self._watch, self._session(definition))
+
+    def _one_run(self, engine: Engine) -> RunReport:
+        def announce(plan: Plan) -> None:
+            engine.run_id = self.runs.announce(plan)
+            structlog.contextvars.bind_contextvars(run=engine.run_id)
+
+        return engine.run("minute", None, self._watermark, announce)
 
     def _take(self, definition: Definition, report: RunReport, error: Exception | None) -> None:
         metric, known = definition.metric, self.patience_of(definition.metric)

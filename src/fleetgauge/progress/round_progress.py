@@ -25,6 +25,11 @@ class RoundProgress:
         self._monotonic = monotonic
         self._known: tuple[float, dict[str, GroupProgress]] | None = None
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is an answer that an earlier look has asked for."""
+        return self._known is not None
+
     def forget(self) -> None:
         """A round begins."""
         self._known = None

@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 from fleetgauge import pipeline
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import Transient
+from fleetgauge.following import Follower
 from fleetgauge.progress.round_progress import RoundProgress
-from fleetgauge.rollup import run_metrics
+from fleetgauge.rollup import RunReport, run_metrics
 from fleetgauge.rollup.definitions.measures import Percentile
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
@@ -174,9 +175,42 @@ def test_an_older_answer_of_a_round_is_never_taken_for_a_rewind(world: World, st
     world.send(event(start, 3))
     world.ingest()
     with closing(source):
-        report = Engine(definition, source, lambda: connect_metrics(world.settings.metrics, QUICK), QUICK).run("minute")
-    assert report.error is None and report.conflicts == 1
+
+        def run() -> RunReport:
+            return Engine(definition, source, lambda: connect_metrics(world.settings.metrics, QUICK), QUICK).run(
+                "minute"
+            )
+
+        report = run()
+        assert report.deferred and not report.cells and not report.windows, "what it asked is older than what is known"
+        kept.forget()
+        report = run()
+    assert report.error is None and report.deferred is None
     assert report.cells == 1 and report.windows < 5, "what is new, not everything anew"
+    world.assert_right()
+
+
+def test_a_loop_beside_another_worker_asks_anew_and_does_not_wait(
+    world: World, start: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(*mixed(start, 30, 60))
+    world.ingest()
+    loop = Follower(world.settings, world.name)
+    try:
+        loop.one_round()
+        world.send(event(start, 1))
+        world.ingest()
+        world.run()
+        world.send(event(start, 3))
+        world.ingest()
+        forgotten: list[bool] = []
+        kept = loop._progress
+        real = kept.forget
+        monkeypatch.setattr(kept, "_monotonic", lambda: 0.0)  # its answer stays young, however slow the machine is
+        monkeypatch.setattr(kept, "forget", lambda: real() if forgotten else forgotten.append(True))
+        loop.one_round()  # with what the round before has asked
+    finally:
+        loop.close()
     world.assert_right()
 
 
