@@ -69,7 +69,9 @@ def problems(definition: Definition, fields: Mapping[str, str]) -> list[str]:
                 )
             case Extreme() if measure.type in ("float", None):
                 found += _of(key, measure.of, fields, _NUMBER, "numbers")
-            case Sum() | Extreme():
+            case Extreme():  # of times it is milliseconds since the epoch
+                found += _of(key, measure.of, fields, (*_WHOLE, "date"), "whole numbers, or a time")
+            case Sum():
                 found += _of(key, measure.of, fields, _WHOLE, "whole numbers")
             case Tally():
                 found += _of(key, measure.of, fields, _WHOLE, "whole numbers")

@@ -119,6 +119,7 @@ def test_a_metric_may_not_read_a_field_for_longer_than_it_is_kept(tmp_path: Path
         ({"measures": {"s": {"agg": "sum", "of": "speed"}}}, "speed is of type double, but this needs whole numbers"),
         ({"measures": {"s": {"agg": "sum", "of": "message.bytes", "type": "numeric"}}}, "numeric would not be exact"),
         ({"measures": {"s": {"agg": "max", "of": "speed", "type": "integer"}}}, "needs whole numbers"),
+        ({"measures": {"s": {"agg": "sum", "of": "@timestamp", "type": "integer"}}}, "needs whole numbers"),
         ({"measures": {"s": {"agg": "percentile", "of": "device.id"}}}, "needs numbers"),
         ({"measures": {"s": {"agg": "distinct", "of": "speed"}}}, "needs texts"),
         ({"measures": {"s": {"agg": "last", "of": "battery_percent"}}}, "agg last is not offered"),
@@ -128,6 +129,11 @@ def test_lint_says_what_documents_cannot_give(tmp_path: Path, changes: dict[str,
     found = problems(definition(tmp_path, **changes), FIELDS)
     assert len(found) == 1
     assert said in found[0]
+
+
+def test_the_first_and_the_last_time_can_be_asked_for(tmp_path: Path) -> None:
+    times = {agg: {"agg": agg, "of": "@timestamp", "type": "integer", "unit": "instant"} for agg in ("min", "max")}
+    assert problems(definition(tmp_path, measures=times), FIELDS) == []
 
 
 def test_a_list_in_a_document_would_be_counted_twice() -> None:
