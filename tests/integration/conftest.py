@@ -25,7 +25,6 @@ from fleetlab.stack import (
     Stack,
     StackState,
 )
-from scheduling import is_streamed
 
 __all__ = ["filled"]  # a fixture of dashboards and analysts
 
@@ -35,21 +34,7 @@ JAVA_OPTIONS = (
 """Class files are not verified, which is a seventh of what Elasticsearch's start takes: their checksums are known. Most
 of its heap is never used, so it is not touched.
 """
-STREAMS = {"kafka", "elasticsearch", "stack"}
-"""Fixtures that start Kafka or Elasticsearch."""
 Starter = Callable[[set[Service]], StackState]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file that needs Kafka or Elasticsearch without `scheduling` knowing it would start them a second time."""
-    asking = {
-        item.nodeid.partition("::")[0]
-        for item in items
-        if isinstance(item, pytest.Function) and STREAMS & set(item.fixturenames)
-    }
-    unknown = sorted(file for file in asking if not is_streamed(file))
-    if unknown:
-        raise pytest.UsageError(f"add to STREAMED in tests/scheduling.py: {', '.join(unknown)}")
 
 
 @pytest.fixture(scope="session", autouse=True)

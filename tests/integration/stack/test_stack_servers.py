@@ -18,6 +18,7 @@ from fleetlab.stack import KafkaState, PostgresState, Stack, StackState, layout
 from fleetlab.stack.artifacts import bundles
 from fleetlab.stack.java import Jdk
 from fleetlab.stack.processes import Processes
+from scheduling import is_streamed
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 20) -> None:
@@ -131,3 +132,14 @@ def test_memory_stays_below_the_bar(stack: StackState) -> None:
     used = {status.service: status.memory_bytes for status in lab.status() if status.running}
     assert used.keys() >= {"postgres", "kafka", "elasticsearch"}
     assert sum(used.values()) < 4 * 10**9, used  # Airflow takes less than 1 GB of the 5
+
+
+def test_files_that_need_kafka_or_elasticsearch_run_where_they_are(request: pytest.FixtureRequest) -> None:
+    """Of those of this run. Another process would start both once more, for twenty seconds of processor time."""
+    asking = {
+        item.nodeid.partition("::")[0]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and {"kafka", "elasticsearch", "stack"} & set(item.fixturenames)
+    }
+    unknown = sorted(file for file in asking if not is_streamed(file))
+    assert not unknown, "add them to STREAMED in tests/scheduling.py"
