@@ -20,6 +20,7 @@ from fleetlab.demo import events, verify
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check, CommandLine, Report, TopicCount
 from fleetlab.demo.verify_company import company
+from fleetlab.demo.verify_dashboards import dashboards
 from fleetlab.simulator.counts import Grain, nearest_rank
 from fleetlab.simulator.truth import Truth
 from fleetlab.stack import StackState
@@ -47,7 +48,12 @@ def compare(
             _events(report, state, truth, consumer)
         graces = {name: one.grace for name, one in definitions.items()}
         grains = {name: one.grains for name, one in definitions.items()}
-        _numbers(report, state, truth, content / "sql" / "tariffs", Books(truth, settled, graces, grains))
+        books = Books(truth, settled, graces, grains)
+        _numbers(report, state, truth, content / "sql" / "tariffs", books)
+        with psycopg.connect(state.need_postgres().grafana_url, autocommit=True) as grafana:
+            queries = _module(content / "dashboards" / "queries.py")
+            shown = dashboards(grafana, truth, books, content, queries, settled)
+        report.checks += [one for one in shown if one.compared]  # a small company may have no vehicle in the workshop
     finally:
         truth.close()
     _isolation(report, state)

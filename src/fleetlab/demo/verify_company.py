@@ -1,5 +1,6 @@
 """Metrics of business, operations and devices beside the simulator's books. Everything here only reads."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, LiteralString
@@ -7,6 +8,7 @@ from typing import Any, LiteralString
 from fleetlab.demo.report import Check
 from fleetlab.demo.verify import GRAINS, Aggregates, Key, equal, or_near
 from fleetlab.simulator.counts import Grain
+from fleetlab.simulator.map_tiles import tile
 from fleetlab.simulator.truth import Truth
 
 _EVENTS: Mapping[str, tuple[LiteralString, tuple[str, ...]]] = {
@@ -134,8 +136,11 @@ def _devices(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
         " sum(righted)::bigint AS righted FROM metrics.tip_over_$grain GROUP BY 1) AS s"
         " CROSS JOIN LATERAL (VALUES ('true', fallen), ('false', righted)) AS v(state, n) WHERE n > 0",
     )
-    expected = _counted(_final(aggregates, "tip_over", grain, truth.reported("tip_over", grain)), lambda state: state)
+    reported = _final(aggregates, "tip_over", grain, truth.reported("tip_over", grain))
+    expected = _counted(reported, lambda said: said.split()[0])
     found.append(equal(f"falls by {grain}: fallen, set upright", expected, _of(rows, 2)))
+    if grain != "minute":
+        found.append(by_tile(aggregates, truth, grain))
     rows = aggregates.rows(
         "battery",
         grain,
@@ -146,6 +151,21 @@ def _devices(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
     )
     found.append(equal(f"batteries by {grain}: reports below 20 %", low, _of(rows, 2)))
     return found
+
+
+def by_tile(aggregates: Aggregates, truth: Truth, grain: Grain) -> Check:
+    """Falls by map tile, of windows to which none came since the metric, which has no minutes, looked last."""
+    late = {window for window, _ in truth.came_since(aggregates.looked_at, grain, "tip_over")}
+    said = _final(aggregates, "tip_over_tile", grain, truth.reported("tip_over", grain))
+    cells = Counter((window, tile(one), one.split()[0]) for (window, _), all_ in said.items() for one in all_)
+    rows = aggregates.rows(
+        "tip_over_tile",
+        grain,
+        "SELECT window_start, tile, fallen::bigint, righted::bigint FROM metrics.tip_over_tile_$grain",
+    )
+    expected = {key[:2]: (cells[*key[:2], "true"], cells[*key[:2], "false"]) for key in cells if key[0] not in late}
+    found = {key: numbers for key, numbers in _of(rows, 2).items() if key[0] not in late}
+    return equal(f"falls by map tile and {grain}: fallen, set upright", expected, found)
 
 
 def _by_device(aggregates: Aggregates, truth: Truth) -> list[Check]:

@@ -12,7 +12,7 @@ from fleetlab.simulator.timeline import Action, Timeline
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE sims (device TEXT PRIMARY KEY, sim TEXT NOT NULL);
+CREATE TABLE sims (device TEXT PRIMARY KEY, sim TEXT NOT NULL, model TEXT NOT NULL);
 -- every valid event once, where its first copy lies
 CREATE TABLE events (
     device TEXT NOT NULL, event_id TEXT NOT NULL, kind TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE events (
     -- traffic: command type or kind, and what went over the air; direction is empty where nothing did
     subject TEXT NOT NULL, carrier TEXT NOT NULL, direction TEXT NOT NULL, bytes INTEGER NOT NULL,
     command_id TEXT, attempt INTEGER, action TEXT NOT NULL,
-    -- what the event itself says: an error's code, whether it lies on its side, metres, percent
+    -- what the event itself says: an error's code, whether it lies on its side and where, metres, percent
     detail TEXT NOT NULL);
 CREATE TABLE duplicates (
     device TEXT NOT NULL, event_id TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -88,7 +88,9 @@ class Ledger:
                 ("tag", plan.dice.tag),
             ],
         )
-        ledger._db.executemany("INSERT INTO sims VALUES (?, ?)", [(v.code, v.iccid) for v in plan.world.vehicles])
+        ledger._db.executemany(
+            "INSERT INTO sims VALUES (?, ?, ?)", [(v.code, v.iccid, v.model.code) for v in plan.world.vehicles]
+        )
         return ledger
 
     def __enter__(self) -> "Ledger":

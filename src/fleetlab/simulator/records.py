@@ -87,7 +87,7 @@ class Record(NamedTuple):
     action: str
     """For a command's step: `requested`, `sent`, `delivered`, `responded`."""
     detail: str = ""
-    """What telemetry says: an error's code, whether the vehicle lies on its side, metres, percent."""
+    """What telemetry says: an error's code, whether the vehicle lies on its side and where, metres, percent."""
 
 
 @lru_cache(maxsize=100_000)

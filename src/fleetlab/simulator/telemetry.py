@@ -124,7 +124,7 @@ class Reporter:
             "tip_over",
             "device.tip_over",
             f'"tipped_over":{str(tipped).lower()},"location":{{"lat":{lat:.6f},"lng":{lng:.6f}}}',
-            str(tipped).lower(),
+            f"{str(tipped).lower()} {lat:.6f} {lng:.6f}",
         )
 
 

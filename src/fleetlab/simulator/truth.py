@@ -229,6 +229,10 @@ class Truth:
         """The SIM of each device."""
         return dict(self._db.execute("SELECT device, sim FROM sims"))
 
+    def models(self) -> dict[str, str]:
+        """The model of each device."""
+        return dict(self._db.execute("SELECT device, model FROM sims"))
+
     def by_sim(self) -> dict[Key, Traffic]:
         """Messages and payload by local day, SIM and carrier; everything that went over the air."""
         window, cells = self._window("day"), defaultdict[Key, Traffic](Traffic)
@@ -328,10 +332,13 @@ class Truth:
             cells[(*window(at_ms), zone)].update(events.split())
         return dict(cells)
 
-    def came_since(self, since: datetime, grain: Grain) -> set[Key]:
-        """Window and device of events that were appended at or after an instant."""
+    def came_since(self, since: datetime, grain: Grain, kind: str | None = None) -> set[Key]:
+        """Window and device of events, or of those of a kind, that were appended at or after an instant."""
         window = self._window(grain)
-        rows = self._db.execute("SELECT event_ms, device FROM events WHERE append_ms >= ?", (_ms(since),))
+        rows = self._db.execute(
+            "SELECT event_ms, device FROM events WHERE append_ms >= ?1 AND (?2 IS NULL OR kind = ?2)",
+            (_ms(since), kind),
+        )
         return {(*window(at_ms), device) for at_ms, device in rows}
 
     def reported(self, kind: str, grain: Grain) -> dict[Key, list[str]]:
