@@ -1,6 +1,8 @@
 """Every line that a component writes is one JSON object with the agreed keys, and holds no secret."""
 
+import io
 import json
+import logging
 import os
 import re
 import signal
@@ -11,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
-from fleetgauge.observability.logs import IDS, KEYS, masked
+from fleetgauge.observability.logs import IDS, KEYS, configure, masked
 
 ROOT = Path(__file__).parents[3]
 SECRET = "Tr0ub4dor-and-three"
@@ -112,3 +115,21 @@ def test_text_is_for_people_and_json_for_the_others(tmp_path: Path) -> None:
 
 def test_ids_are_never_keys_of_every_line() -> None:
     assert not set(IDS) & set(KEYS)
+
+
+def test_a_line_is_written_with_its_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else lines of two threads could end up as one that no collector reads."""
+    written = list[str]()
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Stream())
+        configure("run", "json")
+        structlog.get_logger("one").warning("of ours")
+        logging.getLogger("kafka.net").warning("of a library")
+    assert [json.loads(line)["event"] for line in written] == ["of ours", "of a library"]
+    assert all(line.endswith("\n") for line in written)
