@@ -14,8 +14,7 @@ BENCH ?=
 # Where Python may keep no bytecode, each test process rewrites and compiles all tests anew: six seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Test processes; each starts servers, some 2.5 GB. With three or more, the last runs what has servers of its own, or none;
-# with four or more, the last but one what needs no server.
+# Test processes; each starts servers, some 2.5 GB. Which runs what: tests/scheduling.py.
 WORKERS ?= 4
 
 $(READY): pyproject.toml src/fleetlab/pyproject.toml constraints.txt

@@ -1,11 +1,11 @@
 """Which test process runs which file, so that none waits for another's servers.
 
-Every process but the last starts one stack, which all its files share. The first takes all files that need Kafka or
-Elasticsearch, whose start takes longer than most files; Postgres is enough for what the others begin. The last takes
-the files whose tests start servers of their own, or none: their servers would come on top of the stack anyway, and what
-they mostly do is wait. With four or more, the last but one takes files that need no server, which fill the time in
-which all others wait. Files that share a filled database run in one process, one after the other, since to fill it
-takes half a minute. Within each part the longest come first, so that all processes end at about the same time.
+Each process starts the servers that its files ask for, which all of them share. Kafka and Elasticsearch take longer to
+start than most files take to run, so the files that need them run in one process, with four or more in two, as what
+they mostly do is wait. Postgres takes two seconds. The last process begins with the files whose tests start servers of
+their own. What needs no server at all comes last, and fills the time in which others still run. Files that share a
+filled database run in one process, one after the other, since to fill it takes half a minute. Within each part the
+longest come first, so that all processes end at about the same time.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,6 @@ FILLED = (
     "tests/integration/demo/test_demo_company.py",
 )
 """They share the database of the fixture `filled`; the first names them all."""
-SERVERLESS = ("tests/unit/",)
-"""Those of them that need no server at all."""
 STREAMED = (
     "tests/integration/ingest/",
     "tests/integration/hostile/test_wild",
@@ -52,8 +50,8 @@ FEW = 6
 """So many of them are not worth a second start of those servers."""
 LONG = (
     "tests/integration/ingest/test_ingest_ledger.py",
-    "tests/integration/rollup/test_rollup_law.py",
     FILLED[0],
+    "tests/integration/rollup/test_rollup_law.py",
     "tests/integration/ingest/",
     "tests/integration/hostile/test_wild",
     "tests/integration/hostile/test_secrets.py",
@@ -86,23 +84,18 @@ def is_streamed(file: str) -> bool:
 
 
 def chosen(waiting: Sequence[str], *, worker: int, workers: int) -> str | None:
-    """The file that a worker, counted from 0, begins next; None ends the worker.
-
-    With three or more, the last is the one for files that are alone. It takes no other file, or it would start one more
-    stack; the others help it out once theirs are done. With four or more, the last but one takes files without servers.
-    Of those that share a stack, the first begins with what needs all its servers, the others with the rest.
-    """
+    """The file that a worker, counted from 0, begins next; None ends the worker."""
     shared = sorted((file for file in waiting if not is_alone(file)), key=lambda file: rank(file, LONG))
+    alone = sorted((file for file in waiting if is_alone(file)), key=lambda file: rank(file, ALONE))
     streamed = [file for file in shared if is_streamed(file)]
     plain = [file for file in shared if not is_streamed(file)]
-    alone = sorted((file for file in waiting if is_alone(file)), key=lambda file: rank(file, ALONE))
-    if workers > 3 and worker == workers - 2:
-        return next((file for file in alone if file.startswith(SERVERLESS)), None)
-    if workers > 2 and worker == workers - 1:
-        return next(iter(alone), None)
-    if worker == 0 or worker >= workers:  # xdist gives a new number to whoever stands in for one that died
-        return next(iter([*streamed, *plain, *alone]), None)
-    return next(iter([*plain, *alone, *(streamed if len(streamed) > FEW else ())]), None)
+    if worker < (2 if workers > 3 else 1) or worker >= workers:  # xdist numbers whoever stands in for one that died
+        order = [*streamed, *plain, *alone]
+    elif workers > 2 and worker == workers - 1:
+        order = sorted([*alone, *plain], key=lambda file: (file.startswith(ALONE[-1]), not is_alone(file)))
+    else:
+        order = [*plain, *alone, *(streamed if workers < 4 and len(streamed) > FEW else ())]
+    return next(iter(order), None)
 
 
 class Scheduling(LoadFileScheduling):
