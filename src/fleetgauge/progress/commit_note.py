@@ -19,6 +19,10 @@ class CommitNote(msgspec.Struct, frozen=True, omit_defaults=True, rename={"epoch
     """The instant (ISO 8601, UTC) that a run with `--from-time` went back to, until that run is through."""
     dead_letters: dict[str, Any] = {}
     """How ingest's dead-letter limit stands in the partition, up to the offset."""
+    missed: int = 0
+    """Records that the topic's retention deleted before they were read, so far."""
+    missed_ms: int = 0
+    """When the last of them were found to be gone, milliseconds since the epoch."""
 
     @classmethod
     def parse(cls, metadata: str | None) -> Self:

@@ -45,6 +45,16 @@ class PartitionProgress:
     unstable: int = 0
     """Offsets from `end` on that the broker holds back: a transaction is open there, and nobody knows its end."""
 
+    missed: int = 0
+    """Records that retention deleted before they were read, as far as ingest has noted it."""
+    missed_at: datetime | None = None
+    """When it noted the last of them (UTC)."""
+
+    @property
+    def missing(self) -> int:
+        """Records that retention has deleted behind what is committed: whoever reads on will miss them."""
+        return 0 if self.committed is None else max(0, self.begin - self.committed)
+
     @property
     def finished(self) -> int:
         """The next offset to finish: everything below it is stored, dead-lettered, or was deleted by retention."""
@@ -133,6 +143,7 @@ def read_progress(
         unfinished = _append_times(settings, lagging, end, timeout_s)
         held = {p: end[p] for p in partitions if end[p] < high[p] and p not in unfinished}
         unfinished |= _append_times(settings, held, high, timeout_s, isolation="read_uncommitted")
+    notes = {p: CommitNote.parse(committed[p].metadata) if p in committed else CommitNote() for p in partitions}
     return GroupProgress(
         topic,
         group,
@@ -145,8 +156,10 @@ def read_progress(
                 end[p],
                 committed[p].offset if p in committed else None,
                 min(unfinished[p], observed_at) if p in unfinished else None,  # a producer's clock may be ahead
-                CommitNote.parse(committed[p].metadata).epoch if p in committed else "",
+                notes[p].epoch,
                 high[p] - end[p],
+                notes[p].missed,
+                _EPOCH + timedelta(milliseconds=notes[p].missed_ms) if notes[p].missed else None,
             )
             for p in partitions
         ),

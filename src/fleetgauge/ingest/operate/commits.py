@@ -41,6 +41,7 @@ class Commits:
         self._next: dict[TopicPartition, int] = {}
         self._started: dict[TopicPartition, int] = {}
         self._epochs: dict[TopicPartition, str] = {}
+        self._missed: dict[TopicPartition, tuple[int, int]] = {}
         self._due_since: float | None = None
 
     @property
@@ -69,7 +70,7 @@ class Commits:
             at = self._noted(tp)
             expected = None if at is None else at.offset
             note = CommitNote.parse(None if at is None else at.metadata)
-            self._epochs[tp] = note.epoch
+            self._epochs[tp], self._missed[tp] = note.epoch, (note.missed, note.missed_ms)
             self._started[tp] = offset if expected is None else expected
             self._pipeline.guard.restore(tp.topic, tp.partition, note.dead_letters)
         if expected is None or offset < expected or not self._epochs[tp]:
@@ -158,6 +159,7 @@ class Commits:
             return
         if missed > 0:
             self._metrics.of(m.MISSED).inc(missed)
+            self._missed[tp] = (self._missed.get(tp, (0, 0))[0] + missed, int(time.time() * 1000))
             self._log.error(
                 "records were deleted by the retention of the topic before they were read",
                 topic=tp.topic,
@@ -169,7 +171,7 @@ class Commits:
     def _note(self, tp: TopicPartition) -> str:
         read = self._pipeline.partitions().get(tp)
         counter = self._pipeline.guard.note(tp.topic, tp.partition, None if read is None else read.last)
-        return str(CommitNote(self._epochs[tp], self._rewound_to, counter))
+        return str(CommitNote(self._epochs[tp], self._rewound_to, counter, *self._missed.get(tp, (0, 0))))
 
     def _halted(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """A dead-letter limit that was reached is noted even where no offset moves: no restart may forget it."""

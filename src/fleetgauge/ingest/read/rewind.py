@@ -96,7 +96,7 @@ def apply(settings: KafkaSettings, consumer: Consumer, rewind: Rewind) -> Rewind
                 admin,
                 consumer,
                 {
-                    part.partition: (part.start, CommitNote(epoch, rewind.mark, _counter(before.get(part.partition))))
+                    part.partition: (part.start, CommitNote(epoch, rewind.mark, **_kept(before.get(part.partition))))
                     for part in found.partitions
                 },
             )
@@ -123,10 +123,7 @@ def finish(settings: KafkaSettings, consumer: Consumer) -> None:
     try:
         with _admin(settings, consumer) as admin:
             committed = _committed(admin, consumer)
-            notes = {
-                tp: CommitNote(CommitNote.parse(at.metadata).epoch, dead_letters=_counter(at))
-                for tp, at in committed.items()
-            }
+            notes = {tp: CommitNote(CommitNote.parse(at.metadata).epoch, **_kept(at)) for tp, at in committed.items()}
             _commit(admin, consumer, {tp: (at.offset, notes[tp]) for tp, at in committed.items()})
     except (Terminal, Transient) as error:
         structlog.get_logger("fleetgauge.ingest").info(
@@ -188,9 +185,10 @@ def _committed(admin: KafkaAdminClient, consumer: Consumer) -> dict[int, OffsetA
     }
 
 
-def _counter(at: OffsetAndMetadata | None) -> dict[str, Any]:
-    """Going back forgets no dead-letter limit that was reached."""
-    return CommitNote.parse(None if at is None else at.metadata).dead_letters
+def _kept(at: OffsetAndMetadata | None) -> dict[str, Any]:
+    """Going back forgets no dead-letter limit that was reached, and no record that was missed."""
+    note = CommitNote.parse(None if at is None else at.metadata)
+    return {"dead_letters": note.dead_letters, "missed": note.missed, "missed_ms": note.missed_ms}
 
 
 def _members(admin: KafkaAdminClient, consumer: Consumer) -> int:

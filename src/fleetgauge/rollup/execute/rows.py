@@ -13,6 +13,7 @@ import structlog
 
 from fleetgauge.errors import Transient, sure
 from fleetgauge.postgres import Connection, sql
+from fleetgauge.postgres.nul_text import with_nul
 from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
@@ -55,6 +56,11 @@ _FOR_CELLS = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
     " set_config('enable_mergejoin', 'off', true)"
 )
+
+
+def _once_written_otherwise(cell: Cell) -> bool:
+    """Whether an older release wrote a label of it with U+FFFD for U+0000: only a whole window takes that row away."""
+    return any(with_nul(label) != label for label in cell[1])
 
 
 @dataclass
@@ -149,7 +155,7 @@ class Rows:
         whole: set[datetime] = set()
         together = self._counted_together(cells)
         for cell in cells:
-            if cell not in together and admission.fits(cell[1]):
+            if cell not in together and not _once_written_otherwise(cell) and admission.fits(cell[1]):
                 fit.append(cell)
             else:
                 whole.add(cell[0])

@@ -258,6 +258,24 @@ def test_hostile_values_are_only_values(world: World, start: datetime) -> None:
     assert kept == {**dict.fromkeys(texts, 2), "\\(not set)": 2, "\\(other)": 2, r"a\u0000b": 1, "(other)": 2}
 
 
+def test_a_row_of_a_text_that_an_older_release_wrote_otherwise_leaves_no_shadow(world: World, start: datetime) -> None:
+    world.send(event(start, 1, model="a\0b"), event(start, 1, model="m1"))
+    world.ingest()
+    world.run()
+    for level in world.definition.levels:
+        table = f"store.{world.definition.table(level)}"
+        world.metrics.execute(rf"UPDATE {table} SET model = 'a' || U&'\FFFD' || 'b' WHERE model = 'a\u0000b'")
+    world.metrics.execute("DELETE FROM fleetgauge.dimension_value WHERE value LIKE 'a%'")
+    world.send(event(start, 1, model="a\0b"))
+    world.ingest()
+    assert world.run().error is None
+    for grain in ("minute", "hour", "day"):
+        rows = world.metrics.execute(
+            f"SELECT model, sum(events) FROM metrics.{world.name}_{grain} GROUP BY 1"
+        ).fetchall()
+        assert dict(rows) == {"m1": 1, r"a\u0000b": 2}, grain
+
+
 def test_sums_beyond_what_a_double_holds_are_exact(world: World, start: datetime) -> None:
     _take_large_numbers(world)
     large = [10**15 - 2 * i - 1 for i in range(13)]
