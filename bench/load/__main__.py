@@ -118,8 +118,7 @@ def _pipeline(state: StackState, folder: Path, seconds: float, figures: list[dic
     loaded = settings.load(Path(state.config))
     workload = produce(loaded, 20_000)
     field = Field(loaded.model_copy(update={"content": folder}), Path(state.config), workload, folder)
-    server = Processes(layout.find(Path(state.home))).pid("elasticsearch")
-    assert server is not None
+    server = list(Processes(layout.find(Path(state.home))).family("elasticsearch"))
     typer.echo(
         "asked/s  appended/s  stored/s  lag p95  behind at the end  consumers: cores  Elasticsearch: cores  load"
     )

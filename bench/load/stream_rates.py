@@ -41,7 +41,7 @@ class Streamed:
     processes: int
 
 
-def at_rate(field: Field, rate: int, seconds: float, processes: int, server_pid: int) -> Streamed:
+def at_rate(field: Field, rate: int, seconds: float, processes: int, elasticsearch: list[psutil.Process]) -> Streamed:
     """Append `rate` events a second for a while and wait until all are stored; blocks."""
     name = f"bench-rate-{rate}"
     server = Elasticsearch(field.settings.elasticsearch.url)
@@ -60,19 +60,19 @@ def at_rate(field: Field, rate: int, seconds: float, processes: int, server_pid:
         ports = [_port(field.folder / f"{name}-{number}.log") for number in range(processes)]
         time.sleep(_SETTLES_S)  # the group has its partitions
         watched = [psutil.Process(one.pid) for one in started.processes]
-        before, server_before = _cpu(watched), _cpu([psutil.Process(server_pid)])
+        before, server_before = _cpu(watched), _cpu(elasticsearch)
         began = time.monotonic()
         command = [sys.executable, "-m", "bench.load.stream_rates", bootstrap, name, str(rate), str(count)]
         with Popen([*command, str(payloads)], stdout=PIPE) as appending:
             told, _ = appending.communicate()
-        appended_s = float(told)
+        appended_s, ended = float(told), time.monotonic()
         behind = count - server.indexed(name)
         deadline = time.monotonic() + 120
         while server.indexed(name) < count and time.monotonic() < deadline:
             time.sleep(0.1)
-        took, stored = time.monotonic() - began, server.indexed(name)
-        cores = (_cpu(watched) - before) / took
-        server_cores = (_cpu([psutil.Process(server_pid)]) - server_before) / took
+        took, stored = appended_s + time.monotonic() - ended, server.indexed(name)
+        watched_s = time.monotonic() - began
+        cores, server_cores = (_cpu(watched) - before) / watched_s, (_cpu(elasticsearch) - server_before) / watched_s
         lag = _p95([_metrics(port) for port in ports])
     finally:
         for one in started.processes:

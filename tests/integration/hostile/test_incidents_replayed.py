@@ -109,7 +109,7 @@ def test_a_heavy_query_on_the_replica_is_on_top_of_query_insight(watched: World,
         ((_, found),) = asked(title, 10, "scooter_app")
         assert found == pytest.approx(value, rel=1e-6), title
     assert asked("Seconds for each call", 10, "scooter_app")[0][1] == pytest.approx(busy * 30)
-    assert {labels["login"] for labels, _ in asked("Busy sessions by login", 10)} == {
+    assert {labels["login"] for labels, _ in asked("Busy sessions by login", 10)} >= {
         "scooter_app",
         "fleetgauge_reader",
     }
