@@ -73,12 +73,12 @@ class Company:
     rentals: int
 
 
-SMALLER = Company(("--vehicles", "150", "--days", "2", "--live-seconds", "20"), 25_000, 2_500, 350)
+QUARTER = Company(("--vehicles", "300", "--days", "2", "--live-seconds", "45"), 50_000, 5_000, 700)
 WHOLE = Company((), 300_000, 30_000, 3_000)
 """What `make demo` plays."""
 
 
-@pytest.fixture(scope="module", params=[SMALLER, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["smaller", "whole"])
+@pytest.fixture(scope="module", params=[QUARTER, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["quarter", "whole"])
 def company(request: pytest.FixtureRequest) -> Company:
     found: Company = request.param
     return found
