@@ -72,5 +72,19 @@ def _told(body: object) -> tuple[str, str]:
         cause = found.get("caused_by")
         said = found.get("reason") or (cause.get("reason") if isinstance(cause, dict) else None)
         reason, index = str(said or ""), found.get("index")
+        if failed := _of_a_shard(found.get("failed_shards")):
+            return str(found.get("type", "unknown")), f"{reason}: {failed}"
         return str(found.get("type", "unknown")), reason if not index or str(index) in reason else f"{reason} [{index}]"
     return "unknown", str(found or "")[:200]
+
+
+def _of_a_shard(failed: object) -> str:
+    """Where a search of many indices failed, and why: the whole says only that a part did."""
+    first = failed[0] if isinstance(failed, list) and failed else None
+    if not isinstance(first, dict) or not isinstance(first.get("reason"), dict):
+        return ""
+    return f"{str(first['reason'].get('reason', ''))[:_LONGEST]} [{first.get('index')}]"
+
+
+_LONGEST = 300
+"""Characters of a reason that are told."""

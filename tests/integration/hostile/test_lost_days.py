@@ -13,7 +13,7 @@ from fault_table import fault
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fleetgauge import diagnosis, pipeline
-from fleetgauge.errors import Transient
+from fleetgauge.errors import Terminal, Transient
 from fleetgauge.ingest.consumer import load_consumer
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.operate.service import ConsumeOptions
@@ -233,3 +233,31 @@ def test_a_new_version_knows_what_was_lost_before_it(world: Any, start: datetime
     report = world.run()
     assert (report.error, report.late_unapplied > 0) == (None, True)
     assert shown() == before
+
+
+@fault(
+    "Somebody makes a daily index by hand, in which a field has another type, such as `text`",
+    number="as before; the run waits for the index to be made anew",
+    freshness="error: its last run failed, with the index and the field",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="failing"}` 1',
+    exit_code="78 of run; 78 of consume, with the index and the fields",
+)
+def test_a_field_of_another_type_is_named_with_its_index(world: Any, start: datetime, client: Elasticsearch) -> None:
+    world.send(*documents.mixed(start, 5, 20))
+    world.ingest()
+    index, alias = index_of(world, start - 2 * DAY), world.name.replace("_", "-")
+    client.indices.delete_index_template(name=f"fleetgauge-{world.name}")
+    mapping = client.indices.get_mapping(index=index_of(world, start))[index_of(world, start)]["mappings"]
+    mapping["properties"]["kind"] = {"type": "text"}
+    client.indices.create(index=index, aliases={alias: {}}, mappings=mapping, settings={"number_of_replicas": 0})
+    with pytest.raises(Terminal, match=rf"\[kind\].*\[{index}\]"):
+        world.run()
+    said, lines, sample = told(world, "failing")
+    assert said is not None and index in said and "kind" in said and sample == 1
+    assert any(index in line for line in lines)
+    with pytest.raises(Terminal, match=f"{index} holds kind with another type"):
+        world.ingest()
+    client.indices.delete(index=index)
+    assert world.run().error is None
+    world.assert_right()
