@@ -127,6 +127,8 @@ def estimate(
     whole = _weeks(days)
     periods = whole if len(whole) > 1 else [[day] for day in days]
     varied_by = "week" if len(whole) > 1 else "day"
+    # Of whole weeks, or of whole months, for a day's traffic depends on the weekday.
+    like = days if len(whole) < 2 or _months(days) else [day for week in whole for day in week]
     by_month = any(tariff.rounding == "sim_month" for side in (then, now) for tariff, _ in side.by_month)
     months = "months as they were" if _months(days) else "a SIM's month is like these days, carried to 30.4"
     return Estimate(
@@ -135,14 +137,14 @@ def estimate(
         days[-1],
         _money(then.a_day(days) * len(days)),
         _money(now.a_day(days) * len(days)),
-        _year(then.a_day, days, periods),
-        _year(lambda some: then.a_day(some) - now.a_day(some), days, periods),
+        _year(then.a_day, like, periods),
+        _year(lambda some: then.a_day(some) - now.a_day(some), like, periods),
         varied_by,
         sum(ceil(sum(one.sizes.values())) + one.unsized for one in usage),
         ceil(then.unpriced),
         ceil(max(then.by_sim, now.by_sim)),
         (
-            f"the year is like {days[0]} to {days[-1]}: {len(days)} days, carried to {YEAR}",
+            f"the year is like {like[0]} to {like[-1]}: {len(like)} days, carried to {YEAR}",
             f"the range is that of its {varied_by}s, each taken for the whole year",
             f"prices as of {at:%Y-%m-%d}, messages without a price left out",
             *((f"what is rounded by month: {months}",) if by_month else ()),

@@ -298,8 +298,18 @@ def test_the_range_is_that_of_the_weeks() -> None:
     found = estimate(days(*[100] * 7, *[300] * 7, 50), TARIFFS, START, [whatif.rate("ring", Fraction(1, 2))])
     assert found.varied_by == "week"
     assert (found.saving.low, found.saving.high) == (Decimal("4562.50"), Decimal("13687.50"))  # of 36,500 and 109,500
-    assert found.saving.expected == round(Decimal(2_850) / 15 * 365 / 2 * Decimal("0.25"), 2)
-    assert any("2026-11-02 to 2026-11-16: 15 days" in said for said in found.assumptions)
+    assert found.saving.expected == Decimal("9125.00")  # of whole weeks too, so it never lies beyond the range
+    assert any("2026-11-02 to 2026-11-15: 14 days" in said for said in found.assumptions)
+
+
+def test_what_is_expected_lies_within_the_range() -> None:
+    """Two whole weeks from Monday to Sunday, and before and after them days that are busier than any week."""
+    from_tuesday = [
+        replace(one, date=one.date + timedelta(days=1)) for one in days(*[900] * 6, *[100] * 7, *[120] * 7, 900)
+    ]
+    weekend = estimate(from_tuesday, TARIFFS, START, [whatif.rate("ring", Fraction(1, 2))])
+    for found in (weekend.saving, weekend.year_before):
+        assert found.low <= found.expected <= found.high
 
 
 def test_of_less_than_two_weeks_the_range_is_that_of_the_days() -> None:
