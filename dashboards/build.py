@@ -39,6 +39,8 @@ def dashboard_json(builder: Dashboard, annotations: Sequence[dict[str, object]])
             panel["description"] = linked(panel["description"], address)
     for number, panel in enumerate(found["panels"], start=1):
         panel["id"] = number  # links to a panel stay the same from build to build
+        if panel["type"] == "table":
+            panel["fieldConfig"]["defaults"].setdefault("custom", {})["wrapHeaderText"] = True
         panel.get("options", {}).pop("footer", None)  # of tables: Grafana 12 has moved it elsewhere, we have none
     for variable in found["templating"]["list"]:
         if variable.get("hide"):

@@ -167,7 +167,7 @@ def new_dashboard(
         .type(model.DashboardLinkType.DASHBOARDS)
         .tags([TAG])
         .icon("dashboard")
-        .as_dropdown(False)
+        .as_dropdown(True)
         .keep_time(True)
         .include_vars(True)
         .target_blank(False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import barchart, bargauge, common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
@@ -15,7 +15,7 @@ from dashboards.prometheus import datasource as prometheus_source
 GREEN, AMBER, RED, BLUE, GREY = "green", "orange", "red", "blue", "#8e8e8e"
 KRW, EXACT_KRW = "currencyKRW", "currency:financial:₩"
 """Shortened (₩1.2 M) for totals and axes; in full (₩1,234,567) where amounts are compared."""
-MINUTES, SECONDS, KILOMETRES, HOURS = "suffix: min", "suffix: s", "suffix: km", "suffix: h"
+MINUTES, SECONDS, KILOMETRES, HOURS = "suffix:min", "suffix:s", "suffix:km", "suffix:h"
 """Of fixed scale, so that an axis reads 5, 10, 15 min; Grafana's own would write 8.33 and 16.7 mins, or 15.7 Mm."""
 CLOCK = "dthms"
 """From seconds to hours, as 00:16:40."""
@@ -27,7 +27,10 @@ CALM = BLUE
 
 @dataclass(frozen=True)
 class Limits:
-    """From `warn` on the value is amber, from `bad` on red; below green. With `rising=False` the other way round."""
+    """From `warn` on the value is amber, from `bad` on red; below green. With `rising=False` the other way round.
+
+    No value, which Grafana colours like the lowest, is grey: that nothing is known is neither good nor bad.
+    """
 
     warn: float
     bad: float
@@ -36,8 +39,8 @@ class Limits:
     def steps(self) -> list[tuple[float | None, str]]:
         """Grafana's steps, each `(from value, colour)`; None is minus infinity."""
         if self.rising:
-            return [(None, GREEN), (self.warn, AMBER), (self.bad, RED)]
-        return [(None, RED), (self.bad, AMBER), (self.warn, GREEN)]
+            return [(None, GREY), (0, GREEN), (self.warn, AMBER), (self.bad, RED)]
+        return [(None, GREY), (0, RED), (self.bad, AMBER), (self.warn, GREEN)]
 
 
 def thresholds(limits: Limits | None) -> dashboard.ThresholdsConfig:
@@ -144,14 +147,40 @@ def bars(
 ) -> timeseries.Panel:
     """Quantities of each window. A window without rows is a gap, which a bar chart shows as the nothing that it is."""
     mode = common_model.StackingMode.NORMAL if stacked else common_model.StackingMode.NONE
+    panel = _chart(title, description, queries, unit, span)
+    if unit == "locale":
+        panel = panel.decimals(0)  # no axis that counts in halves
     return (
-        _chart(title, description, queries, unit, span)
-        .draw_style(common_model.GraphDrawStyle.BARS)
+        panel.draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)  # a window starts at its time
         .fill_opacity(70)
         .line_width(0)
         .stacking(common.StackingConfig().mode(mode).group("A"))
         .axis_soft_min(0)
+    )
+
+
+def day_bars(title: str, description: str, query: Sql, *, span: int = HALF) -> barchart.Panel:
+    """Rows of (day, count), of days that may lie outside of the time range: an axis of time would not show them."""
+    return (
+        barchart.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_source(query))
+        .with_target(query)
+        .unit("locale")
+        .decimals(0)
+        .no_value("none")
+        .thresholds(thresholds(None))
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(CALM))
+        .legend(common.VizLegendOptions().show_legend(False))
+        .show_value(common_model.VisibilityMode.NEVER)
+        .fill_opacity(70)
+        .line_width(0)
+        .axis_soft_min(0)
+        .x_tick_label_spacing(50)
+        .span(span)
+        .height(8)
     )
 
 
@@ -193,11 +222,15 @@ def lines(
         panel = panel.max(ceiling)
     if limit is None:
         return panel
-    return panel.thresholds(thresholds(Limits(warn=limit, bad=limit))).thresholds_style(
+    steps = [model.Threshold(value=None, color="transparent"), model.Threshold(value=limit, color=RED)]
+    at_limit = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
+    return panel.thresholds(at_limit).thresholds_style(
         common.GraphThresholdsStyleConfig().mode(common_model.GraphThresholdsStyleMode.DASHED)
     )
 
 
+DOWNWARDS = prop("custom.transform", "negative-Y")
+"""For the second of two kinds of bars: over each other they would mix their colours."""
 PROVISIONAL_BAR = [
     prop("custom.fillOpacity", 20),
     prop("custom.lineWidth", 1),
@@ -214,6 +247,7 @@ def table_panel(title: str, description: str, query: Query, *, span: int = HALF)
     """Rows under columns, in the order of the query; override a column by its name.
 
     Columns share the width down to 60 pixels each; Grafana's own least of 150 would push the last ones out of sight.
+    A wider one takes `custom.width`: by `custom.minWidth` the others would not know of it, and the last be cut off.
     """
     return (
         table.Panel()
@@ -229,6 +263,15 @@ def table_panel(title: str, description: str, query: Query, *, span: int = HALF)
         .span(span)
         .height(8)
     )
+
+
+def worded(words: Mapping[tuple[float, float], tuple[str, str]]) -> model.DynamicConfigValue:
+    """Text and colour in place of numbers: `{(from, to): (text, colour)}`."""
+    ranges = [
+        {"type": "range", "options": {"from": low, "to": high, "result": {"text": text, "color": shade, "index": at}}}
+        for at, ((low, high), (text, shade)) in enumerate(words.items())
+    ]
+    return prop("mappings", ranges)
 
 
 NO_VALUE = prop(
@@ -305,6 +348,7 @@ def ranking(
         .orientation(common_model.VizOrientation.HORIZONTAL)
         .show_unfilled(True)
         .sizing(common_model.BarGaugeSizing.AUTO)
+        .text(common.VizTextDisplayOptions().title_size(13).value_size(15))  # by the bars' height names would be cut
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True))
         .span(span)
         .height(8)

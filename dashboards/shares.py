@@ -25,7 +25,8 @@ def share_chart(
 ) -> timeseries.Panel:
     """`part / whole` of each point of `rows`, both SQL of counts; provisional points dashed, those of few events faint.
 
-    The band is Wilson's interval, in which the true share lies 95 times of 100.
+    The band is Wilson's interval, in which the true share lies 95 times of 100; provisional points, which are no sample
+    of what they will be, have none.
     """
     sql = f"""
         WITH point AS (
@@ -40,7 +41,7 @@ def share_chart(
           CASE WHEN NOT provisional AND whole >= {EVENTS} THEN share END AS "{name}",
           CASE WHEN dashed AND whole >= {EVENTS} THEN share END AS "provisional",
           CASE WHEN whole < {EVENTS} THEN share END AS "{FEW}",
-          low AS "{LOW}", high AS "{HIGH}"
+          CASE WHEN NOT provisional THEN low END AS "{LOW}", CASE WHEN NOT provisional THEN high END AS "{HIGH}"
         FROM known ORDER BY 1"""
     band = [colour(shade), prop("custom.lineWidth", 0), prop("custom.showPoints", "never")]
     hidden = prop("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
@@ -60,5 +61,6 @@ def told_apart(series: str, events: str) -> str:
 
 
 def with_few(panel: timeseries.Panel) -> timeseries.Panel:
-    """The panel with such series drawn faint."""
-    return panel.override_by_regexp(f"/{FEW.replace('(', '[(]').replace(')', '[)]')}$/", FEW_POINTS)
+    """The panel with such series drawn faint; a legend would name each line twice."""
+    hidden = prop("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
+    return panel.override_by_regexp(f"/{FEW.replace('(', '[(]').replace(')', '[)]')}$/", [*FEW_POINTS[:-1], hidden])

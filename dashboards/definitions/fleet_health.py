@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation
 from dashboards.buckets import sample_variable
 from dashboards.frame import Filter, filled, new_dashboard, of_range, stretch
-from dashboards.panels import FULL, HALF, THIRD, bars, colour, number, prop, table_panel, thresholds, tile
+from dashboards.panels import DOWNWARDS, FULL, HALF, bars, colour, day_bars, number, prop, table_panel, thresholds, tile
 from dashboards.postgres import Sql, datasource
 from dashboards.views import of_metric
 
@@ -141,14 +141,14 @@ def _tiles() -> list[Builder[Panel]]:
             no_value="none looked at",
         ),
         tile(
-            "Silent devices",
+            "Silent",
             f"Devices without a report on the newest final day that had some within two weeks before. {OF_SILENCE}",
             Sql(f'{SILENT}\nSELECT count(*) AS "silent" FROM silent'),
             unit="locale",
             decimals=0,
         ),
         tile(
-            "Faults reported",
+            "Faults",
             f"Errors that the devices' firmware reported in the range. {OF_ERRORS}",
             Sql(
                 f"""
@@ -240,24 +240,20 @@ def _silent() -> list[Builder[Panel]]:
         .override_by_name("Quiet for", number("s", 0))
         .override_by_name("Usually", number("s", 0))
         .override_by_name("Usual reports", number("locale", 0)),
-        bars(
+        day_bars(
             "Devices that report, per day",
             "Different devices with a report on each day of the range, or of its last 14 days. "
             f"{OF_SILENCE.replace('device_silence_day', 'device_report_day')}",
             Sql(
                 """
-                SELECT window_start AS "time", count(*) FILTER (WHERE reports > 0) AS "devices"
+                SELECT to_char(date, 'MM/DD') AS "Day", count(*) FILTER (WHERE reports > 0) AS "Devices"
                 FROM metrics.device_report_day
                 WHERE window_start BETWEEN
                     least($__timeFrom()::timestamptz, $__timeTo()::timestamptz - interval '14 days')
                   AND $__timeTo()::timestamptz
-                GROUP BY 1 ORDER BY 1""",
-                "time_series",
+                GROUP BY date ORDER BY date"""
             ),
-            unit="locale",
-        )
-        .no_value("none")
-        .override_by_name("devices", [colour("blue")]),
+        ),
     ]
 
 
@@ -273,7 +269,7 @@ def _map() -> Builder[Panel]:
             {
                 "showLegend": False,
                 "style": {
-                    "color": {"field": "Fallen", "fixed": "orange"},
+                    "color": {"fixed": "dark-orange"},
                     "opacity": 0.6,
                     "size": {"field": "Fallen", "fixed": 8, "min": 5, "max": 22},
                     "symbol": {"mode": "fixed", "fixed": "img/icons/marker/circle.svg"},
@@ -285,7 +281,7 @@ def _map() -> Builder[Panel]:
         geomap.Panel()
         .title("Where vehicles fell")
         .description(
-            "Falls by map tile, some 970 m wide: the larger and darker, the more fell there. The background map is "
+            "Falls by map tile, some 970 m wide: the larger, the more fell there. The background map is "
             "loaded by the browser. Not filtered by model. Source: metrics.tip_over_tile_$grain; "
             "docs/metrics/tip_over_tile.md."
         )
@@ -327,7 +323,7 @@ def _faults() -> list[Builder[Panel]]:
               (sum(errors) / nullif(sum(sum(errors)) OVER (), 0))::float8 AS "Share"
             FROM {ERRORS_BY_SEVERITY.rows(per="range")} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"""
         ),
-        span=THIRD,
+        span=10,
     )
     return [
         bars(
@@ -347,11 +343,12 @@ def _faults() -> list[Builder[Panel]]:
             ),
             unit="locale",
             stacked=True,
-            span=16,
+            span=14,
         ).no_value("none"),
         codes.no_value("none")
-        .override_by_name("Errors", number("locale", 0))
-        .override_by_name("Share", number("percentunit", 1)),
+        .override_by_name("Severity", [prop("custom.width", 85)])
+        .override_by_name("Errors", [*number("locale", 0), prop("custom.width", 65)])
+        .override_by_name("Share", [*number("percentunit", 1), prop("custom.width", 70)]),
         _map(),
         bars(
             "Falls by model per $bucket",
@@ -370,7 +367,8 @@ def _faults() -> list[Builder[Panel]]:
         .height(12),
         bars(
             "Fallen and set upright per $bucket",
-            f"Vehicles that fell over, and those that somebody set upright: the difference is still lying. {OF_FALLS}",
+            "Vehicles that fell over, and downwards those that somebody set upright: the difference is still lying. "
+            f"{OF_FALLS}",
             Sql(
                 f"""
                 SELECT bucket_start AS "time", sum(fallen) AS "fallen", sum(righted) AS "set upright"
@@ -382,5 +380,5 @@ def _faults() -> list[Builder[Panel]]:
         )
         .no_value("none")
         .override_by_name("fallen", [colour("orange")])
-        .override_by_name("set upright", [colour("blue")]),
+        .override_by_name("set upright", [colour("blue"), DOWNWARDS]),
     ]

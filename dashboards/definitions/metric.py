@@ -67,7 +67,12 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
     """The dashboard and its annotations."""
     filters = [Filter(name, name.replace("_", " ").capitalize(), one.metric) for name in one.dimensions]
     found = new_dashboard(
-        uid(one.metric), f"Metric: {one.metric}", " ".join(one.description.split()), ["metric"], filters, [one.metric]
+        uid(one.metric),
+        f"Metric: {one.metric.replace('_', ' ')}",
+        " ".join(one.description.split()),
+        ["metric"],
+        filters,
+        [one.metric],
     ).timezone(one.time_zone)
     if one.dimensions:
         found = found.with_variable(_split(one))
@@ -180,7 +185,8 @@ def _per(measure: Measure) -> Per:
 
 def title(name: str, measure: Measure) -> str:
     """What a panel shows: the measure, and which statistic of it."""
-    return f"{label_of(name, measure)}: {statistic_of(measure)} per ${_per(measure)}"
+    said = "" if isinstance(measure, Ratio) else f": {statistic_of(measure)}"  # of what it is one, the description says
+    return f"{label_of(name, measure)}{said} per ${_per(measure)}"
 
 
 def _what(measure: Measure) -> str:

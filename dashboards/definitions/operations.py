@@ -12,6 +12,7 @@ from dashboards.annotations import Annotation, provisional_annotation, restated_
 from dashboards.buckets import sample_variable
 from dashboards.frame import Filter, filled, final_until, new_dashboard, stretch
 from dashboards.panels import (
+    DOWNWARDS,
     FULL,
     HALF,
     THIRD,
@@ -114,7 +115,7 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=1,
         ),
         tile(
-            "Batteries low",
+            "Low battery",
             f"Vehicles taken out of service for want of charge. {OF_SWAPS}",
             _count(SWAPS, "battery_low"),
             unit="locale",
@@ -199,12 +200,12 @@ def _street() -> list[Builder[Panel]]:
         ).no_value("none")
         for said, shade in measures.values():
             panel = panel.override_by_name(said, [colour(shade)])
-        return panel
+        return panel.override_by_name(said, [colour(shade), DOWNWARDS])
 
     return [
         events(
             "Batteries",
-            "Vehicles taken out of service for want of charge, and those back with a charged battery.",
+            "Vehicles taken out of service for want of charge, and downwards those back with a charged battery.",
             SWAPS,
             {"battery_low": ("low", "orange"), "swaps": ("swapped", "blue")},
             OF_SWAPS,
@@ -232,21 +233,21 @@ def _street() -> list[Builder[Panel]]:
         .override_by_name("median", [colour("blue")]),
         events(
             "Rebalancing",
-            "Vehicles that the team took away to be set down elsewhere, and that it set down.",
+            "Vehicles that the team took away to be set down elsewhere, and downwards those that it set down.",
             MOVES,
             {"picked_up": ("picked up", "orange"), "dropped_off": ("set down", "blue")},
             OF_MOVES,
         ),
         events(
             "Workshop",
-            "Vehicles that went into repair, and those that came back.",
+            "Vehicles that went into repair, and downwards those that came back.",
             MOVES,
             {"maintenance_begun": ("repair begun", "orange"), "maintenance_ended": ("repair ended", "blue")},
             OF_MOVES,
         ),
         events(
             "Contact",
-            "Vehicles that could not be reached any more, and those that came back.",
+            "Vehicles that could not be reached any more, and downwards those that came back.",
             CONTACT,
             {"comms_lost": ("lost", "red"), "comms_restored": ("restored", "green")},
             OF_CONTACT,
@@ -289,7 +290,7 @@ def _zones() -> Builder[Panel]:
         panel.height(10)
         .unit("locale")
         .decimals(0)
-        .override_by_name("Zone", [filter_link(UID, "zone", "zone"), prop("custom.minWidth", 120)])
+        .override_by_name("Zone", [filter_link(UID, "zone", "zone"), prop("custom.width", 120)])
         .override_by_name("In service", number("locale", 1))
         .override_by_name("On trip", number("locale", 1))
         .override_by_name("Utilisation", gauge_cell())

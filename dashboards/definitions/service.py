@@ -79,7 +79,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Rentals started",
+            "Rentals",
             f"Rentals that started in the time range. {SOURCE}",
             Sql(
                 f"""
@@ -114,7 +114,7 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=0,
         ),
         tile(
-            "Completion rate",
+            "Completed",
             f"Completed rentals divided by started ones. Rides that are still under way lower it. {SOURCE}",
             Sql(
                 f"""
@@ -253,7 +253,7 @@ def _breakdown() -> list[Builder[Panel]]:
           fleetgauge.quantile(fleetgauge.sketch_merge(duration_s), 0.5) / 60 AS "Median ride"
         FROM {BY_ZONE.rows(per="range")} GROUP BY zone ORDER BY 5 DESC NULLS LAST"""
         ),
-        span=16,
+        span=FULL,
     )
     by_zone = (
         by_zone.height(10)
@@ -277,21 +277,22 @@ def _breakdown() -> list[Builder[Panel]]:
         ),
         unit="locale",
         decimals=0,
-    ).height(10)
+        span=6,
+    ).height(9)
     return [by_zone, by_model, _week()]
 
 
 def _week() -> Builder[Panel]:
     hours = ",\n          ".join(
-        f"sum(started) FILTER (WHERE hour = {hour})::float8"
-        f" / nullif(count(DISTINCT day) FILTER (WHERE hour = {hour}), 0)"
+        f"sum(started) FILTER (WHERE hour / 2 = {hour // 2})::float8"
+        f" / nullif(count(DISTINCT day) FILTER (WHERE hour / 2 = {hour // 2}), 0)"
         f' AS "{hour:02d}"'
-        for hour in range(24)
+        for hour in range(0, 24, 2)
     )
     panel = table_panel(
         "Rentals by weekday and hour",
-        "Mean number of rentals started in that hour of that weekday (Asia/Seoul), over the whole hours of the time "
-        "range or of the last 7 days, whichever is longer. Source: metrics.rental_hour.",
+        "Mean number of rentals started in the two hours from that hour on (Asia/Seoul), by weekday, over "
+        "the whole hours of the time range or of the last 7 days, whichever is longer. Source: metrics.rental_hour.",
         Sql(
             f"""
         WITH hours AS (
@@ -308,7 +309,7 @@ def _week() -> Builder[Panel]:
           {hours}
         FROM hours GROUP BY weekday ORDER BY weekday"""
         ),
-        span=FULL,
+        span=18,
     )
     background = [prop("custom.cellOptions", {"type": "color-background", "mode": "basic"})]
     return (
@@ -319,5 +320,5 @@ def _week() -> Builder[Panel]:
         .align(FieldTextAlignment.CENTER)
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.CONTINUOUS_BLUES))
         .override_by_regexp("^[0-9]{2}$", [*background, NO_VALUE])
-        .override_by_name("Weekday", [prop("custom.width", 90), prop("custom.align", "left")])
+        .override_by_name("Weekday", [prop("custom.width", 80), prop("custom.align", "left")])
     )

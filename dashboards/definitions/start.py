@@ -14,7 +14,8 @@ from dashboards.definitions.commands import reads as commands
 from dashboards.frame import filled, new_dashboard, of_range, stretch
 from dashboards.monitoring import infrastructure, pipeline
 from dashboards.monitoring.monitoring_panels import rows
-from dashboards.panels import CLOCK, EXACT_KRW, HALF, KRW, Limits, number, prop, table_panel, tile
+from dashboards.monitoring.pipeline_ingest import behind
+from dashboards.panels import CLOCK, EXACT_KRW, HALF, HOURS, KRW, Limits, number, prop, table_panel, tile
 from dashboards.postgres import Sql
 from dashboards.prometheus import value
 
@@ -74,7 +75,7 @@ def _company() -> list[Builder[Panel]]:
             link=service.UID,
         ),
         tile(
-            "Completion rate",
+            "Completed",
             "Completed rentals divided by started ones. Source: metrics.rental_$grain; docs/metrics/rental.md.",
             _one("rental_by_zone", "sum(completed)::float8 / nullif(sum(started), 0)", "completion"),
             unit="percentunit",
@@ -82,7 +83,7 @@ def _company() -> list[Builder[Panel]]:
             link=service.UID,
         ),
         tile(
-            "Commands failed",
+            "Failure rate",
             "(failed + rejected + timed out + expired) / requested. Source: metrics.device_command_$grain; "
             "docs/metrics/device_command.md.",
             _one("device_command_by_command", "sum(unsuccessful)::float8 / nullif(sum(requested), 0)", "failed"),
@@ -161,7 +162,7 @@ def _fleet() -> list[Builder[Panel]]:
 def _pipeline() -> list[Builder[Panel]]:
     return [
         tile(
-            "Alerts firing",
+            "Alerts",
             f"Alerts of Prometheus that fire now; the list below names them. {OF_PROMETHEUS}",
             value('count(ALERTS{alertstate="firing", severity!="info"}) or vector(0)'),
             unit="none",
@@ -169,15 +170,15 @@ def _pipeline() -> list[Builder[Panel]]:
             link=pipeline.UID,
         ),
         tile(
-            "Ingest behind",
+            "Ingest lag",
             f"Age of the oldest event that is not stored. An alert fires above five minutes. {OF_PROMETHEUS}",
-            value('max(fleetgauge_ingest_lag_seconds{of="append"})'),
+            value(behind()),
             unit=CLOCK,
             limits=Limits(warn=300, bad=300),
             link=pipeline.UID,
         ),
         tile(
-            "Numbers overdue",
+            "Rollup late",
             f"How long the next minute could have been final: the worst metric. An alert fires at 15 minutes. "
             f"{OF_PROMETHEUS}",
             value('max(fleetgauge_rollup_overdue_seconds{grain="minute"})'),
@@ -194,7 +195,7 @@ def _pipeline() -> list[Builder[Panel]]:
             link=pipeline.UID,
         ),
         tile(
-            "Targets down",
+            "Not scraped",
             f"Scrape targets that did not answer Prometheus at the last try. {OF_PROMETHEUS}",
             value("count(up == 0) or vector(0)"),
             unit="none",
@@ -202,27 +203,34 @@ def _pipeline() -> list[Builder[Panel]]:
             link=infrastructure.UID,
         ),
         tile(
-            "Disk full in",
+            "Disk full",
             f"By the trend of six hours: the disk that fills first. An alert fires below 24 hours. {OF_PROMETHEUS}",
-            value(f"min({infrastructure.hours_left('')} < 8760)"),
-            unit="suffix: h",
+            value(infrastructure.first_full("")),
+            unit=HOURS,
             decimals=0,
             limits=Limits(warn=24, bad=24, rising=False),
-            no_value="none fills",
+            no_value="not known",
             link=infrastructure.UID,
-        ),
+        ).override_by_field_type("number", [infrastructure.NONE_FILLS]),
     ]
 
 
 def _firing() -> Builder[Panel]:
-    return rows(
-        "Alerts that fire now",
-        f"What woke somebody, or should: docs/alerts.md says what each means and what to do first. {OF_PROMETHEUS}",
-        'sum by (severity, alertname, owner) (ALERTS{alertstate="firing"})',
-        [("severity", "Severity"), ("alertname", "Alert"), ("owner", "Owner")],
-        unit="none",
-        span=HALF,
-    ).height(10)
+    return (
+        rows(
+            "Alerts that fire now",
+            f"What woke somebody, or should: docs/alerts.md says what each means and what to do first. {OF_PROMETHEUS}",
+            'sum by (severity, alertname, owner) (ALERTS{alertstate="firing"})',
+            [("severity", "Severity"), ("alertname", "Alert"), ("owner", "Owner")],
+            unit="none",
+            span=HALF,
+            value_name="Firing",
+        )
+        .height(10)
+        .override_by_name("Severity", [prop("custom.width", 85)])
+        .override_by_name("Owner", [prop("custom.width", 95)])
+        .override_by_name("Firing", [prop("custom.width", 70)])
+    )
 
 
 def _numbers() -> Builder[Panel]:
@@ -245,8 +253,8 @@ def _numbers() -> Builder[Panel]:
     )
     return (
         panel.height(10)
-        .override_by_name("Metric", [link, prop("custom.minWidth", 140)])
-        .override_by_name("Final until", [*number("time:MMM D, HH:mm"), prop("custom.minWidth", 110)])
+        .override_by_name("Metric", [link, prop("custom.width", 140)])
+        .override_by_name("Final until", [*number("time:MMM D, HH:mm"), prop("custom.width", 110)])
         .override_by_name("Behind", number(CLOCK))
         .override_by_name("Blocked", number("locale", 0))
         .override_by_name("Restated", number("locale", 0))

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.panels import CLOCK, HOURS, THIRD, Limits, lines, tile
+from dashboards.panels import AMBER, CLOCK, GREEN, HOURS, RED, THIRD, Limits, lines, tile, worded
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-infrastructure"
@@ -20,12 +20,20 @@ FREE = f"node_filesystem_avail_bytes{{{DISK}}}"
 LEFT = f"{FREE} / node_filesystem_size_bytes{{{DISK}}}"
 EVERY = "[$__rate_interval]"
 CONTAINER = 'name!=""'
+NEVER = 8760
+"""Hours: a disk that will be full in a year fills by no trend that one could see."""
+NONE_FILLS = worded({(NEVER, NEVER): ("none fills", GREEN)})
 
 
 def hours_left(disk: str = DISK) -> str:
     """PromQL, by the trend of six hours: long enough for a nightly job, short enough to warn a day ahead."""
     free = f"node_filesystem_avail_bytes{{{disk or NO_MEMORY}}}"
     return f"{free} / clamp_min(-deriv({free}[6h]), 1e-9) / 3600"
+
+
+def first_full(disk: str = DISK) -> str:
+    """PromQL of the hours until the first disk is full: `NEVER` where none fills, nothing where no disk is known."""
+    return f"min(clamp_max({hours_left(disk)}, {NEVER}))"
 
 
 def build() -> dashboard.Dashboard:
@@ -51,37 +59,37 @@ def build() -> dashboard.Dashboard:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Disk full in",
+            "Disk full",
             "By the trend of the last six hours: the disk that fills first. An alert fires below 24 hours.",
-            value(f"min({hours_left()} < 8760)"),
+            value(first_full()),
             unit=HOURS,
             decimals=0,
             limits=Limits(warn=24, bad=24, rising=False),
-            no_value="none fills",
-        ),
+            no_value="not known",
+        ).override_by_field_type("number", [NONE_FILLS]),
         tile(
-            "Least disk free",
+            "Disk free",
             "Free space in percent of its size, of the disk that has least.",
             value(f"min({LEFT})"),
             unit="percentunit",
             decimals=0,
         ),
         tile(
-            "Most memory",
+            "Memory",
             "Of the machine that has least memory to spare: in use, without what the kernel can give back.",
             value(f"max(1 - node_memory_MemAvailable_bytes{{{MACHINE}}} / node_memory_MemTotal_bytes{{{MACHINE}}})"),
             unit="percentunit",
             decimals=0,
         ),
         tile(
-            "Restarts in 24h",
+            "Restarts",
             "Containers that were started within the last day, more than once each counted so.",
             value(f"sum(changes(container_start_time_seconds{{{CONTAINER}}}[24h]))"),
             unit="locale",
             decimals=0,
         ),
         tile(
-            "Targets down",
+            "Not scraped",
             "Scrape targets that did not answer Prometheus at the last try.",
             value("count(up == 0) or vector(0)"),
             unit="none",
@@ -89,13 +97,15 @@ def _tiles() -> list[Builder[Panel]]:
         ),
         tile(
             "Elasticsearch",
-            "Health of the cluster: 0 green, 1 yellow (copies are missing), 2 red (data cannot be read).",
+            "Health of the cluster. Yellow: copies are missing; red: data cannot be read.",
             value(
                 'max(elasticsearch_cluster_health_status{color="red"} * 2'
                 ' or elasticsearch_cluster_health_status{color="yellow"})'
             ),
             unit="none",
             limits=Limits(warn=1, bad=2),
+        ).override_by_field_type(
+            "number", [worded({(0, 0): ("green", GREEN), (1, 1): ("yellow", AMBER), (2, 2): ("red", RED)})]
         ),
     ]
 
@@ -122,6 +132,7 @@ def _disks() -> list[Builder[Panel]]:
             f"sort({hours_left()} < 168)",
             [("instance", "Machine"), ("mountpoint", "Mounted at")],
             unit=HOURS,
+            value_name="Full in",
         ),
     ]
 
@@ -140,8 +151,9 @@ def _machines() -> list[Builder[Panel]]:
         ),
         lines(
             "Processor time of processes",
-            "Cores in use, as each process itself counts. Beside its container's: more there is what it has started.",
-            series(f"rate(process_cpu_seconds_total{EVERY})", "{{job}} {{instance}}"),
+            "Cores in use by the busiest process of each job, as it counts itself. Beside its container's: more there "
+            "is what it has started.",
+            series(f"max by (job) (rate(process_cpu_seconds_total{EVERY}))", "{{job}}"),
             unit="none",
             span=THIRD,
         ),
@@ -165,8 +177,9 @@ def _machines() -> list[Builder[Panel]]:
         ),
         lines(
             "Memory of processes",
-            "Resident memory as the process itself says it: beside its container's, the difference is page cache.",
-            series("process_resident_memory_bytes", "{{job}} {{instance}}"),
+            "Resident memory of the largest process of each job, as it says itself: beside its container's, the "
+            "difference is page cache.",
+            series("max by (job) (process_resident_memory_bytes)", "{{job}}"),
             unit="bytes",
             span=THIRD,
         ),
@@ -187,7 +200,7 @@ def _machines() -> list[Builder[Panel]]:
         lines(
             "Starts of processes, per hour",
             "A process that starts again and again is in a crash loop: its log says why.",
-            series("sum by (job, instance) (changes(process_start_time_seconds[1h]))", "{{job}} {{instance}}"),
+            series("sum by (job) (changes(process_start_time_seconds[1h]))", "{{job}}"),
             unit="locale",
             span=THIRD,
         ),
@@ -212,16 +225,17 @@ def _postgres() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Blocks read and found in memory, per second",
-            "Reads that had to ask the operating system, and those that the server's own memory answered.",
+            "Blocks read and found",
+            "Per second: reads that had to ask the operating system, and those that the server's own memory answered.",
             series(f"sum by (instance) (rate(pg_stat_database_blks_read{EVERY}))", "{{instance}}, read"),
             series(f"sum by (instance) (rate(pg_stat_database_blks_hit{EVERY}))", "{{instance}}, in memory", "B"),
             unit="iops",
             span=THIRD,
         ),
         lines(
-            "Disk reads and writes per second, by machine",
-            "Operations of all disks: what the blocks that Postgres did not find in memory come to.",
+            "Disk reads and writes",
+            "Operations per second of all disks, by machine: what the blocks that Postgres did not find in memory "
+            "come to.",
             series(
                 f"sum by (instance) (rate(node_disk_reads_completed_total{{{MACHINE}}}{EVERY}))", "{{instance}}, read"
             ),
@@ -270,29 +284,30 @@ def _servers() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Kafka: partitions that lack a copy",
-            "Under-replicated partitions. With one broker there is nothing to lack.",
+            "Kafka: lacking a copy",
+            "Under-replicated partitions by topic. With one broker there is nothing to lack.",
             series("sum by (topic) (kafka_topic_partition_under_replicated_partition)", "{{topic}}"),
             unit="locale",
             span=THIRD,
         ),
         lines(
-            "Kafka: records appended per second",
-            "By topic: what ingest has to keep up with.",
+            "Kafka: records appended",
+            "Records per second by topic: what ingest has to keep up with.",
             series(f"sum by (topic) (rate(kafka_topic_partition_current_offset{EVERY}))", "{{topic}}"),
             unit="cps",
             span=THIRD,
         ),
         lines(
-            "Elasticsearch: documents indexed per second",
-            "By node, copies included: a document with one copy counts twice.",
+            "Elasticsearch: indexing",
+            "Documents per second by node, copies included: a document with one copy counts twice.",
             series(f"sum by (name) (rate(elasticsearch_indices_indexing_index_total{EVERY}))", "{{name}}"),
             unit="cps",
             span=THIRD,
         ),
         lines(
-            "Elasticsearch: writes rejected per second",
-            "Its queue for writes was full: ingest waits and tries again. For long: more nodes, or fewer consumers.",
+            "Elasticsearch: rejected writes",
+            "Writes per second, since the queue for them was full: ingest waits and tries again. For long: more nodes, "
+            "or fewer consumers.",
             series(
                 f'sum by (name) (rate(elasticsearch_thread_pool_rejected_count{{type="write"}}{EVERY}))', "{{name}}"
             ),

@@ -37,15 +37,23 @@ def monitoring_dashboard(uid: str, title: str, description: str, tags: Sequence[
 
 
 def rows(
-    title: str, description: str, expr: str, columns: Sequence[tuple[str, str]], *, unit: str, span: int = HALF
+    title: str,
+    description: str,
+    expr: str,
+    columns: Sequence[tuple[str, str]],
+    *,
+    unit: str,
+    span: int = HALF,
+    value_name: str = "Value",
 ) -> table.Panel:
-    """The series of `expr` that are there now; `columns`: label and heading, the value comes last as "Value"."""
-    return organised(table_panel(title, description, value(expr), span=span), columns).unit(unit).no_value("nothing")
+    """The series of `expr` that are there now; `columns`: label and heading, the value comes last."""
+    panel = table_panel(title, description, value(expr), span=span)
+    return organised(panel, [*columns, ("Value", value_name)]).unit(unit).no_value("nothing")
 
 
 def organised(panel: table.Panel, columns: Sequence[tuple[str, str]]) -> table.Panel:
     """The panel with these labels as columns and no others."""
     hidden = {"Time": True, "__name__": True, "instance": True, "job": True}
-    order = {label: number for number, (label, _) in enumerate([*columns, ("Value", "")])}
+    order = {label: number for number, label in enumerate([*dict(columns), "Value"])}
     options = {"excludeByName": hidden, "indexByName": order, "renameByName": dict(columns)}
     return panel.transformations([model.DataTransformerConfig(id_val="organize", options=options)])

@@ -1,21 +1,37 @@
 """Pipeline: is what the dashboards show complete, and if not, where does it wait? For on-call engineers."""
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.common import VisibilityMode
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring import pipeline_ingest
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.monitoring.pipeline_ingest import CONSUMER, EVERY
-from dashboards.panels import CLOCK, SECONDS, THIRD, Limits, lines, tile
+from dashboards.monitoring.pipeline_ingest import CONSUMER, EVERY, behind
+from dashboards.panels import CLOCK, MINUTES, SECONDS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-pipeline"
 METRIC = 'metric=~"$metric"'
 
+MOST = 5
+"""Metrics that a chart tells apart."""
 SOME = Limits(warn=1, bad=1)
 """Nothing should be there at all."""
+
+
+def longest(selector: str, then: str = "") -> str:
+    """PromQL of the series that are highest at the end of the time range, over all of it; `then`: what follows each."""
+    return f"({selector} and topk({MOST}, {selector} @ end())){then}"
+
+
+def where_any(
+    title: str, description: str, *queries: prometheus.Dataquery, limit: float | None = None
+) -> Builder[Panel]:
+    """Counts of what should not be, only where there is any: a line on the floor for each metric would say nothing."""
+    panel = lines(title, description, *queries, unit="locale", limit=limit, span=THIRD)
+    return panel.no_value("none").show_points(VisibilityMode.AUTO)
 
 
 def build() -> dashboard.Dashboard:
@@ -44,16 +60,16 @@ def build() -> dashboard.Dashboard:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Ingest behind",
+            "Ingest lag",
             "How long ago the oldest event was appended that is not stored yet: the worst partition. 0 is caught up. "
             "Growing: more consumers, or look at bulk requests below.",
-            value(f'max(fleetgauge_ingest_lag_seconds{{{CONSUMER}, of="append"}})'),
+            value(behind(CONSUMER)),
             unit=CLOCK,
             decimals=0,
             limits=Limits(warn=300, bad=300),
         ),
         tile(
-            "Rollup overdue",
+            "Rollup late",
             "How long the next minute could have been final: the worst metric. Runs are late or fail.",
             value(f'max(fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}})'),
             unit=CLOCK,
@@ -69,15 +85,16 @@ def _tiles() -> list[Builder[Panel]]:
             limits=SOME,
         ),
         tile(
-            "Dead letters 24h",
-            "Records that could not be stored and are kept in dead-letter topics. `fleetgauge dlq ls` shows them.",
+            "Dead letters",
+            "Records of the last 24 hours that could not be stored; dead-letter topics keep them. "
+            "`fleetgauge dlq ls` shows them.",
             value(f"sum(increase(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}[24h]))"),
             unit="locale",
             decimals=0,
             limits=SOME,
         ),
         tile(
-            "Replica behind",
+            "Replica lag",
             "How far the source's watermark was behind at the last run: the worst. Runs wait when it is too far.",
             value(f"max(fleetgauge_source_lag_seconds{{{METRIC}}})"),
             unit=CLOCK,
@@ -85,8 +102,9 @@ def _tiles() -> list[Builder[Panel]]:
             limits=Limits(warn=300, bad=300),
         ),
         tile(
-            "Restated in 24h",
-            "Values that changed though their window was final. `fleetgauge restatements` says which, and why.",
+            "Restated",
+            "Values that changed within the last day though their window was final. `fleetgauge restatements` says "
+            "which, and why.",
             value(f"sum(fleetgauge_rollup_restatements_last_day{{{METRIC}}})"),
             unit="locale",
             decimals=0,
@@ -98,54 +116,57 @@ def _rollup() -> list[Builder[Panel]]:
     return [
         lines(
             "Age of what is final",
-            "Now less the end of the final minutes, by metric: what is younger is provisional. One that rises as "
-            "fast as time goes by stands still.",
-            series(f'fleetgauge_rollup_lag_seconds{{{METRIC}, grain="minute"}}', "{{metric}}"),
-            unit=CLOCK,
+            "Now less the end of the final minutes, of the metrics where it is longest: what is younger is "
+            "provisional. One that rises as fast as time goes by stands still.",
+            series(longest(f'fleetgauge_rollup_lag_seconds{{{METRIC}, grain="minute"}}', " / 60"), "{{metric}}"),
+            unit=MINUTES,
             span=THIRD,
         ),
         lines(
             "Minutes overdue",
-            "How long the next minute of each metric could have been final.",
-            series(f'fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}}', "{{metric}}"),
-            unit=CLOCK,
-            limit=900,
+            "How long the next minute could have been final, of the metrics that wait longest.",
+            series(longest(f'fleetgauge_rollup_overdue_seconds{{{METRIC}, grain="minute"}}', " / 60"), "{{metric}}"),
+            unit=MINUTES,
+            limit=15,
             span=THIRD,
         ),
         lines(
             "Not computed",
-            "Minutes up to now that are not computed. It grows when there is no run, or runs do not keep up.",
-            series(f"fleetgauge_rollup_pending_minutes{{{METRIC}}}", "{{metric}}"),
+            "Minutes up to now that are not computed, of the metrics that lack most. It grows when there is no run, or "
+            "runs do not keep up.",
+            series(longest(f"fleetgauge_rollup_pending_minutes{{{METRIC}}}"), "{{metric}}"),
             unit="locale",
             span=THIRD,
         ),
         lines(
-            "Windows and cells computed per minute",
+            "Windows and cells per minute",
             "Whole windows by runs and backfills, and cells that were computed anew since a row of theirs had changed.",
             series(f"sum(rate(fleetgauge_rollup_windows_total{{{METRIC}}}{EVERY})) * 60", "windows"),
             series(f"sum(rate(fleetgauge_rollup_cells_total{{{METRIC}}}{EVERY})) * 60", "cells", "B"),
             unit="locale",
             span=THIRD,
         ),
-        lines(
-            "Runs that failed or were put off, per hour",
+        where_any(
+            "Runs failed or put off per hour",
             "A run is put off when its source is too far behind; `fleetgauge runs` and the task's log say why one "
             "failed.",
             series(
-                f"sum by (metric) (increase(fleetgauge_rollup_failures_total{{{METRIC}}}[1h]))", "{{metric}}, failed"
+                f"sum by (metric) (increase(fleetgauge_rollup_failures_total{{{METRIC}}}[1h])) > 0",
+                "{{metric}}, failed",
             ),
             series(
-                f"sum by (metric) (increase(fleetgauge_rollup_deferrals_total{{{METRIC}}}[1h]))",
+                f"sum by (metric) (increase(fleetgauge_rollup_deferrals_total{{{METRIC}}}[1h])) > 0",
                 "{{metric}}, put off",
                 "B",
             ),
-            unit="locale",
-            span=THIRD,
         ),
         lines(
             "Time on the sources",
-            "Seconds per second in transactions on the replica and the metrics database.",
-            series(f"sum by (metric) (rate(fleetgauge_source_query_seconds_total{{{METRIC}}}{EVERY}))", "{{metric}}"),
+            "Seconds per second in transactions on the replica and the metrics database: the metrics that take most.",
+            series(
+                f"topk({MOST}, sum by (metric) (rate(fleetgauge_source_query_seconds_total{{{METRIC}}}{EVERY})))",
+                "{{metric}}",
+            ),
             unit="none",
             stacked=True,
             span=THIRD,
@@ -170,8 +191,9 @@ def _delays() -> list[Builder[Panel]]:
         ),
         lines(
             "Until the number can be read: 99th percentile by metric",
-            "The same by metric. Metrics without minutes are computed once an hour, and so late.",
-            series(f"histogram_quantile(0.99, sum by (metric, le) ({buckets}))", "{{metric}}"),
+            "The same of the metrics where it takes longest. Those without minutes are computed once an hour, and so "
+            "late.",
+            series(f"topk({MOST}, histogram_quantile(0.99, sum by (metric, le) ({buckets})))", "{{metric}}"),
             unit=SECONDS,
         ),
     ]
@@ -186,6 +208,7 @@ def _truth() -> list[Builder[Panel]]:
             f"fleetgauge_rollup_condition{{{METRIC}}} > 0",
             [("metric", "Metric"), ("condition", "Condition")],
             unit="locale",
+            value_name="Times",
         ),
         rows(
             "Dimensions by how full they are",
@@ -194,52 +217,47 @@ def _truth() -> list[Builder[Panel]]:
             f"sort_desc(fleetgauge_dimension_values{{{METRIC}}} / fleetgauge_dimension_limit)",
             [("metric", "Metric"), ("dimension", "Dimension")],
             unit="percentunit",
+            value_name="Full",
         ),
-        lines(
+        where_any(
             "Rows left out",
             "Rows of the source that are in no number, by reason. The metric's dashboard counts them by range.",
             series(f"sum by (metric, reason) (fleetgauge_rollup_left_out_rows{{{METRIC}}})", "{{metric}}, {{reason}}"),
-            unit="locale",
-            span=THIRD,
         ),
-        lines(
+        where_any(
             "Blocked cells",
             "Cells that keep their old rows, since the new ones broke a check.",
-            series(f"fleetgauge_rollup_blocked_cells{{{METRIC}}}", "{{metric}}"),
-            unit="locale",
+            series(f"fleetgauge_rollup_blocked_cells{{{METRIC}}} > 0", "{{metric}}"),
             limit=1,
-            span=THIRD,
         ),
-        lines(
+        where_any(
             "Restated per hour",
             "Cells whose number was final and changed: refunds, late events, corrections. Many: lengthen grace. "
             "`fleetgauge restatements` lists them, and the dashboards of metrics mark them.",
-            series(f"sum by (metric) (increase(fleetgauge_rollup_restated_total{{{METRIC}}}[1h]))", "{{metric}}"),
+            series(f"sum by (metric) (increase(fleetgauge_rollup_restated_total{{{METRIC}}}[1h])) > 0", "{{metric}}"),
+        ),
+        lines(
+            "Days that can be recomputed",
+            "What is older is frozen: its source or its rows have expired, so late rows are counted and not applied. "
+            "The metrics that have fewest.",
+            series(
+                f"bottomk({MOST}, (time() - fleetgauge_rollup_frozen_before_timestamp_seconds{{{METRIC}}}) / 86400)",
+                "{{metric}}",
+            ),
             unit="locale",
             span=THIRD,
         ),
-        lines(
-            "Days that can still be computed anew",
-            "What is older is frozen: its source or its rows have expired, so late rows are counted and not applied.",
-            series(f"(time() - fleetgauge_rollup_frozen_before_timestamp_seconds{{{METRIC}}}) / 86400", "{{metric}}"),
-            unit="none",
-            span=THIRD,
-        ),
-        lines(
+        where_any(
             "Runs put off or failing, now",
             "1 while the last run of a metric was put off, failed, or fills a version that the views do not show yet.",
             series(f"fleetgauge_rollup_failing{{{METRIC}}} > 0", "{{metric}}, failing"),
             series(f"fleetgauge_rollup_deferred{{{METRIC}}} > 0", "{{metric}}, put off", "B"),
             series(f"fleetgauge_rollup_waiting{{{METRIC}}} > 0", "{{metric}}, filling", "C"),
-            unit="none",
-            span=THIRD,
         ),
-        lines(
+        where_any(
             "Too late to be counted",
             "Cells whose rows changed after their source or their own rows had expired: they stay as they are.",
-            series(f"fleetgauge_rollup_late_unapplied_total{{{METRIC}}}", "{{metric}}"),
-            unit="locale",
-            span=THIRD,
+            series(f"fleetgauge_rollup_late_unapplied_total{{{METRIC}}} > 0", "{{metric}}"),
         ),
     ]
 
@@ -271,17 +289,18 @@ def _sources() -> list[Builder[Panel]]:
     return [
         lines(
             "Replica behind, by metric",
-            "How far the source's watermark was behind at the last run of each metric.",
-            series(f"fleetgauge_source_lag_seconds{{{METRIC}}}", "{{metric}}"),
-            unit=CLOCK,
+            "How far the source's watermark was behind at the last run, of the metrics where it was most.",
+            series(longest(f"fleetgauge_source_lag_seconds{{{METRIC}}}"), "{{metric}}"),
+            unit=SECONDS,
             limit=300,
             span=THIRD,
         ),
         lines(
             "Clocks apart",
-            "How far the clocks of worker, metrics database and replica were apart at the last run. Over 10: see NTP.",
-            series(f"fleetgauge_clock_skew_seconds{{{METRIC}}}", "{{metric}}"),
-            unit=CLOCK,
+            "How far the clocks of worker, metrics database and replica were apart at the last run, of the metrics "
+            "where it was most. Over 10: see NTP.",
+            series(longest(f"fleetgauge_clock_skew_seconds{{{METRIC}}}"), "{{metric}}"),
+            unit=SECONDS,
             limit=10,
             span=THIRD,
         ),

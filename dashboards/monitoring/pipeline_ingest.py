@@ -6,11 +6,18 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.panels import CLOCK, SECONDS, THIRD, lines
+from dashboards.panels import SECONDS, THIRD, lines
 from dashboards.prometheus import series
 
 CONSUMER = 'consumer=~"$consumer"'
 EVERY = "[$__rate_interval]"
+
+
+def behind(consumers: str = "") -> str:
+    """PromQL of how long ago the oldest event was appended that is not stored; 0 where none waits."""
+    matchers = ", ".join(filter(None, [consumers, 'of="append"']))
+    none_waits = f"max(fleetgauge_ingest_lag_records{{{consumers}}}) == 0"
+    return f"max(fleetgauge_ingest_lag_seconds{{{matchers}}}) or {none_waits}"
 
 
 def panels() -> list[Builder[Panel]]:
@@ -36,7 +43,7 @@ def panels() -> list[Builder[Panel]]:
                 "{{consumer}}, event",
                 "B",
             ),
-            unit=CLOCK,
+            unit=SECONDS,
             limit=300,
         ),
         lines(
@@ -50,14 +57,14 @@ def panels() -> list[Builder[Panel]]:
             "Bulk requests",
             "Duration of a bulk request to Elasticsearch: median, 95th and 99th percentile of all consumers.",
             *_quantiles("fleetgauge_ingest_bulk_seconds_bucket"),
-            unit=SECONDS,
+            unit="s",
             span=THIRD,
         ),
         lines(
             "Append to acknowledgement",
             "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
             *_quantiles("fleetgauge_ingest_append_to_ack_seconds_bucket"),
-            unit=SECONDS,
+            unit="s",
             span=THIRD,
         ),
         lines(
@@ -116,8 +123,9 @@ def dead_letters() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            "Lost or doubtful, since the start of each process",
-            "Collisions: two events under one id, both kept. Missed: deleted by the topic's retention before they "
+            "Lost or doubtful since start",
+            "Since the start of each process. Collisions: two events under one id, both kept. Missed: deleted by the "
+            "topic's retention before they "
             "were read. Sent again: found on the other side of midnight and counted once. All should stay 0.",
             series(f"sum(fleetgauge_ingest_collisions_total{{{CONSUMER}}})", "collisions"),
             series(f"sum(fleetgauge_ingest_missed_records_total{{{CONSUMER}}})", "missed", "B"),

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, organised
-from dashboards.panels import FULL, SECONDS, THIRD, lines, number, prop, table_panel, tile
+from dashboards.panels import FULL, HALF, lines, number, prop, table_panel, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-queries"
@@ -24,7 +24,11 @@ MOST = 8
 
 def short(expr: str) -> str:
     """The same with the beginning of the statement, for legends; statements that begin alike are one."""
-    return f'sum by (login, short) (label_replace({expr}, "short", "$1", "statement", "(.{{0,60}}).*"))'
+    return f'sum by (login, short) (label_replace({expr}, "short", "$1", "statement", "(.{{0,50}}).*"))'
+
+
+HEAVIEST = f"topk({MOST}, {short(f'avg_over_time({LOAD}[$__range] @ end())')})"
+"""Those that take most over the whole range; the most of each instant would be many more."""
 
 
 def build() -> dashboard.Dashboard:
@@ -44,7 +48,7 @@ def build() -> dashboard.Dashboard:
 def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
-            "Busy sessions",
+            "Sessions",
             "Seconds of execution for each second: 1 is one session that is always busy. Near the number of cores the "
             "replica is full.",
             value(f"sum({LOAD})"),
@@ -59,18 +63,18 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=2,
         ),
         tile(
-            "Calls per second",
+            "Calls",
             "Statements that ended, for each second, of the chosen logins.",
             value(f"sum({CALLS})"),
             unit="cps",
             decimals=1,
         ),
         tile(
-            "Slowest calls",
+            "Slowest call",
             "Seconds for each call of the statement whose calls last longest.",
             value(f"max({LOAD} / ({CALLS} > 0))"),
-            unit=SECONDS,
-            decimals=2,
+            unit="s",
+            decimals=1,
         ),
         tile(
             "Blocks read",
@@ -80,7 +84,7 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=0,
         ),
         tile(
-            "Temporary blocks",
+            "Temp blocks",
             "Blocks per second of sorts and hashes that did not fit into work_mem.",
             value(f"sum(fleetgauge_source_statement_temp_blocks{{{OF}}})"),
             unit="iops",
@@ -95,7 +99,7 @@ def _course() -> list[Builder[Panel]]:
             "Busy sessions by statement",
             f"The {MOST} statements that take most, stacked. A statement counts when it ends, so a long one shows as a "
             "peak at its end that is higher than the sessions it had.",
-            series(f"topk({MOST}, {short(LOAD)})", "{{login}}: {{short}}"),
+            series(f"{short(LOAD)} and {HEAVIEST}", "{{login}}: {{short}}"),
             unit="none",
             stacked=True,
             span=FULL,
@@ -106,18 +110,7 @@ def _course() -> list[Builder[Panel]]:
             series(f"sum by (login) ({LOAD})", "{{login}}"),
             unit="none",
             stacked=True,
-            span=THIRD,
-        ),
-        lines(
-            "Seconds for each call",
-            f"Of the {MOST} statements that take most in all. One that rises lost its index, or its table grew.",
-            series(
-                f"topk({MOST}, {short(LOAD)}) / {short(CALLS)}",
-                "{{login}}: {{short}}",
-            ),
-            unit=SECONDS,
-            logarithmic=True,
-            span=THIRD,
+            span=HALF,
         ),
         lines(
             "Blocks read per second by login",
@@ -125,8 +118,19 @@ def _course() -> list[Builder[Panel]]:
             series(f"sum by (login) (fleetgauge_source_statement_blocks_read{{{OF}}})", "{{login}}"),
             unit="iops",
             stacked=True,
-            span=THIRD,
+            span=HALF,
         ),
+        lines(
+            "Seconds for each call",
+            f"Of the {MOST} statements that take most in all. One that rises lost its index, or its table grew.",
+            series(
+                f"{short(LOAD)} / {short(CALLS)} and {HEAVIEST}",
+                "{{login}}: {{short}}",
+            ),
+            unit="s",
+            logarithmic=True,
+            span=FULL,
+        ).height(11),
     ]
 
 
@@ -144,5 +148,6 @@ def _statements() -> Builder[Panel]:
         .height(12)
         .unit("none")
         .override_by_name("Login", [prop("custom.width", 150)])
+        .override_by_name("Statement", [prop("custom.cellOptions", {"type": "auto", "wrapText": True})])
         .override_by_name("Value", [*number("none", 3), prop("custom.width", 110), prop("displayName", "Busy")])
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.models.common import BigValueTextMode
+from grafana_foundation_sdk.models.common import BigValueGraphMode, BigValueTextMode
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import firmware_annotation, provisional_annotation, restated_annotation
@@ -110,9 +110,10 @@ def _tiles() -> list[Builder[Panel]]:
             decimals=1,
         )
         .text_mode(BigValueTextMode.VALUE_AND_NAME)
+        .graph_mode(BigValueGraphMode.NONE)  # it would cover the two small numbers
         .override_by_name("unpriced", [*number("locale", 0), *coloured(Limits(warn=1, bad=1))]),
         tile(
-            "Cost per 1,000",
+            "Cost / 1,000",
             f"Traffic cost, of what has a price, divided by requested commands, times 1,000, in KRW. {COST_SOURCE}",
             Sql(
                 f"""

@@ -19,7 +19,9 @@ from dashboards.definitions.commands.reads import (
 from dashboards.frame import of_range
 from dashboards.panels import (
     EXACT_KRW,
+    FULL,
     KRW,
+    THIRD,
     Limits,
     bars,
     coloured,
@@ -51,20 +53,20 @@ def panels() -> list[Builder[Panel]]:
           SELECT command_type, sum(requested) AS requested FROM {COMMANDS} WHERE {TRAFFIC_WHERE} GROUP BY 1
         )
         SELECT command_type AS "Command", requested AS "Requested", messages AS "Messages", bytes AS "Bytes",
-          billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share of cost",
+          billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share",
           1000 * krw / nullif(requested, 0) AS "Per 1,000", unpriced AS "Unpriced"
         FROM cost LEFT JOIN commands USING (command_type) ORDER BY krw DESC NULLS LAST, 1"""
         ),
-        span=16,
+        span=FULL,
     )
     by_type = (
         by_type.unit("locale")
         .decimals(0)
-        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
+        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.width", 140)])
         .override_by_name("Bytes", number("decbytes", 1))
         .override_by_name("Billed bytes", number("decbytes", 1))
         .override_by_name("Cost", number(EXACT_KRW, 0))
-        .override_by_name("Share of cost", gauge_cell())
+        .override_by_name("Share", gauge_cell())
         .override_by_name("Per 1,000", number(EXACT_KRW, 0))
         .override_by_name("Unpriced", coloured(Limits(warn=1, bad=1)))
     )
@@ -116,9 +118,10 @@ def panels() -> list[Builder[Panel]]:
             ),
             unit="decbytes",
             stacked=True,
+            span=THIRD,
         ),
         lines(
-            f"Billed bytes for each payload byte, per $sample{COST_STRETCH}",
+            f"Billed bytes per payload byte{COST_STRETCH}",
             "How much the tariff's overhead and rounding add: 2 means that twice the payload is paid for. The commands "
             f"that cost most in the range; small messages drive it up. {COST_SOURCE}",
             Sql(
@@ -135,5 +138,6 @@ def panels() -> list[Builder[Panel]]:
                 "time_series",
             ),
             unit="none",
-        ).decimals(2),
+            span=THIRD,
+        ).decimals(1),
     ]

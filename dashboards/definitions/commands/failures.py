@@ -45,7 +45,7 @@ def panels() -> list[Builder[Panel]]:
         f"Failures by command{STRETCH}",
         "One row a command type, the worst first. Click a command to see it alone. Late: a success that came "
         "after the deadline; those commands stay unsuccessful. Rolled back: a success that the device took back later. "
-        "Conflicting: attempts whose events disagree. Attempts: sent attempts for each command. "
+        "In conflict: attempts whose events disagree. Attempts: sent attempts for each command. "
         f"{SOURCE}",
         Sql(
             f"""
@@ -53,7 +53,7 @@ def panels() -> list[Builder[Panel]]:
           sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "Failure rate",
           sum(failed) AS "Failed", sum(rejected) AS "Rejected", sum(timed_out) AS "Timed out",
           sum(expired) AS "Expired", sum(open) AS "Open", sum(late_success) AS "Late",
-          sum(rolled_back) AS "Rolled back", sum(conflicting) AS "Conflicting",
+          sum(rolled_back) AS "Rolled back", sum(conflicting) AS "In conflict",
           sum(attempts)::float8 / nullif(sum(requested), 0) AS "Attempts"
         FROM {BY_COMMAND.rows(per="range")} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1"""
         ),
@@ -63,7 +63,8 @@ def panels() -> list[Builder[Panel]]:
         types.height(10)
         .unit("locale")
         .decimals(0)
-        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
+        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.width", 140)])
+        .override_by_name("Requested", [prop("custom.width", 90)])
         .override_by_name("Failure rate", [*number("percentunit", 2), *shaded(MOST_FAILURES)])
         .override_by_name("Attempts", number("none", 2))
     )
@@ -81,7 +82,7 @@ def panels() -> list[Builder[Panel]]:
         span=HALF,
     )
     matrix = (
-        matrix.height(9)
+        matrix.height(7)
         .unit("percentunit")
         .decimals(1)
         .align(FieldTextAlignment.CENTER)
@@ -97,7 +98,7 @@ def panels() -> list[Builder[Panel]]:
             )
         )
         .override_by_field_type("number", shaded(MOST_FAILURES))
-        .override_by_field_type("string", [prop("custom.align", "left"), prop("custom.minWidth", 120)])
+        .override_by_field_type("string", [prop("custom.align", "left"), prop("custom.width", 150)])
     )
 
     return [
@@ -123,5 +124,5 @@ def panels() -> list[Builder[Panel]]:
             "sum(attempts_known)",
             "in vain",
             "orange",
-        ).height(9),
+        ).height(7),
     ]

@@ -34,7 +34,7 @@ def panels() -> list[Builder[Panel]]:
     by_type = (
         by_type.unit(SECONDS)
         .decimals(2)
-        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.minWidth", 140)])
+        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.width", 140)])
     )
     return [
         lines(

@@ -136,7 +136,7 @@ class Demo:
             with steps.step("backlog", "Loading the backlog: Kafka to Elasticsearch"):
                 loaded = _result(loading)
                 if self._options.keep:
-                    watch.expect([self._start_rental_api(state)])
+                    watch.expect(self._start_rental_api(state))
                 running.enter_context(Heartbeat(state.need_postgres().primary_app_url))
                 live = in_background("live", lambda: self._live(plan, state, stop_live))
                 self._wait_until_stored(settings, 600)
@@ -185,10 +185,10 @@ class Demo:
         commands = {"exporter": [*_fleetgauge(state), "exporter"]}
         return Beside(self._stack.home).start_scraped("rollup", commands, self._root)
 
-    def _start_rental_api(self, state: StackState) -> str:
+    def _start_rental_api(self, state: StackState) -> list[str]:
         """A service with riders who use it, for dashboards of services; its log names its address."""
         command = [sys.executable, "-m", "fleetlab.rental_api", state.home]
-        return Beside(self._stack.home).start("rental-api", command, self._root)
+        return Beside(self._stack.home).start_scraped("services", {"rental-api": command}, self._root)
 
     def _go_on(self, state: StackState) -> None:
         """Production's heartbeat and the schedules go on without this process, so the tables stay final up to now."""

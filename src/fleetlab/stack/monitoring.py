@@ -19,8 +19,8 @@ from fleetlab.stack.state import SCRAPED, Endpoint, MonitorState, Service, write
 
 MONITORS: tuple[Service, ...] = ("prometheus", "alertmanager")
 """Each is one process and has one port, all of its name."""
-JOBS = ("consumers", "rollup")
-"""What is scraped of fleetgauge, by the names that the rules know."""
+JOBS = ("consumers", "rollup", "services")
+"""What is scraped of fleetgauge, by the names that the rules know, and of services beside it."""
 _PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("alertmanager", "prometheus-alertmanager")}
 _READY = "/-/ready"
 _MISSING = {

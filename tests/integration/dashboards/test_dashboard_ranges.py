@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 GRAINS = ("minute", "hour", "day")
 SUMS = {
     "fleetgauge-service": {
-        "Rentals started": "sum(started) FROM metrics.rental_minute",
+        "Rentals": "sum(started) FROM metrics.rental_minute",
         "Revenue": "sum(fare_krw) - sum(refund_krw) FROM metrics.rental_minute",
         "Revenue per $bucket by vehicle model": "sum(fare_krw) - sum(refund_krw) FROM metrics.rental_minute",
         "Rentals by vehicle model": "sum(started) FROM metrics.rental_minute",
@@ -38,7 +38,7 @@ SUMS = {
 SINGLE = {
     "fleetgauge-service": {
         "Refund rate": "sum(refunded)::float8 / nullif(sum(completed), 0) FROM metrics.rental_minute",
-        "Completion rate": "sum(completed)::float8 / nullif(sum(started), 0) FROM metrics.rental_minute",
+        "Completed": "sum(completed)::float8 / nullif(sum(started), 0) FROM metrics.rental_minute",
     },
     "fleetgauge-commands": {
         "Failure rate": "sum(unsuccessful)::float8 / nullif(sum(requested), 0) FROM metrics.device_command_minute",
@@ -130,7 +130,7 @@ def test_the_minutes_are_those_of_production(filled: Filled) -> None:
         assert right is not None
         assert right[0] > 0
         queries = panel_queries(generated("fleetgauge-service"), {"grain": "day"}, since, until)
-        tile = next(query.sql for query in queries if query.name == "Rentals started")
+        tile = next(query.sql for query in queries if query.name == "Rentals")
         assert sum(row[1] for row in grafana.execute(tile)) == right[0]
         shown = min(row[0] for row in grafana.execute(tile)).astimezone(UTC)
         assert shown < since, "the first bucket begins before the range, and holds only what lies in it"

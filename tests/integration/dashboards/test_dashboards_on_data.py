@@ -126,7 +126,7 @@ def test_one_chosen_value_narrows(variable: str, grafana: psycopg.Connection, fi
         and any(v["name"] == variable and v["multi"] for v in dashboard["templating"]["list"])
     )
     since = filled.now - timedelta(days=10)
-    title = "Commands" if dashboard["uid"] == "fleetgauge-commands" else "Rentals started"
+    title = "Commands" if dashboard["uid"] == "fleetgauge-commands" else "Rentals"
 
     def total(variables: dict[str, Any]) -> int:
         queries = panel_queries(dashboard, {"grain": "day", **variables}, since, filled.now)
@@ -140,7 +140,7 @@ def test_one_chosen_value_narrows(variable: str, grafana: psycopg.Connection, fi
     assert total({variable: ["no such value", "o'neil"]}) == 0
 
 
-@pytest.mark.parametrize("title", ["Rentals started", "Revenue", "Commands", "Traffic cost"])
+@pytest.mark.parametrize("title", ["Rentals", "Revenue", "Commands", "Traffic cost"])
 def test_all_grains_tell_the_same(title: str, grafana: psycopg.Connection, filled: Filled) -> None:
     local = filled.now.astimezone(ZoneInfo("Asia/Seoul"))
     midnight = local.replace(hour=0, minute=0, second=0)

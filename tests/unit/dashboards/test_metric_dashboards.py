@@ -112,7 +112,7 @@ def test_a_title_says_which_statistic_is_drawn_and_the_axis_in_what_unit() -> No
     board = dashboard_json(*metric.build(DEFINITIONS["rental"]))
     found = {p["title"].partition("$")[0]: p["fieldConfig"]["defaults"].get("unit") for p in panels(board)}
     assert found["Fares: sum per "] == "currencyKRW"
-    assert found["Length of a rental: 95th percentile per "] == "suffix: min"
+    assert found["Length of a rental: 95th percentile per "] == "suffix:min"
     assert found["Riders: different values per "] == "locale"
     assert found["Refund rate: refunded / completed per "] == "percentunit"
     bare = Percentile(agg="percentile", of="x")

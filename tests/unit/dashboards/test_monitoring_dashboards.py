@@ -25,7 +25,20 @@ SOURCE = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
 LOKI = {"type": "loki", "uid": "fleetgauge-loki"}
 OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
 """By prometheus-client, of every process."""
-UNITS = {"dthms", "suffix: s", "suffix: h", "none", "locale", "cps", "iops", "reqps", "bytes", "percentunit"}
+UNITS = {
+    "dthms",
+    "suffix:min",
+    "suffix:s",
+    "suffix:h",
+    "s",
+    "none",
+    "locale",
+    "cps",
+    "iops",
+    "reqps",
+    "bytes",
+    "percentunit",
+}
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -100,7 +113,7 @@ def test_every_series_is_exported_and_has_its_labels(monitoring: dict[str, Any])
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing; it comes with Prometheus")
 def test_every_expression_parses(monitoring: dict[str, Any], tmp_path: Path) -> None:
     rules = [
-        {"record": f"panel:{number}", "expr": expr.replace("$__rate_interval", "5m")}
+        {"record": f"panel:{number}", "expr": expr.replace("$__rate_interval", "5m").replace("$__range", "6h")}
         for number, (_, expr) in enumerate(expressions(monitoring))
     ]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
