@@ -246,14 +246,14 @@ def _silent() -> list[Builder[Panel]]:
             f"{OF_SILENCE.replace('device_silence_day', 'device_report_day')}",
             Sql(
                 """
-                SELECT to_char(date, 'MM/DD') AS "Day", count(*) FILTER (WHERE reports > 0) AS "Devices"
+                SELECT window_start AS "time", count(*) FILTER (WHERE reports > 0) AS "devices"
                 FROM metrics.device_report_day
                 WHERE window_start BETWEEN
                     least($__timeFrom()::timestamptz, $__timeTo()::timestamptz - interval '14 days')
                   AND $__timeTo()::timestamptz
-                GROUP BY date ORDER BY date"""
+                GROUP BY 1 ORDER BY 1"""
             ),
-        ),
+        ).override_by_name("time", number("time:MM/DD")),
     ]
 
 

@@ -189,7 +189,7 @@ class Operations:
     """By the books of vehicles' states."""
 
     COLUMNS: Mapping[str, Mapping[str, str]] = {
-        "Batteries low": {"battery_low": "battery_low"},
+        "Low battery": {"battery_low": "battery_low"},
         "Swapped": {"battery_charged": "swaps"},
         "Set down": {"provider_drop_off": "dropped_off"},
         "Batteries per $bucket": {"battery_low": "low", "battery_charged": "swapped"},
@@ -300,7 +300,7 @@ class _Health:
         down = [(point, said) for point, said, _ in falls if said.startswith("true")]
         up = [(point, said) for point, said, _ in falls if said.startswith("false")]
         return {
-            "Faults reported": _summed(((point, "errors"), n) for point, _, n in errors),
+            "Faults": _summed(((point, "errors"), n) for point, _, n in errors),
             "Faults by code": {(code, "Errors"): float(n) for code, n in codes.items()}
             | {(code, "Share"): n / codes.total() for code, n in codes.items()},
             "Faults by code per $bucket": _summed(

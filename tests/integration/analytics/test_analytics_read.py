@@ -94,7 +94,7 @@ def test_each_number_is_that_of_the_dashboard(filled: Filled, url: str) -> None:
         mine = {(at, row["command_type"]): row["cost_krw"] for at, row in cost.iterrows() if row["cost_krw"]}
         assert mine == {key: value for key, value in by_hour.items() if value}
         assert {type(value) for value in cost["cost_krw"]} == {Decimal}
-        started = sum(row[-1] for row in panel("fleetgauge-service", "Rentals started"))
+        started = sum(row[-1] for row in panel("fleetgauge-service", "Rentals"))
         assert rentals["started"].sum() == started
 
 

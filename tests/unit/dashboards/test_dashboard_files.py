@@ -19,6 +19,7 @@ PROMETHEUS = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
 UNITS = {
     "dthms",
     "suffix:h",
+    "s",
     "locale",
     "none",
     "percentunit",

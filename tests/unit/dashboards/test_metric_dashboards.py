@@ -114,7 +114,7 @@ def test_a_title_says_which_statistic_is_drawn_and_the_axis_in_what_unit() -> No
     assert found["Fares: sum per "] == "currencyKRW"
     assert found["Length of a rental: 95th percentile per "] == "suffix:min"
     assert found["Riders: different values per "] == "locale"
-    assert found["Refund rate: refunded / completed per "] == "percentunit"
+    assert found["Refund rate per "] == "percentunit"
     bare = Percentile(agg="percentile", of="x")
     assert (metric.title("wait_ms", bare), unit_of("wait_ms", bare)) == ("Wait: 95th percentile per $sample", "ms")
     least = Extreme(agg="min", of="x")
