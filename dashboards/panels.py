@@ -229,6 +229,8 @@ def lines(
     )
 
 
+WRAPPED = prop("custom.cellOptions", {"type": "auto", "wrapText": True})
+"""For a column of sentences, which would else be cut at its edge."""
 DOWNWARDS = prop("custom.transform", "negative-Y")
 """For the second of two kinds of bars: over each other they would mix their colours."""
 PROVISIONAL_BAR = [

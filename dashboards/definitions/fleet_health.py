@@ -13,7 +13,20 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation
 from dashboards.buckets import sample_variable
 from dashboards.frame import Filter, filled, new_dashboard, of_range, stretch
-from dashboards.panels import DOWNWARDS, FULL, HALF, bars, colour, day_bars, number, prop, table_panel, thresholds, tile
+from dashboards.panels import (
+    DOWNWARDS,
+    FULL,
+    HALF,
+    WRAPPED,
+    bars,
+    colour,
+    day_bars,
+    number,
+    prop,
+    table_panel,
+    thresholds,
+    tile,
+)
 from dashboards.postgres import Sql, datasource
 from dashboards.views import of_metric
 
@@ -212,11 +225,13 @@ def _suspects() -> list[Builder[Panel]]:
         .override_by_name("Vehicle", [link, prop("custom.width", 100)])
         .override_by_name("Score", [*number("none", 1), prop("custom.width", 70)])
         .override_by_name("Probability", [*number("percentunit", 0), prop("custom.width", 95)])
+        .override_by_name("Mostly because", [WRAPPED])
         .override_by_name("Last stop", [prop("custom.width", 105)]),
         evidence.height(10)
         .no_value("none")
         .override_by_name("Day", [prop("custom.width", 105)])
         .override_by_name("Points", [*number("none", 1), prop("custom.width", 70)])
+        .override_by_name("Reason", [WRAPPED])
         .override_by_name("Evidence", [prop("custom.width", 140), prop("custom.inspect", True)]),
     ]
 

@@ -164,7 +164,8 @@ def _rollup() -> list[Builder[Panel]]:
             "Time on the sources",
             "Seconds per second in transactions on the replica and the metrics database: the metrics that take most.",
             series(
-                f"topk({MOST}, sum by (metric) (rate(fleetgauge_source_query_seconds_total{{{METRIC}}}{EVERY})))",
+                f"sum by (metric) (rate(fleetgauge_source_query_seconds_total{{{METRIC}}}{EVERY})) and topk({MOST}, "
+                f"sum by (metric) (increase(fleetgauge_source_query_seconds_total{{{METRIC}}}[$__range] @ end())))",
                 "{{metric}}",
             ),
             unit="none",
@@ -193,7 +194,11 @@ def _delays() -> list[Builder[Panel]]:
             "Until the number can be read: 99th percentile by metric",
             "The same of the metrics where it takes longest. Those without minutes are computed once an hour, and so "
             "late.",
-            series(f"topk({MOST}, histogram_quantile(0.99, sum by (metric, le) ({buckets})))", "{{metric}}"),
+            series(
+                f"histogram_quantile(0.99, sum by (metric, le) ({buckets})) and topk({MOST}, histogram_quantile(0.99, "
+                f"sum by (metric, le) ({buckets.replace('[15m]', '[$__range] @ end()')})))",
+                "{{metric}}",
+            ),
             unit=SECONDS,
         ),
     ]

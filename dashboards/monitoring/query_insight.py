@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, organised
-from dashboards.panels import FULL, HALF, lines, number, prop, table_panel, tile
+from dashboards.panels import FULL, HALF, WRAPPED, lines, number, prop, table_panel, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-queries"
@@ -148,6 +148,6 @@ def _statements() -> Builder[Panel]:
         .height(12)
         .unit("none")
         .override_by_name("Login", [prop("custom.width", 150)])
-        .override_by_name("Statement", [prop("custom.cellOptions", {"type": "auto", "wrapText": True})])
+        .override_by_name("Statement", [WRAPPED])
         .override_by_name("Value", [*number("none", 3), prop("custom.width", 110), prop("displayName", "Busy")])
     )
