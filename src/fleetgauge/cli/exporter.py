@@ -64,6 +64,7 @@ def exporter(
     server = StatusServer(Http(http_host, http_port), registry, {"exporter": lambda: None}, {"exporter": lambda: None})
     structlog.get_logger(__name__).info("serving", host=http_host, port=server.port)
     try:
-        stop.wait()
+        while not stop.is_set():
+            stop.wait(0.5)  # a signal that comes in the moment before this thread blocks is handled when it wakes
     finally:
         server.close()

@@ -2,9 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_TURN_S = 0.5
+"""A signal that comes in the moment before the main thread blocks is handled when it wakes: it sleeps no longer."""
 
 
 class StopRequest:
@@ -38,3 +43,11 @@ def on_signals(request: StopRequest) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def until_over(work: Collection[Future[Any]]) -> None:
+    """Wait until all of it is done, or the first fails; signals are handled within half a second meanwhile."""
+    while True:
+        done, rest = wait(work, timeout=_TURN_S, return_when=FIRST_EXCEPTION)
+        if not rest or any(one.exception() is not None for one in done):
+            return

@@ -3,7 +3,7 @@
 import importlib.metadata
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -39,7 +39,7 @@ from fleetgauge.ingest.operate.service import ConsumeOptions, Service, Summary
 from fleetgauge.ingest.read import rewind as rewind
 from fleetgauge.ingest.read.erased_list import ErasedList
 from fleetgauge.ingest.read.source import connect, goal_of
-from fleetgauge.ingest.stopping import StopRequest, on_signals
+from fleetgauge.ingest.stopping import StopRequest, on_signals, until_over
 from fleetgauge.observability.status_server import Http, StatusServer
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress import topic_times
@@ -95,7 +95,7 @@ def consume_all(
             ThreadPoolExecutor(len(running), thread_name_prefix="consumer") as pool,
         ):
             futures = [pool.submit(one.run) for one in running]
-            wait(futures, return_when=FIRST_EXCEPTION)
+            until_over(futures)
             failed = [future.done() and future.exception() is not None for future in futures]
             if any(failed):
                 stop.ask()

@@ -1,12 +1,14 @@
 """The start of a process without its servers, what it says meanwhile, and that no secret is ever in it."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -29,6 +31,7 @@ from fleetgauge.ingest.deadletters.dead_letter_sink import KafkaDeadLetters, ens
 from fleetgauge.ingest.operate import launch
 from fleetgauge.ingest.operate.service import ConsumeOptions
 from fleetgauge.ingest.read import rewind, source
+from fleetgauge.ingest.stopping import StopRequest, on_signals, until_over
 from fleetgauge.kafka import kafka_clients
 from fleetgauge.kafka.records import Record
 from fleetgauge.observability.status_server import Http
@@ -292,3 +295,30 @@ def test_tracebacks_in_the_log_are_without_local_variables(said: Callable[..., N
     line = json.loads(done.stderr)
     assert line["exception"][0]["exc_type"] == "ValueError" and line["exception"][0]["frames"][-1]["name"] == "fail"
     said(done.stderr)
+
+
+def test_a_signal_that_does_not_wake_the_main_thread_is_heard() -> None:
+    """One that comes just before the thread blocks interrupts nothing; here another thread gets it."""
+    stop = StopRequest()
+
+    def work() -> bool:
+        time.sleep(0.2)  # the main thread waits meanwhile; if not yet, it hears the signal anyway
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        return stop.asked.wait(10)
+
+    with on_signals(stop), ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(work)
+        until_over([heard])
+    assert heard.result()
+
+
+def test_the_first_failure_ends_the_wait() -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    with ThreadPoolExecutor(2) as pool:
+        begun = threading.Event()
+        others = [pool.submit(begun.wait, 10), pool.submit(fail)]
+        until_over(others)
+        assert not others[0].done()
+        begun.set()
