@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from fleetgauge import pipeline
 from fleetgauge.command_attempts import materialise_commands
+from fleetgauge.cost.sim_steps import keep_steps
 from fleetgauge.document_sources import event_streams
 from fleetgauge.errors import FleetgaugeError, Transient
 from fleetgauge.ingest.stopping import StopRequest, on_signals
@@ -179,6 +180,7 @@ class Follower:
         self._read_again()
         self._progress.forget()
         due = [one for one in self._definitions.values() if self.patience_of(one.metric).until <= began]
+        written: list[str] = []
         if due and self._before(due):
             for definition in due:
                 if self._stop.asked.is_set():
@@ -187,8 +189,10 @@ class Follower:
                     report, error = self._run(definition)
                     self._take(definition, report, error)
                     trace_report(traced, report)
+                written += [definition.finest] * bool(report.rows)
                 structlog.contextvars.unbind_contextvars("run")
                 self._alive = time.monotonic()
+        keep_steps(self.settings, written)
         self.runs.tell()
         self._came_round = True
         self._exported.rounds.labels(self.source).observe(time.monotonic() - began)

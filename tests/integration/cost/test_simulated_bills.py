@@ -6,16 +6,19 @@ from pathlib import Path
 import duckdb
 import psycopg
 import pytest
+from sim_rows import stale
 from simulated_bills import SCOPES, SimulatedBill, simulated
 from typer.testing import CliRunner
 
+from fleetgauge import pipeline
 from fleetgauge.cli.app import app
-from fleetgauge.rollup import load_definitions
-from fleetgauge.settings import MetricsSettings
+from fleetgauge.rollup import load_definitions, raise_failures
+from fleetgauge.settings import MetricsSettings, Settings
 from fleetlab.simulator import Scale, commands
 from fleetlab.simulator.world import CURRENT, NEWEST, OLD
 
-DEFINITIONS = load_definitions(Path(__file__).parents[3], "0a0a0a0a")
+ROOT = Path(__file__).parents[3]
+DEFINITIONS = load_definitions(ROOT, "0a0a0a0a")
 PLANTED = {OLD: 0.050, CURRENT: 0.045, NEWEST: 0.140}
 SEEDS = range(301, 321)
 ALIKE = {OLD: 0.05, CURRENT: 0.05, NEWEST: 0.05}
@@ -54,6 +57,10 @@ def test_a_company_is_billed_to_the_step(
     scale = Scale(vehicles=40, days=2, rate=6, live_seconds=0, seed=11)
     company = simulated(bill, owner, DEFINITIONS, scale, tmp_path / "truth.sqlite")
     assert_right(company, tmp_path)
+    owner.execute("DELETE FROM fleetgauge.stored_month")
+    assert stale(owner) > 0
+    raise_failures(pipeline.runs(Settings(metrics=bill, content=ROOT), "hour", metrics=["traffic_sim"]))
+    assert stale(owner) == 0, "a run keeps what SIMs used"
     monkeypatch.setenv("FLEETGAUGE_METRICS__URL", bill.url.get_secret_value())
     sums = {}
     for form in ("csv", "parquet"):
