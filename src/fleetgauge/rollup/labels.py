@@ -22,7 +22,7 @@ FORMAT = 2
 
 LONGEST = 400
 """Bytes of UTF-8 of a text that is written whole: an index holds six labels of this length."""
-_HEAD = 64
+HEAD = 64
 """Characters of a longer one that are."""
 _CUT = re.compile(r"\.\.\. [0-9a-f]{64}\Z")
 
@@ -35,9 +35,14 @@ def label_of(value: str | None) -> str:
     """How a value of the source is written."""
     if value is None:
         return NOT_SET
-    if len(value) > _HEAD and (len(value.encode()) > LONGEST or is_cut(value)):
-        return f"{value[:_HEAD]}... {sha256(value.encode()).hexdigest()}"
+    if len(value) > HEAD and (len(value.encode()) > LONGEST or is_cut(value)):
+        return cut_label(value[:HEAD], sha256(value.encode()).hexdigest())
     return f"\\{value}" if value.lstrip("\\") in _RESERVED else value
+
+
+def cut_label(head: str, digest: str) -> str:
+    """The label of a long text: its first `HEAD` characters, and its SHA-256 in hexadecimal digits."""
+    return f"{head}... {digest}"
 
 
 def is_cut(label: str) -> bool:
@@ -47,7 +52,7 @@ def is_cut(label: str) -> bool:
 
 def head_of(label: str) -> str:
     """How the text begins, of a label that `is_cut`."""
-    return label[:_HEAD]
+    return label[:HEAD]
 
 
 def value_of(label: str) -> str | None:
@@ -83,7 +88,7 @@ def labelled_sql(value: sql.Composable) -> sql.Composed:
         " ELSE {escaped} END, {not_set})"
     ).format(
         value=value,
-        head=sql.Literal(_HEAD),
+        head=sql.Literal(HEAD),
         longest=sql.Literal(LONGEST),
         cut=sql.Literal(r"\.\.\. [0-9a-f]{64}$"),
         escaped=_escaped(value),

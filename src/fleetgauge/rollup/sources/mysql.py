@@ -177,7 +177,7 @@ class MysqlFacts:
 
     def _placed(self, query: str) -> list[Placed]:
         return [
-            Placed(text_of(key), None if minute is None else self._cell((minute, *values)), self._changed_at(changed))
+            Placed(shown(key), None if minute is None else self._cell((minute, *values)), self._changed_at(changed))
             for minute, *values, key, changed in self.session.rows(query)
         ]
 

@@ -13,7 +13,7 @@ from fleetgauge.mysql import literal, quoted
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
 from fleetgauge.rollup.definitions.periods import offset_minutes
-from fleetgauge.rollup.labels import EVERY, OTHER, value_of
+from fleetgauge.rollup.labels import EVERY, HEAD, LONGEST, OTHER, is_cut, value_of
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import LARGEST_WHOLE
 
@@ -22,6 +22,8 @@ LARGEST_DECIMAL = 10**28
 them without a word. Ten million numbers below it fit into one sum."""
 NUL = "\ufffd"
 """Stands for U+0000, which no text of Postgres can hold."""
+CUT = b"\xff"
+"""Stands between the first characters of a long text and its SHA-256."""
 BEGINNING = datetime(1000, 1, 1, tzinfo=UTC)
 """The first instant that these servers know; minutes are counted from it."""
 CHANGES_BEGIN = datetime(1970, 1, 2, tzinfo=UTC)
@@ -45,6 +47,24 @@ class SourceColumns:
     def bytes_of(self, column: str) -> str:
         """A value as the bytes of its text."""
         return f"CAST(CAST({col(column)} AS CHAR CHARACTER SET utf8mb4) AS BINARY)"
+
+    def bounded(self, column: str) -> str:
+        """The same, of a length that these servers can sort: they take as much memory as the longest text might need.
+
+        Of a longer text stand its first characters and its SHA-256, behind a byte that no text has.
+        """
+        text = self.bytes_of(column)
+        if self.kinds.get(column, "text") != "text":
+            return text
+        head = f"CAST(LEFT(CAST({col(column)} AS CHAR CHARACTER SET utf8mb4), {HEAD}) AS BINARY)"
+        cut = f"CONCAT({head}, X'{CUT.hex()}', SHA2({text}, 256))"
+        return f"LEFT(IF(OCTET_LENGTH({text}) > {LONGEST}, {cut}, {text}), {LONGEST})"
+
+    def real(self, column: str) -> str:
+        """Rows whose time is a day at all: `2026-11-00` is one to a lenient server, and lies between others."""
+        if self.kinds.get(column) not in ("datetime", "date"):
+            return "TRUE"
+        return f"(MONTH({col(column)}) > 0 AND DAYOFMONTH({col(column)}) > 0)"
 
     def offset(self, column: str) -> timedelta:
         """How far its clock is ahead of UTC; sessions tell a TIMESTAMP in UTC."""
@@ -74,7 +94,8 @@ class SourceColumns:
             f"({col(event)} >= {self.at(event, begin)} AND {col(event)} < {self.at(event, end)})"
             for begin, end in spans
         )
-        return f"({' OR '.join(parts)})"
+        found, real = f"({' OR '.join(parts)})", self.real(event)
+        return found if real == "TRUE" else f"({found} AND {real})"
 
     def possible(self, latest_time: datetime | None = None) -> str:
         """Rows of an event time that is possible, and before the latest time accepted; zero dates are none."""
@@ -85,7 +106,9 @@ class SourceColumns:
     def unfollowed(self) -> str:
         """Rows without a time of change."""
         change_time = sure(self.definition.change_time, "change_time")
-        return f"({col(change_time)} IS NULL OR {col(change_time)} < {self.at(change_time, CHANGES_BEGIN)})"
+        none = f"{col(change_time)} IS NULL OR {col(change_time)} < {self.at(change_time, CHANGES_BEGIN)}"
+        real = self.real(change_time)
+        return f"({none})" if real == "TRUE" else f"({none} OR NOT {real})"
 
     @property
     def told_apart(self) -> str:
@@ -127,12 +150,15 @@ class SourceColumns:
 
     def labelled(self, column: str, labels: Iterable[str]) -> str:
         """Rows whose dimension has one of these labels; the overflow stands for no value."""
-        values = {value_of(label) for label in labels if label not in (OTHER, EVERY)}
+        told = [label for label in labels if label not in (OTHER, EVERY)]
+        values = {value_of(label) for label in told if not is_cut(label)}
+        digests = sorted({label[-64:] for label in told if is_cut(label)})
         known = sorted(value for value in values if value is not None)
         text = self.bytes_of(column)
         if any(NUL in value for value in known):
             text = f"REPLACE({text}, X'00', {_bytes(NUL)})"
         parts = [f"{text} IN ({', '.join(_bytes(value) for value in known)})"] if known else []
+        parts += [f"SHA2({text}, 256) IN ({', '.join(map(literal, digests))})"] if digests else []
         parts += [f"{col(column)} IS NULL"] if None in values else []
         return f"({' OR '.join(parts) or 'FALSE'})"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Extreme, Percentile, Sum, Tally
-from fleetgauge.rollup.labels import label_of
+from fleetgauge.rollup.labels import cut_label, label_of
 from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.sketch import flat
-from fleetgauge.rollup.sources.mysql_parts import NUL
+from fleetgauge.rollup.sources.mysql_parts import CUT, NUL
 from fleetgauge.rollup.sources.port import Row
 
 _DIGITS = 30
@@ -28,6 +28,9 @@ def text_of(value: bytes | str) -> str:
 
 def shown(value: bytes | None) -> str:
     """A value as a dimension shows it."""
+    if value is not None and CUT in value:
+        head, _, digest = value.rpartition(CUT)
+        return cut_label(text_of(head), digest.decode())
     return label_of(None if value is None else text_of(value))
 
 

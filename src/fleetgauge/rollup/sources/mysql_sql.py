@@ -19,12 +19,15 @@ from fleetgauge.rollup.definitions.measures import (
     Sum,
     Tally,
 )
+from fleetgauge.rollup.labels import LONGEST
 from fleetgauge.rollup.sketches.sketch import LN_GAMMA, ORIGIN
 from fleetgauge.rollup.sources.mysql_parts import SourceColumns, col
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Unfollowed
 
 WINDOW = "_window"
+_SHOWN = 2_000
+"""Bytes of what tells a row, to a reader."""
 _SMALLEST, _GREATEST = -(2**63), 2**63 - 1
 
 
@@ -66,7 +69,7 @@ def values(columns: SourceColumns, measure: Percentile | Tally | Distinct, span:
         case Tally():
             value = _whole(columns, measure.of)
         case Distinct():
-            value = columns.bytes_of(measure.of)
+            value = columns.bounded(measure.of)
     n = len(columns.definition.dimensions) + 2
     known = f"{value if isinstance(measure, Tally) else col(measure.of)} IS NOT NULL"
     selected = [*_key(columns, window), f"{value} AS _value", "COUNT(*)"]
@@ -79,12 +82,13 @@ def latest(columns: SourceColumns, measure: Last, span: str, window: str) -> str
     value = columns.bytes_of(measure.of) if measure.type == "text" else columns.exact(measure.of)
     if measure.type == "float":
         value = f"{col(measure.of)} + 0e0"
+    greatest = f"LEFT(_value, {LONGEST}) DESC, SHA2(_value, 256)" if measure.type == "text" else "_value"
     names = [WINDOW, *(f"_d{i}" for i in range(len(columns.definition.dimensions)))]
     known = _all(span, columns.counted, columns.where(measure.where), f"{col(measure.of)} IS NOT NULL")
     shown = ", ".join([*names, "_value", "_at"])
     return (
         f"SELECT {shown} FROM (SELECT k.*, ROW_NUMBER() OVER (PARTITION BY {', '.join(names)}"
-        f" ORDER BY _at DESC, _value DESC) AS _rank FROM (SELECT {', '.join(_key(columns, window))},"
+        f" ORDER BY _at DESC, {greatest} DESC) AS _rank FROM (SELECT {', '.join(_key(columns, window))},"
         f" {value} AS _value, {event} AS _at FROM {columns.rows} WHERE {known}) AS k) AS r WHERE _rank = 1"
     )
 
@@ -160,7 +164,7 @@ def _whereabouts(columns: SourceColumns, counts: str | None = None) -> list[str]
     parts = _key(columns, minute, dimensions=wanted)
     if definition.key is not None and definition.change_time is not None:
         changed = f"CASE WHEN {columns.unfollowed} THEN NULL ELSE {col(definition.change_time)} END"
-        parts += [columns.bytes_of(definition.key), changed]
+        parts += [columns.bounded(definition.key), changed]
     return parts
 
 
@@ -182,7 +186,7 @@ def out_of_range(columns: SourceColumns, latest_time: datetime) -> str:
     event = columns.definition.event_time
     earliest, before = columns.definition.accepts.instants
     outside = columns.at(event, min(before, latest_time))
-    where = f"{col(event)} < {columns.at(event, earliest)} OR {col(event)} >= {outside}"
+    where = f"{col(event)} < {columns.at(event, earliest)} OR {col(event)} >= {outside} OR NOT {columns.real(event)}"
     return _some_of_each(columns, {"_ahead": columns.possible()}, where)
 
 
@@ -223,13 +227,14 @@ def _named(columns: SourceColumns) -> str:
     definition = columns.definition
     shown = [definition.event_time, *(d.column for d in definition.dimensions.values())]
     told = f"CONCAT_WS(' ', {', '.join(columns.bytes_of(name) for name in shown)})"
-    return told if definition.key is None else f"COALESCE({columns.bytes_of(definition.key)}, {told})"
+    found = told if definition.key is None else f"COALESCE({columns.bytes_of(definition.key)}, {told})"
+    return f"LEFT({found}, {_SHOWN})"
 
 
 def _key(columns: SourceColumns, window: str, *, dimensions: bool = True) -> list[str]:
     """What a row is grouped by: its window, and its values as bytes."""
     shown = columns.definition.dimensions.values() if dimensions else ()
-    return [f"{window} AS {WINDOW}", *(f"{columns.bytes_of(d.column)} AS _d{i}" for i, d in enumerate(shown))]
+    return [f"{window} AS {WINDOW}", *(f"{columns.bounded(d.column)} AS _d{i}" for i, d in enumerate(shown))]
 
 
 def _grouped(columns: SourceColumns, selected: Iterable[str], positions: int, conditions: Sequence[str]) -> str:
