@@ -179,6 +179,7 @@ def day_bars(title: str, description: str, query: Sql, *, span: int = HALF) -> b
         .line_width(0)
         .axis_soft_min(0)
         .x_tick_label_spacing(50)
+        .x_tick_label_max_length(10)  # 0, if nothing is said: every label is cut
         .span(span)
         .height(8)
     )

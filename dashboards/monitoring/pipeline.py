@@ -22,8 +22,8 @@ SOME = Limits(warn=1, bad=1)
 
 
 def longest(selector: str, then: str = "") -> str:
-    """PromQL of the series that are highest at the end of the time range, over all of it; `then`: what follows each."""
-    return f"({selector} and topk({MOST}, {selector} @ end())){then}"
+    """PromQL of the series that come highest in the time range; `then`: what follows each."""
+    return f"({selector} and topk({MOST}, max_over_time({selector}[$__range] @ end()))){then}"
 
 
 def where_any(
