@@ -43,30 +43,16 @@ OF_SILENCE = "Not filtered by model. Source: metrics.device_silence_day; docs/me
 OF_ERRORS = "Source: metrics.device_error_$grain, or its smallest subset that fits; docs/metrics/device_error.md."
 OF_FALLS = "Source: metrics.tip_over_$grain; docs/metrics/tip_over.md."
 MOST_CODES = 8
-SCORE_DAYS = 14
-"""A score adds up so many days (docs/suspects.md)."""
+EVIDENCE_DAYS = 28
 
 AS_OF = """
   SELECT max(date) AS day FROM metrics.suspect_vehicle_day
   WHERE date BETWEEN ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date - 60
     AND ($__timeTo()::timestamptz AT TIME ZONE 'Asia/Seoul')::date"""
-# The view's score is that of the row's own day; what has become older than two weeks since is taken off again.
 SUSPECTS = f"""
 WITH as_of AS ({AS_OF}
-), own AS (
-  SELECT s.* FROM metrics.suspect_vehicle_day AS s, as_of
-  WHERE s.date BETWEEN as_of.day - {2 * SCORE_DAYS} AND as_of.day
-    AND (s.repaired_on IS NULL OR s.repaired_on > as_of.day)
-), newest AS (
-  SELECT DISTINCT ON (own.vehicle) own.vehicle, own.date, own.score FROM own, as_of
-  WHERE own.date > as_of.day - {SCORE_DAYS} ORDER BY own.vehicle, own.date DESC
-), scored AS (
-  SELECT n.vehicle, n.date, n.score - coalesce((
-    SELECT sum(o.points) FROM own AS o
-    WHERE o.vehicle = n.vehicle AND o.date > n.date - {SCORE_DAYS} AND o.date <= as_of.day - {SCORE_DAYS}), 0) AS score
-  FROM newest AS n, as_of
 ), suspect AS (
-  SELECT * FROM scored WHERE score >= 0
+  SELECT s.* FROM as_of CROSS JOIN LATERAL metrics.suspects(as_of.day) AS s
 )"""
 LAST_DAY = """
   SELECT max(date) AS day FROM metrics.device_report_day
@@ -196,11 +182,8 @@ def _suspects() -> list[Builder[Panel]]:
         f"weeks, as log-odds; probability is the same between 0 and 1. {OF_SUSPECTS}",
         Sql(
             f"""{SUSPECTS}
-            SELECT s.vehicle AS "Vehicle", s.score AS "Score", 1 / nullif(1 + exp(-s.score), 0) AS "Probability",
-              to_char(s.date, 'YYYY-MM-DD') AS "Last stop", (
-                SELECT reason FROM own AS o, unnest(o.reasons) AS reason, as_of
-                WHERE o.vehicle = s.vehicle AND o.date > as_of.day - {SCORE_DAYS}
-                ORDER BY split_part(reason, ' ', 1)::float8 DESC, o.date LIMIT 1) AS "Mostly because"
+            SELECT s.vehicle AS "Vehicle", s.score AS "Score", s.probability AS "Probability",
+              to_char(s.last_stop, 'YYYY-MM-DD') AS "Last stop", s.because AS "Mostly because"
             FROM suspect AS s ORDER BY s.score DESC, 1 LIMIT 100"""
         ),
     )
@@ -215,7 +198,7 @@ def _suspects() -> list[Builder[Panel]]:
             SELECT to_char(s.date, 'YYYY-MM-DD') AS "Day", s.points AS "Points", reason AS "Reason",
               s.evidence::text AS "Evidence"
             FROM metrics.suspect_vehicle_day AS s CROSS JOIN as_of, unnest(s.reasons) AS reason
-            WHERE s.vehicle = ${{vehicle:sqlstring}} AND s.date BETWEEN as_of.day - {2 * SCORE_DAYS} AND as_of.day
+            WHERE s.vehicle = ${{vehicle:sqlstring}} AND s.date BETWEEN as_of.day - {EVIDENCE_DAYS} AND as_of.day
             ORDER BY s.date DESC, split_part(reason, ' ', 1)::float8 DESC"""
         ),
     )

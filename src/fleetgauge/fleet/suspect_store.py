@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from math import exp
 from typing import Any
 
 from fleetgauge.errors import Terminal
@@ -26,6 +25,8 @@ class Suspect:
     days: int
     """On so many days something spoke for or against a stop."""
     last: date
+    because: str
+    """The weightiest of its reasons."""
     reasons: list[str]
     evidence: list[Any]
 
@@ -95,29 +96,10 @@ def replace(
 def suspects(connection: Connection, on: date) -> list[Suspect]:
     """Vehicles whose score on that day is 0 or more, the highest first."""
     rows = connection.execute(
-        """
-        WITH own AS (
-            SELECT d.vehicle, d.date, d.prior, d.points, d.reasons, d.evidence
-            FROM fleetgauge.suspect_vehicle_day AS d
-            WHERE d.date > %(on)s::date - %(window)s::integer AND d.date <= %(on)s AND d.date > coalesce(
-                (SELECT max(r.repaired_on) FROM fleetgauge.suspect_repair AS r
-                 WHERE r.vehicle = d.vehicle AND r.repaired_on <= %(on)s), '-infinity')
-        )
-        SELECT vehicle, max(prior) + sum(points), count(*), max(date),
-            array_agg(date ORDER BY date), array_agg(to_jsonb(reasons) ORDER BY date), array_agg(evidence ORDER BY date)
-        FROM own
-        GROUP BY vehicle
-        HAVING max(prior) + sum(points) >= 0
-        ORDER BY 2 DESC, 1
-        """,
-        {"on": on, "window": WINDOW_DAYS},
+        "SELECT vehicle, score, probability, days, last_stop, because, reasons, evidence FROM metrics.suspects(%s)",
+        [on],
     )
-    found = []
-    for vehicle, score, days, last, dates, reasons, evidence in rows:
-        told = [f"{day} {reason}" for day, of_day in zip(dates, reasons, strict=True) for reason in of_day]
-        trips = [trip for of_day in evidence for trip in of_day]
-        found.append(Suspect(vehicle, score, _probability(score), days, last, told, trips))
-    return found
+    return [Suspect(*row) for row in rows]
 
 
 def newest(connection: Connection) -> date | None:
@@ -150,7 +132,3 @@ def mark(connection: Connection, vehicle: str, on: date, *, found: bool, dry_run
             [vehicle, on, found, score],
         )
     return Repair(vehicle, on, found, score)
-
-
-def _probability(score: float) -> float:
-    return 1 / (1 + exp(-score))

@@ -78,26 +78,7 @@ class FleetReport:
     """Why there is no list of silent vehicles; empty if there is one."""
 
 
-# The view's score is that of the row's own day; what has become older than two weeks since is taken off again.
-_SUSPECTS = """
-WITH own AS (
-    SELECT vehicle, date, score, points, reasons FROM metrics.suspect_vehicle_day
-    WHERE date > %(on)s::date - 2 * %(days)s AND date <= %(on)s AND (repaired_on IS NULL OR repaired_on > %(on)s)
-), newest AS (
-    SELECT DISTINCT ON (vehicle) vehicle, date, score FROM own
-    WHERE date > %(on)s::date - %(days)s ORDER BY vehicle, date DESC
-), scored AS (
-    SELECT n.vehicle, n.date, n.score - coalesce((
-        SELECT sum(o.points) FROM own AS o
-        WHERE o.vehicle = n.vehicle AND o.date > n.date - %(days)s AND o.date <= %(on)s::date - %(days)s), 0) AS score
-    FROM newest AS n
-)
-SELECT s.vehicle, s.score::float8, (1 / (1 + exp(-s.score)))::float8, s.date, coalesce((
-    SELECT o.date || ' ' || reason FROM own AS o, unnest(o.reasons) AS reason
-    WHERE o.vehicle = s.vehicle AND o.date > %(on)s::date - %(days)s
-    ORDER BY split_part(reason, ' ', 1)::float8 DESC, o.date LIMIT 1), '')
-FROM scored AS s WHERE s.score >= 0 ORDER BY s.score DESC, s.vehicle
-"""
+_SUSPECTS = "SELECT vehicle, score, probability, last_stop, because FROM metrics.suspects(%s)"
 _SILENT = """
 SELECT device, (heard_at AT TIME ZONE %(zone)s)::date, (quiet_s / 3600.0)::float8, (period_s / 3600.0)::float8,
     usual_reports::float8
@@ -120,7 +101,7 @@ def fleet_report(connection: Connection, over: ReportRange, *, states: bool, cov
             [over.until, over.time_zone],
         )
     )[0]
-    found = [] if on is None else connection.execute(_SUSPECTS, {"on": on, "days": SUSPECT_DAYS}).fetchall()
+    found = [] if on is None else connection.execute(_SUSPECTS, [on]).fetchall()
     precision = connection.execute(
         "SELECT month, repaired, suspects, found, missed FROM metrics.suspect_precision ORDER BY month DESC LIMIT 6"
     )
