@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleetgauge.errors import sure
 from fleetgauge.mysql import literal, quoted
+from fleetgauge.postgres.nul_text import with_nul
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Last, Scalar, Sum, Tally, Where
 from fleetgauge.rollup.definitions.periods import offset_minutes
@@ -20,8 +21,6 @@ from fleetgauge.rollup.values import LARGEST_WHOLE
 LARGEST_DECIMAL = 10**28
 """A number of this size or more is left out: a DECIMAL has 35 digits before its point, and what is larger is cut to
 them without a word. Ten million numbers below it fit into one sum."""
-NUL = "\ufffd"
-"""Stands for U+0000, which no text of Postgres can hold."""
 CUT = b"\xff"
 """Stands between the first characters of a long text and its SHA-256."""
 BEGINNING = datetime(1000, 1, 1, tzinfo=UTC)
@@ -153,10 +152,8 @@ class SourceColumns:
         told = [label for label in labels if label not in (OTHER, EVERY)]
         values = {value_of(label) for label in told if not is_cut(label)}
         digests = sorted({label[-64:] for label in told if is_cut(label)})
-        known = sorted(value for value in values if value is not None)
+        known = sorted(with_nul(value) for value in values if value is not None)
         text = self.bytes_of(column)
-        if any(NUL in value for value in known):
-            text = f"REPLACE({text}, X'00', {_bytes(NUL)})"
         parts = [f"{text} IN ({', '.join(_bytes(value) for value in known)})"] if known else []
         parts += [f"SHA2({text}, 256) IN ({', '.join(map(literal, digests))})"] if digests else []
         parts += [f"{col(column)} IS NULL"] if None in values else []

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from fleetgauge.postgres.nul_text import without_nul
 from fleetgauge.privacy.distinct_key import DistinctKey
-from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Extreme, Percentile, Sum, Tally
+from fleetgauge.rollup.definitions.measures import Column, Count, Distinct, Percentile, Sum, Tally
 from fleetgauge.rollup.labels import cut_label, label_of
 from fleetgauge.rollup.sketches import distinct
 from fleetgauge.rollup.sketches.sketch import flat
-from fleetgauge.rollup.sources.mysql_parts import CUT, NUL
+from fleetgauge.rollup.sources.mysql_parts import CUT
 from fleetgauge.rollup.sources.port import Row
 
 _DIGITS = 30
@@ -22,8 +23,7 @@ _Cell = tuple[Any, tuple[str, ...]]
 
 def text_of(value: bytes | str) -> str:
     """A value as text that Postgres can hold; `decode` is never in doubt, for the server has made it of characters."""
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return text.replace("\0", NUL) if "\0" in text else text
+    return without_nul(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
 
 
 def shown(value: bytes | None) -> str:
@@ -45,12 +45,11 @@ class Gathered:
         self._windows: dict[int, Any] = {}
 
     def numbers(self, columns: Sequence[Column], answer: Answer) -> None:
-        """Of each column one number. Groups that are one to a reader, as by U+0000, fall together."""
+        """Of each column one number."""
         for row in answer:
             known = self._row(row)
             for column, value in zip(columns, row[1 + self._dimensions :], strict=True):
-                position = self._columns[column.name][0]
-                known[position] = _together(column, known[position], _number(value))
+                known[self._columns[column.name][0]] = _number(value)
 
     def values(self, column: Column, answer: Answer, key: DistinctKey | None) -> None:
         """How often each value occurs, as the sketch of them all."""
@@ -113,13 +112,6 @@ def _nothing(column: Column) -> Any:
         case Distinct():
             return ""
     return None
-
-
-def _together(column: Column, one: Any, other: Any) -> Any:
-    if isinstance(column.measure, Extreme):
-        both = [value for value in (one, other) if value is not None]
-        return (min if column.measure.agg == "min" else max)(both, default=None)
-    return one + other
 
 
 def _number(value: Any) -> Any:

@@ -63,16 +63,18 @@ def test_labels_lead_back_to_values() -> None:
     assert COLUMNS.labelled("zone", ["(not set)"]) == "(s.`zone` IS NULL)"
     assert COLUMNS.labelled("zone", ["(other)"]) == "(FALSE)"
     assert COLUMNS.labelled("zone", [r"\(other)"]) == f"({ZONE} IN (CAST('(other)' AS BINARY)))"
-    assert COLUMNS.labelled("zone", ["a\ufffd"]).startswith(f"(REPLACE({ZONE}, X'00'")
+    assert COLUMNS.labelled("zone", ["a\ufffd"]) == f"({ZONE} IN (CAST('a\ufffd' AS BINARY)))"
+    assert COLUMNS.labelled("zone", [r"a\u0000"]) == rf"({ZONE} IN (CAST('a\0' AS BINARY)))"
 
 
-def test_groups_that_are_one_to_a_reader_fall_together() -> None:
+def test_numbers_and_counts_of_values_come_together_by_window_and_dimensions() -> None:
     found = Gathered(ONE.columns, 1, lambda number: AT + timedelta(minutes=number))
     numeric = mysql_sql.numeric(COLUMNS)
     found.numbers(numeric, [(0, b"a\0", 1, Decimal("0.500000000000000000000000000000")), (0, "a\ufffd".encode(), 2, 1)])
     found.values(ONE.columns[2], [(0, b"a\0", 7, 2), (0, "a\ufffd".encode(), 7, 1), (1, None, 9, 1)], None)
     assert found.rows == [
-        (AT, "a\ufffd", 3, Decimal("1.5"), [7, 3]),
+        (AT, r"a\u0000", 1, Decimal("0.5"), [7, 2]),
+        (AT, "a\ufffd", 2, 1, [7, 1]),
         (AT + timedelta(minutes=1), "(not set)", 0, 0, [9, 1]),
     ]
 
