@@ -45,10 +45,51 @@ def _found(text: str, dialect: Dialect) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(_within(statements[0], tokens, BY_DIALECT[dialect])))
 
 
-def _within(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Iterator[Problem]:
+def problems_behind(text: str, dialect: Dialect) -> list[str]:
+    """The same of a view that source.sql reads, or of a function's body, as the server has it; rows may be ordered.
+
+    What is no SELECT that can be understood is looked at word by word.
+    """
+    unfit = BY_DIALECT[dialect]
+    try:
+        tokens, statements = sql_words.parsed(text, dialect)
+    except sql_words.NotSql:
+        tokens, statements = sql_words.tokens_of(text, dialect), []
+    query = statements[0] if len(statements) == 1 else None
+    found = _words_of_the_moment(tokens, unfit)
+    if isinstance(query, exp.Query):
+        found = _within(query, tokens, unfit, ordered=True)
+    return list(dict.fromkeys(said for _, said in found))
+
+
+def names_in(text: str, dialect: Dialect) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Tables and views as the query names them, by their parts; functions that it calls. Empty for what is not SQL.
+
+    Names without quotes are in lower case, as Postgres reads them.
+    """
+    try:
+        tokens, statements = sql_words.parsed(text, dialect)
+    except sql_words.NotSql:
+        return [], []
+    named = [table.parts for statement in statements for table in statement.find_all(exp.Table)]
+    tables = {
+        tuple(part.name if dialect != "postgres" or part.args.get("quoted") else part.name.lower() for part in parts)
+        for parts in named
+    }
+    calls = {token.text for token, after in pairwise(tokens) if after.text == "("}
+    return sorted(tables), sorted(calls | {name.lower() for name in calls})
+
+
+def line_of(text: str, name: str, dialect: Dialect) -> int:
+    """The line of source.sql on which a name stands first."""
+    tokens = sql_words.tokens_of(text, dialect)
+    return next((token.line for token in tokens if token.text.lower() == name.lower()), 1)
+
+
+def _within(query: exp.Query, tokens: list[Token], unfit: Unfit, *, ordered: bool = False) -> Iterator[Problem]:
     if query.find(exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Lock):
         yield _line(tokens, _WRITES), "must only read: no INSERT, UPDATE, DELETE, MERGE, INTO, FOR UPDATE; remove it"
-    if any(query.args.get(part) for part in ("limit", "offset", "order")):
+    if any(query.args.get(part) for part in ("limit", "offset", *(() if ordered else ("order",)))):
         line = _line([*reversed(tokens)], _CUTS)
         yield line, "must not have LIMIT, OFFSET or ORDER BY: every window is read by itself; remove it"
     yield from _cuts(query, tokens)
@@ -61,7 +102,8 @@ def _within(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Iterator[Pro
     for token in tokens:
         if any(comment.startswith(_RUN_BY_THE_SERVER) for comment in token.comments):
             yield token.line, "must have no /*! … */: MySQL and MariaDB run what stands in it; write it plainly"
-    yield from _of_the_moment(query, tokens, unfit)
+    yield from _words_of_the_moment(tokens, unfit)
+    yield from _texts_of_the_moment(query, tokens)
     if query.find(exp.Window):
         line = _line(tokens, {"OVER"})
         yield (
@@ -93,7 +135,7 @@ def _cuts(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
         yield line, "must not cut rows by LIMIT or OFFSET: every window is read by itself; remove it"
 
 
-def _of_the_moment(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Iterator[Problem]:
+def _words_of_the_moment(tokens: list[Token], unfit: Unfit) -> Iterator[Problem]:
     padded = [None, *tokens, None]
     for before, token, after in zip(padded, tokens, padded[2:], strict=False):
         word = token.text.lower()
@@ -107,6 +149,9 @@ def _of_the_moment(query: exp.Query, tokens: list[Token], unfit: Unfit) -> Itera
         if called and word in unfit.from_now and _arguments(tokens, token) == unfit.from_now[word]:
             how = "one argument" if unfit.from_now[word] else "no argument"
             yield token.line, f"{word} with {how} counts from today: {_CURE}"
+
+
+def _texts_of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
     for literal in query.find_all(exp.Literal):
         if literal.is_string and literal.name.strip().lower() in _TEXTS_OF_THE_MOMENT:
             inside = literal.parent

@@ -61,6 +61,14 @@ def tokenised(text: str, dialect: Dialect = "postgres") -> list[Token]:
     return tokens
 
 
+def tokens_of(text: str, dialect: Dialect) -> list[Token]:
+    """The tokens; none of what cannot be cut into any."""
+    try:
+        return tokenised(text, dialect)
+    except NotSql:
+        return []
+
+
 def beginning(tokens: list[Token]) -> str:
     """`; did you mean SELECT?` where the first word is nearly a word that may stand there."""
     return nearest(tokens[0].text.upper(), _BEGINNINGS) if tokens and tokens[0].text.upper() not in _BEGINNINGS else ""

@@ -18,7 +18,7 @@ from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.progress.mysql_heartbeat import of_mysql_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Distinct, Last, Percentile, Tally
-from fleetgauge.rollup.sources import mysql_sql
+from fleetgauge.rollup.sources import mysql_relations, mysql_sql
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
 from fleetgauge.rollup.sources.indexes import LARGE, time_columns, warnings
 from fleetgauge.rollup.sources.mysql_columns import mysql_columns
@@ -223,7 +223,9 @@ class MysqlSource:
                 guard_replica(session, self._database, self._settings)
                 source_watermark = of_mysql_snapshot(session, self.name)
                 if definition.version not in self._columns:
-                    self._columns[definition.version] = SourceColumns(definition, mysql_columns(session, definition))
+                    kinds = mysql_columns(session, definition)
+                    mysql_relations.check(session, definition)
+                    self._columns[definition.version] = SourceColumns(definition, kinds)
                 columns = replace(self._columns[definition.version], definition=definition)
                 yield MysqlFacts(session, columns, source_watermark, key, token_of(source_watermark))
 

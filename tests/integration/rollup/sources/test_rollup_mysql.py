@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
-from mysql_world import App, MysqlWorld, mysql_definition
+from mysql_world import READER, App, MysqlWorld, mysql_definition
 from pydantic import SecretStr
 from rollup_world import KEY, QUICK, World, definition
 
@@ -109,6 +109,7 @@ def odd(shop: MysqlWorld) -> Definition:
         (10, "0000-00-00", "A", "zero", 1, "1", 1, 1),
         (11, None, "A", "null", 1, "1", 1, 1),
         (12, local + timedelta(seconds=9), "A", "z", 5, "2", 0.7, 1),
+        (13, local, "nul\ufffd!", "x", 7, "1", 1, 1),
     ]
     for row in rows:
         values = ", ".join(["%s"] * len(row))
@@ -136,7 +137,7 @@ def test_odd_values_are_exact_or_left_out_by_reason(shop: MysqlWorld, odd: Defin
     assert found["A "][:5] == (1, 0, 0, 5, Decimal("12345678901234567890.1"))
     assert found["a"] == (1, 0, 0, 0, 0, 0, "E", AT, 1)
     assert found["ä"][5] == Decimal("-1e27")
-    assert set(found) == {"A", "A ", "a", "ä", r"\(other)", "nul\ufffd!", "", "(not set)"}
+    assert set(found) == {"A", "A ", "a", "ä", r"\(other)", r"nul\u0000!", "nul\ufffd!", "", "(not set)"}
     ((olds,),) = shop.metrics.execute(
         f"SELECT olds::text FROM store.odd_minute__{odd.version} WHERE word = 'A'"
     ).fetchall()
@@ -153,7 +154,14 @@ def test_a_number_leads_back_to_its_rows(shop: MysqlWorld, odd: Definition) -> N
     ready(shop)
     with looking(shop, odd) as facts:
         span = (AT, AT + timedelta(minutes=1))
-        for label, count in (("A", 2), ("(not set)", 1), (r"\(other)", 1), ("(other)", 0), ("nul\ufffd!", 1)):
+        for label, count in (
+            ("A", 2),
+            ("(not set)", 1),
+            (r"\(other)", 1),
+            ("(other)", 0),
+            ("nul\ufffd!", 1),
+            (r"nul\u0000!", 1),
+        ):
             rows = facts.source_rows(span, {"word": label})
             assert rows.count == count, label
             assert rows.query.startswith("SELECT s.* FROM")
@@ -385,3 +393,43 @@ def test_two_named_sources_meet_in_one_query_over_their_exports(world: World, sh
             of[day] = of.get(day, 0) + 1
     assert found == [(day, days[0][day], days[1][day]) for day in sorted(set(days[0]) & set(days[1]))]
     assert len(found) >= 3
+
+
+BEHIND = """
+CREATE VIEW behind_recent AS SELECT * FROM odd WHERE at > NOW() - INTERVAL 1 HOUR;
+CREATE VIEW behind_nested AS SELECT * FROM behind_recent WHERE word <> 'x';
+CREATE FUNCTION behind_chance(word TEXT) RETURNS TEXT NO SQL RETURN word;
+CREATE FUNCTION behind_recently(at DATETIME) RETURNS BOOLEAN READS SQL DATA RETURN at > NOW() - INTERVAL 1 HOUR;
+CREATE FUNCTION behind_plain(word TEXT) RETURNS TEXT DETERMINISTIC RETURN word;
+CREATE VIEW behind_called AS SELECT * FROM odd WHERE behind_chance(word) <> 'x';
+CREATE VIEW behind_fine AS SELECT * FROM odd WHERE behind_plain(word) <> 'x'
+"""
+
+
+@pytest.mark.parametrize(
+    "source, said",
+    [
+        ("behind_recent", "view {}.behind_recent: current_timestamp gives another value each time"),
+        ("{}.behind_nested", "view {}.behind_recent: current_timestamp gives another value each time"),
+        ("behind_called", "function {}.behind_chance: is NOT DETERMINISTIC"),
+        ("odd WHERE behind_recently(at)", "function {}.behind_recently: is NOT DETERMINISTIC"),
+        ("behind_fine", ""),
+    ],
+)
+def test_a_view_counts_from_today_no_more_than_source_sql(
+    shop: MysqlWorld, odd: Definition, source: str, said: str
+) -> None:
+    for statement in BEHIND.split(";"):
+        name = statement.split()[2].partition("(")[0]
+        shop.app.ask(f"DROP {statement.split()[1]} IF EXISTS {name}")
+        shop.app.ask(statement)
+    ((database,),) = shop.app.ask("SELECT DATABASE()")
+    shop.app.ask(f"GRANT SELECT, SHOW VIEW, EXECUTE ON {database}.* TO {READER}")
+    ready(shop)
+    one = mysql_definition("odd", **{**ODD_DEFINITION, "source_sql": f"SELECT *\nFROM {source.format(database)}"})
+    try:
+        with looking(shop, one):
+            refused = ""
+    except Terminal as error:
+        refused = str(error)
+    assert said.replace("{}", database) in refused and bool(said) == bool(refused)
