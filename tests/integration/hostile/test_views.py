@@ -123,6 +123,32 @@ def test_an_added_measure_is_shown_by_the_run_that_fills_it_and_takes_nothing_aw
         assert reader.execute("SELECT sum(open) FROM metrics.added_day").fetchone() == (1,)
 
 
+def test_views_sql_may_name_what_its_own_version_adds_before_a_run_has_filled_it(world: World) -> None:
+    text = "CREATE OR REPLACE VIEW metrics.named_all AS SELECT zone, sum(n) AS n, sum({}) AS open FROM metrics.named_{}"
+    old = definition("named", measures=MEASURES, rollups={})
+    _filled(world, old)
+    world.metrics.execute("CREATE VIEW report.named AS SELECT zone, n FROM metrics.named_day")
+    changes = {
+        "measures": MORE,
+        "rollups": {"by_zone": ["zone"]},
+        "views_sql": text.format("open", "by_zone_day GROUP BY 1"),
+    }
+    new = definition("named", **changes)
+    done = migrate(world.settings, {"named": new})
+    assert (done.waiting, done.refused) == (("named",), {})
+    assert migrate(world.settings, {"named": new}).waiting == ("named",)
+    whole = "SELECT sum(n)::int, sum(open)::int FROM metrics.named_{}"
+    for view in ("minute", "hour", "day", "by_zone_day", "all"):
+        assert world.metrics.execute(whole.format(view)).fetchone() == (2, None), view
+    assert world.metrics.execute("SELECT sum(n)::int FROM report.named").fetchone() == (2,)
+    world.beat()
+    world.catch_up()
+    assert world.run(new).error is None
+    for view in ("minute", "hour", "day", "by_zone_day", "all"):
+        assert world.metrics.execute(whole.format(view)).fetchone() == (2, 1), view
+    assert migrate(world.settings, {"named": new}).refused == {}
+
+
 @fault(
     "A measure's type changes while an analyst's view depends on the metric's view",
     number="the older version's, until the view may be made again; nothing is dropped",

@@ -68,13 +68,14 @@ def publication(
     definition: Definition,
     own: Collection[str] | None = None,
     run: Callable[[], int | None] = lambda: None,
+    coming: Definition | None = None,
 ) -> Publication:
     """Make the views show this version, unless it is not filled yet, or others would lose what they have built.
 
     `own`: views that the caller makes again by itself afterwards, so that they may be dropped; they are given by a
     migration, which makes all views again. With None nothing is done if the views are as they should be. `run` gives
-    the number of the run that does it. What windows that were final show otherwise by it is written down. Inside the
-    caller's transaction.
+    the number of the run that does it. What windows that were final show otherwise by it is written down. `coming`: a
+    version that waits to be filled, whose new columns stand there already. Inside the caller's transaction.
     """
     known = versions(connection, definition.metric)
     now = current_publication(definition, known)
@@ -82,14 +83,16 @@ def publication(
         return _composed_anew(connection, definition, known, own, now)
     if now.state == "waiting" or (now.state == "current" and own is None):
         return now
-    changes = planned(connection, definition, known)
-    why = refusal(connection, changes, own)
+    changes = [(definition, change) for change in planned(connection, definition, known)]
+    if coming is not None:
+        changes = list(_announced(connection, changes, coming, known))
+    why = refusal(connection, [change for _, change in changes], own)
     if why is not None:
         return Publication("waiting", why)
     dropped: list[Saved] = []
     with as_writer(connection):
-        for change in changes:
-            dropped += _apply(connection, definition, change, own or (), _said(known))
+        for of, change in changes:
+            dropped += _apply(connection, of, change, own or (), _said(known))
         ranges.apply(connection, list(ranges.of_metric(definition)))
     shown = _is_shown(definition, known)
     if not shown and known[0].published_at is not None:
@@ -111,8 +114,31 @@ def _composed_anew(
         return now
     if definition.privacy is not None and definition.privacy.of in shown.measures:  # as of now, not once it is filled
         shown = called(replace(shown, privacy=definition.privacy), shown.version)
-    done = publication(connection, shown, own)
+    done = publication(connection, shown, own, coming=definition)
     return replace(now, why=now.why or done.why, dropped=done.dropped)
+
+
+def _announced(
+    connection: Connection,
+    changes: Sequence[tuple[Definition, ViewChange]],
+    coming: Definition,
+    known: Sequence[Version],
+) -> Iterator[tuple[Definition, ViewChange]]:
+    """The same with what a version to come adds: its columns, NULL until it is shown, and its views, of what there is.
+
+    So that `views.sql`, which comes with it, may name them before a run has filled it.
+    """
+    levels = {level.name: level for level in coming.levels}
+    for shown, change in changes:
+        level = levels.pop(change.level.name, None)
+        there = views.arranged(views.columns(shown, change.level), change.before.columns)
+        added = [] if level is None else views.arranged(views.columns(coming, level), there)[len(there) :]
+        before = replace(change.before, columns=(*there, *added)) if added else change.before
+        yield shown, replace(change, before=before)
+    others = [one for one in known if one.version != coming.version]
+    for change in planned(connection, coming, others) if levels else ():
+        if change.level.name in levels and not change.retyped:
+            yield coming, change
 
 
 def current_publication(definition: Definition, known: Sequence[Version]) -> Publication:
