@@ -7,8 +7,6 @@ from fleetgauge.postgres import Connection, only_row
 from fleetgauge.reports.report_range import ReportRange
 from fleetgauge.rollup.labels import NOT_SET
 
-SUSPECT_DAYS = 14
-"""A score adds up so many days; see docs/suspects.md."""
 SHOWN = 20
 
 
