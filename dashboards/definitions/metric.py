@@ -81,7 +81,7 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
     found = found.with_variable(sample_variable(_events(one, views)))
     rows = (
         (f"Over the range{stretch(one.metric)}", [_final(one), _left_out(one)]),
-        ("Measures", list(_panels(one, views))),
+        (f"Measures{stretch(one.metric)}", list(_panels(one, views))),
     )
     return filled(found, rows), [provisional_annotation(one.metric), restated_annotation(one.metric)]
 
@@ -156,7 +156,7 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
         note = (
             f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
         )
-        said = f"{title(name, measure)}{stretch(one.metric)}"
+        said = title(name, measure)
         if adds:
             yield bars(said, note, target, unit=unit, stacked=True)
         elif few is None:

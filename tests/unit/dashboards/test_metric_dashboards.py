@@ -54,12 +54,14 @@ def test_only_the_metrics_own_views_are_read_and_cut_by_time(dashboard: dict[str
 def test_every_measure_has_a_panel_that_explains_itself(dashboard: dict[str, Any]) -> None:
     one = DEFINITIONS[dashboard["uid"].removeprefix("metric-")]
     found = {panel["title"]: panel for panel in panels(dashboard)}
-    stretch = f"${{stretch_{one.metric}}}"
     assert set(found) == {
         "Final until",
         "Left out",
-        *(f"{metric.title(*measure)}{stretch}" for measure in one.measures.items()),
+        *(metric.title(*measure) for measure in one.measures.items()),
     }
+    stretch = f"${{stretch_{one.metric}}}"
+    rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
+    assert rows == [f"Over the range{stretch}", f"Measures{stretch}"]
     for panel in found.values():
         assert "Source: metrics." in panel["description"]
     assert dashboard["timezone"] == one.time_zone
