@@ -54,11 +54,10 @@ def views(admin_url: str, rows: dict[str, list[tuple[str, Row]]]) -> Iterator[ps
             table = sql.Identifier("metrics", view)
             admin.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(table, sql.Identifier("real_metrics", view)))
             for at, columns in told:
-                place = "date" if view == "suspect_vehicle_day" else "window_start"
                 admin.execute(
                     sql.SQL("INSERT INTO {} ({}) VALUES ({}, {})").format(
                         table,
-                        sql.SQL(", ").join(map(sql.Identifier, [place, *columns])),
+                        sql.SQL(", ").join(map(sql.Identifier, ["window_start", *columns])),
                         sql.SQL(at),  # type: ignore[arg-type]
                         sql.SQL(", ").join(map(sql.Literal, columns.values())),
                     )
@@ -110,10 +109,13 @@ def test_a_silent_fleet_is_noticed(admin_url: str, newest: int, *, fires: bool) 
 
 @pytest.mark.parametrize(("was_suspect", "fires"), [(False, True), (True, False)])
 def test_a_new_suspect_is_told_once(admin_url: str, *, was_suspect: bool, fires: bool) -> None:
-    told: list[tuple[str, Row]] = [
-        ("current_date - 1", {"vehicle": "v1", "suspect": True}),
-        ("current_date - 2", {"vehicle": "v1", "suspect": was_suspect}),
-        ("current_date - 1", {"vehicle": "v2", "suspect": False}),
-    ]
-    with views(admin_url, {"suspect_vehicle_day": told}) as connection:
-        assert asked(connection, "SuspectsFound") == ([{"value": 1.0}] if fires else [])
+    told = [(1, "v1", 9), (2, "v1", 9 if was_suspect else 0), (1, "v2", 0)]
+    with psycopg.connect(admin_url) as admin:
+        admin.execute("DELETE FROM fleetgauge.suspect_vehicle_day")
+        for back, vehicle, points in told:
+            admin.execute(
+                "INSERT INTO fleetgauge.suspect_vehicle_day VALUES (current_date - %s, %s, 'm', -5, %s, '{}', '[]')",
+                [back, vehicle, points],
+            )
+        assert asked(admin, "SuspectsFound") == ([{"value": 1.0}] if fires else [])
+        admin.rollback()
