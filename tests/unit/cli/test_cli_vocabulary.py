@@ -67,6 +67,9 @@ FLAGS = {
     "--database": "a database elsewhere",
     "--from-empty": "forget everything first",
     "--out": "a file, not stdout",
+    "--format": "the form of a file",
+    "--personal": "with what names a person",
+    "--accept-losses": "take what a source has lost for deleted",
     "--payload": "a change of traffic: sizes",
     "--rate": "a change of traffic: how many",
     "--batch": "a change of traffic: several in one",
@@ -99,6 +102,7 @@ CHANGING = {
     ("metrics", "prune"),
     ("metrics", "drop"),
     ("export", "parquet"),
+    ("export", "raw"),
     ("tariffs", "restate"),
 }
 TELLING_NOTHING = {("exporter",)}
