@@ -139,7 +139,8 @@ class Follower:
         self._definitions = pipeline.chosen(settings, metrics, source)
         self._streams = event_streams(settings.content, self._definitions.values())
         self._opened: Source | None = None
-        self._progress = RoundProgress()
+        self.progress = RoundProgress()
+        """Where consumers stood when this round first asked."""
         self._sessions: dict[str, tuple[str, Session]] = {}
         self.patience: dict[str, Patience] = {}
         self.runs = SummedRuns(settings)
@@ -178,7 +179,7 @@ class Follower:
         began = time.monotonic()
         self._alive = began
         self._read_again()
-        self._progress.forget()
+        self.progress.forget()
         due = [one for one in self._definitions.values() if self.patience_of(one.metric).until <= began]
         written: list[str] = []
         if due and self._before(due):
@@ -227,13 +228,13 @@ class Follower:
         try:
             if self._opened is None:
                 self._opened = open_source(
-                    self.settings, self.source, self._streams, self._options.clock, self._progress
+                    self.settings, self.source, self._streams, self._options.clock, self.progress
                 )
             engine = self._engine(definition, self._opened)
-            asked_before = self._progress.kept
+            asked_before = self.progress.kept
             report = self._one_run(engine)
             if report.deferred and asked_before:  # another worker may have come further than this round has asked
-                self._progress.forget()
+                self.progress.forget()
                 engine = self._engine(definition, self._opened)
                 report = self._one_run(engine)
             return report, None

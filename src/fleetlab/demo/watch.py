@@ -10,6 +10,7 @@ from fleetlab.stack import layout
 from fleetlab.stack.processes import Processes, failure
 
 EVERY_S = 1.0
+AGAIN_S = 0.2
 
 
 class Watch:
@@ -27,6 +28,7 @@ class Watch:
         self._expected: frozenset[str] = frozenset()
         self._gone: list[str] = []
         self._stop = threading.Event()
+        self._heard = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._before: signal._HANDLER = None
 
@@ -52,13 +54,17 @@ class Watch:
             self._gone = sorted(name for name in self._expected if self._processes.pid(name) is None)
             if self._gone:
                 self._tell(f"{', '.join(self._gone)} has ended: the demo cannot go on")
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                # Until it is heard: one that comes in the moment before the main thread falls asleep wakes nobody.
+                while not self._stop.is_set() and not self._heard.is_set():
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                    self._heard.wait(AGAIN_S)
                 return
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        if self._stop.is_set():
-            return  # the demo is over
+        if self._stop.is_set() or self._heard.is_set():
+            return  # the demo is over, or ends for this
+        self._heard.set()
         first, *others = self._gone
         also = f" ({', '.join(others)} too)" if others else ""
         raise failure(first, f"has ended while the demo needed it{also}", self._logs / f"{first}.log")

@@ -1,7 +1,7 @@
 """Events that are sent again with the time of another day, far from midnight: counted twice, and told."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import document_world as documents
@@ -23,9 +23,9 @@ world, database, start = documents.world, documents.database, documents.start
     exporter='`fleetgauge_rollup_condition{condition="repeated_events"}` as many as the sample has',
     exit_code="0 of reconcile",
 )
-def test_events_that_lie_in_two_days_are_told(world: Any, start: datetime) -> None:
-    noon = start.replace(hour=12, minute=0) - timedelta(days=1)
-    span = noon - timedelta(days=4), start + timedelta(days=1)
+def test_events_that_lie_in_two_days_are_told(world: Any) -> None:
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    span = noon - timedelta(days=4), noon + timedelta(days=2)
     once = documents.mixed(noon, 5, 40)
     world.send(*once, *documents.mixed(noon - timedelta(days=2), 5, 10))
     world.ingest()

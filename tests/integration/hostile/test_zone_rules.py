@@ -35,7 +35,7 @@ def moved(tmp_path: Path) -> Iterator[None]:
 def _use(path: tuple[str, ...]) -> None:
     zoneinfo.reset_tzpath(path)
     zoneinfo.ZoneInfo.clear_cache()
-    zone_rules._offsets.cache_clear()
+    zone_rules.offsets.cache_clear()
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     for name in ("kafka", "metrics"):
         (folders.logs / f"{name}.log").write_text(f"the last word of {name}\n")
         table.spawn(name, ["sleep", "600"], log=folders.logs / f"{name}.log")
+    deadline = time.monotonic() + LIMIT_S
+    while not all(Processes(folders).pid(name) for name in table.names()):  # a process writes its pid by itself
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     yield table
     table.stop(table.names(), grace_s=0.1)
     table.sweep()

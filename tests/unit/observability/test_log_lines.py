@@ -130,6 +130,6 @@ def test_a_line_is_written_with_its_end_at_once(monkeypatch: pytest.MonkeyPatch)
         patch.setattr(sys, "stderr", Stream())
         configure("run", "json")
         structlog.get_logger("one").warning("of ours")
-        logging.getLogger("kafka.net").warning("of a library")
+        logging.getLogger("a_library").warning("of a library")
     assert [json.loads(line)["event"] for line in written] == ["of ours", "of a library"]
     assert all(line.endswith("\n") for line in written)

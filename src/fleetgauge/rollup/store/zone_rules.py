@@ -29,7 +29,7 @@ WHERE extract(epoch FROM (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC')) <> here
 
 def differing(connection: Connection[Any], zone: str, today: datetime, ahead: timedelta = AHEAD) -> datetime | None:
     """From when on, to the hour, the metrics database has another offset of the zone; None while they agree."""
-    at, here = _offsets(zone, today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0), ahead)
+    at, here = offsets(zone, today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0), ahead)
     row = connection.execute(_DIFFERS, [list(at), list(here), zone]).fetchone()
     return None if row is None or row[0] is None else row[0].astimezone(UTC)
 
@@ -53,7 +53,8 @@ REMEDY = (
 
 
 @lru_cache(maxsize=64)
-def _offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[tuple[datetime, ...], tuple[int, ...]]:
+def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[tuple[datetime, ...], tuple[int, ...]]:
+    """Instants, and how many seconds the zone is ahead of UTC at each, as this worker knows it."""
     tz = ZoneInfo(zone)
     at = tuple(_samples(tz, today - PAST, today + ahead))
     return at, tuple(_offset(tz, one) for one in at)

@@ -204,7 +204,7 @@ def test_a_loop_beside_another_worker_asks_anew_and_does_not_wait(
         world.send(event(start, 3))
         world.ingest()
         forgotten: list[bool] = []
-        kept = loop._progress
+        kept = loop.progress
         real = kept.forget
         monkeypatch.setattr(kept, "_monotonic", lambda: 0.0)  # its answer stays young, however slow the machine is
         monkeypatch.setattr(kept, "forget", lambda: real() if forgotten else forgotten.append(True))

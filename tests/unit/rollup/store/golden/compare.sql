@@ -55,4 +55,4 @@ SELECT %(metric)s::text,
   %(run_id)s::bigint
 FROM changed, counted
 WHERE n > 10000
-GROUP BY window_start, _measure
+GROUP BY window_start, _measure RETURNING window_start, dimensions::text, cells
