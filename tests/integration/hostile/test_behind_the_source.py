@@ -24,12 +24,17 @@ CREATE FUNCTION behind_recently(at timestamptz) RETURNS boolean LANGUAGE sql STA
     $$ SELECT at > now() - interval '1 hour' $$;
 CREATE FUNCTION behind_modern(at timestamptz) RETURNS boolean LANGUAGE sql STABLE RETURN at > current_date;
 CREATE FUNCTION behind_plain(zone text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT upper(zone) $$;
+CREATE FUNCTION round(happened_at timestamptz) RETURNS timestamptz LANGUAGE sql AS $$ SELECT now() $$;
 CREATE VIEW behind_called AS SELECT * FROM facts WHERE behind_recently(happened_at);
 """
 GONE = """
 DROP VIEW behind_nested, behind_recent, behind_ranked, behind_cut, behind_called, "Behind Sorted";
 DROP MATERIALIZED VIEW behind_stored;
-DROP FUNCTION behind_chance, behind_recently, behind_modern, behind_plain;
+DROP FUNCTION behind_chance, behind_recently, behind_modern, behind_plain, round(timestamptz);
+"""
+FINE = """
+SELECT f.*, behind_plain(zone) AS zone_name, round(f.amount) AS rounded
+FROM public."Behind Sorted" AS f CROSS JOIN generate_series(1, 1) AS s (n) CROSS JOIN LATERAL unnest(ARRAY[f.id]) AS u
 """
 FOLDER = "sql/metrics/behind/source.sql"
 
@@ -81,7 +86,7 @@ def test_what_counts_from_today_is_refused_wherever_it_stands(world: World, sour
 
 
 def test_a_view_that_only_reads_counts_as_its_tables_do(world: World) -> None:
-    one = definition("behind_fine", source_sql='SELECT *, behind_plain(zone) AS zone_name FROM public."Behind Sorted"')
+    one = definition("behind_fine", source_sql=FINE)
     world.migrate(one)
     world.beat()
     world.catch_up()

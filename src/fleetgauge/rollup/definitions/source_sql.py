@@ -77,6 +77,7 @@ def names_in(text: str, dialect: Dialect) -> tuple[list[tuple[str, ...]], list[s
         for parts in named
     }
     calls = {token.text for token, after in pairwise(tokens) if after.text == "("}
+    tables = {parts for parts in tables if parts and all(parts)}  # a function in FROM has no name
     return sorted(tables), sorted(calls | {name.lower() for name in calls})
 
 

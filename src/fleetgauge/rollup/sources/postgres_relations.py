@@ -31,6 +31,8 @@ _FUNCTIONS = """
 SELECT p.oid::regprocedure::text, p.provolatile::text, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
 WHERE p.proname = ANY (%s) AND p.prokind = 'f' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND NOT EXISTS (SELECT FROM pg_proc AS b  -- its name leads to the server's own
+        WHERE b.proname = p.proname AND b.pronamespace = 'pg_catalog'::regnamespace)
     AND NOT EXISTS (SELECT FROM pg_depend AS d
         WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 ORDER BY 1
