@@ -62,9 +62,13 @@ def ask(order: Order) -> Answered:
         warm.execute(sql).fetchall()
     free.put(warm)
     dice, errors = random.Random(order.seed), list[str]()
+    every_s = order.users / order.per_second
 
     class Viewer(User):
-        wait_time = constant_throughput(order.per_second / order.users)
+        wait_time = constant_throughput(1 / every_s)
+
+        def on_start(self) -> None:  # else all ask at the same moment, and each waits for all others
+            gevent.sleep(dice.random() * every_s)
 
         @task
         def look(self) -> None:
@@ -89,7 +93,7 @@ def ask(order: Order) -> Answered:
     environment = Environment(user_classes=[Viewer])
     runner = environment.create_local_runner()
     runner.start(order.users, spawn_rate=order.users)
-    gevent.sleep(order.seconds / 10)  # all are there, and ask in their own time
+    gevent.sleep(every_s + order.seconds / 10)  # all are there, and ask in their own time
     environment.stats.reset_all()
     began = time.monotonic()
     gevent.sleep(order.seconds)
