@@ -14,7 +14,8 @@ from bench.ingest.workload import Elasticsearch, batches
 
 RATE = 2_000
 SECONDS = 30
-_BUCKET = re.compile(r'fleetgauge_ingest_append_to_ack_seconds_bucket\{.*le="([^"]+)".*\} ([0-9.]+)')
+BUCKET = re.compile(r'fleetgauge_ingest_append_to_ack_seconds_bucket\{.*le="([^"]+)".*\} ([0-9.e+]+)')
+"""Upper bound and count, in the text that a consumer exports."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def measure(field: Field) -> Latency:
     producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, metrics_enabled=False)
     started = fleetgauge(field, name, topic=name)
     try:
-        port = _port(field.folder / f"{name}-0.log")
+        port = port_of(field.folder / f"{name}-0.log")
         begin = time.monotonic()
         for number in range(RATE * SECONDS):
             producer.send(name, payloads[number % len(payloads)], partition=number % 4)
@@ -68,13 +69,14 @@ def measure(field: Field) -> Latency:
         admin.close()
         server.delete(name)
         server.ask("DELETE", f"/_index_template/fleetgauge-{name}")
-    buckets = [(float(edge), float(count)) for edge, count in _BUCKET.findall(text)]
+    buckets = [(float(edge), float(count)) for edge, count in BUCKET.findall(text)]
     total = buckets[-1][1]
     p50, p99 = (next(edge for edge, count in buckets if count >= share * total) for share in (0.5, 0.99))
     return Latency(p50, p99, int(total))
 
 
-def _port(log: Path) -> int:
+def port_of(log: Path) -> int:
+    """Where a consumer that has just been started serves its metrics, by its log. Blocks."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if found := re.search(r'"port": ?(\d+)', log.read_text()):

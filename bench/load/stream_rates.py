@@ -14,10 +14,10 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from bench.ingest.contenders import Field, consumer_of, fleetgauge
+from bench.ingest.latency import BUCKET, port_of
 from bench.ingest.workload import Elasticsearch, batches
 
 PARTITIONS = 4
-_BUCKET = re.compile(r'fleetgauge_ingest_append_to_ack_seconds_bucket\{.*le="([^"]+)".*\} ([0-9.e+]+)')
 _SETTLES_S = 3.0
 
 
@@ -57,7 +57,7 @@ def at_rate(field: Field, rate: int, seconds: float, processes: int, elasticsear
     admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})])
     started = fleetgauge(field, name, processes, topic=name)
     try:
-        ports = [_port(field.folder / f"{name}-{number}.log") for number in range(processes)]
+        ports = [port_of(field.folder / f"{name}-{number}.log") for number in range(processes)]
         time.sleep(_SETTLES_S)  # the group has its partitions
         watched = [psutil.Process(one.pid) for one in started.processes]
         before, server_before = _cpu(watched), _cpu(elasticsearch)
@@ -125,7 +125,7 @@ def _around_id(payload: bytes) -> tuple[bytes, bytes]:
 def _p95(texts: list[str]) -> float:
     counted: dict[float, float] = {}
     for text in texts:
-        for edge, count in _BUCKET.findall(text):
+        for edge, count in BUCKET.findall(text):
             counted[float(edge)] = counted.get(float(edge), 0.0) + float(count)
     total = max(counted.values(), default=0.0)
     return min(edge for edge, count in counted.items() if count >= 0.95 * total) if total else float("nan")
@@ -139,15 +139,6 @@ def _metrics(port: int) -> str:
 
 def _cpu(processes: list[psutil.Process]) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in processes)
-
-
-def _port(log: Path) -> int:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if found := re.search(r'"port": ?(\d+)', log.read_text()):
-            return int(found[1])
-        time.sleep(0.1)
-    raise RuntimeError(f"the consumer did not start: {log.read_text()[-500:]}")
 
 
 if __name__ == "__main__":

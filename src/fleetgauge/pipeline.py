@@ -216,8 +216,8 @@ def reconcile(
     """Compare the hours of `span` (aware) with their source and restate those that differ, unless it is a dry run.
 
     One that was interrupted goes on where it stood, unless `anew`. Hours of which the source has lost most facts stay
-    as they are, unless `accept_losses`. Blocks. One metric's failure does not stop the
-    others: give the reports to `raise_unreconciled`.
+    as they are, unless `accept_losses`. Blocks. One metric's failure does not stop the others: give the reports to
+    `raise_unreconciled`.
     """
     definitions = chosen(settings, metrics, source).values()
     streams = event_streams(settings.content, definitions)
