@@ -28,6 +28,17 @@ NETWORK: Mapping[str, str] = {
 """How long a silent network is waited for, in libpq's words (seconds, the last in milliseconds). An address may say
 otherwise. How long a *statement* may take is said by whoever runs it."""
 
+FORMATS: Mapping[str, str] = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+}
+"""How values become texts, and texts in SQL values. A server, a database or a login may have other defaults: a driver
+reads no other dates, and a value with fewer digits would be another label, and another number."""
+
 
 @dataclass(frozen=True)
 class Database:
@@ -49,7 +60,7 @@ class Database:
         """A session in autocommit; blocks. Whoever opens it closes it. Raises what `translate` says.
 
         `part` names the session for `pg_stat_activity`. `session`: server settings of the whole session; given, even
-        empty, it also sets the time zone to UTC. `options` are psycopg's and libpq's own and go before the address's.
+        empty, it also sets `FORMATS`. `options` are psycopg's and libpq's own and go before the address's.
         """
         if self.url.postgres is None:
             raise Terminal(f"{self.key}: its scheme is not one of {', '.join(POSTGRES)}; correct it")
@@ -138,7 +149,7 @@ def only_row(cursor: psycopg.Cursor[Row]) -> Row:
 
 
 def _set(connection: psycopg.Connection[Row], session: Mapping[str, str]) -> None:
-    values = {"TimeZone": "UTC", **session}
+    values = {**FORMATS, **session}
     connection.execute(
         f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(values))}",
         [part for pair in values.items() for part in pair],

@@ -4,7 +4,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from fleetgauge.postgres.database import Database
+from fleetgauge.postgres.database import FORMATS, Database
 from fleetgauge.settings import SourceSettings
 
 LOCK_TIMEOUT_S = 5.0
@@ -18,11 +18,16 @@ def guard(connection: Connection[Any], database: Database, settings: SourceSetti
     `itself`: the source is the metrics database, which is no standby. Raises `Stop` when a standby was asked for and
     this is none.
     """
+    values = {
+        "statement_timeout": f"{settings.statement_timeout_s * 1000:.0f}ms",
+        "lock_timeout": f"{LOCK_TIMEOUT_S * 1000:.0f}ms",
+        "jit": "off",
+        "row_security": "off",
+        **FORMATS,
+    }
     row = connection.execute(
-        "SELECT pg_is_in_recovery(),"
-        " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-        " set_config('TimeZone', 'UTC', true), set_config('jit', 'off', true), set_config('row_security', 'off', true)",
-        [f"{settings.statement_timeout_s * 1000:.0f}ms", f"{LOCK_TIMEOUT_S * 1000:.0f}ms"],
+        f"SELECT pg_is_in_recovery(), {', '.join(['set_config(%s, %s, true)'] * len(values))}",
+        [part for pair in values.items() for part in pair],
     ).fetchone()
     if not (row and row[0]) and not settings.allow_primary and not itself:
         raise database.is_primary()

@@ -59,7 +59,7 @@ def migrate(
     """
     database = postgres.owner(settings.metrics)
     try:
-        with closing(database.connect("migrate")) as guard:
+        with closing(database.connect("migrate", session={})) as guard:
             if dry_run:
                 guard.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(REHEARSAL_WAITS)))
             guard.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
@@ -94,7 +94,7 @@ def pending(settings: Settings, definitions: Mapping[str, Definition]) -> Migrat
     """
     database = postgres.owner(settings.metrics)
     try:
-        with closing(database.connect("plan")) as connection:
+        with closing(database.connect("plan", session={})) as connection:
             connection.read_only = True
             revisions = _alembic(connection, database, dry_run=True)
             with connection.transaction():
@@ -129,9 +129,13 @@ def _alembic(guard: Connection, database: Database, *, dry_run: bool) -> tuple[s
     script = ScriptDirectory.from_config(config)
     if not dry_run:
         guard.execute("CREATE SCHEMA IF NOT EXISTS fleetgauge")
-    engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: database.connect("migrate", autocommit=False), poolclass=NullPool
-    )
+
+    def connected() -> Connection:
+        connection = database.connect("migrate", session={})
+        connection.autocommit = False
+        return connection
+
+    engine = create_engine("postgresql+psycopg://", creator=connected, poolclass=NullPool)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table_schema": "fleetgauge"})
         current = context.get_current_revision()
