@@ -15,6 +15,8 @@ from dashboards.alerts.rule_files import ROOT, Alert
 FILE = ROOT / "dashboards" / "provisioning" / "alerting" / "fleetgauge.yaml"
 QUERIES = Path(__file__).parent / "twins"
 DATASOURCE = "fleetgauge-metrics"
+FOLDER = "fleetgauge alerts"
+"""Not that of the dashboards: Grafana makes alerts' folder first, of the same title with another UID."""
 _RANGE_S = 3600
 
 
@@ -27,7 +29,7 @@ def twins(alerts: Iterable[Alert]) -> dict[str, Alert]:
 def text(alerts: Iterable[Alert]) -> str:
     """The provisioning file."""
     rules = [_rule(name, alert) for name, alert in twins(alerts).items()]
-    group = {"orgId": 1, "name": "fleetgauge business", "folder": "fleetgauge", "interval": "1m", "rules": rules}
+    group = {"orgId": 1, "name": "fleetgauge business", "folder": FOLDER, "interval": "1m", "rules": rules}
     head = "# Made by python -m dashboards.alerts from deploy/prometheus/rules and dashboards/alerts/twins.\n"
     return head + yaml.safe_dump({"apiVersion": 1, "groups": [group]}, sort_keys=False, allow_unicode=True, width=120)
 

@@ -16,8 +16,8 @@ def up(
     services: Annotated[
         list[str] | None,
         typer.Argument(
-            help="postgres, kafka, elasticsearch, airflow, prometheus, alertmanager, mariadb; "
-            "by default all but the last, of the two before it those that are installed.",
+            help="postgres, kafka, elasticsearch, airflow, prometheus, alertmanager, grafana, mariadb; "
+            "by default all but the last, of the three before it those that are installed.",
             show_default=False,
         ),
     ] = None,
@@ -60,6 +60,9 @@ def describe(state: StackState) -> str:
     for name, part in (("prometheus", state.prometheus), ("alerts", state.alertmanager)):
         if part:
             lines.append(f"{name:<13}{part.url}")
+    if state.grafana:
+        login = f"{state.grafana.username} / {state.grafana.password}"
+        lines.append(f"grafana      {state.grafana.url}  (dashboards; no login to look, {login} to change)")
     lines.append(f"settings     export FLEETGAUGE_CONFIG={state.config}")
     return "\n".join(lines)
 

@@ -109,5 +109,8 @@ def _account() -> Check:
 
 def _monitors() -> list[Check]:
     """None of them is needed."""
-    found = monitoring.programs()
+    try:
+        found = monitoring.programs()
+    except FleetgaugeError as error:
+        return [Check("grafana", False, str(error))]
     return [Check(name, True, monitoring.said(found, name)) for name in monitoring.MONITORS]

@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager, where they are installed: the programs of this machine, nothing is fetched.
+"""Prometheus, Alertmanager and Grafana, where they are installed: the programs of this machine, nothing is fetched.
 
-They run as the caller, not as the servers' account, since they read rules and routes of the checkout.
+They run as the caller, not as the servers' account, since they read rules and dashboards of the checkout.
 """
 
 import json
@@ -13,19 +13,22 @@ from urllib.error import URLError
 import yaml
 
 from fleetgauge.errors import Terminal
+from fleetlab.stack import grafana, postgres
 from fleetlab.stack.context import Context
 from fleetlab.stack.ports import LOOPBACK, get
 from fleetlab.stack.state import SCRAPED, Endpoint, MonitorState, Service, write_private
 
-MONITORS: tuple[Service, ...] = ("prometheus", "alertmanager")
+MONITORS: tuple[Service, ...] = ("prometheus", "alertmanager", "grafana")
 """Each is one process and has one port, all of its name."""
+SECRETS = (grafana.SECRET,)
 JOBS = ("consumers", "rollup", "services")
 """What is scraped of fleetgauge, by the names that the rules know, and of services beside it."""
 _PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("alertmanager", "prometheus-alertmanager")}
-_READY = "/-/ready"
+_READY = {"prometheus": "/-/ready", "alertmanager": "/-/ready", "grafana": "/api/health"}
 _MISSING = {
     "prometheus": "not installed; nothing is scraped, and dashboards for on-call engineers stay empty",
     "alertmanager": "not installed; alerts go nowhere",
+    "grafana": f"not installed; no dashboards are shown (put it on PATH, or its folder in {grafana.HOME_VARIABLE})",
 }
 _START_S = 180
 _SCRAPE_S = 5
@@ -33,8 +36,8 @@ _SCRAPE_S = 5
 
 
 def programs() -> dict[Service, Path]:
-    """Those that are installed."""
-    found = {name: _on_path(_PROGRAMS[name]) for name in MONITORS}
+    """Those that are installed. Raises `Terminal` where GRAFANA_HOME names a folder without a Grafana."""
+    found = {name: grafana.program() if name == "grafana" else _on_path(_PROGRAMS[name]) for name in MONITORS}
     return {name: program for name, program in found.items() if program is not None}
 
 
@@ -51,17 +54,24 @@ def start(context: Context, name: Service, beside: Collection[Service]) -> None:
     folder = context.layout.data / name
     folder.mkdir(mode=0o700, exist_ok=True)
     endpoint = _endpoint(context, name)
-    arguments = _prometheus(context, folder, beside) if name == "prometheus" else _alertmanager(context, folder)
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8", "NO_PROXY": LOOPBACK}
+    if name == "grafana":
+        arguments = _grafana(context, program, folder)
+        prometheus = _endpoint(context, "prometheus") if "prometheus" in beside else None
+        environment |= grafana.environment(context.project, postgres.state(context), prometheus)
+    else:
+        arguments = _prometheus(context, folder, beside) if name == "prometheus" else _alertmanager(context, folder)
     log = context.log(name)
     context.processes.spawn(name, [program, *arguments], log=log, environment=environment, folder=folder)
     context.processes.wait_ready(
-        name, lambda: _answers(f"http://{endpoint}{_READY}"), log=log, timeout_s=_START_S, poll_s=0.25
+        name, lambda: _answers(f"http://{endpoint}{_READY[name]}"), log=log, timeout_s=_START_S, poll_s=0.25
     )
 
 
 def state(context: Context, name: Service) -> MonitorState:
     """How to reach it."""
+    if name == "grafana":
+        return MonitorState(_endpoint(context, name), grafana.LOGIN, context.secrets[grafana.SECRET])
     return MonitorState(_endpoint(context, name))
 
 
@@ -116,6 +126,13 @@ def _alertmanager(context: Context, folder: Path) -> list[str]:
         f"--web.listen-address={_endpoint(context, 'alertmanager')}",
         "--cluster.listen-address=",  # alone; the default listens to the whole network
     ]
+
+
+def _grafana(context: Context, program: Path, folder: Path) -> list[str]:
+    config = folder / "grafana.ini"
+    password = context.secrets[grafana.SECRET]
+    write_private(config, grafana.settings(folder, context.project, _endpoint(context, "grafana"), password))
+    return ["server", "--homepath", str(grafana.home(program)), "--config", str(config)]
 
 
 def _answers(url: str) -> bool:

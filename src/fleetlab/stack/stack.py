@@ -277,7 +277,7 @@ class Stack:
         names = [name for service in SERVICES if service in missing for name in _PORTS[service]]
         chosen = {**remembered, **ports.choose(names, asked=asked, before=remembered)}
         state.write_private(folders.run / "ports.json", json.dumps(chosen, indent=2))
-        secrets = Secrets(folders.run, (*postgres.LOGINS, *airflow.SECRETS, *mariadb.LOGINS))
+        secrets = Secrets(folders.run, (*postgres.LOGINS, *airflow.SECRETS, *monitoring.SECRETS, *mariadb.LOGINS))
         return Context(folders, processes, self._cache, progress, secrets, chosen, self._project)
 
     def _jdk(self, before: StackState, missing: frozenset[Service], named: Path | None) -> Jdk | None:
@@ -336,7 +336,7 @@ class Stack:
             return fresh
         alive = {s for s in saved.services if all(processes.pid(name) is not None for name in _PROCESSES[s])}
         if "postgres" not in alive:
-            alive.discard("airflow")
+            alive -= {"airflow", "grafana"}
         gone: dict[str, Any] = {service: None for service in saved.services if service not in alive}
         return replace(saved, **gone)
 
@@ -388,7 +388,7 @@ def _wanted(services: Collection[Service]) -> frozenset[Service]:
         raise Terminal(
             f"there is no service called {', '.join(unknown)}; the services are {', '.join(sorted(SERVICES))}"
         )
-    extra: set[Service] = {"postgres"} if "airflow" in services else set()
+    extra: set[Service] = {"postgres"} if {"airflow", "grafana"} & set(services) else set()
     return frozenset(services) | extra
 
 

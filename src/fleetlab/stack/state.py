@@ -11,11 +11,13 @@ import msgspec
 
 from fleetgauge.errors import Terminal
 
-Service: TypeAlias = Literal["postgres", "kafka", "elasticsearch", "airflow", "mariadb", "prometheus", "alertmanager"]
+Service: TypeAlias = Literal[
+    "postgres", "kafka", "elasticsearch", "airflow", "mariadb", "prometheus", "alertmanager", "grafana"
+]
 CORE: frozenset[Service] = frozenset({"postgres", "kafka", "elasticsearch", "airflow"})
 """What the pipeline needs. Of the others, MariaDB is a second source for who asks for it; the rest only look at the
 pipeline. They are there where the machine has them."""
-SERVICES: frozenset[Service] = frozenset({*CORE, "mariadb", "prometheus", "alertmanager"})
+SERVICES: frozenset[Service] = frozenset({*CORE, "mariadb", "prometheus", "alertmanager", "grafana"})
 PostgresServer: TypeAlias = Literal["primary", "replica", "metrics"]
 MariadbServer: TypeAlias = Literal["primary", "replica"]
 
@@ -153,9 +155,12 @@ class AirflowState:
 
 @dataclass(frozen=True)
 class MonitorState:
-    """Prometheus or Alertmanager."""
+    """Prometheus, Alertmanager or Grafana."""
 
     endpoint: Endpoint
+    username: str = ""
+    """Who may change something, where there is a login."""
+    password: str = field(default="", repr=False)
 
     @property
     def url(self) -> str:
@@ -201,6 +206,7 @@ class StackState:
     airflow: AirflowState | None = None
     prometheus: MonitorState | None = None
     alertmanager: MonitorState | None = None
+    grafana: MonitorState | None = None
     mariadb: MariadbState | None = None
 
     @property
@@ -227,6 +233,10 @@ class StackState:
     def need_prometheus(self) -> MonitorState:
         """The Prometheus part."""
         return _need(self.prometheus, "prometheus")
+
+    def need_grafana(self) -> MonitorState:
+        """The Grafana part."""
+        return _need(self.grafana, "grafana")
 
     def need_mariadb(self) -> MariadbState:
         """The MariaDB part."""

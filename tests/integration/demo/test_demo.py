@@ -1,6 +1,7 @@
 """The demo as a newcomer runs it, after runs that were interrupted, killed, or lost their servers half-way."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,18 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asked_series import ScrapedCompany, of_panels, of_rules
 from demo_process import DemoProcess, processes_of, wait_until_gone
+
+from fleetlab.stack import Stack, StackState, grafana, monitoring
+from fleetlab.stack.guard import Guard
+from fleetlab.stack.ports import get
+from grafana_stand_in import install
 
 STARTING = "while three days are simulated"
 LOADING = "Loading the backlog"
 ROLLING_UP = "rolls up the backlog"
 SMALL = ("--vehicles", "30", "--days", "1")
 """For tests of the servers, not of the numbers."""
+KEEP = "--keep"
 pytestmark = pytest.mark.timeout(900)
 
 
 def down(home: Path) -> None:
     subprocess.run([sys.executable, "-m", "fleetlab", "down", "--wipe", "--home", str(home)], check=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_grafana(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where none is installed a stand-in takes its place, which proves only that it is started and stopped."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "grafana" not in monitoring.programs():
+            executable = install(tmp_path_factory.mktemp("grafana"))
+            patch.setenv(grafana.HOME_VARIABLE, str(executable.parents[1]))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +50,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_ctrl_c_while_servers_start_leaves_nothing(home: Path, tmp_path: Path) -> None:
-    with DemoProcess(home, tmp_path / "log", *SMALL) as demo:
+    """Grafana is up, and others are about to be."""
+    with DemoProcess(home, tmp_path / "log", KEEP, *SMALL) as demo:
         demo.wait_for_line(STARTING)
+        demo.wait_for_line("grafana is ready")
         assert processes_of(home)
         demo.interrupt()
         assert demo.wait(timeout_s=120) == 130
@@ -73,9 +93,11 @@ class Company:
     rentals: int
 
 
-QUARTER = Company(("--vehicles", "300", "--days", "2", "--live-seconds", "45"), 50_000, 5_000, 700)
+QUARTER = Company((KEEP, "--vehicles", "300", "--days", "2", "--live-seconds", "45"), 50_000, 5_000, 700)
 WHOLE = Company((), 300_000, 30_000, 3_000)
 """What `make demo` plays."""
+of_the_kept = pytest.mark.parametrize("company", [QUARTER], ids=["quarter"], indirect=True)
+"""Marks a test of the servers that this one left running."""
 
 
 @pytest.fixture(scope="module", params=[QUARTER, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["quarter", "whole"])
@@ -93,7 +115,30 @@ def report(home: Path, company: Company, tmp_path_factory: pytest.TempPathFactor
     assert code == 0, demo.text()
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     said = demo.text().splitlines()[-1].partition("file://")
-    return {**found, "report_page": said[2]}
+    return {**found, "report_page": said[2], "said": demo.text()}
+
+
+@pytest.fixture(scope="module")
+def kept(home: Path, report: dict[str, Any]) -> Iterator[StackState]:
+    """The servers that a demo left running."""
+    del report
+    guard = Guard.start(home, wipe=True, keep=[])
+    state = Stack(home).state()
+    assert state is not None
+    yield state
+    guard.release()
+
+
+@pytest.fixture(scope="module")
+def scraped(kept: StackState) -> ScrapedCompany:
+    """Its Prometheus, after the night's search for vehicles that stop, which the demo does not wait for."""
+    if kept.prometheus is None:
+        pytest.skip("Prometheus is not installed")
+    fleetgauge = [sys.executable, "-m", "fleetgauge", "--config", kept.config]
+    subprocess.run([*fleetgauge, "fleet", "run"], check=True, capture_output=True)
+    found = ScrapedCompany(kept.prometheus.url)
+    found.wait_for("fleetgauge_fleet_suspects_new")
+    return found
 
 
 def test_every_number_equals_the_truth(report: dict[str, Any]) -> None:
@@ -136,6 +181,39 @@ def test_it_ends_with_a_page_and_says_where_it_lies(home: Path, report: dict[str
     assert [name for name in ("commands", "firmware", "fleet", "business") if f'<section id="{name}"' not in text] == []
 
 
-def test_nothing_is_left_over(home: Path, report: dict[str, Any]) -> None:
+@of_the_kept
+def test_the_address_of_grafana_is_said(kept: StackState, report: dict[str, Any]) -> None:
+    url = kept.need_grafana().url
+    assert re.search(rf"^grafana +{re.escape(url)}  \(dashboards", report["said"], re.MULTILINE)
+    assert json.loads(get(f"{url}/api/health"))["database"] == "ok"
+
+
+@of_the_kept
+def test_every_process_is_scraped(scraped: ScrapedCompany) -> None:
+    targets = scraped.ask("targets")["activeTargets"]
+    ours = [one for one in targets if one["labels"]["job"] in monitoring.JOBS]
+    assert [(one["scrapeUrl"], one["lastError"]) for one in ours if one["health"] != "up"] == []
+    jobs = [one["labels"]["job"] for one in ours]
+    assert {job: jobs.count(job) for job in monitoring.JOBS} == {"consumers": 2, "rollup": 1, "services": 1}
+
+
+@of_the_kept
+def test_every_series_that_a_rule_or_a_dashboard_names_is_there(scraped: ScrapedCompany) -> None:
+    assert scraped.absent([*of_rules(), *of_panels()]) == []
+    assert scraped.absent(["rate(fleetgauge_of_nobody_total[$__rate_interval]) > 0"]) == ["fleetgauge_of_nobody_total"]
+
+
+@of_the_kept
+def test_every_rule_runs_and_every_panel_has_an_answer(scraped: ScrapedCompany) -> None:
+    rules = [rule for group in scraped.ask("rules")["groups"] for rule in group["rules"]]
+    assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] == "err"] == []
+    assert scraped.unanswered(of_panels()) == []
+    nobody = 'fleetgauge_freshness_seconds{metric="of nobody"}'
+    assert scraped.unanswered([nobody]) == [nobody]
+
+
+def test_nothing_is_left_over(home: Path, report: dict[str, Any], company: Company) -> None:
     del report
+    if KEEP in company.options:
+        down(home)
     assert processes_of(home) == []

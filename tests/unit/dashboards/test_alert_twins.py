@@ -17,6 +17,10 @@ def test_the_file_is_made_from_the_rules() -> None:
 
 def test_they_are_business_alerts_with_the_same_words() -> None:
     (group,) = yaml.safe_load(twins.FILE.read_text("utf-8"))["groups"]
+    assert (
+        group["folder"]
+        not in (twins.ROOT / "dashboards" / "provisioning" / "dashboards" / "fleetgauge.yaml").read_text()
+    )
     made = {one["title"]: one for one in group["rules"]}
     assert set(made) == set(twins.twins(ALERTS)) >= {"CommandFailureRate", "FleetSilent", "SuspectsFound"}
     for name, alert in twins.twins(ALERTS).items():

@@ -18,6 +18,7 @@ from fleetgauge.rollup import load_definitions
 sys.path.insert(0, str(Path(__file__).parent))
 
 from alert_files import PROMETHEUS, ROOT, RULES, SCRAPE, TESTS, Rule, cases, exported, foreign, rules
+
 from promql_names import Series, series_of
 
 ALERTS = [one for one in rules() if one.alert]

@@ -15,10 +15,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_fastapi_instrumentator import Instrumentator
-from promql_names import series_of
 from sqlalchemy import create_engine
 
 from fleetlab.rental_api.service_metrics import ServiceMetrics
+from promql_names import series_of
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = ROOT / "dashboards" / "generated" / "monitoring" / "fleetgauge-application.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import EXECUTABLE, Tab, chromium
 
+from chromium import EXECUTABLE, Tab, chromium
 from fleetgauge.errors import Terminal
 from fleetgauge.reports import page
 from fleetgauge.reports.charts import CHARTS
@@ -170,7 +170,7 @@ CONTRAST = CHECKS + "contrast()"
 @pytest.mark.parametrize("width", [360, 768, 1366, 1920])
 def test_the_page_looks_right_in_a_real_chromium(tab: Tab, report_page: Path, width: int, *, dark: bool) -> None:
     tab.look(width, dark=dark)
-    assert min(tab.open(report_page) for _ in range(3)) <= LONGEST_S  # others may be using the processors
+    assert min(tab.open(report_page.as_uri()) for _ in range(3)) <= LONGEST_S  # others may be using the processors
     assert tab.said == [] and set(tab.requests) == {report_page.as_uri()}
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.evaluate(OVERLAPS) == []
@@ -184,14 +184,14 @@ def test_dark_and_light_differ(tab: Tab, report_page: Path) -> None:
     seen = []
     for dark in (False, True):
         tab.look(1366, dark=dark)
-        tab.open(report_page)
+        tab.open(report_page.as_uri())
         seen.append(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert seen[0] != seen[1]
 
 
 @in_chromium
 def test_the_page_prints(tab: Tab, report_page: Path) -> None:
-    tab.open(report_page)
+    tab.open(report_page.as_uri())
     tab.look(720, media="print", dark=True)
     assert tab.evaluate(OVERLAPS) == []
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -69,11 +69,11 @@ def test_home_that_cannot_be_used_is_one_sentence(fleetlab: Run, tmp_path: Path)
     [
         (
             ["up", "redis"],
-            "the services are airflow, alertmanager, elasticsearch, kafka, mariadb, postgres, prometheus",
+            "the services are airflow, alertmanager, elasticsearch, grafana, kafka, mariadb, postgres, prometheus",
         ),
         (
             ["logs", "redis"],
-            "the services are airflow, alertmanager, elasticsearch, kafka, mariadb, postgres, prometheus",
+            "the services are airflow, alertmanager, elasticsearch, grafana, kafka, mariadb, postgres, prometheus",
         ),
         (["up", "--port", "kafka"], "is not NAME=NUMBER"),
         (["up", "--port", "kafka=70000"], "is not NAME=NUMBER"),
@@ -116,7 +116,7 @@ def test_down_status_and_logs_of_nothing(tmp_path: Path) -> None:
     assert not home.exists()
     result = CliRunner().invoke(app, ["status", "--json", "--home", str(home)])
     assert {one["service"]: one["running"] for one in json.loads(result.stdout)} == dict.fromkeys(
-        ("postgres", "kafka", "elasticsearch", "airflow", "mariadb", "prometheus", "alertmanager"), False
+        ("postgres", "kafka", "elasticsearch", "airflow", "mariadb", "prometheus", "alertmanager", "grafana"), False
     )
 
 

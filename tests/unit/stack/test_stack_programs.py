@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetlab.stack import machine, monitoring
+from fleetgauge.errors import Terminal
+from fleetlab.stack import grafana, machine, monitoring
+from fleetlab.stack.state import Endpoint, PostgresState
 
 
 def program(folder: Path, name: str) -> Path:
@@ -19,13 +21,50 @@ def test_programs_are_found_by_the_names_that_packages_give_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(grafana.HOME_VARIABLE, raising=False)
     assert monitoring.programs() == {}
-    names = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}
+    names = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager", "grafana": "grafana"}
     made = {service: program(tmp_path, name) for service, name in names.items()}
     assert monitoring.programs() == made
 
 
+def test_a_folder_that_is_named_comes_before_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "grafana")
+    monkeypatch.setenv(grafana.HOME_VARIABLE, str(tmp_path / "own"))
+    with pytest.raises(Terminal, match="has no bin/grafana"):
+        monitoring.programs()
+    checks = machine.check_machine(tmp_path / "lab")
+    assert [check.name for check in checks if not check.ok and "bin/grafana" in check.detail] == ["grafana"]
+    mine = program(tmp_path / "own" / "bin", "grafana")
+    assert monitoring.programs()["grafana"] == mine
+
+
+@pytest.mark.parametrize(("executable", "home"), [("bin", "."), ("sbin", "share/grafana")])
+def test_what_belongs_to_grafana_is_found_beside_it(tmp_path: Path, executable: str, home: str) -> None:
+    """As its archive and as packages lay it out."""
+    found = program(tmp_path / executable, "grafana")
+    with pytest.raises(Terminal, match=r"no folder with conf/defaults\.ini; set GRAFANA_HOME"):
+        grafana.home(found)
+    defaults = tmp_path / home / "conf" / "defaults.ini"
+    defaults.parent.mkdir(parents=True)
+    defaults.write_text("")
+    assert grafana.home(found) == tmp_path / home
+
+
+def test_grafana_is_told_of_no_server_that_is_not_there() -> None:
+    end = Endpoint("127.0.0.1", 5432)
+    postgres = PostgresState(end, end, end, {"grafana": "hidden"})
+    alone = grafana.environment(Path("/checkout"), postgres, None)
+    beside = grafana.environment(Path("/checkout"), postgres, Endpoint("127.0.0.1", 9090))
+    assert alone["FLEETGAUGE_PROMETHEUS_URL"] == alone["FLEETGAUGE_LOKI_URL"] == "http://127.0.0.1:9"
+    assert beside["FLEETGAUGE_PROMETHEUS_URL"] == "http://127.0.0.1:9090"
+    assert "hidden" not in grafana.settings(Path("/data"), Path("/checkout"), end, "other")
+
+
 def test_what_is_missing_is_no_failure_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(grafana.HOME_VARIABLE, raising=False)
     checks = {check.name: check for check in machine.check_machine(tmp_path / "lab")}
     assert all(checks[name].ok and "not installed" in checks[name].detail for name in monitoring.MONITORS)
+    assert grafana.HOME_VARIABLE in checks["grafana"].detail

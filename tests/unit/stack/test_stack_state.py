@@ -41,6 +41,7 @@ def full(home: Path) -> StackState:
         airflow=AirflowState(Endpoint("127.0.0.1", 6), "3.3.2", "/airflow", "admin", "hidden"),
         prometheus=MonitorState(Endpoint("127.0.0.1", 7)),
         alertmanager=MonitorState(Endpoint("127.0.0.1", 8)),
+        grafana=MonitorState(Endpoint("127.0.0.1", 9), "admin", "hidden"),
         mariadb=MariadbState(Endpoint("127.0.0.1", 9), Endpoint("127.0.0.1", 10), "dba", "hidden"),
     )
 

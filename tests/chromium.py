@@ -9,7 +9,6 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
@@ -42,10 +41,10 @@ class Tab:
                 return found
             self._note(message)
 
-    def open(self, file: Path) -> float:
-        """Load a file; returns the seconds until everything is drawn."""
+    def open(self, url: str) -> float:
+        """Load a page; returns the seconds until everything is drawn."""
         before, begun = self._loaded, time.monotonic()
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=url)
         while self._loaded == before:
             self._note(json.loads(self._socket.recv(timeout=60)))
         self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
@@ -64,6 +63,10 @@ class Tab:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+
+    def picture(self) -> bytes:
+        """What is seen, as PNG."""
+        return b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def pdf(self) -> bytes:
         """The page as it is printed."""
