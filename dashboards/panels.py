@@ -153,6 +153,7 @@ def bars(
     return (
         panel.draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)  # a window starts at its time
+        .bar_max_width(60)  # pixels; the only one of a chart would else reach to its end
         .fill_opacity(70)
         .line_width(0)
         .stacking(common.StackingConfig().mode(mode).group("A"))
@@ -351,7 +352,7 @@ def ranking(
         .orientation(common_model.VizOrientation.HORIZONTAL)
         .show_unfilled(True)
         .sizing(common_model.BarGaugeSizing.AUTO)
-        .text(common.VizTextDisplayOptions().title_size(13).value_size(15))  # by the bars' height names would be cut
+        .text(common.VizTextDisplayOptions().title_size(12).value_size(15))  # larger names than 12 are cut in low rows
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True))
         .span(span)
         .height(8)

@@ -189,33 +189,39 @@ def _suspects() -> list[Builder[Panel]]:
     )
     evidence = table_panel(
         "Evidence: $vehicle",
-        "Each day of the last four weeks on which the chosen vehicle stood for long at the end of a trip, with every "
-        "reason and the events behind it: an event's id finds the document in Elasticsearch. "
+        "Each day of the last four weeks on which the chosen vehicle stood for long at the end of a trip: every reason "
+        "with its points, and the events behind it: an event's id finds the document in Elasticsearch. "
         f"{OF_SUSPECTS}",
         Sql(
             f"""
             WITH as_of AS ({AS_OF})
-            SELECT to_char(s.date, 'YYYY-MM-DD') AS "Day", s.points AS "Points", reason AS "Reason",
-              s.evidence::text AS "Evidence"
-            FROM metrics.suspect_vehicle_day AS s CROSS JOIN as_of, unnest(s.reasons) AS reason
-            WHERE s.vehicle = ${{vehicle:sqlstring}} AND s.date BETWEEN as_of.day - {EVIDENCE_DAYS} AND as_of.day
-            ORDER BY s.date DESC, split_part(reason, ' ', 1)::float8 DESC"""
+            SELECT to_char(s.date, 'YYYY-MM-DD') AS "Day", (reason ->> 'points')::float8 AS "Points",
+              reason ->> 'words' AS "Reason",
+              (SELECT string_agg(format('%s at %s: %s', event ->> 'what',
+                  to_char(to_timestamp((event ->> 'at_ms')::float8 / 1000) AT TIME ZONE 'Asia/Seoul', 'HH24:MI'),
+                  event ->> 'id'), '; ' ORDER BY event ->> 'at_ms')
+                FROM jsonb_array_elements(reason -> 'events') AS event) AS "Events"
+            FROM as_of JOIN metrics.suspect_vehicle_day AS s ON s.date BETWEEN as_of.day - {EVIDENCE_DAYS} AND as_of.day
+            CROSS JOIN jsonb_array_elements(s.evidence) AS trip
+            CROSS JOIN jsonb_array_elements(trip -> 'reasons') AS reason
+            WHERE s.vehicle = ${{vehicle:sqlstring}}
+            ORDER BY s.date DESC, trip ->> 'trip_ended_ms' DESC, 2 DESC"""
         ),
     )
     return [
         listed.height(10)
         .no_value("none")
-        .override_by_name("Vehicle", [link, prop("custom.width", 100)])
+        .override_by_name("Vehicle", [link, prop("custom.width", 85)])
         .override_by_name("Score", [*number("none", 1), prop("custom.width", 70)])
         .override_by_name("Probability", [*number("percentunit", 0), prop("custom.width", 95)])
         .override_by_name("Mostly because", [WRAPPED])
-        .override_by_name("Last stop", [prop("custom.width", 105)]),
+        .override_by_name("Last stop", [prop("custom.width", 95)]),
         evidence.height(10)
         .no_value("none")
         .override_by_name("Day", [prop("custom.width", 105)])
         .override_by_name("Points", [*number("none", 1), prop("custom.width", 70)])
         .override_by_name("Reason", [WRAPPED])
-        .override_by_name("Evidence", [prop("custom.width", 140), prop("custom.inspect", True)]),
+        .override_by_name("Events", [WRAPPED]),
     ]
 
 
@@ -235,6 +241,7 @@ def _silent() -> list[Builder[Panel]]:
     )
     return [
         listed.no_value("none")
+        .override_by_name("Last heard", [prop("custom.width", 140)])
         .override_by_name("Quiet for", number("s", 0))
         .override_by_name("Usually", number("s", 0))
         .override_by_name("Usual reports", number("locale", 0)),

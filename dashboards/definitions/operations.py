@@ -75,9 +75,9 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
     found = found.with_variable(sample_variable(None))
     rows = (
         (f"Over the range{STRETCH}", _tiles()),
-        ("Vehicles", _vehicles()),
+        (f"Vehicles{STRETCH}", _vehicles()),
         ("Batteries and the street", _street()),
-        ("Zones", [_zones()]),
+        (f"Zones{STRETCH}", [_zones()]),
     )
     return filled(found, rows), [provisional_annotation("vehicle_state"), restated_annotation("vehicle_state")]
 
@@ -150,7 +150,7 @@ def _tiles() -> list[Builder[Panel]]:
 
 def _vehicles() -> list[Builder[Panel]]:
     states = bars(
-        f"Vehicles by state per $bucket{STRETCH}",
+        "Vehicles by state per $bucket",
         "Vehicles in each state, on average over the time of a bar: vehicle-seconds divided by its length. The newest "
         f"bar holds only what is computed of it. {OF_STATES}",
         Sql(
@@ -168,7 +168,7 @@ def _vehicles() -> list[Builder[Panel]]:
     return [
         states.decimals(0),
         lines(
-            f"Utilisation per $bucket{STRETCH}",
+            "Utilisation per $bucket",
             f"Share of their time in service in which vehicles are on a trip. {OF_STATES}",
             Sql(
                 f"""
@@ -272,7 +272,7 @@ def _zones() -> Builder[Panel]:
         part("contact", CONTACT, "sum(comms_lost) AS lost"),
     )
     panel = table_panel(
-        f"Zones: the fleet and the work{STRETCH}",
+        "Zones: the fleet and the work",
         "One row a zone, the largest fleet first; click a zone to see it alone. In service and on trip: vehicles, on "
         f"average over the range. {OF_STATES}",
         Sql(

@@ -72,7 +72,11 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
     for views in (VIEWS, BY_ZONE, BY_MODEL):
         found = found.with_variable(views.variable())
     found = found.with_variable(sample_variable(f"SELECT sum(started) FROM {VIEWS.rows(per='range')}"))
-    rows = ((f"Over the range{STRETCH}", _tiles()), ("Course", _course()), ("Where and when", _breakdown()))
+    rows = (
+        (f"Over the range{STRETCH}", _tiles()),
+        (f"Course{STRETCH}", _course()),
+        (f"Where and when{STRETCH}", _breakdown()),
+    )
     return filled(found, rows), [provisional_annotation("rental"), restated_annotation("rental")]
 
 
@@ -149,7 +153,7 @@ def _tiles() -> list[Builder[Panel]]:
 def _course() -> list[Builder[Panel]]:
     return [
         bars(
-            f"Rentals per $bucket{STRETCH}",
+            "Rentals per $bucket",
             "Rentals by the window in which they started. Faint bars are provisional; the grey line is the same "
             f"stretch of the day before (where a point is a day: of the week before). {SOURCE}",
             Sql(
@@ -190,7 +194,7 @@ def _course() -> list[Builder[Panel]]:
             ],
         ),
         bars(
-            f"Revenue per $bucket by vehicle model{STRETCH}",
+            "Revenue per $bucket by vehicle model",
             f"Fares less refunds by the window in which the rental started, in KRW, stacked by model. {SOURCE}",
             Sql(
                 f"""
@@ -202,7 +206,7 @@ def _course() -> list[Builder[Panel]]:
             stacked=True,
         ),
         share_chart(
-            f"Completion rate per $sample{STRETCH}",
+            "Completion rate per $sample",
             "Completed rentals divided by started ones, with its 95 % interval. It is low in the newest windows, whose "
             f"rides are still under way: those are dashed. {SOURCE}",
             VIEWS.rows(per="sample"),
@@ -214,7 +218,7 @@ def _course() -> list[Builder[Panel]]:
         .max(1)
         .axis_soft_min(0.8),
         lines(
-            f"Ride duration per $sample: median and p95{STRETCH}",
+            "Ride duration per $sample: median and p95",
             "Half of the completed rentals were shorter than the median, 95 of 100 shorter than p95. From mergeable "
             f"sketches (relative error at most 1 %). {SOURCE}",
             Sql(
@@ -238,7 +242,7 @@ def _course() -> list[Builder[Panel]]:
 
 def _breakdown() -> list[Builder[Panel]]:
     by_zone = table_panel(
-        f"Zones{STRETCH}",
+        "Zones",
         "One row a zone, by revenue. Click a zone to see it alone. Revenue: fares less refunds, in KRW. Mean ride: "
         f"distance of a completed one; median ride: its duration. {SOURCE}",
         Sql(
@@ -268,7 +272,7 @@ def _breakdown() -> list[Builder[Panel]]:
         .override_by_name("Median ride", number(MINUTES, 1))
     )
     by_model = ranking(
-        f"Rentals by vehicle model{STRETCH}",
+        "Rentals by vehicle model",
         f"Rentals started in the time range, by vehicle model. {SOURCE}",
         Sql(
             f"""

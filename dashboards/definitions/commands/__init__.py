@@ -19,6 +19,7 @@ from dashboards.definitions.commands.reads import (
     COMMANDS,
     COST,
     COST_SOURCE,
+    COST_STRETCH,
     COST_VIEW,
     FILTERS,
     SOURCE,
@@ -48,9 +49,9 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
     found = found.with_variable(sample_variable(f"SELECT sum(requested) FROM {VIEWS.rows(per='range')}"))
     rows = (
         (f"Over the range{STRETCH}", _tiles()),
-        ("How often do commands fail?", failures.panels()),
-        ("How long do they take?", latency.panels()),
-        ("What do they cost?", cost.panels()),
+        (f"How often do commands fail?{STRETCH}", failures.panels()),
+        (f"How long do they take?{STRETCH}", latency.panels()),
+        (f"What do they cost?{COST_STRETCH}", cost.panels()),
     )
     return filled(found, rows), [
         provisional_annotation("device_command"),

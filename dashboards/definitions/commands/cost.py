@@ -10,7 +10,6 @@ from dashboards.definitions.commands.reads import (
     COMMANDS,
     COST,
     COST_SOURCE,
-    COST_STRETCH,
     COST_VIEW,
     MOST_SERIES,
     TRAFFIC_WHERE,
@@ -72,7 +71,7 @@ def panels() -> list[Builder[Panel]]:
     )
     return [
         bars(
-            f"Cost per $bucket by command{COST_STRETCH}",
+            "Cost per $bucket by command",
             f"Traffic cost in KRW by the time of the message, stacked by command type. {COST_SOURCE}",
             Sql(
                 f"""
@@ -84,7 +83,7 @@ def panels() -> list[Builder[Panel]]:
             stacked=True,
         ).span(16),
         ranking(
-            f"Share of cost by command{COST_STRETCH}",
+            "Share of cost by command",
             f"Each command type's part of the traffic cost of the time range. {COST_SOURCE}",
             Sql(
                 f"""
@@ -96,7 +95,7 @@ def panels() -> list[Builder[Panel]]:
         ).max(1),
         by_type,
         ranking(
-            f"Cost by carrier{COST_STRETCH}",
+            "Cost by carrier",
             f"Traffic cost of the time range in KRW, by the SIM's carrier. {COST_SOURCE}",
             Sql(
                 f"""
@@ -107,7 +106,7 @@ def panels() -> list[Builder[Panel]]:
             decimals=0,
         ),
         bars(
-            f"Bytes per $bucket by direction{COST_STRETCH}",
+            "Bytes per $bucket by direction",
             "Payload bytes of commands over the air: downlink to the vehicle, uplink (acks, answers) from it. "
             "Filtered by Command and Carrier only. Source: metrics.traffic_$grain.",
             Sql(
@@ -121,7 +120,7 @@ def panels() -> list[Builder[Panel]]:
             span=THIRD,
         ),
         lines(
-            f"Billed bytes per payload byte{COST_STRETCH}",
+            "Billed bytes per payload byte",
             "How much the tariff's overhead and rounding add: 2 means that twice the payload is paid for. The commands "
             f"that cost most in the range; small messages drive it up. {COST_SOURCE}",
             Sql(

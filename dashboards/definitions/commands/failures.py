@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, MOST_FAILURES, SOURCE, STRETCH, UID, VIEWS
+from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, MOST_FAILURES, SOURCE, UID, VIEWS
 from dashboards.panels import FULL, GREY, HALF, bars, colour, filter_link, number, prop, shaded, table_panel
 from dashboards.postgres import Sql
 from dashboards.shares import share_chart
@@ -25,7 +25,7 @@ OUTCOMES = (
 def panels() -> list[Builder[Panel]]:
     """The row's panels."""
     outcomes = bars(
-        f"Outcomes per $bucket{STRETCH}",
+        "Outcomes per $bucket",
         "Commands by the window of their request, stacked by outcome. Open: the deadline has not passed yet; such a "
         f"window is provisional. {SOURCE}",
         Sql(
@@ -42,7 +42,7 @@ def panels() -> list[Builder[Panel]]:
         outcomes = outcomes.override_by_name(name.replace("_", " "), [colour(shade)])
 
     types = table_panel(
-        f"Failures by command{STRETCH}",
+        "Failures by command",
         "One row a command type, the worst first. Click a command to see it alone. Late: a success that came "
         "after the deadline; those commands stay unsuccessful. Rolled back: a success that the device took back later. "
         "In conflict: attempts whose events disagree. Attempts: sent attempts for each command. "
@@ -70,7 +70,7 @@ def panels() -> list[Builder[Panel]]:
     )
 
     matrix = table_panel(
-        f"Failure rate by firmware and vehicle model{STRETCH}",
+        "Failure rate by firmware and vehicle model",
         "Failure rate of each pair of vehicle model (row) and firmware (column). A dark column is a bad firmware, a "
         f"dark row a bad model; an empty cell had no commands. {SOURCE}",
         Sql(
@@ -103,7 +103,7 @@ def panels() -> list[Builder[Panel]]:
 
     return [
         share_chart(
-            f"Failure rate per $sample{STRETCH}",
+            "Failure rate per $sample",
             "(failed + rejected + timed out + expired) / requested, with its 95 % interval. The dashed end is "
             f"provisional: commands there may still fail. {SOURCE}",
             VIEWS.rows(per="sample"),
@@ -116,7 +116,7 @@ def panels() -> list[Builder[Panel]]:
         types,
         matrix,
         share_chart(
-            f"Attempts in vain per $sample{STRETCH}",
+            "Attempts in vain per $sample",
             "Share of the attempts that came to nothing, those included that a later attempt made good: what the "
             f"network does, where the failure rate is what the rider sees. {SOURCE}",
             VIEWS.rows(per="sample"),

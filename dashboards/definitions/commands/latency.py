@@ -5,7 +5,7 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, MOST_SERIES, SOURCE, STRETCH, UID, VIEWS
+from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, MOST_SERIES, SOURCE, UID, VIEWS
 from dashboards.panels import GREY, SECONDS, colour, filter_link, lines, prop, ranking, table_panel
 from dashboards.postgres import Sql
 from dashboards.shares import told_apart, with_few
@@ -14,7 +14,7 @@ from dashboards.shares import told_apart, with_few
 def panels() -> list[Builder[Panel]]:
     """The row's panels."""
     by_type = table_panel(
-        f"Latency by command{STRETCH}",
+        "Latency by command",
         "p50 to p99: time from request to answer of succeeded commands. Ack: time from sending to the transport's "
         f"acknowledgement. From mergeable sketches (relative error at most 1 %); the slowest first. {SOURCE}",
         Sql(
@@ -38,7 +38,7 @@ def panels() -> list[Builder[Panel]]:
     )
     return [
         lines(
-            f"Latency per $sample: p50 and p95{STRETCH}",
+            "Latency per $sample: p50 and p95",
             "Median and 95th percentile of the time from request to answer of succeeded commands, and 95th percentile "
             f"of the time from sending to the transport's acknowledgement. {SOURCE}",
             Sql(
@@ -62,7 +62,7 @@ def panels() -> list[Builder[Panel]]:
         .override_by_name("ack p95", [colour(GREY)]),
         with_few(
             lines(
-                f"Latency p95 by command per $sample{STRETCH}",
+                "Latency p95 by command per $sample",
                 "95 of 100 succeeded commands were answered within this time, by command type: the five "
                 f"most frequent. Logarithmic; small grey points have fewer than 30 answers. {SOURCE}",
                 Sql(
@@ -87,7 +87,7 @@ def panels() -> list[Builder[Panel]]:
         ),
         by_type,
         ranking(
-            f"Latency p95 by carrier{STRETCH}",
+            "Latency p95 by carrier",
             f"95th percentile of the time from request to answer of succeeded commands, by carrier. {SOURCE}",
             Sql(
                 f"""

@@ -84,7 +84,7 @@ def test_its_data_source_is_the_metrics_database_and_may_only_read(understood: A
         sslmode=source["jsonData"]["sslmode"],
     ) as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("grafana",)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute("CREATE TABLE metrics.mine (n int)")
 
 
