@@ -153,7 +153,6 @@ def bars(
     return (
         panel.draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)  # a window starts at its time
-        .bar_max_width(60)  # pixels; the only one of a chart would else reach to its end
         .fill_opacity(70)
         .line_width(0)
         .stacking(common.StackingConfig().mode(mode).group("A"))

@@ -53,7 +53,7 @@ class ScrapedCompany:
 
     def absent(self, expressions: Iterable[str]) -> list[str]:
         """The series that expressions name and it has not, without those of exporters that are not there."""
-        asked = {one.name for expression in expressions for one in series_of(_plain(expression))}
+        asked = {name for expression in expressions for name in series_named(expression)}
         missing = asked - self.names() - ELSEWHERE.keys() - UNTIL_IT_HAPPENS.keys()
         return sorted(name for name in missing if not OF_OTHERS.match(name))
 
@@ -62,11 +62,16 @@ class ScrapedCompany:
         found = []
         for expression in expressions:
             anything = re.sub(r" (>|==) \d+$", "", _plain(expression))  # where only what is wrong is listed
-            names = {one.name for one in series_of(anything)}
+            names = series_named(anything)
             expected = not names & {*ELSEWHERE, *UNTIL_IT_HAPPENS} and not any(map(OF_OTHERS.match, names))
             if expected and not self.ask(f"query?query={quote(anything)}")["result"]:
                 found.append(anything)
         return found
+
+
+def series_named(expression: str) -> set[str]:
+    """Names of series in an expression of a rule or of a panel."""
+    return {one.name for one in series_of(_plain(expression))}
 
 
 def of_rules() -> Iterator[str]:
