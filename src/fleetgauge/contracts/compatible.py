@@ -120,9 +120,8 @@ def _constraints(at: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Ite
     for keyword, default, sign in _LENGTHS:
         low, high = sign * old.get(keyword, default), sign * new.get(keyword, default)
         if low != high:
-            yield ContractChange(
-                at, f"has another {keyword}: it was {old.get(keyword)} and is {new.get(keyword)}", bool(high < low)
-            )
+            before, after = (rules.get(keyword, "not stated") for rules in (old, new))
+            yield ContractChange(at, f"has another {keyword}: it was {before} and is {after}", bool(high < low))
     if old.get("pattern") != new.get("pattern"):
         yield ContractChange(at, "has another pattern" if "pattern" in new else "lost its pattern", "pattern" in new)
 

@@ -93,7 +93,7 @@ def both(*edits: Edit) -> Edit:
         (set_("ratio", exclusiveMinimum=0.1), "ratio", "minimum: it was 0 (exclusive) and is 0.1 (exclusive)"),
         (swap("ratio", "maximum", "exclusiveMaximum"), "ratio", "maximum: it was 1 and is 1 (exclusive)"),
         (set_("code", maxLength=7), "code", "has another maxLength: it was 8 and is 7"),
-        (set_("code", minLength=1), "code", "has another minLength: it was None and is 1"),
+        (set_("code", minLength=1), "code", "has another minLength: it was not stated and is 1"),
         (set_("code", pattern="^[A-Z0-9]+$"), "code", "has another pattern"),
         (set_("tags", maxItems=3), "tags", "has another maxItems: it was 4 and is 3"),
         (set_("tags", items={"type": "boolean"}), "tags[]", "was of type string and is of type boolean"),
