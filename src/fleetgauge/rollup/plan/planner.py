@@ -148,7 +148,7 @@ def at_rest(definition: Definition, state: State, request: RunRequest, now: date
     """
     if definition.finest == "minute" or request.grain != "minute" or now is None:
         return None
-    if not state.complete or state.cursor is None or state.views == "due":
+    if not state.complete or state.cursor is None or state.views != "current":
         return None
     zone, grace = definition.time_zone, definition.grace
     if request.interval is not None and request.interval[0] < window_start(now, definition.finest, zone):
@@ -357,7 +357,7 @@ def _end(
     newer_heartbeat = state.heartbeat_at is None or heartbeat_at > state.heartbeat_at
     if busy or newer or newer_heartbeat or state.closed_after(until) != state.closed:
         yield Advance(cursor, heartbeat_at, until, tuple(look.touched.rows))
-    if forgone or state.views == "due" or (state.views == "waiting" and not state.complete):
+    if forgone or state.views != "current":
         yield Publish(None if state.shown == definition.version else state.shown)
 
 

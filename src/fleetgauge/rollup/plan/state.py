@@ -13,7 +13,8 @@ from fleetgauge.rollup.windows import BEGINNING, whole_windows
 
 Spans = tuple[Span, ...]
 ViewsState = Literal["current", "due", "waiting"]
-"""`due`: they can be made to show this version as it is now; `waiting`: only once a run has filled it."""
+"""`due`: they can be made to show this version as it is now; `waiting`: only once a run has filled it, or has
+brought it up to what another version shows."""
 ByGrain = Mapping[Grain, Spans]
 
 NOTHING: ByGrain = dict.fromkeys(GRAINS, ())

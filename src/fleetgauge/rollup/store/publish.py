@@ -148,7 +148,7 @@ def current_publication(definition: Definition, known: Sequence[Version]) -> Pub
         return Publication("waiting", "it has no tables; run fleetgauge migrate")
     if _is_shown(definition, known):
         return Publication("current" if mine.shape == _shape(definition, known) else "published")
-    if known[0].published_at is not None and not mine.filled:
+    if known[0].published_at is not None and (not mine.filled or mine.is_behind(known[0])):
         return Publication("waiting")
     return Publication("published")
 

@@ -17,7 +17,7 @@ _ALWAYS: Stretch = (None, None)
 _VERSIONS = """
 SELECT v.version, v.created_at, v.published_at, v.definition, v.shape, v.label_format,
     array_agg(l.grain ORDER BY l.grain), array_agg(l.unavailable ORDER BY l.grain),
-    coalesce(bool_or(NOT isempty(l.closed)) FILTER (WHERE l.grain = 'minute'), false)
+    coalesce(bool_or(NOT isempty(l.closed)) FILTER (WHERE l.grain = 'minute'), false), max(l.cursor_at)
 FROM fleetgauge.metric_version AS v LEFT JOIN fleetgauge.ledger AS l USING (metric, version)
 WHERE v.metric = %s GROUP BY v.metric, v.version ORDER BY v.published_at DESC NULLS LAST, v.created_at DESC
 """
@@ -40,6 +40,12 @@ class Version:
     """By grain, the windows that it cannot compute."""
     filled: bool
     """Whether a run has ever come to its end."""
+    cursor_at: datetime | None = None
+    """Up to where changes of the source are in its tables; None before the first run."""
+
+    def is_behind(self, other: "Version") -> bool:
+        """Whether `other` has taken in later changes, as it has where a definition goes back to an earlier version."""
+        return other.cursor_at is not None and (self.cursor_at is None or self.cursor_at < other.cursor_at)
 
     @property
     def definition(self) -> Definition | None:
@@ -67,9 +73,9 @@ def versions(connection: Connection, metric: str) -> list[Version]:
             shape,
             label_format,
             {grain: _stretches(found) for grain, found in zip(grains, unavailable, strict=True) if grain is not None},
-            filled,
+            *rest,
         )
-        for version, created, published, plain, shape, label_format, grains, unavailable, filled in connection.execute(
+        for version, created, published, plain, shape, label_format, grains, unavailable, *rest in connection.execute(
             _VERSIONS, [metric]
         )
     ]
