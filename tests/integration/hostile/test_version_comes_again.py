@@ -37,7 +37,9 @@ def shown(world: World) -> list[tuple[int, int, str]]:
 def test_an_earlier_version_is_shown_once_it_has_caught_up(world: World) -> None:
     world.app.execute("TRUNCATE facts; DELETE FROM fleetgauge_heartbeat")
     first = definition("again", measures=MEASURES)
-    second = definition("again", measures={**MEASURES, "length": {"agg": "sum", "of": "length", "where": {"zone": "a"}}})
+    second = definition(
+        "again", measures={**MEASURES, "length": {"agg": "sum", "of": "length", "where": {"zone": "a"}}}
+    )
     world.migrate(first)
     world.insert(SAME, length=1)
     world.insert(SAME, length=10, zone="b")

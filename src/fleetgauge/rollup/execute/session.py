@@ -10,6 +10,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
+from fleetgauge.rollup.store.schema_revision import check
 from fleetgauge.rollup.store.store_sql import Statements
 
 Connect = Callable[[], Connection[Row]]
@@ -19,8 +20,12 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge rollup ' || %
 
 
 def lock(connection: Connection[Row], metric: str) -> None:
-    """Wait until no other worker computes the metric, whatever its version; held until the transaction ends."""
+    """Wait until no other worker computes the metric, whatever its version; held until the transaction ends.
+
+    Raises `Terminal` when the database is of another release than this worker.
+    """
     connection.execute(_LOCK, [metric])
+    check(connection)
 
 
 class Session:

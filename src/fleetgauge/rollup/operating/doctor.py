@@ -25,7 +25,7 @@ from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.store import viewers, zone_rules
-from fleetgauge.rollup.store.migrate import head
+from fleetgauge.rollup.store.schema_revision import newest, problem
 from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.tables import WRITER
 from fleetgauge.rollup.store.unused import leftovers
@@ -154,11 +154,12 @@ def _metrics(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
             yield "fail", "has no schema of ours", "run fleetgauge migrate"
             return
         row = _one(connection, "SELECT version_num FROM fleetgauge.alembic_version")
-        migrated = row[0] == head()
-        if migrated:
+        wrong = problem(row[0])
+        migrated = wrong is None
+        if wrong is None:
             yield "ok", f"is migrated ({row[0]})", ""
         else:
-            yield "fail", f"is at migration {row[0]}, not {head()}", "run fleetgauge migrate"
+            yield "fail", *wrong
         row = _one(
             connection,
             "SELECT pg_has_role(oid, %s, 'USAGE'), rolsuper FROM pg_roles WHERE rolname = current_user",
@@ -214,7 +215,7 @@ def _numbers(settings: Settings, definitions: Mapping[str, Definition]) -> Itera
     with postgres.metrics(settings.metrics).session("doctor") as connection:
         if not exists(connection, "fleetgauge.alembic_version"):
             return
-        if _one(connection, "SELECT version_num FROM fleetgauge.alembic_version")[0] != head():
+        if _one(connection, "SELECT version_num FROM fleetgauge.alembic_version")[0] != newest():
             return
         found = [status_of(connection, definition) for definition in definitions.values()]
         found += [status for _, status in forgotten(connection, definitions, folders(settings.content))]

@@ -15,6 +15,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.store import derived, ranges, tables, viewers
 from fleetgauge.rollup.store.catalogue import Saved
 from fleetgauge.rollup.store.publish import publication
+from fleetgauge.rollup.store.schema_revision import newest, require
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 
@@ -104,16 +105,6 @@ def pending(settings: Settings, definitions: Mapping[str, Definition]) -> Migrat
         raise database.translate(error, "correct what it names, and plan again") from error
 
 
-def head() -> str | None:
-    """The newest migration. Reads files only."""
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return ScriptDirectory.from_config(config).get_current_head()
-
-
 def _alembic(guard: Connection, database: Database, *, dry_run: bool) -> tuple[str, ...]:
     """Run what is missing of the migrations; returns their revisions."""
     from alembic import command
@@ -140,6 +131,8 @@ def _alembic(guard: Connection, database: Database, *, dry_run: bool) -> tuple[s
         context = MigrationContext.configure(connection, opts={"version_table_schema": "fleetgauge"})
         current = context.get_current_revision()
         connection.rollback()
+        if current is not None and current > newest():
+            require(current)
         missing = tuple(reversed([s.revision for s in script.iterate_revisions("head", current or "base")]))
         if missing and not dry_run:
             config.attributes["connection"] = connection

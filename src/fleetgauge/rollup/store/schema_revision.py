@@ -1,0 +1,48 @@
+"""Which migration of the metrics database this package goes with: another one's writers would spoil its numbers."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fleetgauge.errors import Terminal
+from fleetgauge.postgres import Connection, errors
+
+_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+_NONE = "the metrics database has no schema of ours; run fleetgauge migrate"
+
+
+@cache
+def newest() -> str:
+    """The revision of the newest migration, which begins its file's name. Reads names of files only."""
+    return max(file.name[:4] for file in _MIGRATIONS.glob("[0-9]*.py"))
+
+
+def problem(revision: str) -> tuple[str, str] | None:
+    """What is wrong with a database of that revision, and what to do about it; None if it is this package's."""
+    ours = newest()
+    if revision == ours:
+        return None
+    if revision > ours:
+        return f"is at migration {revision}, of a newer fleetgauge: this one knows {ours}", "update this one"
+    return f"is at migration {revision}, not {ours}", "run fleetgauge migrate"
+
+
+def require(revision: str) -> None:
+    """Raises `Terminal` where `problem` finds one."""
+    found = problem(revision)
+    if found is not None:
+        raise Terminal(f"the metrics database {found[0]}; {found[1]}")
+
+
+def check(connection: Connection[Any]) -> None:
+    """`require` of a database. Called by whoever writes numbers, in each transaction: a worker may outlive a release.
+
+    Raises `Terminal`, also where nothing is migrated.
+    """
+    try:
+        row = connection.execute("SELECT version_num FROM fleetgauge.alembic_version").fetchone()
+    except errors.UndefinedTable as error:
+        raise Terminal(_NONE) from error
+    if row is None:
+        raise Terminal(_NONE)
+    require(row[0])
