@@ -76,6 +76,14 @@ def test_the_limit_of_a_name_is_the_one_that_holds(tmp_path: Path) -> None:
         ("SELECT began, gen_random_uuid()\nFROM rides", 1, "gen_random_uuid gives another value each time"),
         ("SELECT began, age(began)\nFROM rides", 1, "age with one argument counts from today"),
         ("SELECT began\nFROM rides WHERE began > 'today'::timestamptz", 2, "'today' is another time each day"),
+        ("SELECT began\nFROM rides WHERE began > 'tomorrow 12:00'", 2, "'tomorrow 12:00' is another time each day"),
+        ("SELECT began\nFROM rides WHERE began < ('now UTC')::timestamptz", 2, "'now UTC' is another time each day"),
+        ("SELECT began\nFROM rides WHERE began >= date('now')", 2, "'now' is another time each day"),
+        ("SELECT began,\n coalesce(ended, 'now') AS ended FROM rides", 2, "'now' is another time each day"),
+        ("SELECT began\nFROM rides WHERE day = ANY ('{today}'::date[])", 2, "'{today}' is another time each day"),
+        ("SELECT began\nFROM rides WHERE rider = user", 2, "user gives another value each time"),
+        ("SELECT began, ctid AS row FROM rides", 1, "ctid gives another value each time"),
+        ("SELECT began, pg_total_relation_size('rides') FROM rides", 1, "gives another value each time"),
         (
             "SELECT began,\n row_number() OVER (ORDER BY began) AS n\nFROM rides",
             2,
@@ -98,6 +106,7 @@ def test_source_sql(text: str, line: int, said: str) -> None:
     "text",
     [
         "SELECT r.now, r.began AS localtime, age(r.began, r.ended) AS x FROM rides AS r WHERE r.word = 'now'",
+        "SELECT r.user, 'nowhere'::text AS x, 'todays price'::text AS y FROM rides AS r WHERE r.word IN ('today', 'now')",
         "SELECT began, '{{1,2},{3,4}}'::int[] AS x FROM rides",
         "SELECT began, (SELECT p.price FROM prices AS p WHERE p.at < r.began ORDER BY p.at LIMIT 1) FROM rides AS r",
         "SELECT began, p.price FROM rides AS r CROSS JOIN LATERAL (SELECT price FROM prices LIMIT 1) AS p",

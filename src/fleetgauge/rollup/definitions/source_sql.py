@@ -4,6 +4,7 @@ A team writes its own source.sql, so this tells of mistakes and is no wall again
 is decided by the grants of the reader's login, in a read-only transaction on a standby.
 """
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
@@ -19,7 +20,10 @@ _CUTS = {"LIMIT", "OFFSET", "FETCH", "ORDER", "ORDER BY"}
 
 _RUN_BY_THE_SERVER = ("!", "M!")
 """How such comments begin."""
-_TEXTS_OF_THE_MOMENT = {"now", "today", "tomorrow", "yesterday"}
+_TEXTS_OF_THE_MOMENT = re.compile(r"\W*(now|today|tomorrow|yesterday)\b[\d\s:.,+/a-z_-]*\W*")
+"""Also with a time of day or a zone behind them, or in an array."""
+_AS_TIMES = (exp.Cast, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Coalesce, exp.Greatest, exp.Least, exp.Date)
+"""Where such a text may be read as a time."""
 
 _CURE = (
     "every window is read by itself, and again when a row changes, so the rows must not depend on when it is asked; "
@@ -154,11 +158,18 @@ def _words_of_the_moment(tokens: list[Token], unfit: Unfit) -> Iterator[Problem]
 
 def _texts_of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
     for literal in query.find_all(exp.Literal):
-        if literal.is_string and literal.name.strip().lower() in _TEXTS_OF_THE_MOMENT:
-            inside = literal.parent
-            if isinstance(inside, exp.Cast | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Between):
-                line = next((t.line for t in tokens if t.text == literal.name), 1)
-                yield line, f"'{literal.name}' is another time each day: {_CURE}"
+        found = literal.is_string and _TEXTS_OF_THE_MOMENT.fullmatch(literal.name.lower())
+        if found and isinstance(_around(literal), _AS_TIMES):
+            line = next((t.line for t in tokens if t.text == literal.name), 1)
+            yield line, f"'{literal.name}' is another time each day: {_CURE}"
+
+
+def _around(literal: exp.Expression) -> exp.Expression | None:
+    """What a value stands in, parentheses aside."""
+    inside = literal.parent
+    while isinstance(inside, exp.Paren):
+        inside = inside.parent
+    return inside
 
 
 def _arguments(tokens: list[Token], function: Token) -> int:

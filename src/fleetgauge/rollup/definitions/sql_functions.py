@@ -31,7 +31,8 @@ POSTGRES = Unfit(
     of_the_moment=re.compile(
         r"now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday|random|random_normal|gen_random_\w+"
         r"|uuid_generate_\w+|uuidv[47]|txid_\w+|pg_current_\w+|pg_backend_pid|pg_postmaster_start_time|pg_conf_load_time"
-        r"|pg_is_in_recovery|pg_last_\w+|currval|lastval|inet_\w+_(addr|port)|current_setting|version|getpgusername|pg_my_\w+"
+        r"|pg_is_in_recovery|pg_last_\w+|pg_xact_\w+|pg_visible_in_snapshot|pg_(total_)?(relation|database|table|indexes)_size"
+        r"|currval|lastval|inet_\w+_(addr|port)|current_setting|version|getpgusername|pg_my_\w+"
     ),
     words=frozenset(
         {
@@ -43,6 +44,10 @@ POSTGRES = Unfit(
             "current_user",
             "current_role",
             "session_user",
+            "user",
+            "current_catalog",
+            "current_schema",
+            *("ctid", "xmin", "xmax", "cmin", "cmax"),  # of a row's copy, which every update and VACUUM FULL makes anew
         }
     ),
     from_now={"age": 1},
