@@ -189,7 +189,7 @@ def _days(
     )
     if gone := noted.get("short"):
         _log.warning("daily indices of commands have lost documents; what was read of them stays", indices=sorted(gone))
-    return noted
+    return {**noted, "missed": progress.missed} if progress.missed else noted
 
 
 def _unjudged(closed: Iterable[str], prefix: str, judged_at: datetime) -> Iterator[datetime]:

@@ -21,6 +21,8 @@ from fleetgauge.kafka.records import DamagedError, in_columns
 from fleetgauge.progress.commit_note import CommitNote
 from fleetgauge.settings import KafkaSettings
 
+REMEMBERED = timedelta(days=30)
+"""For so long records that were missed are told."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN_TOPIC = 3
 _CLIENT = "fleetgauge-progress"
@@ -92,6 +94,15 @@ class GroupProgress:
     def epochs(self) -> dict[int, str]:
         """The epoch by partition, where it is known."""
         return {p.partition: p.epoch for p in self.partitions if p.epoch}
+
+    @property
+    def missed(self) -> dict[str, int]:
+        """Records that retention deleted before they were read, by partition, for as long as that is told."""
+        return {
+            f"{p.partition} of {self.topic}": p.missing + p.missed
+            for p in self.partitions
+            if p.missing or (p.missed_at is not None and self.observed_at - p.missed_at < REMEMBERED)
+        }
 
     @property
     def lag(self) -> int:

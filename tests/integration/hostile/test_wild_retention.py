@@ -3,7 +3,6 @@
 from typing import Any
 
 import ingest_world
-from fault_table import fault
 from ingest_world import TO_THE_END, World
 from kafka import KafkaAdminClient, TopicPartition
 
@@ -28,14 +27,6 @@ def told(world: World) -> list[str]:
     return [line.said for line in found if "were deleted before they were read" in line.said and line.status == "warn"]
 
 
-@fault(
-    "Kafka's retention deletes records that no consumer has read",
-    number="without these records; they cannot be had any more",
-    freshness="ok",
-    doctor="warn: how many of which partition, before the consumer goes on and for 30 days after",
-    exporter="`fleetgauge_ingest_missed_records_total`, alert FleetgaugeRecordsMissed",
-    exit_code="0",
-)
 def test_records_that_retention_deleted_first_are_told_for_long(world: World, event: Any) -> None:
     world.send([event(number) for number in range(40)])
     consume(world.consumer, world.settings, TO_THE_END)

@@ -106,7 +106,7 @@ def test_source_sql(text: str, line: int, said: str) -> None:
     "text",
     [
         "SELECT r.now, r.began AS localtime, age(r.began, r.ended) AS x FROM rides AS r WHERE r.word = 'now'",
-        "SELECT r.user, 'nowhere'::text AS x, 'todays price'::text AS y FROM rides AS r WHERE r.word IN ('today', 'now')",
+        "SELECT r.user, 'nowhere'::text AS x, 'todays'::text AS y FROM rides AS r WHERE r.word IN ('today', 'now')",
         "SELECT began, '{{1,2},{3,4}}'::int[] AS x FROM rides",
         "SELECT began, (SELECT p.price FROM prices AS p WHERE p.at < r.began ORDER BY p.at LIMIT 1) FROM rides AS r",
         "SELECT began, p.price FROM rides AS r CROSS JOIN LATERAL (SELECT price FROM prices LIMIT 1) AS p",

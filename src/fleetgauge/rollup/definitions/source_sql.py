@@ -164,7 +164,7 @@ def _texts_of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Prob
             yield line, f"'{literal.name}' is another time each day: {_CURE}"
 
 
-def _around(literal: exp.Expression) -> exp.Expression | None:
+def _around(literal: exp.Expression) -> object:
     """What a value stands in, parentheses aside."""
     inside = literal.parent
     while isinstance(inside, exp.Paren):

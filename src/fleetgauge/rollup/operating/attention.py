@@ -79,6 +79,8 @@ class MetricStatus:
     """Daily indices that were closed when its source was last read."""
     lost: Sequence[str] = ()
     """Daily indices that held fewer documents then than they had before."""
+    missed: Mapping[str, int] = field(default_factory=dict)
+    """Records that Kafka's retention deleted before they were read, by partition, as far as the last look told."""
     lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Daily indices that did not map fields then which the metric reads, and which fields."""
     repeated: Repeated | None = None
@@ -112,6 +114,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         None if undefined else waiting(connection, definition),
         () if undefined else closed(connection, definition, days),
         sorted(days.get("short", {})),
+        days.get("missed", {}),
         days.get("lacking", {}),
         None if undefined or definition.documents is None else repeated_events.known(connection, definition.metric),
         error,
@@ -156,8 +159,11 @@ def waiting(connection: Connection[Any], definition: Definition) -> Waiting | No
 def noted_days(connection: Connection[Any], definition: Definition) -> Mapping[str, Any]:
     """What the last look at the metric's documents noted of the daily indices; empty of other sources."""
     if definition.source == COMMANDS:
-        rows = connection.execute("SELECT days -> 'short' FROM fleetgauge.command_cursor").fetchall()
-        return {"short": {index: span for (short,) in rows for index, span in (short or {}).items()}}
+        rows = connection.execute("SELECT days FROM fleetgauge.command_cursor").fetchall()
+        return {
+            part: {name: value for (days,) in rows for name, value in days.get(part, {}).items()}
+            for part in ("short", "missed")
+        }
     row = connection.execute(
         "SELECT cursor_token -> '' FROM fleetgauge.ledger WHERE metric = %s AND version = %s AND grain = 'minute'",
         [definition.metric, definition.version],

@@ -82,6 +82,14 @@ def _lost(status: MetricStatus) -> Found:
     return len(status.lost), f"{said}{first} from a snapshot, or load its day again (fleetgauge consume --from-time)"
 
 
+def _missed(status: MetricStatus) -> Found:
+    if not status.missed:
+        return None
+    told = ", ".join(f"{count} of partition {partition}" for partition, count in status.missed.items())
+    said = f"Kafka's retention deleted records before they were read, {told}: they are in no number"
+    return sum(status.missed.values()), f"{said}. Lengthen the topic's retention.ms; it is told for 30 days"
+
+
 def _emptied(status: MetricStatus) -> Found:
     if not status.emptied:
         return None
@@ -222,6 +230,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index was deleted, or holds fewer documents than before, not by retention: its day stays as it is.",
         "restore it from a snapshot, or load its day again; it ends by itself when the day expires",
         _lost,
+    ),
+    Condition(
+        "missed_records",
+        "warn",
+        "terminal",
+        "Kafka's retention deleted records before they were read: they are in no number, and cannot be had any more.",
+        "lengthen the topic's retention.ms, and see why its consumer was so far behind; it ends 30 days later",
+        _missed,
     ),
     Condition(
         "emptied_source",

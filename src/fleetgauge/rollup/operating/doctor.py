@@ -41,8 +41,6 @@ FROM pg_roles AS r WHERE r.rolname = current_user
 """
 
 
-_REMEMBERED = timedelta(days=30)
-"""For so long records that were missed are told."""
 _SOON = timedelta(days=365)
 """How far ahead rules of time zones are compared: what will differ should be told before it does."""
 _AHEAD = """
@@ -309,13 +307,10 @@ def _group(settings: Settings, stream: EventStream) -> Iterator[tuple[Status, st
     yield status, said, "see fleetgauge top"
     if problem := topic_times.warning(settings.kafka, stream.topic):
         yield "warn", problem, ""
+    for partition, count in progress.missed.items():
+        said = f"{count} record(s) of partition {partition} were deleted before they were read"
+        yield "warn", f"{said}: they are in no number", "lengthen the topic's retention.ms"
     for part in progress.partitions:
-        gone = part.missing + part.missed
-        if part.missing or (part.missed_at is not None and SystemClock().now() - part.missed_at < _REMEMBERED):
-            said = (
-                f"{gone} record(s) of partition {part.partition} of {stream.topic} were deleted before they were read"
-            )
-            yield "warn", f"{said}: they are in no number", "lengthen the topic's retention.ms"
         if part.unstable:
             said = f"partition {part.partition} of {stream.topic}: a transaction is open at offset {part.end}"
             yield "warn", said, "nothing from its first record on is final; kafka-transactions.sh find-hanging names it"

@@ -86,6 +86,8 @@ class ElasticsearchFacts:
     """Days that end by it have expired."""
     days: Callable[[], Days] = field(default_factory=lambda: lambda: Days("", {}))
     """The daily indices as they are."""
+    missed: Mapping[str, int] = field(default_factory=dict)
+    """Records that Kafka's retention deleted before the consumer read them, by partition."""
     shared: RoundProgress | None = None
     """Where `progress` was asked by an earlier look."""
 
@@ -140,7 +142,8 @@ class ElasticsearchFacts:
         anew = any(group in known and self._anew(known[group], now) for group, now in self.progress.items())
         at = None if since is None else since.at
         noted = self.days().noted(before.get(DAYS, {}), at, kept_from=self.kept_from, anew=anew)
-        return Lost(lost_spans(noted), {**(self.token or {}), DAYS: noted})
+        missed = {"missed": dict(self.missed)} if self.missed else {}
+        return Lost(lost_spans(noted), {**(self.token or {}), DAYS: {**noted, **missed}})
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`. Reads slice by slice, since each further page of an answer costs as much as the first."""
@@ -330,7 +333,7 @@ class ElasticsearchSource:
                 kept_from = None if kept is None else own.observed_at - kept
                 days = cache(partial(self._days, definition, search))
                 yield ElasticsearchFacts(
-                    definition, source_watermark, search, progress, token, key, kept_from, days, shared
+                    definition, source_watermark, search, progress, token, key, kept_from, days, own.missed, shared
                 )
 
     def close(self) -> None:
