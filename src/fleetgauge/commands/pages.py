@@ -19,7 +19,9 @@ from fleetgauge.elasticsearch.client import (
     TransportError,
     closed_days,
     connect,
+    foreign_indices,
 )
+from fleetgauge.elasticsearch.daily_indices import without
 from fleetgauge.elasticsearch.elasticsearch_errors import translate
 from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, documents_by_index, open_point
 from fleetgauge.errors import Transient
@@ -116,7 +118,7 @@ class ElasticsearchDocuments:
                 if error.error == "index_not_found_exception":
                     return
                 raise
-            scan = _Scan(self._client, point, self._page)
+            scan = _Scan(self._client, point, self._page, foreign_indices(self._client, index))
             try:
                 if some and (more := set(closed_days(self._client, index)) - set(without)):
                     raise Transient(f"index {', '.join(sorted(more))} has just been closed; the next run notes it")
@@ -152,7 +154,8 @@ class ElasticsearchDocuments:
 class _Scan:
     """Searches over one point in time."""
 
-    def __init__(self, client: Elasticsearch, point: str, page: int) -> None:
+    def __init__(self, client: Elasticsearch, point: str, page: int, foreign: Collection[str]) -> None:
+        self._foreign = foreign
         self.point = point
         """The id by which the server knows it next; every answer may change it."""
         self._client = client
@@ -164,7 +167,7 @@ class _Scan:
         while True:
             answer = self._client.search(
                 pit={"id": self.point, "keep_alive": KEEP_ALIVE},
-                query=query,
+                query=without(self._foreign, query),
                 # A point in time adds a tie-break: after a topic was made anew two documents can share a position.
                 sort=[
                     {"kafka.partition": {"order": "asc", "unmapped_type": "long"}},

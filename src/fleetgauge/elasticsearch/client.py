@@ -18,6 +18,7 @@ __all__ = [
     "TransportError",
     "closed_days",
     "connect",
+    "foreign_indices",
     "helpers",
     "lacking_fields",
 ]
@@ -50,6 +51,17 @@ def closed_days(client: Elasticsearch, prefix: str) -> dict[str, datetime]:
     ).body
     days = {index: day_of(index, prefix) for index in sorted(found)}
     return {index: begin for index, begin in days.items() if begin is not None}
+
+
+def foreign_indices(client: Elasticsearch, index: str) -> list[str]:
+    """What stands behind an alias over daily indices and is none of them; empty for an index. Blocks.
+
+    A copy there, such as a snapshot that was restored under another name, would count everything twice. Asked after a
+    point in time was opened, it knows of all that is in it. Needs the right view_index_metadata. Raises the client's
+    errors.
+    """
+    found = client.indices.get_alias(index=index, ignore_unavailable=True)
+    return sorted(name for name in found.body if name != index and day_of(name, index) is None)
 
 
 def lacking_fields(client: Elasticsearch, prefix: str, fields: Sequence[str]) -> dict[str, list[str]]:

@@ -1,7 +1,16 @@
 """Daily indices `<prefix>-YYYY.MM.DD`: one holds the events of a UTC day, by event time."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
+
+
+def without(indices: Collection[str], query: dict[str, Any]) -> dict[str, Any]:
+    """The same query, of all other indices; which shards those are is decided by names, at no cost."""
+    if not indices:
+        return query
+    return {"bool": {"filter": [query], "must_not": [{"terms": {"_index": sorted(indices)}}]}}
 
 
 def day_of(index: str, prefix: str) -> datetime | None:

@@ -66,6 +66,8 @@ class Days:
                     most[index] = found
         noted: dict[str, Any] = {"documents": dict(sorted(most.items())[-_AT_MOST:])}
         noted |= {"closed": {index: at.isoformat() for index, at in self.closed.items()}} if self.closed else {}
+        foreign = {one: count for one, count in self.documents.items() if count and day_of(one, self.prefix) is None}
+        noted |= {"foreign": foreign} if foreign else {}
         noted |= {"short": lost} if lost else {}
         noted |= {"lacking": dict(self.lacking)} if self.lacking else {}
         inherited = lost if before.get("inherit") else before.get("inherited", {})

@@ -1,6 +1,6 @@
 """Telemetry out of Elasticsearch: the reports of some trips, in order of device and time, page by page."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from fleetgauge.elasticsearch.client import Elasticsearch, NotFoundError, connect
+from fleetgauge.elasticsearch.client import Elasticsearch, NotFoundError, connect, foreign_indices
+from fleetgauge.elasticsearch.daily_indices import without
 from fleetgauge.elasticsearch.elasticsearch_errors import translated
 from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
 from fleetgauge.fleet.trip_reports import FIELDS, DeviceReport
@@ -21,12 +22,13 @@ _Json = dict[str, Any]
 class TripDocuments:
     """One point in time over a consumer's documents. Made by `documents`; one thread at a time, blocks."""
 
-    def __init__(self, client: Elasticsearch, point: str | None, page: int) -> None:
+    def __init__(self, client: Elasticsearch, point: str | None, page: int, foreign: Collection[str] = ()) -> None:
         self.unreadable = 0
         """TripDocuments that do not have the types of their contract; they are left out."""
         self.point = point
         self._client = client
         self._page = page
+        self._foreign = foreign
 
     def of_trips(self, trips: Sequence[str]) -> Iterator[tuple[str, list[DeviceReport]]]:
         """Each device with all its reports of these trips, by its own clock. At most some thousand trips at once."""
@@ -78,9 +80,12 @@ class TripDocuments:
                 return
             after = hits[-1]["sort"]
 
-    def _search(self, **body: Any) -> Mapping[str, Any]:
+    def _search(self, query: _Json, **body: Any) -> Mapping[str, Any]:
         pit = {"id": self.point, "keep_alive": KEEP_ALIVE}
-        answer: Mapping[str, Any] = self._client.search(pit=pit, allow_partial_search_results=False, **body).body
+        query = without(self._foreign, query)
+        answer: Mapping[str, Any] = self._client.search(
+            pit=pit, query=query, allow_partial_search_results=False, **body
+        ).body
         self.point = answer["pit_id"]
         return answer
 
@@ -93,7 +98,8 @@ def documents(settings: Settings, index: str, page: int = PAGE) -> Iterator[Trip
     client = connect(settings.elasticsearch)
     try:
         with translated(about, rights):
-            found = TripDocuments(client, _point(client, index), page)
+            point = _point(client, index)
+            found = TripDocuments(client, point, page, () if point is None else foreign_indices(client, index))
             try:
                 yield found
             finally:

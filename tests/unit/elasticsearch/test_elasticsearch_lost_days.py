@@ -19,7 +19,7 @@ def noted(before: Any, documents: dict[str, int], kept_from: datetime | None = N
 
 def test_a_day_that_grows_has_lost_nothing() -> None:
     seen = noted({}, {FIRST: 10, SECOND: 3, "events-of-others": 9})
-    assert seen == {"documents": {FIRST: 10, SECOND: 3}}
+    assert seen == {"documents": {FIRST: 10, SECOND: 3}, "foreign": {"events-of-others": 9}}
     assert noted(seen, {FIRST: 12, SECOND: 3}) == {"documents": {FIRST: 12, SECOND: 3}}
 
 

@@ -79,6 +79,8 @@ class MetricStatus:
     """Daily indices that were closed when its source was last read."""
     lost: Sequence[str] = ()
     """Daily indices that held fewer documents then than they had before."""
+    foreign: Mapping[str, int] = field(default_factory=dict)
+    """Indices behind the alias that are none of its days, with their documents, which are in no number."""
     missed: Mapping[str, int] = field(default_factory=dict)
     """Records that Kafka's retention deleted before they were read, by partition, as far as the last look told."""
     lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -114,6 +116,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         None if undefined else waiting(connection, definition),
         () if undefined else closed(connection, definition, days),
         sorted(days.get("short", {})),
+        days.get("foreign", {}),
         days.get("missed", {}),
         days.get("lacking", {}),
         None if undefined or definition.documents is None else repeated_events.known(connection, definition.metric),
@@ -162,7 +165,7 @@ def noted_days(connection: Connection[Any], definition: Definition) -> Mapping[s
         rows = connection.execute("SELECT days FROM fleetgauge.command_cursor").fetchall()
         return {
             part: {name: value for (days,) in rows for name, value in days.get(part, {}).items()}
-            for part in ("short", "missed")
+            for part in ("short", "missed", "foreign")
         }
     row = connection.execute(
         "SELECT cursor_token -> '' FROM fleetgauge.ledger WHERE metric = %s AND version = %s AND grain = 'minute'",

@@ -82,6 +82,16 @@ def _lost(status: MetricStatus) -> Found:
     return len(status.lost), f"{said}{first} from a snapshot, or load its day again (fleetgauge consume --from-time)"
 
 
+def _foreign(status: MetricStatus) -> Found:
+    if not status.foreign:
+        return None
+    first = next(iter(status.foreign))
+    told = ", ".join(f"{index} ({count} documents)" for index, count in status.foreign.items())
+    said = f"{told}: behind the alias, and no day of it, so what it holds is in no number, and whoever else searches "
+    said += "the alias counts it beside the days; take it out of the alias, or delete it "
+    return len(status.foreign), f"{said}(DELETE /{first}/_alias/…)"
+
+
 def _missed(status: MetricStatus) -> Found:
     if not status.missed:
         return None
@@ -230,6 +240,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index was deleted, or holds fewer documents than before, not by retention: its day stays as it is.",
         "restore it from a snapshot, or load its day again; it ends by itself when the day expires",
         _lost,
+    ),
+    Condition(
+        "foreign_index",
+        "warn",
+        "terminal",
+        "An index behind the alias is none of its days, such as a restored copy: its documents are in no number.",
+        "take it out of the alias; documents that are to count belong to the index of their day",
+        _foreign,
     ),
     Condition(
         "missed_records",

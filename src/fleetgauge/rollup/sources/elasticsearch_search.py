@@ -1,6 +1,6 @@
 """Searches of one look at documents: aggregations over one point in time, page by page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, JsonSerializer, closed_days
+from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, JsonSerializer, closed_days, foreign_indices
+from fleetgauge.elasticsearch.daily_indices import without
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of
 from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
 from fleetgauge.rollup.sources import elasticsearch_query as query
@@ -23,9 +24,17 @@ _INDICES = 10_000
 class Search:
     """Searches over one point in time, by a thread of its own: the server works while the last answer is digested."""
 
-    def __init__(self, client: Elasticsearch, point: str | None, closed: Mapping[str, datetime] | None = None) -> None:
-        """Without a point there is no index yet, and nothing is found."""
+    def __init__(
+        self,
+        client: Elasticsearch,
+        point: str | None,
+        closed: Mapping[str, datetime] | None = None,
+        *,
+        foreign: Collection[str] = (),
+    ) -> None:
+        """Without a point there is no index yet, and nothing is found. `foreign`: indices that are not read."""
         self.point = point
+        self._foreign = foreign
         self.closed = closed or {}
         """Daily indices that the point leaves out, and when their days begin."""
         self.groups = 0
@@ -44,7 +53,8 @@ class Search:
     def documents(self) -> dict[str, int]:
         """How many documents each index holds, whatever they are; none without an index. Blocks."""
         by_index = {"all": {"terms": {"field": "_index", "size": _INDICES}}}
-        found = self.ask({"match_all": {}}, by_index).get("all", {"buckets": []})
+        found = self._thread.submit(self._search, {"match_all": {}}, by_index, whatever=True).result()
+        found = found.get("all", {"buckets": []})
         return {one["key"]: one["doc_count"] for one in found["buckets"]}
 
     def ids(self, where: query.Json, most: int) -> list[str]:
@@ -70,9 +80,10 @@ class Search:
 
         return groups(page(None))
 
-    def _search(self, where: query.Json, aggregations: query.Json) -> Mapping[str, Any]:
+    def _search(self, where: query.Json, aggregations: query.Json, *, whatever: bool = False) -> Mapping[str, Any]:
         if self.point is None:
             return {}
+        where = where if whatever else without(self._foreign, where)
         answer = self._client.search(
             pit={"id": self.point, "keep_alive": KEEP_ALIVE},
             **query.search(where, aggregations),
@@ -88,7 +99,7 @@ class Search:
             return []
         answer = self._client.search(
             pit={"id": self.point, "keep_alive": KEEP_ALIVE},
-            query=where,
+            query=without(self._foreign, where),
             size=most,
             source=False,
             track_total_hits=False,
@@ -110,7 +121,8 @@ class GroupsSerializer(JsonSerializer):
 def whole(client: Elasticsearch, index: str) -> Search | None:
     """A search over all; None where a daily index is closed. Raises the client's errors."""
     try:
-        return Search(client, open_point(client, index))
+        point = open_point(client, index)
+        return Search(client, point, foreign=foreign_indices(client, index))
     except ApiError as error:
         if kind_of(error) != "index_closed_exception":
             raise
@@ -127,4 +139,4 @@ def without_closed(client: Elasticsearch, index: str, source: str) -> Search:
         source=source,
         closed=sorted(closed),
     )
-    return Search(client, point, closed)
+    return Search(client, point, closed, foreign=foreign_indices(client, index))
