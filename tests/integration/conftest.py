@@ -14,6 +14,7 @@ import pytest
 from dashboard_world import filled
 from pydantic import SecretStr
 
+from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.settings import MetricsSettings, Settings, load
 from fleetlab.stack import (
@@ -28,6 +29,7 @@ from fleetlab.stack import (
 
 __all__ = ["filled"]  # a fixture of dashboards and analysts
 
+CONTENT = Path(__file__).parents[2]
 JAVA_OPTIONS = (
     "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote -XX:-AlwaysPreTouch"
 )
@@ -78,12 +80,25 @@ def postgres(start_services: Starter) -> PostgresState:
 def metrics_template(postgres: PostgresState) -> str:
     """A metrics database with all migrations and no metric, to be copied: `CREATE DATABASE … TEMPLATE …`."""
     name = "metrics_template"
+    migrate(Settings(metrics=_empty_database(postgres, name, "template1")), {})
+    return name
+
+
+@pytest.fixture(scope="session")
+def content_template(postgres: PostgresState, metrics_template: str) -> str:
+    """The same with every table and view of the project's metrics, by the key `0a0a0a0a`; no row."""
+    name = "content_template"
+    metrics = _empty_database(postgres, name, metrics_template)
+    migrate(Settings(metrics=metrics, content=CONTENT), load_definitions(CONTENT, "0a0a0a0a"))
+    return name
+
+
+def _empty_database(postgres: PostgresState, name: str, template: str) -> MetricsSettings:
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name}")  # of a stack that is used again
-        admin.execute(f"CREATE DATABASE {name} OWNER fleetgauge_owner")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER fleetgauge_owner")
     url, owner_url = (SecretStr(postgres.url("metrics", login, name)) for login in ("fleetgauge", "fleetgauge_owner"))
-    migrate(Settings(metrics=MetricsSettings(url=url, owner_url=owner_url)), {})
-    return name
+    return MetricsSettings(url=url, owner_url=owner_url)
 
 
 @pytest.fixture(scope="session")

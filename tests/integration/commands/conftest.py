@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -12,25 +11,20 @@ from pydantic import SecretStr
 
 from fleetgauge.commands.materialise import materialise_documents
 from fleetgauge.commands.store import open_store
-from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.store.migrate import migrate
-from fleetgauge.settings import MetricsSettings, Settings
+from fleetgauge.settings import MetricsSettings
 from fleetlab.stack import PostgresState
-
-CONTENT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def metrics(postgres: PostgresState, metrics_template: str) -> Iterator[MetricsSettings]:
+def metrics(postgres: PostgresState, content_template: str) -> Iterator[MetricsSettings]:
     """Logins of a fresh metrics database with every table and view of the project."""
     name = f"commands_{uuid4().hex[:12]}"
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {metrics_template} OWNER fleetgauge_owner")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {content_template} OWNER fleetgauge_owner")
     found = MetricsSettings(
         url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
         owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
     )
-    migrate(Settings(metrics=found, content=CONTENT), load_definitions(CONTENT, "0a0a0a0a"))
     yield found
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -10,25 +10,23 @@ import pytest
 from pydantic import SecretStr
 
 from fleetgauge.rollup import load_definitions
-from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.rollup.store.partitions import ensure
-from fleetgauge.settings import MetricsSettings, Settings
+from fleetgauge.settings import MetricsSettings
 from fleetlab.stack import PostgresState
 
 CONTENT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def bill(postgres: PostgresState, metrics_template: str) -> Iterator[MetricsSettings]:
+def bill(postgres: PostgresState, content_template: str) -> Iterator[MetricsSettings]:
     """Its logins."""
     name = f"cost_{uuid4().hex[:12]}"
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {metrics_template} OWNER fleetgauge_owner")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {content_template} OWNER fleetgauge_owner")
     found = MetricsSettings(
         url=SecretStr(postgres.url("metrics", "fleetgauge", name)),
         owner_url=SecretStr(postgres.url("metrics", "fleetgauge_owner", name)),
     )
-    migrate(Settings(metrics=found, content=CONTENT), load_definitions(CONTENT, "0a0a0a0a"))
     yield found
     with psycopg.connect(postgres.metrics_admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -24,7 +24,7 @@ def world(postgres: PostgresState, metrics_template: str) -> Iterator[World]:
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def weathers(postgres: PostgresState) -> Iterator[Builder]:
     """Metrics databases of the project's own metrics over commands, as many as a test wants."""
     builder = Builder(postgres, CONTENT, ListedDocuments)

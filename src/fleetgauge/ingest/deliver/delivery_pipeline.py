@@ -22,6 +22,8 @@ from fleetgauge.kafka import TopicPartition
 from fleetgauge.kafka.records import Records
 
 _TICK_S = 0.05
+_BUSY_S = 0.02
+"""How soon the end of a request is noticed when a batch waits for it: sooner would keep a core busy with asking."""
 _GIANTS = 32 * 1024 * 1024
 """Bytes under way beyond which nothing more is read: a record may be a hundred times the usual batch, and is copied."""
 
@@ -90,13 +92,15 @@ class Pipeline:
         self._offsets.setdefault(tp, PartitionOffsets()).skip(tp.topic, tp.partition, end)
 
     def pump(self, *, flush: bool = False) -> float:
-        """Send the batch being built if it is due and a request is free; returns seconds until it will be due."""
+        """Send the batch being built if it is due and a request is free; returns seconds until it is worth a try."""
         batch = self._building
         if batch is None:
             return self._linger
         wait = batch.opened_at + self._linger - time.monotonic()
-        if len(self._in_flight) >= self._consumer.requests or not (self.full or flush or wait <= 0):
-            return max(wait, 0.0)
+        if len(self._in_flight) >= self._consumer.requests:
+            return max(wait, _BUSY_S)
+        if not (self.full or flush or wait <= 0):
+            return wait
         self._building = None
         self.guard.expect(batch)
         self._in_flight.add(batch)

@@ -114,6 +114,22 @@ def test_a_small_batch_goes_when_it_has_lingered(pipeline: Pipeline, delivery: H
     assert len(delivery.held) == 1
 
 
+def test_a_batch_that_is_due_while_all_requests_are_under_way_is_not_tried_all_the_time(
+    pipeline: Pipeline, delivery: HeldDelivery, world: Any
+) -> None:
+    for first in (0, 2):
+        feed(pipeline, world, first)
+        pipeline.pump()
+    delivery.wait_for(2)
+    feed(pipeline, world, 4, count=1)
+    time.sleep(0.06)  # longer than it lingers
+    assert 0.01 <= pipeline.pump() <= 0.05
+    delivery.finish(delivery.held[0])
+    collect(pipeline)
+    pipeline.pump()
+    delivery.wait_for(3)
+
+
 def test_a_failed_batch_is_never_committed(pipeline: Pipeline, delivery: HeldDelivery, world: Any) -> None:
     for first in (0, 2):
         feed(pipeline, world, first)
