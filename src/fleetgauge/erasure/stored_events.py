@@ -16,7 +16,7 @@ from fleetgauge.erasure.found import Found, Tell
 from fleetgauge.errors import Stop, Transient
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.operate.field_retention import DocumentPage, FoundDocument, expunge
-from fleetgauge.ingest.operate.index_retention import days
+from fleetgauge.ingest.operate.index_retention import beside_days, days
 from fleetgauge.privacy.identity import Identity, is_telling
 from fleetgauge.privacy.redaction import decoded, redacted
 
@@ -44,20 +44,22 @@ class StoredEvents:
         """See `ErasureStep.run`. Reads no document that does not name the person."""
         if not self._paths:
             return
-        for day in days(self._bulk, self._prefix):
-            self._ask("POST", f"/{quote(day.index)}/_refresh")
+        # A copy behind the alias, such as a snapshot restored under another name, names the person too.
+        indices = [day.index for day in days(self._bulk, self._prefix)] + beside_days(self._bulk, self._prefix)
+        for index in indices:
+            self._ask("POST", f"/{quote(index)}/_refresh")
             if dry_run:
-                found = self._ask("POST", f"/{quote(day.index)}/_count", {"query": self._query()})
-                tell(Found(day.index, "documents", int(found["count"])))
+                found = self._ask("POST", f"/{quote(index)}/_count", {"query": self._query()})
+                tell(Found(index, "documents", int(found["count"])))
                 continue
             done = 0
-            for page in self._pages(day.index):
+            for page in self._pages(index):
                 written = self._write(page)
                 done += written
-                tell(Found(day.index, "documents", written))
-                self._ask("POST", f"/{quote(day.index)}/_refresh")
+                tell(Found(index, "documents", written))
+                self._ask("POST", f"/{quote(index)}/_refresh")
             if done:
-                expunge(self._bulk, day.index)
+                expunge(self._bulk, index)
 
     def _query(self) -> dict[str, Any]:
         fields = sorted(path.replace("[]", "") for path in self._paths)

@@ -252,6 +252,22 @@ def test_nothing_holds_the_id_after_an_erasure(both: Ingest, metrics_world: Roll
     assert again.id != receipt.id and again.found == ()
 
 
+def test_a_restored_copy_behind_the_alias_is_erased_too(both: Ingest, metrics_world: Rollup, tmp_path: Path) -> None:
+    both.send([trip(0, RIDER), trip(1, OTHER)])
+    consume(both.consumer, both.settings, TO_THE_END)
+    stored = both.stored()
+    copy = f"{stored[0]['_index']}-restored"
+    try:
+        for hit in stored:
+            both.ask("PUT", f"/{copy}/_doc/{hit['_id']}?refresh=true", hit["_source"])
+        assert f"index {copy}" in everything(both, metrics_world, tmp_path)
+        receipt = erase(both.settings, ErasureOrder(RIDER, "data protection"), sleep=lambda _s: None)
+        assert everything(both, metrics_world, tmp_path) == {}
+        assert {one.store: one.count for one in receipt.found}[copy] == 1
+    finally:
+        both.bulk.request("DELETE", f"/{copy}", None)
+
+
 def test_the_command_line_shows_no_id(both: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "fleetgauge.toml"
     file.write_text(_toml(both.settings))

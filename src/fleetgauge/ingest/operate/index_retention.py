@@ -113,6 +113,16 @@ def days(bulk: Bulk, prefix: str) -> list[Day]:
     return sorted(found, key=lambda day: day.begin)
 
 
+def beside_days(bulk: Bulk, alias: str) -> list[str]:
+    """What stands behind the alias and is no day of it, such as a restored copy; by name.
+
+    Raises `Transient`, `Stop`, `Terminal`.
+    """
+    right = f"give the login the right view_index_metadata on {alias} and {alias}-*"
+    rows = ask(bulk, "GET", f"/_cat/aliases/{quote(alias)}?format=json&h=index", None, right, shape=list[_CatRow])
+    return sorted({row.index for row in rows if day_of(row.index, alias) is None})
+
+
 class _CatRow(msgspec.Struct, rename={"documents": "docs.count", "bytes": "store.size"}):
     index: str
     documents: str | None = None
