@@ -8,6 +8,7 @@ from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.operating import repeated_events
 from fleetgauge.rollup.store import emptied_hours
+from fleetgauge.rollup.store.partitions import detached
 from fleetgauge.rollup.store.publish import current_publication, planned, refusal
 from fleetgauge.rollup.store.state_reader import blocked
 from fleetgauge.rollup.store.unused import leftovers
@@ -99,6 +100,8 @@ class MetricStatus:
     """Source rows whose changes no run sees."""
     emptied: Sequence[Emptied] = ()
     """Final hours whose facts the source has lost, and nobody has accepted that."""
+    detached: Sequence[str] = ()
+    """Partitions of its own tables that somebody has detached, so that their rows are not shown."""
 
 
 def status_of(connection: Connection[Any], definition: Definition, *, undefined: bool = False) -> MetricStatus:
@@ -124,6 +127,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         deferred,
         undefined,
         unfollowed=None if undefined else unfollowed(connection, definition),
+        detached=() if undefined else detached(connection, definition),
         emptied=[one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None],
     )
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from fleetgauge.rollup.execute.report import Severity, blocked_message, retried
 from fleetgauge.rollup.operating.attention import MetricStatus
+from fleetgauge.rollup.store.partitions import CURE
 
 Verdict = Literal["ok", "warn", "error"]
 _ORDER: tuple[Verdict, ...] = ("ok", "warn", "error")
@@ -80,6 +81,12 @@ def _lost(status: MetricStatus) -> Found:
     said = f"{', '.join(status.lost)} held fewer documents than it had before, or is gone, and not by retention: what "
     said += "was computed of it stays, and is never computed again; late events of it are in no number. Restore "
     return len(status.lost), f"{said}{first} from a snapshot, or load its day again (fleetgauge consume --from-time)"
+
+
+def _detached(status: MetricStatus) -> Found:
+    if not status.detached:
+        return None
+    return len(status.detached), f"{', '.join(status.detached)} {CURE}"
 
 
 def _foreign(status: MetricStatus) -> Found:
@@ -240,6 +247,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index was deleted, or holds fewer documents than before, not by retention: its day stays as it is.",
         "restore it from a snapshot, or load its day again; it ends by itself when the day expires",
         _lost,
+    ),
+    Condition(
+        "detached_partition",
+        "error",
+        "terminal",
+        "Somebody has detached a partition of the metric's own tables: what it holds is not shown.",
+        "attach it again, or give it another name; retention drops none that has not expired",
+        _detached,
     ),
     Condition(
         "foreign_index",

@@ -14,6 +14,7 @@ from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.session import lock
 from fleetgauge.rollup.operating import restatements, runs
 from fleetgauge.rollup.plan.ages import kept_from
+from fleetgauge.rollup.store.partitions import PERIOD_END
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.tables import STORE
 from fleetgauge.rollup.store.versions import versions
@@ -25,12 +26,14 @@ WHERE i.inhparent = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::t
 AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz <= %(kept)s
 ORDER BY c.relname
 """
-# Detached, but not dropped before the process ended: nobody's child any more.
-_LEFT = """
+# Detached, but not dropped before the process ended: nobody's child any more. One that has not expired was detached by
+# somebody else, and is not ours to drop.
+_LEFT = r"""
 SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relkind = 'r' AND NOT c.relispartition
 AND c.relname ~ ('^' || %(table)s || '_[0-9]{4,8}$')
-"""
+AND fleetgauge.date_start(period_end, %(zone)s) <= %(kept)s
+""".replace("period_end", PERIOD_END.format("substring(c.relname FROM '[0-9]+$')"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def _drop(settings: Settings, definition: Definition, *, dry_run: bool) -> tuple
                     older = replace(version.definition or definition, retention=definition.retention)
                     expired += _expired(older, kept_from(older, now), version.version)
         for table, expired_before in expired:
-            values = {"schema": STORE, "table": table, "kept": expired_before}
+            values = {"schema": STORE, "table": table, "kept": expired_before, "zone": definition.time_zone}
             parent = sql.Identifier(STORE, table)
             for name, pending in connection.execute(_EXPIRED, values).fetchall():
                 dropped.append(name)
