@@ -121,6 +121,23 @@ def test_rows_without_a_time_of_change_are_told(world: World) -> None:
     assert late and told(world, one)[0] == {"ok"}
 
 
+@pytest.mark.parametrize("at", ["-infinity", "0202-03-04", "4713-01-01 BC", "epoch"])
+def test_so_are_rows_whose_change_lies_before_all_times(world: World, at: str) -> None:
+    one = definition(f"early_{abs(hash(at)) % 10**8}")
+    world.migrate(one)
+    fact = world.insert(SAME)
+    run(world, one)
+    world.app.execute("UPDATE facts SET kind = 'late', changed_at = %s", [at])
+    assert run(world, one).error is None
+    verdicts, warned = told(world, one)
+    assert verdicts == {"warn"} and "1 row(s) of its source have no time of change, or an impossible one" in warned
+    reconcile_metrics(world.settings, [one], (SAME - timedelta(hours=1), NOW))
+    assert counted(world, one) == [{"late": 1}] * 3
+    world.change(fact, length=2)
+    run(world, one)
+    assert told(world, one)[0] == {"ok"}
+
+
 @fault(
     "A policy (row-level security) hides rows of the source from its login",
     number="as before: nothing is computed from a part",

@@ -166,7 +166,8 @@ def _unfollowed(status: MetricStatus) -> Found:
     if found is None:
         return None
     some = f"{found.count} row(s)" if found.count < found.MANY else f"{found.count} rows or more"
-    said = f"{some} of its source have no time of change: {', '.join(found.keys)}; that they came late, or change, is "
+    said = f"{some} of its source have no time of change, or an impossible one: "
+    said += f"{', '.join(found.keys)}; that they came late, or change, is "
     return found.count, f"{said}seen by reconcile alone"
 
 

@@ -154,16 +154,18 @@ def out_of_range(definition: Definition, latest_time: datetime) -> sql.Composed:
 
 
 def unfollowed(definition: Definition) -> sql.Composed | None:
-    """How many rows have no time of change, up to a limit, and some of their keys; None where none is needed."""
+    """How many rows have no time of change, or one that is before all that are possible, up to a limit, and some of
+    their keys; None where none is needed."""
     if definition.change_time is None:
         return None
     return sql.SQL(
         "SELECT count(*), (array_agg(x._key))[1:5] FROM (SELECT {key} AS _key FROM {source}"
-        " WHERE ({change} IS NULL OR {change} = '-infinity') AND {event} IS NOT NULL LIMIT {many}) AS x"
+        " WHERE ({change} IS NULL OR {change} < {earliest}) AND {event} IS NOT NULL LIMIT {many}) AS x"
     ).format(
         key=_key(definition),
         source=everything(definition),
         change=col(definition.change_time),
+        earliest=accepted(definition)[0],
         event=col(definition.event_time),
         many=sql.Literal(Unfollowed.MANY),
     )
