@@ -86,6 +86,14 @@ def of_range(stem: str, per: Per = BUCKET) -> str:
     return f"metrics.{stem}_range($__timeFrom(), $__timeTo(){bucket})"
 
 
+def filter_link(board_uid: str, variable: str, title: str, filters: Sequence[Filter]) -> model.DynamicConfigValue:
+    """A click on a cell sets a variable to its value, keeping the time range, the grain and all other filters."""
+    others = ["resolution", *(one.column for one in filters if one.column != variable)]
+    kept = "".join(f"&${{{name}:queryparam}}" for name in others)
+    url = f"/d/{board_uid}?${{__url_time_range}}{kept}&var-{variable}=${{__value.raw:percentencode}}"
+    return model.DynamicConfigValue(id_val="links", value=[{"title": title, "url": url, "targetBlank": False}])
+
+
 def stretch(metric: str) -> str:
     """What is written behind the title of a panel that sums over the range: nothing, or which stretch it sums.
 

@@ -324,12 +324,6 @@ def number(unit: str, decimals: int | None = None) -> list[model.DynamicConfigVa
     return found if decimals is None else [*found, prop("decimals", decimals)]
 
 
-def filter_link(board_uid: str, variable: str, what: str) -> model.DynamicConfigValue:
-    """A click on a cell narrows the dashboard to the cell's value, keeping the time range."""
-    url = f"/d/{board_uid}?${{__url_time_range}}&var-{variable}=${{__value.raw:percentencode}}"
-    return prop("links", [{"title": f"Only this {what}", "url": url, "targetBlank": False}])
-
-
 def ranking(
     title: str, description: str, query: Query, *, unit: str, decimals: int | None = None, span: int = THIRD
 ) -> bargauge.Panel:

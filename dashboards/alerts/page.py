@@ -44,7 +44,12 @@ def table(alerts: Iterable[Alert]) -> str:
 def _row(one: Alert) -> str:
     when = " ".join(one.expression.split()).replace("|", "\\|")
     book = one.annotations["runbook_url"].removeprefix("docs/")
-    uid = one.annotations["dashboard_url"].removeprefix("/d/").replace("{{ $labels.metric }}", "*metric*")
+    uid = (
+        one.annotations["dashboard_url"]
+        .removeprefix("/d/")
+        .partition("?")[0]
+        .replace("{{ $labels.metric }}", "*metric*")
+    )
     name = f"[{one.name}]({book})"
     return f"| {name} | {one.labels['severity']} | {one.labels['owner']} | {one.hold} | `{when}` | {uid} |"
 

@@ -10,9 +10,9 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FrameGeometrySourceMode
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation
+from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import sample_variable
-from dashboards.frame import Filter, filled, new_dashboard, of_range, stretch
+from dashboards.frame import Filter, filled, filter_link, new_dashboard, of_range, stretch
 from dashboards.panels import (
     DOWNWARDS,
     FULL,
@@ -88,7 +88,11 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
         ("Silent devices", _silent()),
         ("Faults and falls", _faults()),
     )
-    return filled(found, rows), [provisional_annotation("device_error"), firmware_annotation()]
+    return filled(found, rows), [
+        provisional_annotation("device_error"),
+        firmware_annotation(),
+        restated_annotation("device_error"),
+    ]
 
 
 def _vehicle() -> dashboard.QueryVariable:
@@ -174,8 +178,7 @@ def _tiles() -> list[Builder[Panel]]:
 
 
 def _suspects() -> list[Builder[Panel]]:
-    choose = f"/d/{UID}?${{__url_time_range}}&var-vehicle=${{__value.raw:percentencode}}"
-    link = prop("links", [{"title": "Its evidence", "url": choose, "targetBlank": False}])
+    link = filter_link(UID, "vehicle", "Its evidence", FILTERS)
     listed = table_panel(
         "Suspects, the likeliest first",
         "The highest score first; click a vehicle for its evidence. Score: what speaks for and against it over two "

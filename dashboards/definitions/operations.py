@@ -8,9 +8,9 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.annotations import Annotation, provisional_annotation, restated_annotation
+from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import sample_variable
-from dashboards.frame import Filter, filled, final_until, new_dashboard, stretch
+from dashboards.frame import Filter, filled, filter_link, final_until, new_dashboard, stretch
 from dashboards.panels import (
     DOWNWARDS,
     FULL,
@@ -18,7 +18,6 @@ from dashboards.panels import (
     THIRD,
     bars,
     colour,
-    filter_link,
     gauge_cell,
     lines,
     number,
@@ -79,7 +78,11 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
         ("Batteries and the street", _street()),
         (f"Zones{STRETCH}", [_zones()]),
     )
-    return filled(found, rows), [provisional_annotation("vehicle_state"), restated_annotation("vehicle_state")]
+    return filled(found, rows), [
+        provisional_annotation("vehicle_state"),
+        firmware_annotation(),
+        restated_annotation("vehicle_state"),
+    ]
 
 
 def _count(views: Views, measure: str) -> Sql:
@@ -290,7 +293,7 @@ def _zones() -> Builder[Panel]:
         panel.height(10)
         .unit("locale")
         .decimals(0)
-        .override_by_name("Zone", [filter_link(UID, "zone", "zone"), prop("custom.width", 120)])
+        .override_by_name("Zone", [filter_link(UID, "zone", "Only this zone", FILTERS), prop("custom.width", 120)])
         .override_by_name("In service", number("locale", 1))
         .override_by_name("On trip", number("locale", 1))
         .override_by_name("Utilisation", gauge_cell())

@@ -10,11 +10,12 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.annotations import provisional_annotation, restated_annotation
+from dashboards.annotations import firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import sample_variable
 from dashboards.frame import (
     Filter,
     filled,
+    filter_link,
     final_until,
     new_dashboard,
     of_range,
@@ -32,7 +33,6 @@ from dashboards.panels import (
     PROVISIONAL_BAR,
     bars,
     colour,
-    filter_link,
     gauge_cell,
     lines,
     number,
@@ -77,7 +77,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         (f"Course{STRETCH}", _course()),
         (f"Where and when{STRETCH}", _breakdown()),
     )
-    return filled(found, rows), [provisional_annotation("rental"), restated_annotation("rental")]
+    return filled(found, rows), [provisional_annotation("rental"), firmware_annotation(), restated_annotation("rental")]
 
 
 def _tiles() -> list[Builder[Panel]]:
@@ -261,7 +261,7 @@ def _breakdown() -> list[Builder[Panel]]:
     )
     by_zone = (
         by_zone.height(10)
-        .override_by_name("Zone", [filter_link(UID, "zone", "zone")])
+        .override_by_name("Zone", [filter_link(UID, "zone", "Only this zone", FILTERS)])
         .override_by_name("Started", number("locale", 0))
         .override_by_name("Completed", number("percentunit", 1))
         .override_by_name("Refunded", number("percentunit", 2))

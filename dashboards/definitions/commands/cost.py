@@ -7,13 +7,13 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.definitions.commands.reads import (
     BOTH,
+    COMMAND_CELLS,
     COMMANDS,
     COST,
     COST_SOURCE,
     COST_VIEW,
     MOST_SERIES,
     TRAFFIC_WHERE,
-    UID,
 )
 from dashboards.frame import of_range
 from dashboards.panels import (
@@ -24,11 +24,9 @@ from dashboards.panels import (
     Limits,
     bars,
     coloured,
-    filter_link,
     gauge_cell,
     lines,
     number,
-    prop,
     ranking,
     table_panel,
 )
@@ -61,7 +59,7 @@ def panels() -> list[Builder[Panel]]:
     by_type = (
         by_type.unit("locale")
         .decimals(0)
-        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.width", 140)])
+        .override_by_name("Command", COMMAND_CELLS)
         .override_by_name("Bytes", number("decbytes", 1))
         .override_by_name("Billed bytes", number("decbytes", 1))
         .override_by_name("Cost", number(EXACT_KRW, 0))

@@ -7,8 +7,8 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, MOST_FAILURES, SOURCE, UID, VIEWS
-from dashboards.panels import FULL, GREY, HALF, bars, colour, filter_link, number, prop, shaded, table_panel
+from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, COMMAND_CELLS, MOST_FAILURES, SOURCE, VIEWS
+from dashboards.panels import FULL, GREY, HALF, bars, colour, number, prop, shaded, table_panel
 from dashboards.postgres import Sql
 from dashboards.shares import share_chart
 
@@ -63,7 +63,7 @@ def panels() -> list[Builder[Panel]]:
         types.height(10)
         .unit("locale")
         .decimals(0)
-        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.width", 140)])
+        .override_by_name("Command", COMMAND_CELLS)
         .override_by_name("Requested", [prop("custom.width", 90)])
         .override_by_name("Failure rate", [*number("percentunit", 2), *shaded(MOST_FAILURES)])
         .override_by_name("Attempts", number("none", 2))

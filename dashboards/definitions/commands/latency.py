@@ -5,8 +5,8 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, MOST_SERIES, SOURCE, UID, VIEWS
-from dashboards.panels import GREY, SECONDS, colour, filter_link, lines, prop, ranking, table_panel
+from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, COMMAND_CELLS, MOST_SERIES, SOURCE, VIEWS
+from dashboards.panels import GREY, SECONDS, colour, lines, ranking, table_panel
 from dashboards.postgres import Sql
 from dashboards.shares import told_apart, with_few
 
@@ -31,11 +31,7 @@ def panels() -> list[Builder[Panel]]:
         ),
         span=16,
     )
-    by_type = (
-        by_type.unit(SECONDS)
-        .decimals(2)
-        .override_by_name("Command", [filter_link(UID, "command_type", "command"), prop("custom.width", 140)])
-    )
+    by_type = by_type.unit(SECONDS).decimals(2).override_by_name("Command", COMMAND_CELLS)
     return [
         lines(
             "Latency per $sample: p50 and p95",

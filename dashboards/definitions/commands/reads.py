@@ -1,6 +1,7 @@
 """What the panels on commands read, and from which value on it is bad."""
 
-from dashboards.frame import Filter, of_range, stretch, where
+from dashboards.frame import Filter, filter_link, of_range, stretch, where
+from dashboards.panels import prop
 from dashboards.views import of_metric
 
 UID = "fleetgauge-commands"
@@ -24,6 +25,9 @@ COST_SOURCE = "Filtered by Command and Carrier only. Source: metrics.command_cos
 
 STRETCH, COST_STRETCH = stretch("device_command"), stretch("traffic")
 BOTH = STRETCH + COST_STRETCH
+
+COMMAND_CELLS = [filter_link(UID, "command_type", "Only this command", FILTERS), prop("custom.width", 140)]
+"""How tables show their column of commands."""
 
 MOST_FAILURES = 0.2
 """A cell of this rate is darkest. Nothing is alarming by itself: the alert compares a firmware with its usual rate."""

@@ -81,7 +81,7 @@ def may_be_empty(dashboard: dict[str, Any]) -> set[str]:
     """Titles of panels whose emptiness is an answer, or that show what no exporter of the demo exports."""
     found = set()
     for panel in panels(dashboard):
-        said = panel["fieldConfig"]["defaults"].get("noValue", "")
+        said = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")
         named = {name for target in panel["targets"] for name in series_named(target.get("expr", ""))}
         if said.startswith(("none", "nothing")) or any(map(OF_OTHERS.match, named)):
             found.add(panel["title"])

@@ -197,6 +197,17 @@ def test_variables(dashboard: dict[str, Any]) -> None:
         assert re.search(r"metrics\.\w+_day", variable["query"])
 
 
+def test_a_click_on_a_cell_keeps_every_other_choice(dashboard: dict[str, Any]) -> None:
+    chosen = {one["name"] for one in dashboard["templating"]["list"] if not one.get("hide")} - {"vehicle"}
+    for panel in panels(dashboard):
+        for override in panel.get("fieldConfig", {}).get("overrides", []):
+            for link in (one for each in override["properties"] if each["id"] == "links" for one in each["value"]):
+                assert "?${__url_time_range}" in link["url"], panel["title"]
+                if link["url"].startswith(f"/d/{dashboard['uid']}?"):
+                    kept = set(re.findall(r"\$\{(\w+):queryparam\}|var-(\w+)=", link["url"]))
+                    assert {a or b for a, b in kept} - {"vehicle"} == chosen, panel["title"]
+
+
 def test_provisional_windows_are_shaded(dashboard: dict[str, Any]) -> None:
     if not any(panel["type"] == "timeseries" for panel in panels(dashboard)):
         return

@@ -69,7 +69,7 @@ def test_links_lead_to_the_runbook_and_the_dashboard() -> None:
     alert = ALERTS[0]
     said = rendered("discord", alert)
     assert re.search(rf"\[Runbook\]\(https://\S+/{alert.example['runbook_url']}\)", said)
-    assert re.search(rf"\[Dashboard\]\(https://[^/]+{alert.example['dashboard_url']}\)", said)
+    assert re.search(rf"\[Dashboard\]\(https://[^/]+{re.escape(alert.example['dashboard_url'])}\)", said)
 
 
 @amtool

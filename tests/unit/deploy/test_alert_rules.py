@@ -73,7 +73,8 @@ def test_its_runbook_says_what_to_do_first(rule: Rule) -> None:
 
 @each(ALERTS)
 def test_its_dashboard_exists(rule: Rule) -> None:
-    uid = rule.annotations["dashboard_url"].removeprefix("/d/")
+    uid, _, chosen = rule.annotations["dashboard_url"].removeprefix("/d/").partition("?")
+    assert chosen in ("", "var-metric={{ $labels.metric }}")
     known, metrics = dashboards_and_metrics()
     assert {uid.replace("{{ $labels.metric }}", metric) for metric in metrics} <= known
 
