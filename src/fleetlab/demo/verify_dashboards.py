@@ -1,8 +1,8 @@
 """What the dashboards *Operations* and *Fleet health* show, beside the simulator's books. Everything here only reads.
 
 Each panel is asked as Grafana asks it, over an hour, a day, a month and half a year, with all filters open and with
-single values chosen. Suspects are left out, since the books know who stops, not what a score makes of it; and silent
-devices, since a tidy company has none that would be silent for long enough.
+single values chosen. Suspects are left out, since the books know who stops, not what a score makes of it: how many of
+them it finds is measured (`make bench-suspects`).
 """
 
 import json
@@ -20,6 +20,7 @@ import psycopg
 
 from fleetlab.demo.books import Books
 from fleetlab.demo.report import Check
+from fleetlab.demo.silent_by_books import silent
 from fleetlab.demo.verify import RELATIVE_ERROR
 from fleetlab.simulator.counts import Grain, nearest_rank, windows
 from fleetlab.simulator.map_tiles import middle, tile
@@ -38,6 +39,7 @@ METRICS = ("vehicle_state", "battery_swap", "rebalancing", "connectivity", "batt
 """Those of the panels that have minutes."""
 IN_SERVICE = {"available", "reserved", "on_trip"}
 MOST_CODES = 8
+MOST_SILENT = 100
 _NEAR = {"State of charge per $sample: p10 and median"}
 """Quantiles, which a sketch tells within its error."""
 
@@ -281,6 +283,8 @@ class _Health:
         self._final = [day for day in sorted(self._reports) if final(day) and day + timedelta(days=1) <= until]
         late = {key for key in truth.came_since(books.looked_at, "day") if key[0] in self._final}
         self._late = {day for day, _ in late}
+        self._late_devices = {str(device) for _, device in late}
+        self._silent = silent(truth.heard(), self._final[-1]) if self._final else []
         # The map's metric has no minutes: where something fell since it looked last, nothing is certain.
         fallen = truth.came_since(books.looked_at, "minute", "tip_over")
         cells = truth.reported("tip_over", "minute")
@@ -288,6 +292,10 @@ class _Health:
 
     def late(self, title: str) -> set[Any]:
         """What a panel may show or not, since it came when its metric had looked."""
+        if title == "Silent":
+            return {"silent"} if self._late else set()
+        if title == "Devices silent by their own period":
+            return self._late_devices
         return self._late_tiles if title == "Where vehicles fell" else self._late if "per day" in title else set()
 
     def expected(self, page: Page) -> dict[str, Cells]:
@@ -313,7 +321,19 @@ class _Health:
             "Falls by model per $bucket": self._by_model(page),
             "Devices that report, per day": self._reporting(page),
             "Where vehicles fell": self._tiles(page),
+            "Silent": {("silent",): float(len(self._silent))},
+            "Devices silent by their own period": self._quiet(),
         }
+
+    def _quiet(self) -> Cells:
+        """The longest silent first, as many as the table lists; of all models."""
+        found: Cells = {}
+        for one in sorted(self._silent, key=lambda one: (-one.quiet_s, -one.usual_reports, one.device))[:MOST_SILENT]:
+            heard = datetime.fromtimestamp(one.heard_ms / 1000, ZoneInfo(CITY)).strftime("%Y-%m-%d %H:%M")
+            found[one.device, heard, "Quiet for"] = one.quiet_s
+            found[one.device, heard, "Usually"] = one.period_s
+            found[one.device, heard, "Usual reports"] = one.usual_reports
+        return found
 
     def _by_model(self, page: Page) -> Cells:
         fallen = [(m, model, model, n) for m, said, model, n in self._falls if said.startswith("true")]

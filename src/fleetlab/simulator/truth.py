@@ -260,6 +260,16 @@ class Truth:
             cell.devices.add(device)
         return dict(counts)
 
+    def heard(self) -> dict[datetime, dict[str, tuple[int, int]]]:
+        """How many events each device sent, by day of their event time, and when the last was (ms, device clock)."""
+        window, days = self._window("day"), defaultdict[datetime, dict[str, tuple[int, int]]](dict)
+        rows = self._db.execute("SELECT event_ms, device FROM events WHERE topic = ?", (EVENTS_TOPIC,))
+        for event_ms, device in rows:
+            (day,) = window(event_ms)
+            count, last_ms = days[day].get(device, (0, event_ms))
+            days[day][device] = (count + 1, max(last_ms, event_ms))
+        return dict(days)
+
     # Rentals
 
     def rental_counts(
