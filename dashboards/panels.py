@@ -75,14 +75,17 @@ def tile(
     description: str,
     query: Query,
     *,
-    unit: str,
+    unit: str = "locale",
     decimals: int | None = None,
     limits: Limits | None = None,
     no_value: str = "–",
     span: int = 4,
     link: str | None = None,
 ) -> stat.Panel:
-    """One number. Of SQL that is a time series the sum is shown before its course. `link`: uid of what is behind it."""
+    """One number: a count, unless a unit is said. Of SQL that is a time series the sum is shown before its course.
+
+    `link`: uid of what is behind it.
+    """
     total = isinstance(query, Sql) and query.format == "time_series"
     panel = (
         stat.Panel()
@@ -107,7 +110,8 @@ def tile(
     if link is not None:
         behind = dashboard.DashboardLink("What is behind it").type(model.DashboardLinkType.LINK)
         panel = panel.data_links([behind.url(f"/d/{link}?${{__url_time_range}}")])
-    return panel if decimals is None else panel.decimals(decimals)
+    whole = 0 if unit == "locale" and decimals is None else decimals
+    return panel if whole is None else panel.decimals(whole)
 
 
 def _chart(title: str, description: str, queries: Sequence[Query], unit: str, span: int) -> timeseries.Panel:

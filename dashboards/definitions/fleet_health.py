@@ -117,8 +117,6 @@ def _tiles() -> list[Builder[Panel]]:
             "Suspects",
             f"Vehicles with a score of 0 or more as of the newest judged day, up to the range's end. {OF_SUSPECTS}",
             Sql(f'{SUSPECTS}\nSELECT count(*) AS "suspects" FROM suspect'),
-            unit="locale",
-            decimals=0,
         ),
         tile(
             "Judged up to",
@@ -147,8 +145,6 @@ def _tiles() -> list[Builder[Panel]]:
             "Silent",
             f"Devices without a report on the newest final day that had some within two weeks before. {OF_SILENCE}",
             Sql(f'{SILENT}\nSELECT count(*) AS "silent" FROM silent'),
-            unit="locale",
-            decimals=0,
         ),
         tile(
             "Faults",
@@ -158,8 +154,6 @@ def _tiles() -> list[Builder[Panel]]:
                 SELECT bucket_start AS "time", sum(errors) AS "errors" FROM {ERRORS.rows()} GROUP BY 1 ORDER BY 1""",
                 "time_series",
             ),
-            unit="locale",
-            decimals=0,
             no_value="none",
         ),
         tile(
@@ -170,8 +164,6 @@ def _tiles() -> list[Builder[Panel]]:
                 SELECT bucket_start AS "time", sum(fallen) AS "fallen" FROM {FALLS.rows()} GROUP BY 1 ORDER BY 1""",
                 "time_series",
             ),
-            unit="locale",
-            decimals=0,
             no_value="none",
         ),
     ]

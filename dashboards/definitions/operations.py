@@ -103,8 +103,6 @@ def _tiles() -> list[Builder[Panel]]:
                 SELECT sum(in_service_s) / nullif({RANGE_S}, 0) AS "in service"
                 FROM {STATES.rows(per="range")}"""
             ),
-            unit="locale",
-            decimals=0,
         ),
         tile(
             "Utilisation",
@@ -121,24 +119,18 @@ def _tiles() -> list[Builder[Panel]]:
             "Low battery",
             f"Vehicles taken out of service for want of charge. {OF_SWAPS}",
             _count(SWAPS, "battery_low"),
-            unit="locale",
-            decimals=0,
             no_value="none",
         ),
         tile(
             "Swapped",
             f"Vehicles back with a charged battery. {OF_SWAPS}",
             _count(SWAPS, "swaps"),
-            unit="locale",
-            decimals=0,
             no_value="none",
         ),
         tile(
             "Set down",
             f"Set down by the operations team, after a move or a repair. {OF_MOVES}",
             _count(MOVES, "dropped_off"),
-            unit="locale",
-            decimals=0,
             no_value="none",
         ),
         tile(

@@ -91,8 +91,6 @@ def _tiles() -> list[Builder[Panel]]:
             FROM {VIEWS.rows()} GROUP BY 1 ORDER BY 1""",
                 "time_series",
             ),
-            unit="locale",
-            decimals=0,
         ),
         tile(
             "Revenue",

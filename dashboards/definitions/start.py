@@ -62,8 +62,6 @@ def _company() -> list[Builder[Panel]]:
             "Rentals",
             "Rentals that started in the range. Source: metrics.rental_$grain; docs/metrics/rental.md.",
             _sum("rental_by_zone", "sum(started)", "started"),
-            unit="locale",
-            decimals=0,
             link=service.UID,
         ),
         tile(
@@ -120,8 +118,6 @@ def _fleet() -> list[Builder[Panel]]:
             "Source: metrics.suspect_vehicle_day; "
             "docs/suspects.md.",
             Sql(f'{fleet_health.SUSPECTS}\nSELECT count(*) AS "suspects" FROM suspect'),
-            unit="locale",
-            decimals=0,
             link=fleet_health.UID,
             span=6,
         ),
@@ -130,8 +126,6 @@ def _fleet() -> list[Builder[Panel]]:
             "Devices quiet for three times their own period at the end of the newest final day. "
             "Source: metrics.device_silence_day; docs/metrics/device_report.md.",
             Sql(f'{fleet_health.SILENT}\nSELECT count(*) AS "silent" FROM silent'),
-            unit="locale",
-            decimals=0,
             link=fleet_health.UID,
             span=6,
         ),
@@ -140,8 +134,6 @@ def _fleet() -> list[Builder[Panel]]:
             "Errors that the devices' firmware reported. "
             "Source: metrics.device_error_$grain; docs/metrics/device_error.md.",
             _sum("device_error_by_code", "sum(errors)", "errors"),
-            unit="locale",
-            decimals=0,
             no_value="none",
             link=fleet_health.UID,
             span=6,
@@ -150,8 +142,6 @@ def _fleet() -> list[Builder[Panel]]:
             "Vehicles fell over",
             "Falls in the range. Source: metrics.tip_over_$grain; docs/metrics/tip_over.md.",
             _sum("tip_over", "sum(fallen)", "fallen"),
-            unit="locale",
-            decimals=0,
             no_value="none",
             link=fleet_health.UID,
             span=6,

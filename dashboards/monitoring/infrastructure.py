@@ -85,8 +85,6 @@ def _tiles() -> list[Builder[Panel]]:
             "Restarts",
             "Containers that were started within the last day, more than once each counted so.",
             value(f"sum(changes(container_start_time_seconds{{{CONTAINER}}}[24h]))"),
-            unit="locale",
-            decimals=0,
         ),
         tile(
             "Not scraped",

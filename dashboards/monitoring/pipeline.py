@@ -89,8 +89,6 @@ def _tiles() -> list[Builder[Panel]]:
             "Records of the last 24 hours that could not be stored; dead-letter topics keep them. "
             "`fleetgauge dlq ls` shows them.",
             value(f"sum(increase(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}[24h]))"),
-            unit="locale",
-            decimals=0,
             limits=SOME,
         ),
         tile(
@@ -106,8 +104,6 @@ def _tiles() -> list[Builder[Panel]]:
             "Values that changed within the last day though their window was final. `fleetgauge restatements` says "
             "which, and why.",
             value(f"sum(fleetgauge_rollup_restatements_last_day{{{METRIC}}})"),
-            unit="locale",
-            decimals=0,
         ),
     ]
 
