@@ -33,7 +33,7 @@ def provisional_sql(view: str) -> str:
 
 
 def provisional_annotation(view: str) -> Annotation:
-    """The shading of windows that may still change."""
+    """The shading of windows that may still change. `view`: of the metric's, one with few rows; all are final alike."""
     return _by_sql("Provisional", "rgba(142, 142, 142, 0.6)", provisional_sql(view))
 
 

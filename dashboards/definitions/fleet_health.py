@@ -89,7 +89,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
         ("Faults and falls", _faults()),
     )
     return filled(found, rows), [
-        provisional_annotation("device_error"),
+        provisional_annotation("device_error_by_code"),
         firmware_annotation(),
         restated_annotation("device_error"),
     ]

@@ -83,7 +83,13 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
         (f"Over the range{stretch(one.metric)}", [_final(one), _left_out(one)]),
         (f"Measures{stretch(one.metric)}", list(_panels(one, views))),
     )
-    return filled(found, rows), [provisional_annotation(one.metric), restated_annotation(one.metric)]
+    return filled(found, rows), [provisional_annotation(_shortest(one)), restated_annotation(one.metric)]
+
+
+def _shortest(one: Definition) -> str:
+    """The metric's view with the fewest dimensions."""
+    names = sorted(one.rollups, key=lambda name: (len(one.rollups[name]), name))
+    return f"{one.metric}_{names[0]}" if names else one.metric
 
 
 def _events(one: Definition, views: Views) -> str | None:

@@ -41,7 +41,11 @@ OF_SWAPS = "Source: metrics.battery_swap_$grain; docs/metrics/battery_swap.md."
 OF_MOVES = "Source: metrics.rebalancing_$grain; docs/metrics/rebalancing.md."
 OF_CONTACT = "Source: metrics.connectivity_$grain; docs/metrics/connectivity.md."
 STRETCH = stretch("vehicle_state")
-RANGE_S = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz)"
+KNOWN_S = """extract(epoch FROM $__timeTo()::timestamptz - greatest($__timeFrom()::timestamptz, (
+                  SELECT min(window_start) FROM metrics.vehicle_state_total_day
+                  WHERE window_start BETWEEN $__timeFrom()::timestamptz - interval '1 day' AND $__timeTo()::timestamptz
+                )))"""
+"""Seconds of the range from its first day with states on: before it there was no fleet to average over."""
 BUCKET_S = """extract(epoch FROM least(bucket_start + fleetgauge.bucket_width('${bucket}'), $__timeTo()::timestamptz)
             - greatest(bucket_start, $__timeFrom()::timestamptz))"""
 """Seconds of a point that lie in the range: vehicle-seconds divided by them are vehicles, on average."""
@@ -79,7 +83,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
         (f"Zones{STRETCH}", [_zones()]),
     )
     return filled(found, rows), [
-        provisional_annotation("vehicle_state"),
+        provisional_annotation("vehicle_state_total"),
         firmware_annotation(),
         restated_annotation("vehicle_state"),
     ]
@@ -97,10 +101,11 @@ def _tiles() -> list[Builder[Panel]]:
     return [
         tile(
             "In service",
-            f"Vehicles that could be, or were, rented, on average over the range. {OF_STATES}",
+            "Vehicles that could be, or were, rented, on average from the first day with states of the range on. "
+            f"{OF_STATES}",
             Sql(
                 f"""
-                SELECT sum(in_service_s) / nullif({RANGE_S}, 0) AS "in service"
+                SELECT sum(in_service_s) / nullif({KNOWN_S}, 0) AS "in service"
                 FROM {STATES.rows(per="range")}"""
             ),
         ),
@@ -257,7 +262,7 @@ def _zones() -> Builder[Panel]:
     state = part(
         "state",
         STATES,
-        f"sum(in_service_s) / nullif({RANGE_S}, 0) AS in_service, sum(on_trip_s) / nullif({RANGE_S}, 0) AS on_trip, "
+        f"sum(in_service_s) / nullif({KNOWN_S}, 0) AS in_service, sum(on_trip_s) / nullif({KNOWN_S}, 0) AS on_trip, "
         "sum(on_trip_s)::float8 / nullif(sum(in_service_s), 0) AS utilisation",
     )
     parts = (

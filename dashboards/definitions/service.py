@@ -77,7 +77,11 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         (f"Course{STRETCH}", _course()),
         (f"Where and when{STRETCH}", _breakdown()),
     )
-    return filled(found, rows), [provisional_annotation("rental"), firmware_annotation(), restated_annotation("rental")]
+    return filled(found, rows), [
+        provisional_annotation("rental_by_model"),
+        firmware_annotation(),
+        restated_annotation("rental"),
+    ]
 
 
 def _tiles() -> list[Builder[Panel]]:

@@ -54,7 +54,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         (f"What do they cost?{COST_STRETCH}", cost.panels()),
     )
     return filled(found, rows), [
-        provisional_annotation("device_command"),
+        provisional_annotation("device_command_by_command"),
         firmware_annotation(),
         restated_annotation("device_command"),
     ]

@@ -218,12 +218,14 @@ class Operations:
             for (minute, zone), events in truth.state_events("minute").items()
             for event, n in events.items()
         ]
+        first_ms = int(min(minute for minute, *_ in self._states).timestamp() * 1000)
+        self._began = windows("day", ZoneInfo(CITY))(first_ms)[0]
         self._charges = truth.reported("battery", "minute")
 
     def expected(self, page: Page) -> dict[str, Cells]:
         """Panel → what it must show."""
         states, events = list(page.of(self._states)), list(page.of(self._events))
-        length = (page.until - page.since).total_seconds()
+        length = (page.until - max(page.since, self._began)).total_seconds()
         service = _summed(((point,), s) for point, (state, _), s in states if state in IN_SERVICE)
         trips = _summed(((point,), s) for point, (state, _), s in states if state == "on_trip")
         in_all, on_trips = sum(service.values()), sum(trips.values())
