@@ -138,25 +138,26 @@ class Decoder:
         """
         ingested = int(self._clock.now().timestamp() * 1000)
         tail = f',"event.ingested":{ingested},"kafka.partition":{span.partition},"kafka.offset":'
-        identified, located = self._contracts.identified, self._located
-        past, future, heads = self._past, self._future, self._heads
+        identified, located, heads = self._contracts.identified, self._located, self._heads
         # Only a broker's word is believed alone; a producer's, or a replay's of it, is bounded by the clock here.
-        earliest, latest = believed = ingested - self._age, ingested + AHEAD_MS
-        if records.by_broker:
-            earliest, latest = 0, END_MS
+        believed = ingested - self._age, ingested + AHEAD_MS
+        bounds = (0, END_MS) if records.by_broker else believed
+        # What holds for all records together is looked at once; where it does not, each of them is looked at.
+        plain = subjects is None and _plain(records)
+        timely, late = self._surely_timely(records, bounds)
         lines, headers, near_midnight = batch.lines, records.headers, batch.near_midnight
         unchecked = {kind: (check.pick, list[tuple[str, ...]]()) for kind, check in self._checks.items()}
         ids: list[str] = []
         prefix = f"{span.topic}-{span.partition}-"
+        kind: type | None = None
         size = last = 0
-        day, head = -1, ""
-        near_begin = near_end = 0
+        day, head, calm_begin, calm_end = -1, "", 0, 0
         values: Sequence[Any] = records.values
         rows = zip(range(len(records)), values, records.offsets, records.timestamps, strict=True)
         for i, value, offset, appended in rows:
             try:
                 event = decode(value)  # None, a tombstone, raises TypeError
-                if not value.isascii():
+                if not plain and not value.isascii():
                     value.decode()  # members that no contract names were skipped, not decoded
             except _REFUSALS:
                 try:
@@ -169,40 +170,40 @@ class Decoder:
                     size += len(value or b"")
                     continue
                 decode = other  # a member that no contract names: its neighbours will have it too
-            kind = type(event)
-            if kind in unchecked:  # else the strict decoder made it, or all was checked
-                pick, picked = unchecked[kind]
+            if type(event) is not kind:
+                kind = type(event)
+                pick, picked = unchecked.get(kind, (None, []))  # None: the strict decoder made it, or all was checked
+                always_on_globe = located.get(kind)  # None: it has no position
+            if pick is not None:
                 picked.append(pick(event))
             if subjects is not None:
                 value = subjects.valid(records, i, kind) or value
             at = event.timestamp
-            if headers and (said := original_timestamp(headers.get(i, ()), appended)) != appended:
-                appended = said
-                credible = believed[0] <= said <= believed[1]
-            else:
-                credible = earliest <= appended <= latest
-            if not appended - past <= at <= appended + future or not 0 <= at < END_MS:
-                batch.poison.append(_out_of_range(records.record(i), at, appended))
-                size += len(value)
-                continue
-            if not credible:
-                batch.poison.append(_incredible(records.record(i), appended, ingested))
-                size += len(value)
-                continue
-            if len(value) > LARGEST_DOCUMENT:
+            size += len(value)
+            if not timely <= at < late or (headers and i in headers):
+                said = original_timestamp(headers.get(i, ()), appended)
+                if not said - self._past <= at <= said + self._future or not 0 <= at < END_MS:
+                    batch.poison.append(_out_of_range(records.record(i), at, said))
+                    continue
+                earliest, latest = bounds if said == appended else believed
+                if not earliest <= said <= latest:
+                    batch.poison.append(_incredible(records.record(i), said, ingested))
+                    continue
+            if not plain and len(value) > LARGEST_DOCUMENT:
                 reason = f"a document of {len(value)} bytes; at most {LARGEST_DOCUMENT} are sent to Elasticsearch"
                 batch.poison.append(DeadLetter(records.record(i), TOO_LARGE, reason))
-                size += len(value)
                 continue
-            if value[-1] != _BRACE or _NEWLINE in value:
+            if value[-1] != _BRACE or (not plain and _NEWLINE in value):
                 value = msgspec.json.format(value, indent=-1)  # NDJSON: one document, one line
             last = at
-            if at // DAY_MS != day:
+            near = not calm_begin <= at < calm_end
+            if near and at // DAY_MS != day:
                 day = at // DAY_MS
                 index, head = heads.get(day) or self._head(day)
                 batch.indices.add(index)
                 midnight = (day + 1) * DAY_MS  # the last day that has a name has none after it
-                near_begin, near_end = day * DAY_MS + NEAR_MS, midnight - NEAR_MS if midnight < END_MS else END_MS
+                calm_begin, calm_end = day * DAY_MS + NEAR_MS, midnight - NEAR_MS if midnight < END_MS else END_MS
+                near = not calm_begin <= at < calm_end
             if identified:
                 document_id = f"{event.device.id}:{event.event.id}"
                 ids.append(document_id)
@@ -213,15 +214,19 @@ class Decoder:
                     and (first := first_try(span.topic, headers[i]))
                 ):
                     document_id += f":{first[0]}-{first[1]}"  # another event has the id: an operator's decision
-                if not near_begin <= at < near_end:
-                    other_day = day - 1 if at < near_begin else day + 1
+                if near:
+                    other_day = day - 1 if at < calm_begin else day + 1
                     other_index = (heads.get(other_day) or self._head(other_day))[0]
                     near_midnight[len(lines) // 3] = index, other_index, document_id
             else:
                 # A replayed dead letter keeps the id of its first try: a second replay is then a duplicate.
                 first = first_try(span.topic, headers[i]) if i in headers else None
                 document_id = f"{span.topic}-{first[0]}-{first[1]}" if first else f"{prefix}{offset}"
-            if kind in located and (location := event.location) and (located[kind] or _on_the_globe(location)):
+            if (
+                always_on_globe is not None
+                and (location := event.location)
+                and (always_on_globe or _on_the_globe(location))
+            ):
                 # Six decimals are 11 cm, and formatted at half the cost of the shortest exact form.
                 suffix = ',"geo.location":[%.6f,%.6f],"@timestamp":%d%s%d}\n' % (  # noqa: UP031 (quicker still)
                     location.lng,
@@ -233,7 +238,6 @@ class Decoder:
             else:
                 suffix = f',"@timestamp":{at}{tail}{offset}}}\n'
             lines += (f'{head}{document_id}"}}}}\n'.encode(), value[:-1], suffix.encode())
-            size += len(value)
         batch.size += size + OVERHEAD * len(records)
         span.event_ms = last
         words = "".join(ids).encode()
@@ -242,6 +246,16 @@ class Decoder:
             and not words.translate(None, self._id_characters)
             and all(self._checks[kind].passes(picked) for kind, (_, picked) in unchecked.items())
         )
+
+    def _surely_timely(self, records: Records, bounds: tuple[int, int]) -> tuple[int, int]:
+        """From and before which event times are accepted whichever of the records has them; (0, 0): of none it is sure.
+
+        `bounds`: the first and the last time of a record that is believed.
+        """
+        oldest, newest = min(records.timestamps), max(records.timestamps)
+        if oldest < bounds[0] or newest > bounds[1]:
+            return 0, 0
+        return max(0, newest - self._past), min(END_MS, oldest + self._future + 1)
 
     def _head(self, day: int) -> tuple[str, str]:
         index = index_of(self._prefix, day)
@@ -270,6 +284,17 @@ def _getter(paths: tuple[str, ...]) -> Callable[[Any], tuple[str, ...]]:
     if len(paths) > 1:
         return attrgetter(*paths)
     return lambda event: tuple(attrgetter(path)(event) for path in paths)
+
+
+def _plain(records: Records) -> bool:
+    """Whether all payloads are ASCII without a line break, and none is larger than may be sent."""
+    if records.size > LARGEST_DOCUMENT:
+        return False
+    try:
+        together = b"".join(records.values)  # type: ignore[arg-type] # a tombstone raises TypeError
+    except TypeError:
+        return False
+    return len(together) <= LARGEST_DOCUMENT and together.isascii() and _NEWLINE not in together
 
 
 def _on_the_globe(location: Any) -> bool:
