@@ -137,7 +137,7 @@ class Decoder:
         What `decode` refuses is given to `other`, whose verdict counts.
         """
         ingested = int(self._clock.now().timestamp() * 1000)
-        tail = f',"event.ingested":{ingested},"kafka.partition":{span.partition},"kafka.offset":'
+        tail = f',"event.ingested":{ingested},"kafka.partition":{span.partition},"kafka.offset":'.encode()
         identified, located, heads = self._contracts.identified, self._located, self._heads
         # Only a broker's word is believed alone; a producer's, or a replay's of it, is bounded by the clock here.
         believed = ingested - self._age, ingested + AHEAD_MS
@@ -227,8 +227,9 @@ class Decoder:
                 and (location := event.location)
                 and (always_on_globe or _on_the_globe(location))
             ):
-                # Six decimals are 11 cm, and formatted at half the cost of the shortest exact form.
-                suffix = ',"geo.location":[%.6f,%.6f],"@timestamp":%d%s%d}\n' % (  # noqa: UP031 (quicker still)
+                # Six decimals are 11 cm, and formatted at half the cost of the shortest exact form. Bytes are
+                # formatted more quickly than text.
+                suffix = b',"geo.location":[%.6f,%.6f],"@timestamp":%d%b%d}\n' % (
                     location.lng,
                     location.lat,
                     at,
@@ -236,8 +237,8 @@ class Decoder:
                     offset,
                 )
             else:
-                suffix = f',"@timestamp":{at}{tail}{offset}}}\n'
-            lines += (f'{head}{document_id}"}}}}\n'.encode(), value[:-1], suffix.encode())
+                suffix = b',"@timestamp":%d%b%d}\n' % (at, tail, offset)
+            lines += (f'{head}{document_id}"}}}}\n'.encode(), value[:-1], suffix)
         batch.size += size + OVERHEAD * len(records)
         span.event_ms = last
         words = "".join(ids).encode()

@@ -52,18 +52,23 @@ class Resent:
         """
         if not batch.near_midnight:
             return []
-        before: dict[tuple[str, str], int] = {}
-        asked: dict[str, dict[str, list[int]]] = {}
+        near = batch.near_midnight
+        before: dict[str, dict[str, int]] = {index: {} for index, _, _ in near.values()}
+        asked: dict[str, list[int]] = {other: [] for _, other, _ in near.values()}
         found: list[int] = []
-        for i, (index, other, id_) in batch.near_midnight.items():
-            if (twin := before.get((other, id_))) is not None and self._same(_value(batch, twin), _value(batch, i)):
-                found.append(i)
-                continue
-            before[index, id_] = i
-            asked.setdefault(other, {}).setdefault(id_, []).append(i)
-        for other, documents in asked.items():
-            stored = self._documents(other, self._stored(other, list(documents)))
-            found += [i for id_, one in stored.items() for i in documents[id_] if self._same(one, _value(batch, i))]
+        for i, (index, other, id_) in near.items():
+            if other in before:  # the batch holds events of both sides
+                twin = before[other].get(id_)
+                if twin is not None and self._same(_value(batch, twin), _value(batch, i)):
+                    found.append(i)
+                    continue
+                before[index][id_] = i
+            asked[other].append(i)
+        for other, positions in asked.items():
+            ids = [near[i][2] for i in positions]
+            if stored := self._documents(other, self._stored(other, list(dict.fromkeys(ids)))):
+                pairs = ((i, stored.get(id_)) for i, id_ in zip(positions, ids, strict=True))
+                found += [i for i, one in pairs if one is not None and self._same(one, _value(batch, i))]
         return sorted(found)
 
     def _same(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -80,6 +85,8 @@ class Resent:
             body = self._ask(f"/{index}/_mget?_source=false", {"ids": some})
             if body is None:
                 return found
+            if body == _none_found(index, some):
+                continue
             try:
                 looks = msgspec.json.decode(body, type=_Looks).docs
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -121,6 +128,12 @@ class Resent:
         if answer.status != 200:
             raise _unsaid(f"Elasticsearch answers {answer.status}")
         return answer.body
+
+
+def _none_found(index: str, ids: Sequence[str]) -> bytes:
+    """The usual answer, word for word, so that it need not be taken apart. Another spelling of it is."""
+    begin, end = f'{{"_index":"{index}","_id":"', '","found":false}'
+    return f'{{"docs":[{begin}{f"{end},{begin}".join(ids)}{end}]}}'.encode()
 
 
 def _unsaid(because: str) -> Transient:

@@ -252,3 +252,41 @@ def test_mutated_bytes_end_as_document_or_dead_letter(
     documents = documents_of(batch)
     assert len(batch.poison) + len(documents) == 2
     assert documents[-1]["event"]["id"] == "e-1"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(odd=st.lists(st.sampled_from(range(10)), max_size=4), by_broker=st.booleans())
+def test_records_together_become_what_each_becomes_alone(
+    world: Any, decoder: Decoder, odd: list[int], by_broker: bool
+) -> None:
+    midnight = world.now - world.now % DAY_MS
+    rows = [
+        (json.dumps(payload).encode() if isinstance(payload, dict) else payload, timestamp)
+        for payload, timestamp in (
+            (world.tip_over(1, location={"lat": 1.5, "lng": 2.5}), world.now),
+            (world.tip_over(2, timestamp=midnight), world.now),
+            (world.tip_over(3, unknown="é"), world.now),
+            (json.dumps(world.tip_over(4), indent=1).encode(), world.now),
+            (json.dumps(world.tip_over(5)).encode() + b" ", world.now),
+            (b'{"unknown": "\xff", ' + json.dumps(world.tip_over(6)).encode()[1:], world.now),
+            (None, world.now),
+            (world.tip_over(8, timestamp=world.now + 7 * DAY_MS), world.now),
+            (world.tip_over(9, timestamp=world.now - 300 * DAY_MS), world.now - 300 * DAY_MS),
+            (world.tip_over(10, timestamp=5), 5),
+        )
+    ]
+    records = [
+        world.record(rows[kind][0], offset, timestamp=rows[kind][1])
+        for offset, kind in enumerate([0, *odd[:2], 0, 1, *odd[2:], 0])
+    ]
+    together, alone = Batch(0.0), Batch(0.0)
+    for batch, chunks in ((together, [records]), (alone, [[one] for one in records])):
+        for chunk in chunks:
+            found = Records.of(chunk)
+            found.by_broker = by_broker
+            decoder.add(batch, found)
+    assert together.lines == alone.lines
+    assert together.poison == alone.poison
+    assert together.near_midnight == alone.near_midnight
+    assert together.indices == alone.indices
+    assert together.size == alone.size

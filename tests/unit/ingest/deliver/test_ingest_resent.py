@@ -57,6 +57,26 @@ def test_nothing_near_midnight_asks_nothing() -> None:
     assert bulk.asked == 0
 
 
+@pytest.mark.parametrize(
+    ("docs", "wrong"),
+    [
+        ('{"_index":"a","_id":"1","found":false},{"_index":"a","_id":"2","found":false}', False),
+        ('{ "_index":"a","_id":"1","found":false},{"_index":"a","_id":"2","found":false}', False),
+        ('{"_index":"a","_id":"2","found":false},{"_index":"a","_id":"1","found":false}', True),
+        ('{"_index":"b","_id":"1","found":false},{"_index":"b","_id":"2","found":false}', True),
+        ('{"_index":"a","_id":"1","found":false}', True),
+    ],
+)
+def test_an_answer_that_nothing_is_stored_is_about_what_was_asked(docs: str, wrong: bool) -> None:
+    answer = Answer(200, f'{{"docs":[{docs}]}}'.encode())
+    batch = Events(("b", "1", {"timestamp": 5}), ("b", "2", {"timestamp": 5}), near={0: "a", 1: "a"})
+    if wrong:
+        with pytest.raises(Transient, match="other documents"):
+            find(Bulk({}, answer), batch)
+    else:
+        assert find(Bulk({}, answer), batch) == []
+
+
 def test_the_same_but_for_its_time_is_found_and_nothing_else() -> None:
     stored = {("a", "1"): {"timestamp": 1, "x": 1, "kafka.offset": 9}, ("a", "2"): {"timestamp": 1, "x": 2}}
     stored["a", "3"] = {"timestamp": -9_000_000, "x": 1}
