@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from plan_world import BASE, DAY, metric_of_plans
@@ -232,7 +234,10 @@ def _rolled_up(state: State, span: Span, lowest: Grain) -> State:
     return replace(state, done=done)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+LAW = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@settings(LAW, max_examples=200)
 @given(cases(RUNS))
 def test_a_run_does_what_there_is_to_do(case: tuple[Definition, State, Look, RunRequest]) -> None:
     """Planning twice gives the same plan; once it is executed, the same look plans nothing."""
@@ -249,7 +254,7 @@ def test_a_run_does_what_there_is_to_do(case: tuple[Definition, State, Look, Run
     assert again.empty, again
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(LAW, max_examples=120)
 @given(cases(RUNS))
 def test_all_that_is_kept_and_missing_or_touched_is_computed(case: tuple[Definition, State, Look, RunRequest]) -> None:
     definition, state, look, request = case
@@ -280,7 +285,7 @@ def test_all_that_is_kept_and_missing_or_touched_is_computed(case: tuple[Definit
     assert not subtract(changed, [*spans, *frozen])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(LAW, max_examples=60)
 @given(cases(OTHERS))
 def test_what_is_asked_for_is_computed_and_nothing_else(case: tuple[Definition, State, Look, Request]) -> None:
     definition, state, look, request = case
@@ -297,7 +302,7 @@ def test_what_is_asked_for_is_computed_and_nothing_else(case: tuple[Definition, 
         assert not subtract(parts, [*done, *frozen])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(LAW, max_examples=60)
 @given(cases(st.one_of(RUNS, OTHERS)))
 def test_every_plan_can_be_told(case: tuple[Definition, State, Look, Request]) -> None:
     definition, state, look, request = case
@@ -310,3 +315,17 @@ def test_every_plan_can_be_told(case: tuple[Definition, State, Look, Request]) -
     windows = sum(one.get("windows", 0) for one in told if one["stage"] == "ComputeSpan" and one["grain"] == "minute")
     assert windows == 2 * sum((end - begin) // MINUTE for begin, end in computed)
     assert {one["reason"] for one in told} == {stage.reason for stage in planned.stages}
+
+
+LAWS = {
+    test_a_run_does_what_there_is_to_do: RUNS,
+    test_all_that_is_kept_and_missing_or_touched_is_computed: RUNS,
+    test_what_is_asked_for_is_computed_and_nothing_else: OTHERS,
+    test_every_plan_can_be_told: st.one_of(RUNS, OTHERS),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__.removeprefix("test_"))
+def test_the_same_of_many_plans(law: Any) -> None:
+    settings(LAW, max_examples=2_000)(given(cases(LAWS[law]))(law.hypothesis.inner_test))()
