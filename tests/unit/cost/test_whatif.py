@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -80,7 +80,13 @@ def tariffs(request: pytest.FixtureRequest) -> Sequence[Tariff]:
 
 
 def day_of(one: Record) -> date:
-    return datetime.fromtimestamp(one.event_ms / 1000, SEOUL).date()
+    return day_of_hour(one.event_ms // 3_600_000)
+
+
+@cache
+def day_of_hour(hour: int) -> date:
+    """Of an hour since the epoch; days of Seoul begin with one."""
+    return datetime.fromtimestamp(hour * 3600, SEOUL).date()
 
 
 def stream_of(one: Record) -> str:
