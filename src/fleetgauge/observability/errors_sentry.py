@@ -8,19 +8,26 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from fleetgauge.errors import Terminal
+
 VARIABLE = "SENTRY_DSN"
 _TOLD = ("error", "critical", "exception")
 
 
 def start(component: str) -> None:
-    """Make the client, once per process; nothing without a DSN. Raises `ModuleNotFoundError` without the extra."""
+    """Make the client, once per process; nothing without a DSN. Raises `ModuleNotFoundError` without the extra, and
+    `Terminal` for a DSN that is none.
+    """
     if not os.environ.get(VARIABLE):
         return
     import sentry_sdk
 
-    sentry_sdk.init(
-        default_integrations=False, send_default_pii=False, include_local_variables=False, max_breadcrumbs=0
-    )
+    try:
+        sentry_sdk.init(
+            default_integrations=False, send_default_pii=False, include_local_variables=False, max_breadcrumbs=0
+        )
+    except ValueError:  # its text, and whatever caused it, may hold the key
+        raise Terminal(f"{VARIABLE} is no address of a Sentry project (https://KEY@HOST/PROJECT); correct it") from None
     sentry_sdk.set_tag("component", component)
 
 

@@ -5,16 +5,18 @@ one can be found by it; with tracing also `trace_id` and `span_id`. Whoever does
 """
 
 import logging
+import os
 import re
 import sys
 import uuid
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import structlog
 
 from fleetgauge.observability import errors_sentry, tracing
+from fleetgauge.observability.variable_secrets import secrets_in
 
 Style = Literal["auto", "json", "text"]
 
@@ -54,6 +56,7 @@ def configure(component: str, style: Style = "auto", *, verbose: bool = False, q
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         tracing.add_ids,
+        Masking(secrets_in(os.environ)),
         errors_sentry.tell,
     ]
     # Without the local variables, which hold payloads and may hold secrets.
@@ -84,6 +87,23 @@ def configure(component: str, style: Style = "auto", *, verbose: bool = False, q
     # It tells of every failed request; whoever made the request says so, once.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     errors_sentry.start(component)
+
+
+class Masking:
+    """`masked`, and without the secrets of variables that only libraries read."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = secrets
+
+    def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Of one line."""
+        line = masked(_, __, line)
+        for key, value in line.items():
+            if isinstance(value, str):
+                for secret in self._secrets:
+                    value = value.replace(secret, "***")
+                line[key] = value
+        return line
 
 
 def masked(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

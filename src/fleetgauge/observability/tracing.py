@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fleetgauge.errors import Terminal
+
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
@@ -34,7 +36,8 @@ def in_span(name: str, **attributes: str | int | float | None) -> Iterator["Span
 
 def add_ids(_: Any, __: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """For a log line: the trace and span that are open, in the form in which collectors link them."""
-    if _tracer() is None:
+    # Before a tracer is made no span is open; and while it is made, it may log by itself.
+    if not _tracer.cache_info().currsize or _tracer() is None:
         return line
     from opentelemetry.trace import get_current_span
 
@@ -65,7 +68,12 @@ def _provider() -> Any:
 
     name = os.environ.get("OTEL_SERVICE_NAME", "fleetgauge")
     provider = TracerProvider(resource=Resource.create({"service.name": name}))  # ends what is open at exit
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        exporter = OTLPSpanExporter()
+    except (ValueError, AttributeError, TypeError):  # its text may hold what the variables do
+        said = "OTEL_EXPORTER_OTLP_HEADERS or another variable of OpenTelemetry cannot be read; correct it (a=b,c=d)"
+        raise Terminal(said) from None
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
 
 
