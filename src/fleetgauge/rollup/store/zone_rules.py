@@ -4,7 +4,7 @@ Both cut time into hours and days, each by its own copy of the zone database, an
 copies differ, a day of the one is no day of the other: rows would be written twice, or not at all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
@@ -22,7 +22,8 @@ _STEP = timedelta(hours=12)
 _FINE = timedelta(hours=1)
 
 _DIFFERS = """
-SELECT min(at) FROM unnest(%s::timestamptz[], %s::integer[]) AS _(at, here)
+SELECT min(at)
+FROM (SELECT to_timestamp(second), here FROM unnest(%s::bigint[], %s::integer[]) AS _(second, here)) AS known(at, here)
 WHERE extract(epoch FROM (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC')) <> here
 """
 
@@ -30,7 +31,7 @@ WHERE extract(epoch FROM (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC')) <> here
 def differing(connection: Connection[Any], zone: str, today: datetime, ahead: timedelta = AHEAD) -> datetime | None:
     """From when on, to the hour, the metrics database has another offset of the zone; None while they agree."""
     at, here = offsets(zone, today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0), ahead)
-    row = connection.execute(_DIFFERS, [list(at), list(here), zone]).fetchone()
+    row = connection.execute(_DIFFERS, [at, here, zone]).fetchone()
     return None if row is None or row[0] is None else row[0].astimezone(UTC)
 
 
@@ -53,11 +54,18 @@ REMEDY = (
 
 
 @lru_cache(maxsize=64)
-def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[tuple[datetime, ...], tuple[int, ...]]:
-    """Instants, and how many seconds the zone is ahead of UTC at each, as this worker knows it."""
+def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[str, str]:
+    """Instants in seconds since the epoch, and the zone's offset in seconds at each, as this worker knows it.
+
+    Arrays as Postgres reads them: thousands of values, written once a day and not for each of thousands of runs.
+    """
     tz = ZoneInfo(zone)
-    at = tuple(_samples(tz, today - PAST, today + ahead))
-    return at, tuple(_offset(tz, one) for one in at)
+    at = list(_samples(tz, today - PAST, today + ahead))
+    return _array(round(one.timestamp()) for one in at), _array(_offset(tz, one) for one in at)
+
+
+def _array(numbers: Iterable[int]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _samples(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[datetime]:
