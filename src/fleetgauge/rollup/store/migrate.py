@@ -133,6 +133,8 @@ def _alembic(guard: Connection, database: Database, *, dry_run: bool) -> tuple[s
         connection.rollback()
         if current is not None and current > newest():
             require(current)
+        if current == newest():  # not one of the files has to be loaded
+            return ()
         missing = tuple(reversed([s.revision for s in script.iterate_revisions("head", current or "base")]))
         if missing and not dry_run:
             config.attributes["connection"] = connection
