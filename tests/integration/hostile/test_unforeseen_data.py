@@ -212,6 +212,11 @@ BASE = "happened_at, changed_at, zone, kind, state, amount, length, score"
             'source.sql:2: column "knd" does not exist',
         ),
         ({"source_sql": plain(BASE + ", kind")}, "source.sql returns two columns kind"),
+        (
+            {"dimensions": {"paid": {"column": "amount", "limit": 9}}, "rollups": {}},
+            "dimensions.paid.column: amount is numeric without scale, of which one number has several texts",
+        ),
+        ({"measures": {"v": {"agg": "distinct", "of": "score"}}}, "measures.v.of: score is float8, of which"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused_by_plan_and_run(world: World, changes: dict[str, Any], said: str) -> None:
@@ -222,6 +227,18 @@ def test_columns_that_do_not_fit_are_refused_by_plan_and_run(world: World, chang
     assert report.severity == "terminal" and said in (report.error or "")
     (seen,) = preview_metrics(world.settings, [one], RunRequest("minute", None))
     assert said in (seen.error or "") and "sql/metrics/unfit/" in (seen.error or "")
+
+
+def test_a_number_of_so_many_decimals_is_one_value(world: World) -> None:
+    two = plain(BASE.replace("amount", "amount::numeric(20, 2) AS amount"))
+    one = definition("even", source_sql=two, dimensions={"paid": {"column": "amount", "limit": 9}}, rollups={})
+    world.migrate(one)
+    for amount in ("1", "1.0", "1.00"):
+        world.insert(SAME, amount=Decimal(amount))
+    assert run(world, one).error is None
+    for grain in ("minute", "hour", "day"):
+        rows = world.metrics.execute(f"SELECT paid, sum(n) FROM metrics.even_{grain} GROUP BY 1").fetchall()
+        assert rows == [("1.00", 3)]
 
 
 @fault(

@@ -83,6 +83,9 @@ def test_the_limit_of_a_name_is_the_one_that_holds(tmp_path: Path) -> None:
         ("SELECT began\nFROM rides WHERE day = ANY ('{today}'::date[])", 2, "'{today}' is another time each day"),
         ("SELECT began\nFROM rides WHERE rider = user", 2, "user gives another value each time"),
         ("SELECT began, ctid AS row FROM rides", 1, "ctid gives another value each time"),
+        ("SELECT r.began,\n r.ctid AS row FROM rides AS r", 2, "ctid gives another value each time"),
+        ("SELECT began FROM rides WHERE began < $$now$$::timestamptz", 1, "'now' is another time each day"),
+        ("SELECT began FROM rides WHERE began < E'now'::timestamptz", 1, "'now' is another time each day"),
         ("SELECT began, pg_total_relation_size('rides') FROM rides", 1, "gives another value each time"),
         (
             "SELECT began,\n row_number() OVER (ORDER BY began) AS n\nFROM rides",

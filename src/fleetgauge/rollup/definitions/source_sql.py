@@ -149,7 +149,8 @@ def _words_of_the_moment(tokens: list[Token], unfit: Unfit) -> Iterator[Problem]
         if token.token_type.name.endswith("STRING"):
             continue
         plain = token.token_type.name != "IDENTIFIER"
-        if (called and unfit.of_the_moment.fullmatch(word)) or (word in unfit.words and plain and not column):
+        alone = word in unfit.words and plain and not column
+        if (called and unfit.of_the_moment.fullmatch(word)) or alone or word in unfit.of_a_copy:
             yield token.line, f"{token.text} gives another value each time: {_CURE}"
         if called and word in unfit.from_now and _arguments(tokens, token) == unfit.from_now[word]:
             how = "one argument" if unfit.from_now[word] else "no argument"
@@ -157,8 +158,10 @@ def _words_of_the_moment(tokens: list[Token], unfit: Unfit) -> Iterator[Problem]
 
 
 def _texts_of_the_moment(query: exp.Query, tokens: list[Token]) -> Iterator[Problem]:
-    for literal in query.find_all(exp.Literal):
-        found = literal.is_string and _TEXTS_OF_THE_MOMENT.fullmatch(literal.name.lower())
+    for literal in query.find_all(exp.Literal, exp.RawString, exp.ByteString):
+        found = (literal.is_string or not isinstance(literal, exp.Literal)) and _TEXTS_OF_THE_MOMENT.fullmatch(
+            literal.name.lower()
+        )
         if found and isinstance(_around(literal), _AS_TIMES):
             line = next((t.line for t in tokens if t.text == literal.name), 1)
             yield line, f"'{literal.name}' is another time each day: {_CURE}"

@@ -17,6 +17,8 @@ class Unfit:
     """Functions whose value depends on when, by whom or how often they are called."""
     words: frozenset[str]
     """The same, where they are written without parentheses."""
+    of_a_copy: frozenset[str]
+    """Columns of a row's copy, which every update and every rewrite of the table makes anew."""
     from_now: Mapping[str, int]
     """Functions that count from now when they have so many arguments."""
 
@@ -47,9 +49,9 @@ POSTGRES = Unfit(
             "user",
             "current_catalog",
             "current_schema",
-            *("ctid", "xmin", "xmax", "cmin", "cmax"),  # of a row's copy, which every update and VACUUM FULL makes anew
         }
     ),
+    of_a_copy=frozenset({"ctid", "xmin", "xmax", "cmin", "cmax"}),
     from_now={"age": 1},
 )
 MYSQL = Unfit(
@@ -66,6 +68,7 @@ MYSQL = Unfit(
         {"current_date", "current_time", "current_timestamp", "current_user", "current_role", "localtime"}
         | {"localtimestamp", "utc_date", "utc_time", "utc_timestamp"}
     ),
+    of_a_copy=frozenset(),
     from_now={"unix_timestamp": 0},
 )
 BY_DIALECT: Mapping[Dialect, Unfit] = {"postgres": POSTGRES, "mysql": MYSQL}

@@ -13,7 +13,11 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Comparison, Distinct, Extreme, Last, Percentile, Sum, Tally, Where
 
 _WHOLE = frozenset({"int2", "int4", "int8"})
-_FRACTIONS = frozenset({"numeric", "float4", "float8"})
+UNEVEN_NUMERIC = "numeric without scale"
+"""A numeric whose values have as many decimals as each was written with."""
+_UNEVEN = frozenset({UNEVEN_NUMERIC, "float4", "float8"})
+"""Two texts of such a column may be one number: 1.0 and 1.00, 0 and -0."""
+_FRACTIONS = _UNEVEN | {"numeric"}
 _NUMBERS = _WHOLE | _FRACTIONS
 _TEXTS = frozenset({"text", "varchar", "bpchar", "name", "citext"})
 _TIMES = frozenset({"timestamptz", "timestamp", "date", "time", "timetz", "interval"})
@@ -90,16 +94,17 @@ def _problems(definition: Definition, columns: list[tuple[str, str]], rules: Kin
     others = [(f"dimensions.{name}.column", one.column) for name, one in definition.dimensions.items()]
     if definition.key is not None:
         others.append(("key", definition.key))
-    if definition.interval is not None:
-        others += [
-            (f"interval.{name}", column)
-            for name in ("until_next_of", "then_by")
-            if (column := getattr(definition.interval, name)) is not None
-        ]
+    orders = [
+        (f"interval.{name}", column)
+        for name in ("until_next_of", "then_by")
+        if definition.interval is not None and (column := getattr(definition.interval, name)) is not None
+    ]
     for path, column in times:
         yield from _missing(path, column, known) or _instant(path, column, known[column], definition, rules)
     for path, column in others:
         yield from _missing(path, column, known) or _told_apart(path, column, known[column])
+    for path, column in orders:
+        yield from _missing(path, column, known)
     for name, measure in definition.stored.items():
         of = getattr(measure, "of", None)
         if isinstance(of, str):
@@ -128,6 +133,12 @@ def _instant(path: str, column: str, kind: str, definition: Definition, rules: K
 def _told_apart(path: str, column: str, kind: str) -> Iterator[str]:
     if kind == "binary":
         yield f"{path}: {column} is binary, which no label shows; write HEX({column}) AS {column} in source.sql"
+    if kind in _UNEVEN:
+        yield (
+            f"{path}: {column} is {kind}, of which one number has several texts (1.0 and 1.00, 0 and -0), each a value "
+            f"of its own here; write CAST({column} AS decimal(20, 2)) AS {column} in source.sql, with as many decimals "
+            "as count"
+        )
 
 
 def _fits(path: str, measure: object, column: str, kind: str, rules: KindRules) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, Error, sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources.column_kinds import POSTGRES, checked
+from fleetgauge.rollup.sources.column_kinds import POSTGRES, UNEVEN_NUMERIC, checked
 from fleetgauge.rollup.sources.postgres_parts import everything
 
 
@@ -33,7 +33,12 @@ def types(connection: Connection[Any], definition: Definition) -> list[tuple[str
         said = f"{error.diag.message_primary}{hint}; correct it to what the database has now"
         raise Terminal(f"sql/metrics/{definition.metric}/source.sql:{line}: {said}") from error
     names = _named(connection, {column.type_code for column in description})
-    return [(column.name, names.get(column.type_code, "unknown")) for column in description]
+    return [(column.name, _kind(names.get(column.type_code, "unknown"), column.scale)) for column in description]
+
+
+def _kind(name: str, scale: int | None) -> str:
+    """Where a numeric has no scale, its values are told as they were written."""
+    return UNEVEN_NUMERIC if name == "numeric" and scale is None else name
 
 
 def _named(connection: Connection[Any], oids: set[int]) -> Mapping[int, str]:
