@@ -216,4 +216,5 @@ def test_nothing_is_left_over(home: Path, report: dict[str, Any], company: Compa
     del report
     if KEEP in company.options:
         down(home)
-    assert processes_of(home) == []
+    own = "fleetlab/stack/guard.py"  # the watchdog of these tests, until `kept` ends
+    assert [one for one in processes_of(home) if own not in one] == []
