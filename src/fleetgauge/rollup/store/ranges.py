@@ -143,7 +143,8 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS, *, 
 def _bucket(grain: Grain) -> sql.Composable:
     """The window of the grain in use that a row lies in, or of several of them the first one's.
 
-    The planner takes the branch that the third argument, a constant, asks for; a plain grain costs nothing more.
+    The planner takes the branch that the third argument, a constant, asks for; a plain grain costs nothing more. As
+    `fleetgauge.bucket_start`, which stays a call for each row where its arguments are subqueries.
     """
     window: sql.Composable = sql.SQL("t.window_start")
     if grain != "day":
@@ -153,9 +154,11 @@ def _bucket(grain: Grain) -> sql.Composable:
             " ELSE (SELECT e.first_bucket FROM e) END"
         ).format(sql.Literal(grain))
     return sql.SQL(
-        "CASE WHEN fleetgauge.bucket_grain($3) = $3 THEN {window}"
-        " ELSE fleetgauge.bucket_start({window}, $3, (SELECT z.tz FROM z)) END"
-    ).format(window=window)
+        "CASE WHEN fleetgauge.bucket_grain($3) = $3 THEN {window} WHEN fleetgauge.bucket_grain($3) = 'minute'"
+        " THEN date_bin(fleetgauge.bucket_width($3), {window}, timestamptz '2001-01-01 00:00+00')"
+        " ELSE date_bin(fleetgauge.bucket_width($3), {window} AT TIME ZONE {tz}, timestamp '2001-01-01')"
+        " AT TIME ZONE {tz} END"
+    ).format(window=window, tz=sql.SQL("(SELECT z.tz FROM z)"))
 
 
 def _beside(views: Collection[str]) -> list[str]:

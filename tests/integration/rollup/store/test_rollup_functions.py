@@ -213,6 +213,14 @@ def test_tallies_agree_with_their_twin(world: World) -> None:
     assert quantiles == [tally.quantile(whole, q) for q in (0.01, 0.5, 1)]
 
 
+@pytest.mark.parametrize("given", [[0, 1, 47, 48, 72, 1_500], [1_048_576], [1_048_577, 3], [9, *range(5_000)], [-1, 5]])
+@pytest.mark.parametrize(("overhead", "step"), [(81, 512), (0, 1), (65_536, 64), (40, 2**31 - 1)])
+def test_small_sizes_and_large_are_billed_alike(world: World, given: list[int], overhead: int, step: int) -> None:
+    whole = tally.tally(given * 3)
+    row = world.metrics.execute("SELECT fleetgauge.billed_steps(%s::bigint[], %s, %s)", [whole, overhead, step])
+    assert row.fetchone() == (tally.billed_steps(whole, overhead, step),)
+
+
 @pytest.mark.parametrize(("given", "steps"), [([], 0), ([2**63 - 1], 2**63 - 1 + 81), ([0], 81), ([-81], 0)])
 def test_any_size_is_billed_exactly(world: World, given: list[int], steps: int) -> None:
     row = world.metrics.execute(
