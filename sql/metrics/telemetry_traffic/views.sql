@@ -49,7 +49,7 @@ FROM metrics.air_traffic_minute AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON concat_ws('/', t.carrier, nullif(t.price_class, '')) = m.carrier AND (t.currency = 'KRW' OR t.rounding <> 'message')
     AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s;
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
 
 CREATE OR REPLACE VIEW metrics.air_cost_hour AS
 SELECT
@@ -73,7 +73,7 @@ FROM metrics.air_traffic_hour AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON concat_ws('/', t.carrier, nullif(t.price_class, '')) = m.carrier AND (t.currency = 'KRW' OR t.rounding <> 'message')
     AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s;
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
 
 -- What messages of a day cost that are rounded one by one, and of the others the volume by which their cost is shared out.
 -- A day is priced from its own rows, save where a price changes within it: there from its hours.
@@ -136,7 +136,7 @@ FROM message AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON concat_ws('/', t.carrier, nullif(t.price_class, '')) = m.carrier AND (t.currency = 'KRW' OR t.rounding <> 'message')
     AND t.valid_from <= m.priced_at AND m.priced_at < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps) AS s
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s
 GROUP BY m.window_start, m.date, m.stream, m.kind, m.carrier, m.direction;
 
 -- The whole usage of a day by kind. What is charged by SIM is shared out by volume, in whole steps: each kind has its part
