@@ -17,7 +17,7 @@ _ALWAYS: Stretch = (None, None)
 _VERSIONS = """
 SELECT v.version, v.created_at, v.published_at, v.definition, v.shape, v.label_format,
     array_agg(l.grain ORDER BY l.grain), array_agg(l.unavailable ORDER BY l.grain),
-    coalesce(bool_or(NOT isempty(l.closed)) FILTER (WHERE l.grain = 'minute'), false), max(l.cursor_at)
+    coalesce(bool_or(NOT isempty(l.closed)) FILTER (WHERE l.grain = 'minute'), false), max(l.beat_at)
 FROM fleetgauge.metric_version AS v LEFT JOIN fleetgauge.ledger AS l USING (metric, version)
 WHERE v.metric = %s GROUP BY v.metric, v.version ORDER BY v.published_at DESC NULLS LAST, v.created_at DESC
 """
@@ -40,12 +40,12 @@ class Version:
     """By grain, the windows that it cannot compute."""
     filled: bool
     """Whether a run has ever come to its end."""
-    cursor_at: datetime | None = None
-    """Up to where changes of the source are in its tables; None before the first run."""
+    beat_at: datetime | None = None
+    """When its source was last seen alive, all changes before which are in its tables; None before the first run."""
 
     def is_behind(self, other: "Version") -> bool:
         """Whether `other` has taken in later changes, as it has where a definition goes back to an earlier version."""
-        return other.cursor_at is not None and (self.cursor_at is None or self.cursor_at < other.cursor_at)
+        return other.beat_at is not None and (self.beat_at is None or self.beat_at < other.beat_at)
 
     @property
     def definition(self) -> Definition | None:
