@@ -34,6 +34,8 @@ STREAMED = (
     "tests/integration/hostile/test_dead_letter_limits.py",
     "tests/integration/hostile/test_lost_days.py",
     "tests/integration/hostile/test_closed_indices.py",
+    "tests/integration/hostile/test_foreign_indices.py",
+    "tests/integration/hostile/test_missed_records.py",
     "tests/integration/hostile/test_repeated_events.py",
     "tests/integration/commands/test_command_materialise.py",
     "tests/integration/commands/test_command_rewound.py",
