@@ -55,7 +55,7 @@ def test_no_default_of_a_server_changes_a_number_or_a_label(world: World, of: st
     world.app.execute("TRUNCATE facts; DELETE FROM fleetgauge_heartbeat")
     columns = {
         "at": "happened_at",
-        "exact": "score",
+        "exact": "score::text",
         "span": "(length || ' hours')::interval",
         "bytes": r"'\x61ff'::bytea",
     }
