@@ -28,8 +28,7 @@ def upgrade() -> None:
             )
             SELECT s.vehicle, s.score, 1 / (1 + exp(-s.score)), s.days, s.last_stop, coalesce(
                 (SELECT o.date || ' ' || reason FROM own AS o, unnest(o.reasons) AS reason WHERE o.vehicle = s.vehicle
-                ORDER BY substring(reason FROM '^[-+]?[0-9.]+')::double precision DESC NULLS LAST, o.date LIMIT 1), ''),
-                ARRAY(
+                ORDER BY split_part(reason, ' ', 1)::double precision DESC, o.date LIMIT 1), ''), ARRAY(
                 SELECT o.date || ' ' || reason.said
                 FROM own AS o, unnest(o.reasons) WITH ORDINALITY AS reason(said, place)
                 WHERE o.vehicle = s.vehicle ORDER BY o.date, reason.place),

@@ -1,4 +1,7 @@
-"""Bitmaps of sets and billed steps in loops over what is there: charts of a month spent most of their time in them."""
+"""Bitmaps of sets and billed steps in loops over what is there: charts of a month spent most of their time in them.
+
+And a suspect whose reason begins with no number is listed, where the whole list failed.
+"""
 
 from alembic import op
 
@@ -74,14 +77,46 @@ STEPS = _STEPS.format(
 )
 STEPS_BEFORE = _STEPS.format(declared="", quick="")
 
+_SUSPECTS = """
+CREATE OR REPLACE FUNCTION metrics.suspects(as_of date)
+RETURNS TABLE (vehicle text, score double precision, probability double precision, days bigint,
+    last_stop date, because text, reasons text[], evidence jsonb)
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH own AS (
+        SELECT d.* FROM fleetgauge.suspect_vehicle_day AS d
+        WHERE d.date > suspects.as_of - 14 AND d.date <= suspects.as_of AND d.date > coalesce(
+            (SELECT max(r.repaired_on) FROM fleetgauge.suspect_repair AS r
+            WHERE r.vehicle = d.vehicle AND r.repaired_on <= suspects.as_of), '-infinity')
+    ), scored AS (
+        SELECT o.vehicle, max(o.prior) + sum(o.points) AS score, count(*) AS days, max(o.date) AS last_stop
+        FROM own AS o GROUP BY o.vehicle
+    )
+    SELECT s.vehicle, s.score, 1 / (1 + exp(-s.score)), s.days, s.last_stop, coalesce(
+        (SELECT o.date || ' ' || reason FROM own AS o, unnest(o.reasons) AS reason WHERE o.vehicle = s.vehicle
+        ORDER BY {weight}, o.date LIMIT 1), ''), ARRAY(
+        SELECT o.date || ' ' || reason.said
+        FROM own AS o, unnest(o.reasons) WITH ORDINALITY AS reason(said, place)
+        WHERE o.vehicle = s.vehicle ORDER BY o.date, reason.place),
+        (SELECT coalesce(jsonb_agg(trip.told ORDER BY o.date, trip.place), '[]')
+        FROM own AS o, jsonb_array_elements(o.evidence) WITH ORDINALITY AS trip(told, place)
+        WHERE o.vehicle = s.vehicle)
+    FROM scored AS s
+    WHERE s.score >= 0
+    ORDER BY s.score DESC, s.vehicle;
+END;
+"""
+SUSPECTS = _SUSPECTS.format(weight="substring(reason FROM '^[-+]?[0-9.]+')::double precision DESC NULLS LAST")
+SUSPECTS_BEFORE = _SUSPECTS.format(weight="split_part(reason, ' ', 1)::double precision DESC")
+
 
 def upgrade() -> None:
-    """The same bits and numbers, sooner."""
-    for statement in (BITMAP, STEPS):
+    """The same bits and numbers, sooner; and the list."""
+    for statement in (BITMAP, STEPS, SUSPECTS):
         op.execute(statement)
 
 
 def downgrade() -> None:
     """As they were."""
-    for statement in (BITMAP_BEFORE, STEPS_BEFORE):
+    for statement in (BITMAP_BEFORE, STEPS_BEFORE, SUSPECTS_BEFORE):
         op.execute(statement)
