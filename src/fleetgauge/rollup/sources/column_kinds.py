@@ -104,7 +104,7 @@ def _problems(definition: Definition, columns: list[tuple[str, str]], rules: Kin
     for path, column in others:
         yield from _missing(path, column, known) or _told_apart(path, column, known[column])
     for path, column in orders:
-        yield from _missing(path, column, known)
+        yield from _missing(path, column, known) or _with_a_text(path, column, known[column])
     for name, measure in definition.stored.items():
         of = getattr(measure, "of", None)
         if isinstance(of, str):
@@ -130,9 +130,13 @@ def _instant(path: str, column: str, kind: str, definition: Definition, rules: K
         yield f"{path}: {column} is {_word(kind)}, and no instant; {rules.instant}"
 
 
-def _told_apart(path: str, column: str, kind: str) -> Iterator[str]:
+def _with_a_text(path: str, column: str, kind: str) -> Iterator[str]:
     if kind == "binary":
         yield f"{path}: {column} is binary, which no label shows; write HEX({column}) AS {column} in source.sql"
+
+
+def _told_apart(path: str, column: str, kind: str) -> Iterator[str]:
+    yield from _with_a_text(path, column, kind)
     if kind in _UNEVEN:
         yield (
             f"{path}: {column} is {kind}, of which one number has several texts (1.0 and 1.00, 0 and -0), each a value "

@@ -64,6 +64,7 @@ class Share:
 
 def versions(connection: Connection, metric: str) -> list[Version]:
     """All of them, the one published last first, those that were never published at the end."""
+    rows = connection.execute(_VERSIONS, [metric]).fetchall()
     return [
         Version(
             version,
@@ -73,11 +74,10 @@ def versions(connection: Connection, metric: str) -> list[Version]:
             shape,
             label_format,
             {grain: _stretches(found) for grain, found in zip(grains, unavailable, strict=True) if grain is not None},
-            *rest,
+            filled,
+            beat_at,
         )
-        for version, created, published, plain, shape, label_format, grains, unavailable, *rest in connection.execute(
-            _VERSIONS, [metric]
-        )
+        for version, created, published, plain, shape, label_format, grains, unavailable, filled, beat_at in rows
     ]
 
 
