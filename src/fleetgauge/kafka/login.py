@@ -12,7 +12,7 @@ from fleetgauge.kafka.internals import log_in
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.settings import KafkaSettings
 
-_TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0
 _ALERT_S = 0.3
 
 
@@ -67,7 +67,7 @@ def _refusal(options: dict[str, Any], address: str) -> FleetgaugeError | None:
     context: ssl.SSLContext | None = options.get("ssl_context")
     try:
         with (
-            socket.create_connection((host, int(port)), timeout=_TIMEOUT_S) as plain,
+            socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as plain,
             context.wrap_socket(plain, server_hostname=host) if context else nullcontext(plain) as connection,
         ):
             if "sasl_mechanism" in options:

@@ -89,7 +89,7 @@ def planted_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Field:
     """Short of patience; what needs no Kafka or Elasticsearch reads two metrics of Postgres alone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kafka_clients, "TIMEOUT_S", 0.6)
-    monkeypatch.setattr(login, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(login, "TIMEOUT_S", 0.3)
     monkeypatch.setenv("FLEETGAUGE_ELASTICSEARCH__START_LIMIT_S", "0.1")
     patient = offsets.read_progress
     monkeypatch.setattr(offsets, "read_progress", lambda *a, **_: patient(*a, timeout_s=0.6))
