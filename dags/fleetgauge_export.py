@@ -30,8 +30,14 @@ def run(export: str, now: datetime) -> dict[str, int]:
     except ModuleNotFoundError as error:
         said = f"exports need the package {error.name}; pip install 'fleetgauge[analytics]' where Airflow runs"
         raise AirflowFailException(said) from None
-    path = ObjectStoragePath(found.export.into, conn_id=found.export.connection)
-    store = fs.PyFileSystem(fs.FSSpecHandler(path.fs))
+    try:
+        path = ObjectStoragePath(found.export.into, conn_id=found.export.connection)
+        store = fs.PyFileSystem(fs.FSSpecHandler(path.fs))
+    except ValueError as error:  # no installed provider knows its scheme
+        raise AirflowFailException(
+            f"export.into cannot be opened: {error}; install the provider of that store where Airflow runs (s3://: "
+            "apache-airflow-providers-amazon[s3fs]), or name a folder as file:///…"
+        ) from None
     work = {"day_rows": nightly_exports.export_aggregates, "raw_days": nightly_exports.export_raw}[export]
     try:
         return work(found, store, path.path.rstrip("/"), now)

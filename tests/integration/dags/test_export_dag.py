@@ -46,11 +46,14 @@ written = ends([1, 2, 3])
 again = ends([4, 5], "raw_days")
 files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 import pyarrow.parquet as pq
+os.environ["FLEETGAUGE_EXPORT__INTO"] = "nosuch://bucket/fleet"
+unknown = ends([1])
+os.environ["FLEETGAUGE_EXPORT__INTO"] = f"file://{folder}"
 print(json.dumps({
     "dag": [dag.dag_id, dag.catchup, dag.max_active_runs, sorted(task.task_id for task in dag.tasks)],
     "light": light, "nowhere": nowhere[0], "written": written, "again": again, "files": files,
     "rows": pq.ParquetFile(folder / files[0]).read()["n"].to_pylist(),
-    "busy": ends(Transient("busy")), "refused": ends(Stop("refused")),
+    "unknown": unknown, "busy": ends(Transient("busy")), "refused": ends(Stop("refused")),
 }))
 """
 
@@ -74,4 +77,6 @@ def test_files_lie_where_airflows_path_says(told: Any) -> None:
 
 def test_only_what_may_pass_is_tried_again(told: Any) -> None:
     assert told["busy"] == ["Transient", "busy"]
+    kind, said = told["unknown"]
+    assert kind == "AirflowFailException" and "nosuch" in said and "install the provider" in said
     assert told["refused"] == ["AirflowFailException", "refused"]
