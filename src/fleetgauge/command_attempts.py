@@ -13,7 +13,6 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.commands import month_partitions, rebuild
 from fleetgauge.document_sources import replaying_groups
 from fleetgauge.rollup import COMMANDS, read_definitions
-from fleetgauge.rollup.store.schema_revision import check
 from fleetgauge.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -31,8 +30,6 @@ def materialise_commands(settings: Settings, *, quiet: bool = False) -> datetime
     from fleetgauge.commands.materialise import CommandSource, materialise
     from fleetgauge.ingest.consumer import load_consumer
 
-    with postgres.metrics(settings.metrics).session("materialise") as connection:
-        check(connection)
     consumer = load_consumer(settings.content, COMMANDS_CONSUMER)
     # Its own last: it alone decides what has passed.
     for group in (*replaying_groups(settings.content, consumer), consumer.group):

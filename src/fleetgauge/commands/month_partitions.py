@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fleetgauge.postgres import Connection, only_row, sql
+from fleetgauge.postgres.schema_revision import check
 
 SCHEMA = "commands"
 """Where the partitions lie; their parents lie in `fleetgauge`."""
@@ -62,11 +63,13 @@ def ensure(connection: Connection) -> None:
 def drop_before(connection: Connection, kept: timedelta | None, *, dry_run: bool = False) -> Expired:
     """Drop the months that lie before now less `kept` as a whole; what belongs there is not taken up again.
 
-    In one transaction of its own: waits for readers of the tables, at most the connection's `lock_timeout`.
+    In one transaction of its own: waits for readers of the tables, at most the connection's `lock_timeout`. Raises
+    `Terminal` when the metrics database is of another release.
     """
     if kept is None:
         return Expired(None)
     with connection.transaction(force_rollback=dry_run):
+        check(connection)
         found = connection.execute(
             "UPDATE fleetgauge.command_kept SET kept_from ="
             " greatest(kept_from, date_trunc('month', now() - %s::interval, 'UTC')) RETURNING kept_from",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fleetgauge.commands.month_partitions import LOCK
 from fleetgauge.postgres import Connection, only_row
+from fleetgauge.postgres.schema_revision import check
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ def held(connection: Connection) -> tuple[int, int]:
 def request(connection: Connection, *, from_empty: bool = False) -> None:
     """Reset the cursors; joins the caller's transaction, and waits for a run that is under way.
 
-    `from_empty` forgets everything first: events that Elasticsearch no longer keeps are then gone for good.
+    `from_empty` forgets everything first: events that Elasticsearch no longer keeps are then gone for good. Raises
+    `Terminal` when the metrics database is of another release.
     """
     connection.execute(LOCK.format("pg_advisory_xact_lock"))
+    check(connection)
     connection.execute("UPDATE fleetgauge.command_cursor SET rescan = true, rescanned = NULL, updated_at = now()")
     if from_empty:
         connection.execute("TRUNCATE fleetgauge.command_event, fleetgauge.command_attempt")

@@ -13,6 +13,7 @@ from fleetgauge.commands.events import Fact
 from fleetgauge.commands.statements import statement
 from fleetgauge.errors import Transient
 from fleetgauge.postgres import Connection, Error, Jsonb, errors, only_row
+from fleetgauge.postgres.schema_revision import check
 from fleetgauge.progress.cursor import GroupCursor
 from fleetgauge.settings import MetricsSettings
 
@@ -196,7 +197,8 @@ def open_store(
 ) -> Iterator[AttemptStore]:
     """Connect and take the lock, waiting for another run up to `lock_wait_s` seconds.
 
-    One lock for all sources: they share the tables. Database errors inside come out as `Transient` or `Terminal`.
+    One lock for all sources: they share the tables. Database errors inside come out as `Transient` or `Terminal`; so
+    does a database of another release, which is looked at under the lock.
     """
     database = postgres.metrics(settings)
     try:
@@ -205,6 +207,7 @@ def open_store(
         with closing(database.connect("materialise", session=session)) as connection:
             # The session's, not a transaction's: a run is many transactions. It ends with the connection, in any case.
             connection.execute(month_partitions.LOCK.format("pg_advisory_lock"))
+            check(connection)
             yield AttemptStore(connection, source)
     except errors.LockNotAvailable as error:
         raise Transient(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from clock_world import doctor_says, gauge
@@ -164,3 +165,117 @@ def test_a_new_version_leaves_the_older_numbers_there(world: World, one: Definit
         assert world.run(newer).error is None
     rows = world.metrics.execute("SELECT sum(n) FROM metrics.emptied_hour").fetchone()
     assert rows == (31,)
+
+
+@fault(
+    "Of final hours whose rows the source has lost in silence, a late row comes before any comparison",
+    number="as before; the late row is counted as late, and no cell is computed from what is left",
+    freshness="error: the same as above",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="emptied_source"}`, as many as there are hours',
+    exit_code="0 of the run, which warns; 78 of freshness",
+)
+def test_a_late_row_in_a_cell_that_was_emptied_takes_nothing_away(world: World, one: Definition) -> None:
+    """Before any comparison has looked: the cell of the late row is not computed from what the source has left."""
+    for _ in range(3):
+        world.insert(AT, state="done", length=7)  # four facts in one cell
+    ready(world)
+    assert world.run(one).error is None
+    world.assert_right(one)
+    before = numbers(world, one)
+    world.app.execute("DELETE FROM facts WHERE happened_at < %s", [AT + HOUR])
+    world.insert(AT, state="done", length=99)
+    world.insert(AT + 26 * HOUR, state="done", length=98)  # of another hour: counted
+    ready(world)
+    report = world.run(one)
+    assert (report.error, report.late_unapplied) == (None, 1)
+    after = numbers(world, one)
+    first, last = AT.replace(minute=0), (AT + 26 * HOUR).replace(minute=0)
+    for grain in ("minute", "hour"):
+        kept = {key: row for key, row in after[grain].items() if key[0] < last}
+        assert kept == {key: row for key, row in before[grain].items() if key[0] < last}
+        assert {key: row for key, row in after[grain].items() if key[0] >= last} == {
+            key: row for key, row in world.expected(one, grain).items() if key[0] >= last
+        }
+    ((name, said),) = told(world, one)
+    assert name == "emptied_source" and f"{first:%Y-%m-%dT%H:%MZ}: 1 of 15" in said
+
+
+def test_a_late_row_where_a_few_are_rightly_gone_brings_its_hour_up_to_date(world: World, one: Definition) -> None:
+    for _ in range(3):
+        world.insert(AT, state="done", length=7)
+    ready(world)
+    assert world.run(one).error is None
+    world.app.execute("DELETE FROM facts WHERE happened_at = %s AND length = 7", [AT])
+    world.app.execute("DELETE FROM facts WHERE happened_at = %s", [AT + timedelta(minutes=3)])
+    world.insert(AT, state="done", length=99)
+    ready(world)
+    report = world.run(one)
+    assert (report.error, report.late_unapplied) == (None, 0)
+    world.assert_right(one)
+    assert told(world, one) == []
+
+
+@fault(
+    "A source of few facts an hour loses whole days, hour by hour",
+    number="restated while at most half of a day is gone, or nine facts of days that have fewer; then as before",
+    freshness="error: how many hours, and the two commands that decide",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="emptied_source"}`, as many as there are hours',
+    exit_code="0 of reconcile, which names the hours; 78 of freshness",
+)
+def test_days_that_are_lost_hour_by_hour_are_told(world: World) -> None:
+    """Four facts an hour, of which an hour is lost each night."""
+    one = definition("emptied")
+    world.migrate(one)
+    world.forget(one)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement; DELETE FROM fleetgauge.emptied")
+    begin = AT.astimezone(ZoneInfo(one.time_zone)).replace(hour=0, minute=0).astimezone(UTC)
+    for hour in range(10):
+        for minute in range(4):
+            world.insert(begin + hour * HOUR + timedelta(minutes=minute), state="done")
+    for _ in range(2):
+        ready(world)
+        assert world.run(one).error is None
+    world.assert_right(one)
+    for hour in range(10):
+        world.app.execute("DELETE FROM facts WHERE happened_at < %s", [begin + (hour + 1) * HOUR])
+        compare(world, one)
+    for grain in ("minute", "hour", "day"):
+        assert sum(row[0] for row in world.stored(one, grain).values()) == 20
+    ((name, said),) = told(world, one)
+    assert name == "emptied_source" and "5 final hour(s)" in said
+    found = compare(world, one, accept_losses=True)
+    assert found.different == 5
+    world.assert_right(one)
+    world.insert(begin, state="done")
+    world.insert(begin, state="done")
+    ready(world)
+    assert world.run(one).error is None
+    world.app.execute("DELETE FROM facts")
+    assert compare(world, one).different == 1  # what was accepted is not counted again
+    assert told(world, one) == []
+    world.assert_right(one)
+
+
+def test_days_of_few_facts_that_are_all_lost_are_told(world: World) -> None:
+    """Four facts a day: none of its hours and days is large enough to be judged alone."""
+    one = definition("emptied")
+    world.migrate(one)
+    world.forget(one)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement; DELETE FROM fleetgauge.emptied")
+    for day in range(6):
+        for hour in range(4):
+            world.insert(AT - day * 24 * HOUR + hour * HOUR, state="done")
+    for _ in range(2):
+        ready(world)
+        assert world.run(one).error is None
+    world.app.execute("DELETE FROM facts")
+    ready(world)
+    span = (AT - 8 * 24 * HOUR, AT + 24 * HOUR)
+    found = reconcile_metrics(world.settings, [one], span, options=QUICK, anew=True)[0]
+    assert found.error is None
+    for grain in ("minute", "hour", "day"):
+        assert sum(row[0] for row in world.stored(one, grain).values()) == 16
+    ((name, said),) = told(world, one)
+    assert name == "emptied_source" and "16 final hour(s)" in said

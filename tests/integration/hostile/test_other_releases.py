@@ -1,18 +1,23 @@
 """Workers of one release, a metrics database of another: they write nothing, and say which of the two to change."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from cli_world import Shell
 from fault_table import fault
 from rollup_world import World
 
-from fleetgauge.command_attempts import materialise_commands
+from fleetgauge.command_attempts import drop_command_months, materialise_commands, rebuild_commands
+from fleetgauge.commands.month_partitions import LOCK
+from fleetgauge.commands.store import CommandSource, open_store
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup.store.schema_revision import newest
+from fleetgauge.postgres.schema_revision import newest
 from fleetgauge.settings import load
 
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -70,10 +75,36 @@ def test_a_worker_of_another_release_writes_nothing(
         assert cure in shell("freshness", "ride", code=75).out
         assert cure in shell("doctor", code=78).out
         monkeypatch.setenv("FLEETGAUGE_CONFIG", str(shell.config))
+        for write in (materialise_commands, rebuild_commands, lambda found: rebuild_commands(found, from_empty=True)):
+            with pytest.raises(Terminal, match=cure):
+                write(load())
         with pytest.raises(Terminal, match=cure):
-            materialise_commands(load())
+            drop_command_months(load())
         counts = [world.metrics.execute(f"SELECT sum(n) FROM metrics.ride_{grain}").fetchone()[0] for grain in GRAINS]
         assert counts == [1] * 3
     shell("run", "ride")
     counts = [world.metrics.execute(f"SELECT sum(n) FROM metrics.ride_{grain}").fetchone()[0] for grain in GRAINS]
     assert counts == [2] * 3
+
+
+def test_a_release_that_comes_while_a_worker_waits_for_its_turn_is_seen(world: World) -> None:
+    """The comparison belongs to the lock: what was compared before it may be of yesterday."""
+    settings = world.settings.metrics
+
+    def write() -> None:
+        with open_store(settings, CommandSource("device-commands", "late", "device-commands")):
+            raise AssertionError("an older release has begun to write")
+
+    with psycopg.connect(world.postgres.url("metrics", "postgres", world.name), autocommit=True) as other:
+        other.execute(LOCK.format("pg_advisory_lock"))
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            until = time.monotonic() + 30
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while world.metrics.execute(waiting).fetchone() == (0,):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            with at_revision(world, "9999"):
+                other.execute(LOCK.format("pg_advisory_unlock"))
+                with pytest.raises(Terminal, match="update this one"):
+                    writing.result(30)

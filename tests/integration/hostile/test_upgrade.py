@@ -19,10 +19,10 @@ from psycopg import sql
 from pydantic import SecretStr
 from rollup_world import SECRET, World, definition
 
+from fleetgauge.postgres.schema_revision import newest
 from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.definitions.definition import Privacy
 from fleetgauge.rollup.store.migrate import Migration, migrate
-from fleetgauge.rollup.store.schema_revision import newest
 from fleetgauge.settings import MetricsSettings, RollupSettings, Settings
 from fleetlab.stack import PostgresState
 

@@ -18,7 +18,7 @@ from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.ledger import LedgerWriter
 from fleetgauge.rollup.execute.options import RunOptions
-from fleetgauge.rollup.execute.rows import EmptiedError, Rows
+from fleetgauge.rollup.execute.rows import EmptiedError, LosingError, Rows
 from fleetgauge.rollup.execute.run_counts import Progress, RunCounts, StageDone, Watch
 from fleetgauge.rollup.execute.session import Session
 from fleetgauge.rollup.plan.emptied import Weighed
@@ -38,9 +38,10 @@ from fleetgauge.rollup.plan.stages import (
     TakeBack,
 )
 from fleetgauge.rollup.sources.port import Conflict, Source
-from fleetgauge.rollup.spans import MINUTE, Span, join, subtract
+from fleetgauge.rollup.spans import MINUTE, Span, inside, join, subtract
 from fleetgauge.rollup.store import emptied_hours, placements
 from fleetgauge.rollup.store.publish import publication
+from fleetgauge.rollup.values import Cell
 from fleetgauge.rollup.windows import widen
 
 log = structlog.get_logger(__name__)
@@ -153,6 +154,13 @@ class Executor:
                 any_computed |= self._keep_emptied(stage, (at, upto), error.hours)
                 at = upto
                 continue
+            except LosingError as error:
+                any_computed |= self._compute_hours(stage, error.hours)
+                rest = subtract([(at, upto)], error.hours)
+                for part in rest:
+                    any_computed |= self._compute_span(replace(stage, span=part))
+                at = upto
+                continue
             if read is not None:
                 any_computed = True
                 self.tally.wrote([(at, upto)])
@@ -161,18 +169,42 @@ class Executor:
             at = upto
         return any_computed
 
-    def _keep_emptied(self, stage: ComputeSpan, span: Span, hours: Sequence[Weighed]) -> bool:
-        """The hours keep what they have, and are noted; the rest of the span is computed."""
+    def _compute_hours(self, stage: ComputeSpan, hours: Sequence[Span], cells: Sequence[Cell] = ()) -> bool:
+        """Each as a whole, whatever the source bears else: what it has lost is seen only by that. `cells`: touched."""
+        any_computed = False
+        for hour in sorted(set(hours)):
+            read: int | None = None
+            while True:
+                try:
+                    read = self._replace(stage, hour)
+                except Conflict as error:
+                    self._broke_off(self._spans_pace, error)
+                    continue
+                except EmptiedError as error:
+                    self._keep_emptied(stage, hour, error.hours, cells)
+                break
+            if read is not None:
+                any_computed = True
+                self.tally.wrote([hour])
+            self._tell(hour[1], hour[1] - hour[0])
+        return any_computed
+
+    def _keep_emptied(
+        self, stage: ComputeSpan, span: Span, hours: Sequence[Weighed], cells: Sequence[Cell] = ()
+    ) -> bool:
+        """The hours keep what they have, and are noted; the rest of the span is computed. `cells`: touched ones."""
+        spans = [(one.window_start, one.window_end) for one in hours]
         with self._transaction() as written:
             emptied_hours.note(written.connection, self._definition, hours)
             if stage.reason == "changed":
-                minutes = sum(int((one.window_end - one.window_start) / MINUTE) for one in hours)
-                written.ledger.late(minutes)
-                self.tally.late_unapplied += minutes
+                touched = [cell for cell in cells if inside(cell[0], spans)]
+                late = len(touched) or sum(int((end - begin) / MINUTE) for begin, end in spans)
+                written.ledger.late(late)
+                self.tally.late_unapplied += late
         said = f"the source has lost facts of {len(hours)} final hour(s), first {hours[0].window_start:%Y-%m-%dT%H:%MZ}"
         self.tally.warnings.append(f"{said}: they keep their numbers")
         log.warning(said, metric=self._definition.metric)
-        rest = subtract([span], [(one.window_start, one.window_end) for one in hours])
+        rest = subtract([span], spans)
         computed = [self._compute_span(replace(stage, span=part)) for part in rest]
         return any(computed)
 
@@ -185,17 +217,25 @@ class Executor:
 
     def _compute_cells(self, stage: ComputeCells) -> None:
         pace, at, whole = self._cells_pace, 0, set[datetime]()
-        while at < len(stage.cells):
-            batch = stage.cells[at : at + pace.size]
+        cells, losing = stage.cells, list[Span]()
+        while at < len(cells):
+            batch = cells[at : at + pace.size]
             try:
                 with self._transaction() as written:
                     whole |= written.replace_cells(batch)
             except Conflict as error:
                 self._broke_off(pace, error)
+            except LosingError as error:
+                losing += error.hours
+                cells = (*cells[:at], *(cell for cell in cells[at:] if not inside(cell[0], error.hours)))
             else:
                 at += len(batch)
                 self.tally.wrote(join(sorted({window for window, _ in batch})))
                 pace.succeeded(len(batch))
+        if losing:
+            self._to_compute += sum((end - begin for begin, end in losing), timedelta())
+            span = (losing[0][0], losing[-1][1])
+            self._compute_hours(ComputeSpan(span, "minute", "changed", restates=True), losing, stage.cells)
         for span in join(sorted(whole)):
             self._to_compute += span[1] - span[0]
             self._compute_span(ComputeSpan(span, "minute", "overflow"))

@@ -11,6 +11,7 @@ from fleetgauge.rollup.plan.request import BackfillRequest, OverflowRequest, Rec
 from fleetgauge.rollup.plan.stages import Reason
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.store.emptied_hours import ACCEPTED
 from fleetgauge.rollup.store.restatement_sql import By, RestatementStatements
 
 MOST = 10_000
@@ -28,8 +29,8 @@ def why(request: Request, reason: Reason) -> str:
     match request, reason:
         case BackfillRequest(), _:
             return "backfill"
-        case ReconcileRequest(), _:
-            return "reconcile"
+        case ReconcileRequest(accepting=accepting), _:
+            return ACCEPTED if accepting else "reconcile"
         case OverflowRequest(), _:
             return "dimension values expired"
         case _, "asked for":
@@ -68,6 +69,10 @@ class RestatementLog:
             "ends": [end for _, end in spans.values()],
         }
         self._closed = dict(self.connection.execute(_CLOSED, values).fetchall())
+
+    def closed(self, grain: Grain) -> str | None:
+        """What of the grain's span is final, a multirange; None: nothing."""
+        return self._closed.get(grain)
 
     def keep(self, level: Level, by: By, span: Span | None = None) -> None:
         """Keep what is there, before it is replaced; `span` for all of it, else the cells of `touched`."""

@@ -24,7 +24,6 @@ from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.restatement_log import RestatementLog, why
 from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.plan.emptied import Weighed
-from fleetgauge.rollup.plan.emptied import emptied as lost_facts
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.request import ReconcileRequest
 from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, Reason
@@ -46,6 +45,14 @@ class EmptiedError(Exception):
 
     def __init__(self, hours: Sequence[Weighed]) -> None:
         super().__init__(f"the source has lost facts of {len(hours)} hour(s)")
+        self.hours = hours
+
+
+class LosingError(Exception):
+    """Final hours lose facts by a part of them: nothing was replaced, and they have to be read as a whole."""
+
+    def __init__(self, hours: Sequence[Span]) -> None:
+        super().__init__(f"{len(hours)} final hour(s) lose facts")
         self.hours = hours
 
 
@@ -88,7 +95,8 @@ class Rows:
     def replace_span(self, stage: ComputeSpan, span: Span) -> int:
         """Compute `span`, a piece of the stage's, anew; returns the rows read.
 
-        Raises `EmptiedError` where the source has lost the facts of final hours, unless that was looked for already.
+        Where the source has lost the facts of final hours, unless that was looked for already, raises `EmptiedError`,
+        or `LosingError` if the span has only a part of such an hour.
         """
         limit = sure(self.plan.computing_watermark, "the computing watermark")
         grain = stage.grain
@@ -136,7 +144,14 @@ class Rows:
         if stage.reason not in FORCED or isinstance(self.plan.request, ReconcileRequest):  # which has looked itself
             return
         weighed = emptied_hours.weigh(self.connection, self.definition, self._levels[stage.grain], span)
-        found = lost_facts(weighed, self.definition.time_zone)
+        parts = [
+            (one.window_start, one.window_end)
+            for one in weighed
+            if one.found < one.counted and not (span[0] <= one.window_start and one.window_end <= span[1])
+        ]
+        if parts:
+            raise LosingError(parts)
+        found = emptied_hours.lost(self.connection, self.definition, weighed)
         if found:
             raise EmptiedError(found)
 
@@ -149,7 +164,10 @@ class Rows:
         return [(starts[stretch], *values) for stretch, *values in facts.totals([*starts, span[1]])]
 
     def replace_cells(self, cells: Sequence[Cell]) -> set[datetime]:
-        """Compute the cells anew; returns the windows of those that do not fit, which only a whole window can tell."""
+        """Compute the cells anew; returns the windows of those that do not fit, which only a whole window can tell.
+
+        Raises `LosingError` where final hours lose facts by that.
+        """
         admission = Admission(self.definition, self.ledger.admitted())
         fit: list[Cell] = []
         whole: set[datetime] = set()
@@ -173,9 +191,15 @@ class Rows:
         self._withhold(broken, "minute")
         if broken:
             self.connection.execute(self._sql.withhold_touched())
+        self.connection.execute(_FOR_CELLS)
+        span = (minutes[0][0], minutes[-1][1])
+        self._restatements.begin(widened(span, self.definition.time_zone))
+        closed = self._restatements.closed(self.definition.compared)
+        losing = emptied_hours.losing(self.connection, self.definition, closed) if closed else []
+        if losing:
+            raise LosingError(losing)
         changed = self.ledger.update_blocked(frozenset(fit).__contains__, broken, self.plan.source_watermark)
         self.tally.cells += len(fit)
-        self.connection.execute(_FOR_CELLS)
         self.tally.rows += self._write_touched(fit)
         if changed:
             self.ledger.settle()
@@ -195,9 +219,7 @@ class Rows:
 
     def _write_touched(self, cells: Sequence[Cell]) -> int:
         minute, *above = levels = self.definition.levels
-        span = (min(window for window, _ in cells), max(window for window, _ in cells) + MINUTE)
         partitions.ensure(self.connection, self.definition, levels, {window for window, _ in cells})
-        self._restatements.begin(widened(span, self.definition.time_zone))
         self._restatements.keep(minute, "cells")
         self.connection.execute(self._sql.clear_cells(minute))
         written = self.connection.execute(self._sql.fill(False)).rowcount

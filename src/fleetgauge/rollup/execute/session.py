@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from fleetgauge.errors import Transient
 from fleetgauge.postgres import Connection, Error, errors
 from fleetgauge.postgres.postgres_errors import translate
+from fleetgauge.postgres.schema_revision import check
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
-from fleetgauge.rollup.store.schema_revision import check
 from fleetgauge.rollup.store.store_sql import Statements
 
 Connect = Callable[[], Connection[Row]]

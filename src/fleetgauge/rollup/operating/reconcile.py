@@ -28,7 +28,6 @@ from fleetgauge.rollup.execute.report import Severity, plain, severity
 from fleetgauge.rollup.operating import reconcile_progress, repeated_events
 from fleetgauge.rollup.plan.describe import to_dict
 from fleetgauge.rollup.plan.emptied import Weighed
-from fleetgauge.rollup.plan.emptied import emptied as lost_facts
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, behind, computing_watermark, plan
 from fleetgauge.rollup.plan.request import ReconcileRequest
@@ -252,7 +251,8 @@ class _Comparing:
         wrong = {difference.window_start for difference in compared.differences}
         if not wrong or compared.look is None:
             return
-        request = ReconcileRequest(tuple(hour for hour in compared.hours if hour[0] in wrong))
+        hours = tuple(hour for hour in compared.hours if hour[0] in wrong)
+        request = ReconcileRequest(hours, self.accept_losses)
         planned = plan(self.engine.definition, compared.state, compared.look, request)
         self.found = replace(self.found, plans=(*self.found.plans, planned))
         if self.run is None:
@@ -350,7 +350,7 @@ def _compare(engine: Engine, span: Span, *, accept_losses: bool) -> _Compared:
             weighed = [
                 one for one in emptied_hours.weigh(connection, definition, level, span) if one.window_start in compared
             ]
-            held = lost_facts(weighed, definition.time_zone)
+            held = emptied_hours.lost(connection, definition, weighed)
             skipped += [Skipped(one.window_start, EMPTIED) for one in held]
             compared -= {one.window_start for one in held}
             fit = [h for h in fit if h[0] in compared]

@@ -32,6 +32,8 @@ class ReconcileRequest:
     """Compute hours anew that differ from their source."""
 
     hours: tuple[Span, ...]
+    accepting: bool = False
+    """Whether somebody has said that what the source has lost is rightly gone."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """Final hours whose facts the source has lost: weighing them, and what is noted of them."""
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import GRAINS, Level
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.definitions.measures import Count
-from fleetgauge.rollup.plan.emptied import Weighed
+from fleetgauge.rollup.plan.emptied import Before, Weighed, emptied
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.store.tables import table
+from fleetgauge.rollup.store.tables import keys, table
 from fleetgauge.rollup.values import Emptied
+from fleetgauge.rollup.windows import window_start
 
 _NOTE = """
 INSERT INTO fleetgauge.emptied (metric, window_start, window_end, counted, left_of_it) VALUES (%s, %s, %s, %s, %s)
@@ -22,7 +23,67 @@ _KNOWN = """
 SELECT window_start, window_end, counted, left_of_it, accepted FROM fleetgauge.emptied WHERE metric = %s
 ORDER BY window_start
 """
+ACCEPTED = "losses accepted"
+"""The reason of a restatement that somebody has asked for, knowing what the source has lost."""
+_NEAR = timedelta(days=31)
+"""How far from a window that loses facts others count that have lost theirs before."""
+
+# What somebody has accepted, and what was restated before that, is settled.
+_RESTATED = """
+SELECT r.window_start, -sum(r.change)::bigint FROM fleetgauge.restatement AS r
+LEFT JOIN (SELECT window_start, max(restated_at) AS at FROM fleetgauge.restatement WHERE metric = %(metric)s
+    AND window_start >= %(begin)s AND window_start < %(end)s AND reason = %(accepted)s GROUP BY 1) AS a
+    USING (window_start)
+WHERE r.metric = %(metric)s AND r.version = %(version)s AND r.level = %(level)s AND r.measure = %(measure)s
+    AND r.window_start >= %(begin)s AND r.window_start < %(end)s AND (a.at IS NULL OR r.restated_at > a.at)
+GROUP BY 1
+"""
 _ACCEPT = "UPDATE fleetgauge.emptied SET accepted = %s WHERE metric = %s AND accepted IS NULL"
+
+
+def lost(connection: Connection[Any], definition: Definition, weighed: Collection[Weighed]) -> list[Weighed]:
+    """Those of the weighed hours that have lost their facts, by what they and their days once had."""
+    if not any(one.found < one.counted for one in weighed):
+        return []
+    zone = definition.time_zone
+    span = (min(one.window_start for one in weighed), max(one.window_end for one in weighed))
+    hours = _restated(connection, definition, definition.compared, span)
+    if "day" not in definition.grains:
+        return emptied(weighed, zone, {at: Before(0, n) for at, n in hours.items()})
+    taken = _restated(connection, definition, "day", (span[0] - _NEAR, span[1] + _NEAR))
+    days = {window_start(one.window_start, "day", zone) for one in weighed} | {at for at, n in taken.items() if n > 0}
+    level = _whole(definition, "day")
+    counted = dict(
+        connection.execute(
+            sql.SQL("SELECT window_start, sum({})::bigint FROM {} WHERE window_start = ANY (%s) GROUP BY 1").format(
+                _facts(definition), table(definition, level)
+            ),
+            [list(days)],
+        ).fetchall()
+    )
+    return emptied(
+        weighed,
+        zone,
+        {at: Before(0, n) for at, n in hours.items()},
+        {day: Before(counted.get(day, 0), taken.get(day, 0)) for day in days},
+    )
+
+
+def _restated(connection: Connection[Any], definition: Definition, grain: Grain, span: Span) -> dict[datetime, int]:
+    """How many facts fewer each window of the grain has by restatements; those that have more are negative."""
+    name = _plain_count(definition)
+    if name is None:
+        return {}
+    values = {
+        "metric": definition.metric,
+        "version": definition.version,
+        "level": _whole(definition, grain).name,
+        "measure": name,
+        "begin": span[0],
+        "end": span[1],
+        "accepted": ACCEPTED,
+    }
+    return dict(connection.execute(_RESTATED, values).fetchall())
 
 
 def weigh(connection: Connection[Any], definition: Definition, level: Level, span: Span) -> list[Weighed]:
@@ -32,9 +93,6 @@ def weigh(connection: Connection[Any], definition: Definition, level: Level, spa
 
     Facts are what a `count` without a condition says; where there is none, the cells are counted.
     """
-    plain = (c.name for c in definition.columns if isinstance(c.measure, Count) and not c.measure.where)
-    name = next(plain, None)
-    facts: sql.Composable = sql.SQL("1") if name is None else sql.Identifier(name)
     coarser = max(definition.compared, level.grain, key=GRAINS.index)
     grain, zone = sql.Literal(coarser), sql.Literal(definition.time_zone)
     query = sql.SQL(
@@ -46,9 +104,57 @@ def weigh(connection: Connection[Any], definition: Definition, level: Level, spa
         " WHERE window_start >= %(begin)s AND window_start < %(end)s GROUP BY 1) AS windows) AS hours"
         " WHERE w <@ (SELECT closed FROM fleetgauge.ledger WHERE metric = %(metric)s AND version = %(version)s"
         " AND grain = {grain}) GROUP BY 1 ORDER BY 1"
-    ).format(grain=grain, zone=zone, facts=facts, table=table(definition, level))
+    ).format(grain=grain, zone=zone, facts=_facts(definition), table=table(definition, level))
     values = {"begin": span[0], "end": span[1], "metric": definition.metric, "version": definition.version}
     return [Weighed(*row) for row in connection.execute(query, values).fetchall()]
+
+
+def losing(connection: Connection[Any], definition: Definition, closed: str) -> list[Span]:
+    """The final hours (of a metric without hours: days) in which `touched` minute cells lose facts by `staged`.
+
+    Of rows that move from cell to cell, the balance of each hour. `closed`: what is final, a multirange.
+    """
+    minute = definition.levels[0]
+    names = keys(minute)[1:]
+    grain, zone = sql.Literal(definition.compared), sql.Literal(definition.time_zone)
+    window = sql.SQL("fleetgauge.window_start(window_start, {}, {})").format(grain, zone)
+    cell = sql.SQL(", ").join([sql.Identifier("window_start"), *names])
+    query = sql.SQL(
+        "SELECT w, fleetgauge.window_end(w, {grain}, {zone}) FROM (SELECT DISTINCT {window} AS w FROM ("
+        "SELECT {cell_of_b}, -{facts_of_b} AS n FROM touched AS t JOIN {table} AS b ON {same}"
+        " WHERE t._level = {level} UNION ALL SELECT {cell}, {facts} FROM staged) AS cells"
+        " GROUP BY {by} HAVING sum(n) < 0) AS hours WHERE w <@ {closed}::tstzmultirange ORDER BY 1"
+    ).format(
+        grain=grain,
+        zone=zone,
+        window=window,
+        cell=cell,
+        cell_of_b=sql.SQL(", ").join(
+            [sql.Identifier("b", "window_start"), *(sql.SQL("b.{}").format(n) for n in names)]
+        ),
+        facts=_facts(definition),
+        facts_of_b=_facts(definition, "b."),
+        table=table(definition, minute),
+        same=sql.SQL(" AND ").join(sql.SQL("b.{0} = t.{0}").format(n) for n in keys(minute)),
+        level=sql.Literal(minute.name),
+        by=cell if definition.key is None else window,
+        closed=sql.Literal(closed),
+    )
+    return [(begin, end) for begin, end in connection.execute(query).fetchall()]
+
+
+def _plain_count(definition: Definition) -> str | None:
+    """The measure that counts all facts; None if there is none."""
+    return next((c.name for c in definition.columns if isinstance(c.measure, Count) and not c.measure.where), None)
+
+
+def _facts(definition: Definition, of: Literal["", "b."] = "") -> sql.Composable:
+    name = _plain_count(definition)
+    return sql.SQL("1") if name is None else sql.SQL("{}{}").format(sql.SQL(of), sql.Identifier(name))
+
+
+def _whole(definition: Definition, grain: Grain) -> Level:
+    return next(level for level in definition.levels if level.whole and level.grain == grain)
 
 
 def note(connection: Connection[Any], definition: Definition, found: Iterable[Weighed]) -> None:

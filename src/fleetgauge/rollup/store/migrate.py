@@ -9,13 +9,13 @@ from typing import Any
 from fleetgauge import postgres
 from fleetgauge.errors import Stop, Transient
 from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
+from fleetgauge.postgres.schema_revision import newest, require
 from fleetgauge.rollup import labels
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.store import derived, ranges, tables, viewers
 from fleetgauge.rollup.store.catalogue import Saved
 from fleetgauge.rollup.store.publish import publication
-from fleetgauge.rollup.store.schema_revision import newest, require
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 

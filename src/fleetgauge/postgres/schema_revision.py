@@ -1,4 +1,7 @@
-"""Which migration of the metrics database this package goes with: another one's writers would spoil its numbers."""
+"""Which migration of the metrics database this package goes with: another one's writers would spoil its numbers.
+
+Here, and not with the migrations, since all parts that write there compare it under their own lock.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Any
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, errors
 
-_MIGRATIONS = Path(__file__).parent / "migrations" / "versions"
+_MIGRATIONS = Path(__file__).parents[1] / "rollup" / "store" / "migrations" / "versions"
 _NONE = "the metrics database has no schema of ours; run fleetgauge migrate"
 
 
