@@ -20,6 +20,7 @@ from fleetgauge.errors import Terminal
 from fleetgauge.postgres.schema_revision import newest
 from fleetgauge.settings import load
 
+ROOT = Path(__file__).parents[3]
 NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 SAME = NOW - timedelta(hours=3)
 GRAINS = ("minute", "hour", "day")
@@ -77,9 +78,9 @@ def test_a_worker_of_another_release_writes_nothing(
         monkeypatch.setenv("FLEETGAUGE_CONFIG", str(shell.config))
         for write in (materialise_commands, rebuild_commands, lambda found: rebuild_commands(found, from_empty=True)):
             with pytest.raises(Terminal, match=cure):
-                write(load())
+                write(load().model_copy(update={"content": ROOT}))
         with pytest.raises(Terminal, match=cure):
-            drop_command_months(load())
+            drop_command_months(load().model_copy(update={"content": ROOT}))
         counts = [world.metrics.execute(f"SELECT sum(n) FROM metrics.ride_{grain}").fetchone()[0] for grain in GRAINS]
         assert counts == [1] * 3
     shell("run", "ride")

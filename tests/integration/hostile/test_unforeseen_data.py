@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fault_table import fault
 from prometheus_client import CollectorRegistry, generate_latest
-from rollup_world import World, definition
+from rollup_world import QUICK, World, definition
 
 from fleetgauge.rollup import Definition, RunReport
 from fleetgauge.rollup.operating.doctor import examine
@@ -280,5 +280,50 @@ def test_a_sum_beyond_64_bits_blocks_its_cell_alone(world: World) -> None:
         assert totals(world, one, "sum(v)") == [left] * 3
         assert told(world, one)[0] == {"ok"}
         world.app.execute("DELETE FROM facts WHERE abs(amount) = 1")
-        world.app.execute("UPDATE facts SET changed_at = now()")
-        run(world, one)
+        assert run(world, one).error is None
+        span = (SAME, SAME + timedelta(hours=1))
+        found = reconcile_metrics(world.settings, [one], span, options=QUICK, anew=True, accept_losses=True)[0]
+        assert (found.error, found.different) == (None, 1)
+
+
+@fault(
+    "A `where` of metric.yaml names a value that the column's enum does not have, such as after a rename",
+    number="as before: the run ends before it reads",
+    freshness="error: its last run failed, with metric.yaml's line and the values there are",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="failing"}` 1',
+    exit_code="78 of run",
+)
+def test_a_value_that_an_enum_lacks_is_named_with_its_line(world: World) -> None:
+    world.app.execute("DROP TYPE IF EXISTS life; CREATE TYPE life AS ENUM ('open', 'done', 'paid')")
+    columns = "id, happened_at, changed_at, zone, kind, amount, length, score"
+    cast = f"SELECT {columns}, state::life AS state, gen_random_uuid() AS trip FROM facts"
+    measures = {"n": {"agg": "count"}, "open": {"agg": "count", "where": {"state": "open"}}}
+    lines = {"measures.ended.where.state": 17, "measures.tripped.where.trip": 23}
+    try:
+        one = definition("enumed", source_sql=cast, measures=measures, lines=lines)
+        world.migrate(one)
+        world.insert(SAME)
+        assert run(world, one).error is None
+        assert totals(world, one, "sum(open)") == [1, 1, 1]
+        for wrong, where, said in (
+            ({"state": "opened"}, "state", 'enum life: "opened"; it can be open, done, paid'),
+            ({"state": ["open", "opened"]}, "state", 'enum life: "opened"'),
+            ({"state": {"ne": 5}}, "state", "it can be open, done, paid"),
+            ({"trip": "none"}, "trip", 'type uuid: "none"; write a value of its type, uuid'),
+        ):
+            name = "ended" if where == "state" else "tripped"
+            bad = {**measures, name: {"agg": "count", "where": wrong}}
+            other = definition("enumed", source_sql=cast, measures=bad, lines=lines)
+            world.migrate(other)
+            report = run(world, other)
+            assert report.severity == "terminal"
+            assert report.error is not None and said in report.error
+            path = f"measures.{name}.where.{where}"
+            assert report.error.startswith(f"sql/metrics/enumed/metric.yaml:{lines[path]}: {path}")
+            verdicts, warned, page = told(world, other)
+            assert "error" in verdicts and said in warned
+            assert 'fleetgauge_rollup_condition{condition="failing",metric="enumed"} 1.0' in page
+            assert totals(world, other, "sum(open)") == [1, 1, 1]
+    finally:
+        world.app.execute("DROP TYPE life")

@@ -192,6 +192,11 @@ def _compared(path: str, where: Where, known: Mapping[str, str], rules: KindRule
                 break
 
 
+def is_of_known_kind(kind: str) -> bool:
+    """Whether `problems` itself tells which values a column of the kind can be compared with; else the server does."""
+    return kind in _TEXTS | _NUMBERS or kind == "bool"
+
+
 def _values(test: object) -> list[object]:
     if isinstance(test, list):
         return test

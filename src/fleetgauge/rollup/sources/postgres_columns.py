@@ -1,13 +1,13 @@
 """What the columns of source.sql are on a Postgres, asked of the server itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, Error, sql
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources.column_kinds import POSTGRES, UNEVEN_NUMERIC, checked
-from fleetgauge.rollup.sources.postgres_parts import everything
+from fleetgauge.rollup.sources.column_kinds import POSTGRES, UNEVEN_NUMERIC, ColumnError, checked, is_of_known_kind
+from fleetgauge.rollup.sources.postgres_parts import everything, predicate
 
 
 def check(connection: Connection[Any], definition: Definition) -> None:
@@ -15,7 +15,43 @@ def check(connection: Connection[Any], definition: Definition) -> None:
 
     Asks for no row. Inside the look's transaction.
     """
-    checked(definition, types(connection, definition), POSTGRES)
+    columns = types(connection, definition)
+    checked(definition, columns, POSTGRES)
+    wrong = list(_uncomparable(connection, definition, dict(columns)))
+    if wrong:
+        raise ColumnError(definition, wrong)
+
+
+def _uncomparable(connection: Connection[Any], definition: Definition, kinds: Mapping[str, str]) -> Iterator[str]:
+    """One sentence for each `where` whose values its column's type cannot take, such as an enum of other labels.
+
+    Else the first question of a run would fail, and nobody could tell by which line of metric.yaml.
+    """
+    for name, measure in definition.stored.items():
+        for column, test in measure.where.items():
+            if is_of_known_kind(kinds[column]):
+                continue
+            query = sql.SQL("SELECT 1 FROM (SELECT s.* FROM {} LIMIT 0) AS s WHERE {}")
+            try:
+                with connection.transaction():
+                    connection.execute(query.format(everything(definition), predicate({column: test})))
+            except Error as error:
+                if (error.sqlstate or "")[:2] not in ("22", "42"):
+                    raise
+                cure = f"{error.diag.message_primary}; {_possible(connection, kinds[column])}"
+                yield f"measures.{name}.where.{column}: {column} cannot be compared with that: {cure}"
+
+
+def _possible(connection: Connection[Any], kind: str) -> str:
+    labels = [
+        label
+        for (label,) in connection.execute(
+            "SELECT e.enumlabel FROM pg_enum AS e JOIN pg_type AS t ON t.oid = e.enumtypid WHERE t.typname = %s"
+            " ORDER BY e.enumsortorder",
+            [kind],
+        ).fetchall()
+    ]
+    return f"it can be {', '.join(labels)}" if labels else f"write a value of its type, {kind}"
 
 
 def types(connection: Connection[Any], definition: Definition) -> list[tuple[str, str]]:
