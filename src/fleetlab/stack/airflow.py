@@ -134,7 +134,7 @@ def _settings(context: Context, home: Path, endpoint: Endpoint) -> dict[str, dic
         "dag_processor": {
             "refresh_interval": 10,
             # A file that was changed does not wait for it; each look at one costs a second of processor time.
-            "min_file_process_interval": 120,
+            "min_file_process_interval": 300,
             "bundle_refresh_check_interval": 2,
             "parsing_processes": 1,
         },

@@ -31,7 +31,7 @@ _MISSING = {
     "grafana": f"not installed; no dashboards are shown (put it on PATH, or its folder in {grafana.HOME_VARIABLE})",
 }
 _START_S = 180
-_SCRAPE_S = 5
+_SCRAPE_S = 10
 """Seconds; a demo's live stretch is short."""
 
 

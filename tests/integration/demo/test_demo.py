@@ -22,6 +22,8 @@ from grafana_stand_in import install
 STARTING = "while three days are simulated"
 LOADING = "Loading the backlog"
 ROLLING_UP = "rolls up the backlog"
+LAST_ROLLUP = "Waiting for a minute run over the live stretch"
+RESUMED = (sys.executable, str(Path(__file__).with_name("resumed_demo.py")), "demo")
 SMALL = ("--vehicles", "30", "--days", "1")
 """For tests of the servers, not of the numbers."""
 KEEP = "--keep"
@@ -70,17 +72,23 @@ def test_kill_9_while_events_are_loaded_leaves_nothing(home: Path, tmp_path: Pat
     wait_until_gone(home)
 
 
-def test_a_demo_whose_servers_are_gone_says_so_and_ends(home: Path, tmp_path: Path) -> None:
-    """Somebody stops them, while the demo asks Airflow how far it is."""
+@pytest.mark.long
+def test_a_demo_whose_own_servers_are_gone_says_so_and_ends(home: Path, tmp_path: Path) -> None:
+    """From its beginning; the quick suite tries it with a demo that goes on from servers that are up."""
     with DemoProcess(home, tmp_path / "log", *SMALL) as demo:
         demo.wait_for_line(ROLLING_UP)
-        down(home)
-        gone = time.monotonic()
-        demo.wait_for_line("has ended: the demo cannot go on", timeout_s=10)
-        assert demo.wait(timeout_s=60) == 78
-        assert time.monotonic() - gone < 60
-    assert "Traceback" not in demo.text()
+        end_without_servers(demo)
     assert processes_of(home) == []
+
+
+def end_without_servers(demo: DemoProcess) -> None:
+    """Somebody stops them, while the demo asks Airflow how far it is."""
+    down(demo.home)
+    gone = time.monotonic()
+    demo.wait_for_line("has ended: the demo cannot go on", timeout_s=10)
+    assert demo.wait(timeout_s=60) == 78
+    assert time.monotonic() - gone < 60
+    assert "Traceback" not in demo.text()
 
 
 @dataclass(frozen=True)
@@ -212,9 +220,22 @@ def test_every_rule_runs_and_every_panel_has_an_answer(scraped: ScrapedCompany) 
     assert scraped.unanswered([nobody]) == [nobody]
 
 
+@of_the_kept
+def test_a_demo_whose_servers_are_gone_says_so_and_ends(home: Path, kept: StackState, tmp_path: Path) -> None:
+    del kept
+    with DemoProcess(home, tmp_path / "log", command=RESUMED) as demo:
+        demo.wait_for_line(LAST_ROLLUP)
+        end_without_servers(demo)
+    assert not_our_own(processes_of(home)) == []
+
+
 def test_nothing_is_left_over(home: Path, report: dict[str, Any], company: Company) -> None:
     del report
     if KEEP in company.options:
         down(home)
-    own = "fleetlab/stack/guard.py"  # the watchdog of these tests, until `kept` ends
-    assert [one for one in processes_of(home) if own not in one] == []
+    assert not_our_own(processes_of(home)) == []
+
+
+def not_our_own(processes: list[str]) -> list[str]:
+    """Without the watchdog of these tests, which lives until `kept` ends."""
+    return [one for one in processes if "fleetlab/stack/guard.py" not in one]
