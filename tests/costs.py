@@ -1,7 +1,8 @@
 """What a test run cost: the slowest files and tests, their processor time, and how many servers were started for each.
 
-Processor time is that of the test process and of everything below it, servers included; on a busy machine it says more
-than the clock. Registered by `conftest.py`; works with and without pytest-xdist.
+Processor time is that of the test process and of everything below it, servers included, also those that a process of a
+test left running; on a busy machine it says more than the clock. Registered by `conftest.py`; works with and without
+pytest-xdist.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from fleetlab.stack.processes import JOURNAL_VARIABLE
+from fleetlab.stack.processes import JOURNAL_VARIABLE, OWNER_VARIABLE
 
 SHOWN = 10
 SERVERS = {
@@ -49,6 +50,7 @@ class Costs:
         self.tests: Counter[str] = Counter()  # seconds
         self._journal: Path | None = None
         self._cpu = 0.0
+        self._left: dict[psutil.Process, float] = {}
 
     def pytest_sessionstart(self) -> None:
         self._journal = Path(tempfile.gettempdir()) / f"fleetgauge-started-{os.getpid()}"
@@ -70,11 +72,17 @@ class Costs:
             cost.tests += 1
             cost.wall += took
             self.tests[item.nodeid] += took
-            cost.started += started(self._journal)
+            begun = started(self._journal)
+            cost.started += begun
             self._journal.unlink(missing_ok=True)
+            if begun or self._left:
+                for server, seconds in left_running(self._journal).items():
+                    cost.cpu += seconds - self._left.get(server, 0.0)
+                    self._left[server] = seconds
             if nextitem is None or nextitem.path != item.path:
                 before, self._cpu = self._cpu, processor_seconds()
                 cost.cpu += self._cpu - before
+                self._left.clear()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         os.environ.pop(JOURNAL_VARIABLE, None)
@@ -122,10 +130,39 @@ def processor_seconds() -> float:
         used.ru_utime + used.ru_stime
         for used in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     )
-    for process in psutil.Process().children(recursive=True):
+    return total + sum(_with_reaped(one) for one in psutil.Process().children(recursive=True))
+
+
+def left_running(journal: Path) -> dict[psutil.Process, float]:
+    """Servers of the laboratories whose starts this journal names that are no longer below this process, with the
+    processor time of each and of all below it.
+    """
+    below = {*psutil.Process().children(recursive=True)}
+    marks = {one: _environment(one) for one in psutil.process_iter() if one not in below}
+    owners = {marked.get(OWNER_VARIABLE) for marked in marks.values() if marked.get(JOURNAL_VARIABLE) == str(journal)}
+    found = {one for one, marked in marks.items() if marked.get(OWNER_VARIABLE) in owners - {None}}
+    totals = {}
+    for server in found:
         with suppress(psutil.Error):
-            total += sum(process.cpu_times()[:4])
-    return total
+            if server.parent() not in found:
+                totals[server] = sum(map(_with_reaped, [server, *server.children(recursive=True)]))
+    return totals
+
+
+def _with_reaped(process: psutil.Process) -> float:
+    """Of a process and of what it has waited for; 0 if it has just gone."""
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.Error:
+        return 0.0
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Empty where it may not be seen."""
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
 
 
 def started(journal: Path) -> Counter[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from dashboard_world import filled
+from laboratory_folder import fast_folder
 from pydantic import SecretStr
 
 from fleetgauge.rollup import load_definitions
@@ -44,11 +45,12 @@ def quick_servers() -> Iterator[None]:
     """Every server that a test starts lives for minutes, in which the optimising compiler takes more than it gives.
 
     Postgres waits for no disk: a killed server loses nothing by that, only a power cut would. Each login of thousands
-    would take four milliseconds to hash a password that is random anyway.
+    would take four milliseconds to hash a password that is random anyway. Airflow forks tasks with what they import.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLEETLAB_JAVA_OPTS", JAVA_OPTIONS)
         patch.setenv("FLEETLAB_POSTGRES_OPTS", "fsync=off full_page_writes=off scram_iterations=1")
+        patch.setenv("FLEETLAB_AIRFLOW_PRELOAD", "fleetgauge.pipeline")
         yield
 
 
@@ -60,7 +62,7 @@ def start_services() -> Iterator[Starter]:
         running = Stack(Path(reused))
         yield lambda services: running.up(services, progress=Silent())
         return
-    home = Path(tempfile.mkdtemp(prefix="fleetlab-test-"))
+    home = Path(tempfile.mkdtemp(prefix="fleetlab-test-", dir=fast_folder()))
     home.chmod(0o755)  # else root's servers, which run as nobody, would need copies of all programs
     stack = Stack(home)
     try:

@@ -126,6 +126,8 @@ def _properties(context: Context, logs: Path, settings: Mapping[str, object]) ->
         "log.retention.ms": -1,
         "log.message.timestamp.before.max.ms": 2**63 - 1,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        # Alone it has nobody to tell that it is alive, which it would write twice a second.
+        "metadata.max.idle.interval.ms": 0,
         **settings,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())

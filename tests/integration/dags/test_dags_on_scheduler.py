@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from laboratory_folder import fast_folder
 
 from fleetgauge import pipeline
 from fleetgauge.settings import load
@@ -39,14 +40,14 @@ FROM generate_series(date_trunc('minute', now()) - interval '4 hours', now(), in
 INSERT INTO fleetgauge_heartbeat VALUES (1, clock_timestamp(), clock_timestamp() - interval '1 second');
 """
 PROBE = """
-import os
+import os, sys
 from airflow.sdk import dag, task
 
 @dag(dag_id="probe", schedule=None)
 def probe():
     @task
     def tell():
-        return os.environ["FLEETGAUGE_CONFIG"]
+        return [os.environ["FLEETGAUGE_CONFIG"], "fleetgauge.pipeline" in sys.modules]
     tell()
 
 probe()
@@ -92,7 +93,7 @@ def until(condition: Callable[[], Any], limit_s: float = 300) -> Any:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    folder = Path(tempfile.mkdtemp(prefix="fleetlab-dags-"))
+    folder = Path(tempfile.mkdtemp(prefix="fleetlab-dags-", dir=fast_folder()))
     folder.chmod(0o755)
     home = folder / "sql" / "metrics" / "ride"
     home.mkdir(parents=True)
@@ -175,7 +176,7 @@ def test_a_task_runs_with_the_configuration_of_the_stack(lab: Lab) -> None:
     until(lambda: state() not in ("queued", "running"))
     assert state() == "success"
     told = lab.call("GET", f"dags/probe/dagRuns/{run}/taskInstances/tell/xcomEntries/return_value")["value"]
-    assert told == lab.state.config
+    assert told == [lab.state.config, True], "and with what the scheduler imported before it (FLEETLAB_AIRFLOW_PRELOAD)"
     with psycopg.connect(lab.state.need_postgres().airflow_url) as metadata:
         assert metadata.execute("SELECT count(*) FROM dag_run WHERE dag_id = 'probe'").fetchone() == (1,)
     memory = {one.service: one.memory_bytes for one in Stack(Path(lab.state.home)).status()}

@@ -14,6 +14,8 @@ import pytest
 from asked_series import ScrapedCompany, of_panels, of_rules
 from demo_process import DemoProcess, processes_of, wait_until_gone
 
+from fleetlab.demo.airflow_api import AirflowApi
+from fleetlab.demo.run import DAGS
 from fleetlab.stack import Stack, StackState, grafana, monitoring
 from fleetlab.stack.guard import Guard
 from fleetlab.stack.ports import get
@@ -133,6 +135,9 @@ def kept(home: Path, report: dict[str, Any]) -> Iterator[StackState]:
     guard = Guard.start(home, wipe=True, keep=[])
     state = Stack(home).state()
     assert state is not None
+    login = state.need_airflow()
+    with AirflowApi(login.url, login.username, login.password) as airflow:
+        airflow.pause(DAGS)  # nobody looks at what further runs compute
     yield state
     guard.release()
 

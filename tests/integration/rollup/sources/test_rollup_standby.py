@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from laboratory_folder import fast_folder
 from rollup_world import KEY, QUICK, World, build, definition
 
 from fleetgauge.errors import FleetgaugeError, Stop
@@ -30,7 +31,7 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 @pytest.fixture(scope="module")
 def own() -> Iterator[Stack]:
     """A stack that this module may break."""
-    home = Path(tempfile.mkdtemp(prefix="fleetlab-test-"))
+    home = Path(tempfile.mkdtemp(prefix="fleetlab-test-", dir=fast_folder()))
     home.chmod(0o755)
     stack = Stack(home)
     try:
