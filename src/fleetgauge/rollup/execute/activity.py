@@ -60,6 +60,10 @@ INSERT INTO fleetgauge.run (metric, version, command, grain, started_at, outcome
 VALUES (%(metric)s, %(version)s, %(command)s, %(grain)s, clock_timestamp() - make_interval(secs => %(elapsed)s),
     'running', %(stages)s, %(host)s, %(pid)s, %(airflow_run)s) RETURNING id
 """
+_FIRST = f"""
+WITH lost AS ({_LOST}), begun AS ({_BEGIN})
+SELECT id, pg_advisory_lock({_LOCK.format(id="id")}) FROM begun
+"""  # noqa: S608
 _UNLOCK = f"SELECT pg_advisory_unlock({_LOCK.format(id='%s::bigint')})"
 _END = """
 UPDATE fleetgauge.run SET ended_at = CASE WHEN %(outcome)s <> 'running' THEN clock_timestamp() END,
@@ -108,11 +112,7 @@ class Run:
             return self.id
         try:
             with postgres.metrics(self.settings.metrics).translated():
-                connection = self._connect()
-                connection.execute(_LOST)
-                with connection.transaction():
-                    self.id = only_row(connection.execute(_BEGIN, self._values()))[0]
-                    connection.execute(f"SELECT pg_advisory_lock({_LOCK.format(id='%s::bigint')})", [self.id])
+                self.id = only_row(self._connect().execute(_FIRST, self._values()))[0]
         except FleetgaugeError as error:
             self._unwritten(error)
         return self.id

@@ -89,7 +89,7 @@ class Engine:
                 report.delay = self._delay(planned)
             if report.deferred is not None:
                 log.warning("run deferred", metric=self.definition.metric, reason=report.deferred)
-            with self.session.locked() as connection:
+            with self.session.reading() as connection:
                 report.closed_until = closed_until(connection, self.definition)
                 report.blocked = tuple(blocked(connection, self.definition))
         finally:

@@ -5,6 +5,7 @@ All instants are UTC. Runs inside the caller's transaction, under the metric's l
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,20 @@ from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import BlockedCell, Cell, Cursor, LeftOut, Unfollowed
 from fleetgauge.rollup.windows import BEGINNING
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Of a metric's version."""
+
+    heartbeat_at: datetime | None
+    """The newest heartbeat that rows were computed under."""
+    now: datetime
+    """What this server's clock says."""
+    left_out: bool
+    """Whether facts are noted that cannot be counted."""
+    unfollowed: bool
+    """Whether facts are noted that have no time of change."""
 
 
 class LedgerWriter:
@@ -137,17 +152,12 @@ class LedgerWriter:
                 "DELETE FROM fleetgauge.left_out WHERE metric = %(metric)s AND version = %(version)s"
                 " AND window_start = '-infinity'"
             )
-        for one in found:
-            if one.count:
-                self._run(
-                    "INSERT INTO fleetgauge.left_out (metric, version, window_start, reason, count, keys)"
-                    " VALUES (%(metric)s, %(version)s, coalesce(%(window)s::timestamptz, '-infinity'), %(reason)s,"
-                    " %(count)s, %(keys)s)",
-                    window=one.window,
-                    reason=one.reason,
-                    count=one.count,
-                    keys=list(one.keys),
-                )
+        key = (self._key["metric"], self._key["version"])
+        self._connection.cursor().executemany(
+            "INSERT INTO fleetgauge.left_out (metric, version, window_start, reason, count, keys)"
+            " VALUES (%s, %s, coalesce(%s::timestamptz, '-infinity'), %s, %s, %s)",
+            [(*key, one.window, one.reason, one.count, list(one.keys)) for one in found if one.count],
+        )
 
     def unfollowed(self, found: Unfollowed) -> None:
         """Replace what is noted about facts without a time of change."""
@@ -176,14 +186,17 @@ class LedgerWriter:
             heartbeat_at=heartbeat_at,
         )
 
-    def heartbeat_at(self) -> tuple[datetime | None, datetime]:
-        """The newest heartbeat that rows were computed under, and what this server's clock says."""
-        return only_row(
+    def noted(self) -> "Noted":
+        """What is known before the source is read."""
+        of_version = "WHERE metric = %(metric)s AND version = %(version)s"
+        row = only_row(
             self._run(
-                "SELECT (SELECT beat_at FROM fleetgauge.ledger"
-                " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'), clock_timestamp()"
+                f"SELECT (SELECT beat_at FROM fleetgauge.ledger {of_version} AND grain = 'minute'), clock_timestamp(),"  # noqa: S608
+                f" EXISTS (SELECT FROM fleetgauge.left_out {of_version}),"
+                f" EXISTS (SELECT FROM fleetgauge.unfollowed {of_version})"
             )
         )
+        return Noted(*row)
 
     def admitted(self) -> list[tuple[str, str]]:
         """Dimension values that have rows of their own: (dimension, value)."""

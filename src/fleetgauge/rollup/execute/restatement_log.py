@@ -11,8 +11,11 @@ from fleetgauge.rollup.plan.request import BackfillRequest, OverflowRequest, Rec
 from fleetgauge.rollup.plan.stages import Reason
 from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
+from fleetgauge.rollup.store.cell_sql import CellStatements, touched
 from fleetgauge.rollup.store.emptied_hours import ACCEPTED
-from fleetgauge.rollup.store.restatement_sql import By, RestatementStatements
+from fleetgauge.rollup.store.restatement_sql import RestatementStatements
+from fleetgauge.rollup.values import Cell
+from fleetgauge.rollup.windows import window_end
 
 MOST = 10_000
 """Changed values of one level and transaction that are written one by one; more are added up by window and measure."""
@@ -45,6 +48,19 @@ def why(request: Request, reason: Reason) -> str:
             return reason
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """What became of the touched cells of a level."""
+
+    rows: int
+    """How many of them have a row now."""
+    differ: int
+    """How many of those in final windows differ."""
+    losing: Sequence[Span]
+    """Of the finest level: final hours (of a metric without hours: days) that lose facts. Of rows that move from cell
+    to cell, by the balance of each."""
+
+
 @dataclass
 class RestatementLog:
     """Of one transaction. A window that was closed and is open again for the moment counts as closed.
@@ -57,7 +73,7 @@ class RestatementLog:
     run_id: int | None = None
     """The run that changes it."""
     _closed: dict[Grain, str] = field(default_factory=dict, init=False)
-    _kept: list[tuple[Level, By, dict[str, Any]]] = field(default_factory=list, init=False)
+    _kept: list[tuple[Level, dict[str, Any]]] = field(default_factory=list, init=False)
 
     def begin(self, spans: Mapping[Grain, Span]) -> None:
         """Rows of windows in the span of their grain are about to be replaced."""
@@ -70,29 +86,48 @@ class RestatementLog:
         }
         self._closed = dict(self.connection.execute(_CLOSED, values).fetchall())
 
-    def closed(self, grain: Grain) -> str | None:
-        """What of the grain's span is final, a multirange; None: nothing."""
-        return self._closed.get(grain)
-
-    def keep(self, level: Level, by: By, span: Span | None = None) -> None:
-        """Keep what is there, before it is replaced; `span` for all of it, else the cells of `touched`."""
+    def keep(self, level: Level, span: Span) -> None:
+        """Keep what is there of the level, before all of the span is replaced."""
         closed = self._closed.get(level.grain)
         if closed is None:
             return
-        values = {"closed": closed, "begin": span and span[0], "end": span and span[1]}
-        self.connection.execute(RestatementStatements(self.definition).keep(level, by), values)
-        self._kept.append((level, by, values))
+        statements = RestatementStatements(self.definition)
+        if not self._kept:
+            self.connection.execute(statements.create_replaced())
+        values = {"closed": closed, "begin": span[0], "end": span[1]}
+        self.connection.execute(statements.keep(level), values)
+        self._kept.append((level, values))
 
     def write(self, reason: str) -> int:
         """Compare with what is there now, and write down what differs; returns how many of the finest cells do."""
-        one = self.definition
-        key = {"metric": one.metric, "version": one.version, "reason": reason, "run_id": self.run_id}
         statements = RestatementStatements(self.definition)
         changed = [
-            self.connection.execute(statements.compare(level, by, MOST), {**values, **key}).fetchall()
-            for level, by, values in self._kept
+            self.connection.execute(statements.compare(level, MOST), {**values, **self._told(reason)}).fetchall()
+            for level, values in self._kept
         ]
         return cells_of(changed[0]) if changed else 0
+
+    def replace_touched(self, level: Level, cells: Sequence[Cell], reason: str) -> "Replaced":
+        """Make the cells of a level that hold these minute cells anew, and write down what differs in final windows.
+
+        Where final hours lose facts by that, the caller has to undo it.
+        """
+        one, closed, statements = self.definition, self._closed.get(level.grain), CellStatements(self.definition)
+        final = self._closed.get(one.compared) if level.below is None else None
+        values = touched(one, level, cells)
+        told = {**self._told(reason), "closed": closed, "final": final}
+        query = statements.replace(level, MOST, closed=closed is not None, weighing=final is not None)
+        found: dict[str, list[Row]] = {"told": [], "losing": [], "rows": [], "vanished": []}
+        for what, *row in self.connection.execute(query, {**values, **told}):
+            found[what].append(tuple(row))
+        if found["vanished"][0][2]:
+            self.connection.execute(statements.clear(level), values)
+        losing = sorted((at, window_end(at, one.compared, one.time_zone)) for at, *_ in found["losing"])
+        return Replaced(found["rows"][0][2], cells_of(found["told"]), losing)
+
+    def _told(self, reason: str) -> dict[str, Any]:
+        one = self.definition
+        return {"metric": one.metric, "version": one.version, "reason": reason, "run_id": self.run_id}
 
 
 def cells_of(written: Sequence[Row]) -> int:

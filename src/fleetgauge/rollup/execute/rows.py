@@ -5,7 +5,7 @@ newer one. What is lost is done again; nothing is ever added to.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from fleetgauge.rollup.definitions.admission import Admission
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.execute.evidence import unbelievable
-from fleetgauge.rollup.execute.ledger import LedgerWriter
+from fleetgauge.rollup.execute.ledger import LedgerWriter, Noted
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.restatement_log import RestatementLog, why
 from fleetgauge.rollup.execute.run_counts import RunCounts
@@ -84,6 +84,8 @@ class Rows:
     tally: RunCounts
     run_id: int | None = None
     """Of the run log."""
+    _noted: Noted = field(init=False)
+    """When the source was last read."""
 
     def __post_init__(self) -> None:
         self._sql = Statements(self.definition)
@@ -102,11 +104,15 @@ class Rows:
         grain = stage.grain
         tells = self.definition.key is not None and stage.reason not in FORCED
         rows, placed, left = self._read(
-            lambda facts: (self._windows(facts, span), facts.placed(span) if tells else [], facts.left_out([span]))
+            lambda facts: (
+                self._windows(facts, span),
+                facts.placed(span) if tells else [],
+                self._left_out(facts, [span]),
+            )
         )
         self._leave_out([span], left)
         placements.note(self.connection, self.definition, placed)
-        merged = self._stage(rows)
+        merged = self._stage(rows, Admission(self.definition, self.ledger.admitted()))
         self._look_for_emptied(stage, span)
         broken = self._broken()
         self._withhold(broken, grain)
@@ -117,8 +123,8 @@ class Rows:
         spans = widened(span, self.definition.time_zone)
         partitions.ensure(self.connection, self.definition, levels, {row[0] for row in rows})
         self._restatements.begin(spans)
-        self._restatements.keep(lowest, "span", spans[grain])
-        self.connection.execute(self._sql.clear_span(lowest, withholding=True), values)
+        self._restatements.keep(lowest, spans[grain])
+        self.connection.execute(self._sql.clear_span(lowest, withholding=bool(broken)), values)
         if grain == "minute":  # the finest of a metric that has no minutes may be read in parts, which are merged
             written = self.connection.execute(self._sql.fill(merged)).rowcount
         else:
@@ -180,27 +186,17 @@ class Rows:
         if not fit:
             return whole
         minutes = join(sorted({window for window, _ in fit}))
-        rows, left = self._read(lambda facts: (facts.cells(fit), facts.left_out(minutes)))
+        rows, left = self._read(lambda facts: (facts.cells(fit), self._left_out(facts, minutes)))
         self._leave_out(minutes, left)
-        self.ledger.admit(admission.new)
-        self._stage(rows)
-        with self.connection.cursor().copy(self._sql.copy_touched()) as copy:
-            for window, values in fit:
-                copy.write_row(("minute", window + MINUTE, window, *values))
+        self._stage(rows, admission)
         broken = self._broken()
         self._withhold(broken, "minute")
-        if broken:
-            self.connection.execute(self._sql.withhold_touched())
         self.connection.execute(_FOR_CELLS)
-        span = (minutes[0][0], minutes[-1][1])
-        self._restatements.begin(widened(span, self.definition.time_zone))
-        closed = self._restatements.closed(self.definition.compared)
-        losing = emptied_hours.losing(self.connection, self.definition, closed) if closed else []
-        if losing:
-            raise LosingError(losing)
+        self._restatements.begin(widened((minutes[0][0], minutes[-1][1]), self.definition.time_zone))
+        withheld = {one.cell for one in broken}
+        self._write_touched([cell for cell in fit if cell not in withheld])
         changed = self.ledger.update_blocked(frozenset(fit).__contains__, broken, self.plan.source_watermark)
         self.tally.cells += len(fit)
-        self.tally.rows += self._write_touched(fit)
         if changed:
             self.ledger.settle()
         return whole
@@ -217,19 +213,17 @@ class Rows:
         windows = {window for window, _ in rows}
         return {cell for cell in cells if cell[0] in windows and cell not in rows}
 
-    def _write_touched(self, cells: Sequence[Cell]) -> int:
-        minute, *above = levels = self.definition.levels
+    def _write_touched(self, cells: Sequence[Cell]) -> None:
+        if not cells:
+            return
+        levels, reason = self.definition.levels, why(self.plan.request, "changed")
         partitions.ensure(self.connection, self.definition, levels, {window for window, _ in cells})
-        self._restatements.keep(minute, "cells")
-        self.connection.execute(self._sql.clear_cells(minute))
-        written = self.connection.execute(self._sql.fill(False)).rowcount
-        for level in above:
-            self.connection.execute(self._sql.roll_up(level))
-            self._restatements.keep(level, "cells")
-            self.connection.execute(self._sql.clear_cells(level))
-            written += self.connection.execute(self._sql.merge_cells(level)).rowcount
-        self.tally.restated += self._restatements.write(why(self.plan.request, "changed"))
-        return written
+        for level in levels:
+            done = self._restatements.replace_touched(level, cells, reason)
+            if done.losing:
+                raise LosingError(done.losing)
+            self.tally.rows += done.rows
+            self.tally.restated += done.differ if level is levels[0] else 0
 
     # --- from the level below -------------------------------------------------------------------------------------
 
@@ -275,7 +269,7 @@ class Rows:
             if GRAINS.index(below.grain) < GRAINS.index(kept):
                 below = self._levels[level.grain]  # its hours have expired: a subset comes from the whole days
             values = {"begin": span[0], "end": span[1]}
-            self._restatements.keep(level, "span", span)
+            self._restatements.keep(level, span)
             self.connection.execute(self._sql.clear_span(level), values)
             written += self.connection.execute(self._sql.merge_span(level, self._sql.table(below)), values).rowcount
             if level.whole:
@@ -290,11 +284,16 @@ class Rows:
         found, unfollowed = self._read(lambda facts: (facts.out_of_range(), facts.unfollowed()))
         if found is not None:
             self._leave_out([], found)
-        if unfollowed is not None:
+        if unfollowed is not None and (unfollowed.count or self._noted.unfollowed):
             self.ledger.unfollowed(unfollowed)
 
+    def _left_out(self, facts: Facts, spans: Sequence[Span]) -> list[LeftOut]:
+        """Of spans whose rows were just read: asked where some of them are left out, or were when last looked at."""
+        return [] if facts.all_counted and not self._noted.left_out else facts.left_out(spans)
+
     def _leave_out(self, spans: Sequence[Span], found: Sequence[LeftOut]) -> None:
-        self.ledger.left_out(spans, found)
+        if found or self._noted.left_out:
+            self.ledger.left_out(spans, found)
         for one in found:
             if one.count:
                 said = f"{one.count} row(s) left out, {one.reason}: {', '.join(one.keys)}"
@@ -305,9 +304,9 @@ class Rows:
 
     def _read(self, ask: Callable[[Facts], _T]) -> _T:
         """The answer of a new look, which must not be older than any that rows were computed under."""
-        known, now = self.ledger.heartbeat_at()
-        self.clocks.note(METRICS, now)
-        newest = max(filter(None, (known, self.plan.heartbeat_at)), default=None)
+        self._noted = noted = self.ledger.noted()
+        self.clocks.note(METRICS, noted.now)
+        newest = max(filter(None, (noted.heartbeat_at, self.plan.heartbeat_at)), default=None)
         with self.source.look(self.definition) as facts:
             if facts.source_watermark is None:
                 raise Conflict(f"source {self.source.name} lost its heartbeat row; let production write it again")
@@ -322,10 +321,10 @@ class Rows:
         self.ledger.saw(seen)
         return answer
 
-    def _stage(self, rows: list[Row]) -> bool:
+    def _stage(self, rows: list[Row], admission: Admission) -> bool:
         """Source rows into `staged`; true if some fell together in `(other)`."""
-        admission = Admission(self.definition, self.ledger.admitted())
         n = len(self.definition.dimensions)
+        self.connection.execute(self._sql.create_staged())
         with self.connection.cursor().copy(self._sql.copy_staged()) as copy:
             for row in rows:
                 copy.write_row((row[0], *admission.resolve(row[1 : n + 1]), *row[n + 1 :]))
@@ -355,6 +354,7 @@ class Rows:
         if not broken:
             return
         cells = {(window_start(b.window_start, grain, self.definition.time_zone), *b.cell[1]) for b in broken}
+        self.connection.execute(self._sql.create_withheld())
         with self.connection.cursor().copy(self._sql.copy_withheld()) as copy:
             for cell in sorted(cells):
                 copy.write_row(cell)

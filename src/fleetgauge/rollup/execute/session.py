@@ -10,8 +10,6 @@ from fleetgauge.postgres.schema_revision import check
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.sources.port import Row
-from fleetgauge.rollup.store.restatement_sql import RestatementStatements
-from fleetgauge.rollup.store.store_sql import Statements
 
 Connect = Callable[[], Connection[Row]]
 """Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
@@ -46,11 +44,15 @@ class Session:
     @contextmanager
     def locked(self) -> Iterator[Connection[Row]]:
         """One transaction; waits until no other worker computes the metric. Raises as all of the metrics database."""
+        with self.reading() as connection, connection.transaction():
+            lock(connection, self._definition.metric)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection[Row]]:
+        """Without a transaction or the lock, for single questions. Raises as all of the metrics database."""
         try:
-            connection = self._connected()
-            with connection.transaction():
-                lock(connection, self._definition.metric)
-                yield connection
+            yield self._connected()
         except errors.LockNotAvailable as error:
             self.close()
             raise Transient(
@@ -67,7 +69,4 @@ class Session:
     def _connected(self) -> Connection[Row]:
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
-            for statement in Statements(self._definition).create_temporary():
-                self._connection.execute(statement)
-            self._connection.execute(RestatementStatements(self._definition).create_temporary())
         return self._connection

@@ -369,8 +369,9 @@ def _stage(
     totals: Iterable[Row],
 ) -> None:
     """The source's rows into `staged`, by hour, their dimensions as they are stored."""
-    n = len(definition.dimensions)
-    with connection.cursor().copy(Statements(definition).copy_staged()) as copy:
+    n, statements = len(definition.dimensions), Statements(definition)
+    connection.execute(statements.create_staged())
+    with connection.cursor().copy(statements.copy_staged()) as copy:
         for stretch, *values in totals:
             copy.write_row((edges[stretch], *admission.resolve(tuple(values[:n])), *values[n:]))
     leave_out_erased(connection, definition)

@@ -182,6 +182,11 @@ class ElasticsearchFacts:
         """See `Facts`. Documents never move, so no definition asks."""
         raise AssertionError("a definition over documents has no key")
 
+    @property
+    def all_counted(self) -> bool:
+        """See `Facts`. Not known."""
+        return False
+
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         """See `Facts`."""
         chunks = (query.within(spans[at : at + SPANS]) for at in range(0, len(spans), SPANS))

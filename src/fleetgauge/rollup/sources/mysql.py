@@ -106,6 +106,11 @@ class MysqlFacts:
             rows += [row for row in self._rows(some, *labels) if (row[0], row[1:n]) in kept]
         return rows
 
+    @property
+    def all_counted(self) -> bool:
+        """See `Facts`. Not known."""
+        return False
+
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         """See `Facts`."""
         found: list[LeftOut] = []

@@ -66,6 +66,11 @@ class Facts(Protocol):
         """The rows of these cells; a cell without facts gives none."""
         ...
 
+    @property
+    def all_counted(self) -> bool:
+        """Whether the last `windows` or `cells` came across no fact that cannot be counted; False: it is not known."""
+        ...
+
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         """The facts of these spans that cannot be counted: NaN, infinite, absurdly large."""
         ...

@@ -35,6 +35,7 @@ class PostgresFacts:
     definition: Definition
     source_watermark: SourceWatermark | None
     token: Mapping[str, Any] | None = None
+    all_counted: bool = False
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
@@ -74,7 +75,8 @@ class PostgresFacts:
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""
-        return self._fetch(postgres_sql.windows(self.definition, span))
+        query = postgres_sql.windows(self.definition, span)
+        return self._fetch(query) if self.definition.interval is not None else self._counted(query)
 
     def placed(self, span: Span) -> list[Placed]:
         """See `Facts`."""
@@ -89,11 +91,18 @@ class PostgresFacts:
     def cells(self, wanted: Sequence[Cell]) -> list[Row]:
         """See `Facts`."""
         if self.definition.interval is None:
-            return self._fetch(postgres_sql.cells(self.definition, wanted))
+            found = self._counted(postgres_sql.cells(self.definition, wanted))
+            self.all_counted &= self.definition.key is None  # a change of a row without its key touches no cell
+            return found
         # What holds in a minute is found for all cells at once.
         kept, n = set(wanted), 1 + len(self.definition.dimensions)
         spans = join(sorted({window for window, _ in wanted}))
         return [row for span in spans for row in self.windows(span) if (row[0], tuple(row[1:n])) in kept]
+
+    def _counted(self, query: sql.Composed) -> list[Row]:
+        found = self._fetch(query)
+        self.all_counted = not any(row[-1] for row in found)
+        return [row[:-2] for row in found if row[-2]]
 
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         """See `Facts`."""

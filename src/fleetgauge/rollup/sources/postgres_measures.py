@@ -20,17 +20,20 @@ from fleetgauge.rollup.sources.postgres_parts import col, predicate
 _TYPES = {None: "numeric", "integer": "bigint", "numeric": "numeric", "float": "double precision", "text": "text"}
 
 
-def aggregates(definition: Definition) -> list[sql.Composable]:
+def aggregates(definition: Definition, counts: sql.Composable | None = None) -> list[sql.Composable]:
+    """`counts`: which rows do; None for all."""
     return [
-        sql.SQL("{} AS {}").format(_aggregate(c, definition), sql.Identifier(c.name))
+        sql.SQL("{} AS {}").format(_aggregate(c, definition, counts), sql.Identifier(c.name))
         for c in definition.columns
         if not isinstance(c.measure, Duration)
     ]
 
 
-def _aggregate(column: Column, definition: Definition) -> sql.Composable:
+def _aggregate(column: Column, definition: Definition, counts: sql.Composable | None) -> sql.Composable:
     measure = column.measure
     where = predicate(measure.where)
+    if counts is not None:
+        where = sql.SQL("{} AND {}").format(counts, where)
     match measure:
         case Count():
             return sql.SQL("count(*) FILTER (WHERE {})").format(where)

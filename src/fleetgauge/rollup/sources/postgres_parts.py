@@ -82,6 +82,14 @@ def source(definition: Definition) -> sql.Composable:
     return sql.SQL("(SELECT s.* FROM {} WHERE {}) AS s").format(everything(definition), sql.SQL(" AND ").join(rules))
 
 
+def judged(definition: Definition, within: sql.Composable) -> sql.Composable:
+    """All rows `within`, with `_counts`: whether they can be counted. The condition is judged once for each."""
+    rules = [rule for _, rule in countable(definition)] or [sql.SQL("true")]
+    return sql.SQL("(SELECT s.*, {} AS _counts FROM {} WHERE {} OFFSET 0) AS s").format(
+        sql.SQL(" AND ").join(rules), everything(definition), within
+    )
+
+
 def countable(definition: Definition) -> list[tuple[str, sql.Composable]]:
     """Column → what its values must be so that a row can be counted. NULL can, but as a key; NaN never."""
     rules: dict[str, sql.Composable] = {}

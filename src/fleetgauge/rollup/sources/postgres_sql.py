@@ -21,6 +21,7 @@ from fleetgauge.rollup.sources.postgres_parts import (
     dims_of,
     everything,
     finite,
+    judged,
     label_of,
     label_of_key,
     positions,
@@ -47,10 +48,13 @@ def first_event(definition: Definition) -> sql.Composed:
 
 
 def windows(definition: Definition, span: Span) -> sql.Composed:
-    """Rows of every minute in the span: window, dimensions, columns of the measures."""
+    """Rows of every minute in the span: window, dimensions, columns of the measures.
+
+    Without an interval two more columns: how many facts are counted, which may be none, and how many cannot be.
+    """
     if definition.interval is None:
-        return sql.SQL("SELECT c.window_start, {} FROM ({}) AS c").format(
-            comma([*dims_of("c", definition), *finished(definition)]), _facts(definition, span)
+        return sql.SQL("SELECT c.window_start, {}, c._facts, c._left_out FROM ({}) AS c").format(
+            comma([*dims_of("c", definition), *finished(definition)]), _facts(definition, span, counted=True)
         )
     keys = [sql.Identifier("window_start"), *(sql.Identifier(n) for n in definition.dimensions)]
     return sql.SQL("SELECT {keys}, {outer} FROM ({facts}) AS c FULL JOIN ({held}) AS d USING ({keys})").format(
@@ -61,27 +65,33 @@ def windows(definition: Definition, span: Span) -> sql.Composed:
     )
 
 
-def _facts(definition: Definition, span: Span, window: sql.Composable | None = None) -> sql.Composed:
-    """Aggregates of the rows whose event time lies in the span, by minute, or by the expression `window`."""
-    minute = sql.SQL("date_trunc('minute', {}, 'UTC')").format(col(definition.event_time))
+_COUNTS = sql.SQL("s._counts")
+_COUNTED = sql.SQL("count(*) FILTER (WHERE s._counts) AS _facts, count(*) FILTER (WHERE NOT s._counts) AS _left_out")
+
+
+def _facts(
+    definition: Definition, span: Span, window: sql.Composable | None = None, *, counted: bool = False
+) -> sql.Composed:
+    """Aggregates of the rows whose event time lies in the span, by minute, or by the expression `window`.
+
+    `counted`: of all rows, and how many can be counted.
+    """
+    event = col(definition.event_time)
+    minute = sql.SQL("date_trunc('minute', {}, 'UTC')").format(event)
     group = [sql.SQL("{} AS window_start").format(minute if window is None else window)]
     group += [
         sql.SQL("{} AS {}").format(label_of(d), sql.Identifier(name)) for name, d in definition.dimensions.items()
     ]
-    return sql.SQL(
-        "SELECT {selected} FROM {source} WHERE {event} >= {begin} AND {event} < {end} GROUP BY {positions}"
-    ).format(
-        selected=comma([*group, *aggregates(definition)]),
-        source=source(definition),
-        event=col(definition.event_time),
-        begin=sql.Literal(span[0]),
-        end=sql.Literal(span[1]),
-        positions=positions(len(group)),
-    )
+    within = sql.SQL("{0} >= {1} AND {0} < {2}").format(event, sql.Literal(span[0]), sql.Literal(span[1]))
+    if counted:
+        chosen, rows = [*aggregates(definition, _COUNTS), _COUNTED], judged(definition, within)
+    else:
+        chosen, rows = aggregates(definition), sql.SQL("{} WHERE {}").format(source(definition), within)
+    return sql.SQL("SELECT {} FROM {} GROUP BY {}").format(comma([*group, *chosen]), rows, positions(len(group)))
 
 
 def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
-    """Rows of the given cells, in the shape of `windows`; a cell without facts gives none.
+    """Rows of the given cells, in the shape of `windows` without an interval; a cell without any row gives none.
 
     Lateral, so that each cell is one short look-up by event time however large the table is.
     """
@@ -92,19 +102,18 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
         arrays.append(sql.SQL("{}::text[]").format(sql.Literal([values[index] for _, values in wanted])))
         names.append(sql.Identifier(name))
         match.append(sql.SQL(" AND {} = t.{}").format(label_of(dimension), sql.Identifier(name)))
+    within = sql.SQL("{0} >= t.window_start AND {0} < t.window_start + interval '1 minute'{1}").format(
+        col(definition.event_time), sql.Composed(match)
+    )
     return sql.SQL(
-        "SELECT t.window_start, {outer} FROM unnest({arrays}) AS t({names}) CROSS JOIN LATERAL ("
-        "SELECT {inner}, count(*) AS _facts FROM {source}"
-        " WHERE {event} >= t.window_start AND {event} < t.window_start + interval '1 minute'{match}"
-        ") AS c WHERE c._facts > 0"
+        "SELECT t.window_start, {outer}, c._facts, c._left_out FROM unnest({arrays}) AS t({names}) CROSS JOIN LATERAL ("
+        "SELECT {inner} FROM {source}) AS c WHERE c._facts + c._left_out > 0"
     ).format(
         outer=comma([*dims_of("t", definition), *finished(definition)]),
         arrays=comma(arrays),
         names=comma(names),
-        inner=comma(aggregates(definition)),
-        source=source(definition),
-        event=col(definition.event_time),
-        match=sql.Composed(match),
+        inner=comma([*aggregates(definition, _COUNTS), _COUNTED]),
+        source=judged(definition, within),
     )
 
 

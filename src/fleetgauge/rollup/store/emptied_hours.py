@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
@@ -10,7 +10,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.definitions.measures import Count
 from fleetgauge.rollup.plan.emptied import Before, Weighed, emptied
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.store.tables import keys, table
+from fleetgauge.rollup.store.tables import table
 from fleetgauge.rollup.values import Emptied
 from fleetgauge.rollup.windows import window_start
 
@@ -56,7 +56,7 @@ def lost(connection: Connection[Any], definition: Definition, weighed: Collectio
     counted = dict(
         connection.execute(
             sql.SQL("SELECT window_start, sum({})::bigint FROM {} WHERE window_start = ANY (%s) GROUP BY 1").format(
-                _facts(definition), table(definition, level)
+                facts_of(definition), table(definition, level)
             ),
             [list(days)],
         ).fetchall()
@@ -104,43 +104,9 @@ def weigh(connection: Connection[Any], definition: Definition, level: Level, spa
         " WHERE window_start >= %(begin)s AND window_start < %(end)s GROUP BY 1) AS windows) AS hours"
         " WHERE w <@ (SELECT closed FROM fleetgauge.ledger WHERE metric = %(metric)s AND version = %(version)s"
         " AND grain = {grain}) GROUP BY 1 ORDER BY 1"
-    ).format(grain=grain, zone=zone, facts=_facts(definition), table=table(definition, level))
+    ).format(grain=grain, zone=zone, facts=facts_of(definition), table=table(definition, level))
     values = {"begin": span[0], "end": span[1], "metric": definition.metric, "version": definition.version}
     return [Weighed(*row) for row in connection.execute(query, values).fetchall()]
-
-
-def losing(connection: Connection[Any], definition: Definition, closed: str) -> list[Span]:
-    """The final hours (of a metric without hours: days) in which `touched` minute cells lose facts by `staged`.
-
-    Of rows that move from cell to cell, the balance of each hour. `closed`: what is final, a multirange.
-    """
-    minute = definition.levels[0]
-    names = keys(minute)[1:]
-    grain, zone = sql.Literal(definition.compared), sql.Literal(definition.time_zone)
-    window = sql.SQL("fleetgauge.window_start(window_start, {}, {})").format(grain, zone)
-    cell = sql.SQL(", ").join([sql.Identifier("window_start"), *names])
-    query = sql.SQL(
-        "SELECT w, fleetgauge.window_end(w, {grain}, {zone}) FROM (SELECT DISTINCT {window} AS w FROM ("
-        "SELECT {cell_of_b}, -{facts_of_b} AS n FROM touched AS t JOIN {table} AS b ON {same}"
-        " WHERE t._level = {level} UNION ALL SELECT {cell}, {facts} FROM staged) AS cells"
-        " GROUP BY {by} HAVING sum(n) < 0) AS hours WHERE w <@ {closed}::tstzmultirange ORDER BY 1"
-    ).format(
-        grain=grain,
-        zone=zone,
-        window=window,
-        cell=cell,
-        cell_of_b=sql.SQL(", ").join(
-            [sql.Identifier("b", "window_start"), *(sql.SQL("b.{}").format(n) for n in names)]
-        ),
-        facts=_facts(definition),
-        facts_of_b=_facts(definition, "b."),
-        table=table(definition, minute),
-        same=sql.SQL(" AND ").join(sql.SQL("b.{0} = t.{0}").format(n) for n in keys(minute)),
-        level=sql.Literal(minute.name),
-        by=cell if definition.key is None else window,
-        closed=sql.Literal(closed),
-    )
-    return [(begin, end) for begin, end in connection.execute(query).fetchall()]
 
 
 def _plain_count(definition: Definition) -> str | None:
@@ -148,9 +114,10 @@ def _plain_count(definition: Definition) -> str | None:
     return next((c.name for c in definition.columns if isinstance(c.measure, Count) and not c.measure.where), None)
 
 
-def _facts(definition: Definition, of: Literal["", "b."] = "") -> sql.Composable:
+def facts_of(definition: Definition) -> sql.Composable:
+    """How many facts a row counts; 1 where nothing tells."""
     name = _plain_count(definition)
-    return sql.SQL("1") if name is None else sql.SQL("{}{}").format(sql.SQL(of), sql.Identifier(name))
+    return sql.SQL("1") if name is None else sql.Identifier(name)
 
 
 def _whole(definition: Definition, grain: Grain) -> Level:

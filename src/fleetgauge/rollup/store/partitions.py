@@ -22,6 +22,9 @@ CURE = (
     "ATTACH PARTITION, with the bounds of its name in the metric's time zone), or give it another name"
 )
 
+_FILLED = 90
+"""Per cent of a page that first rows may take: the rest is for what they become, which then needs no index entry."""
+
 _FORMATS = {"month": "YYYYMM", "year": "YYYY"}
 
 _MISSING = """
@@ -83,7 +86,8 @@ def ensure(
         if is_there:
             raise Terminal(f"{STORE}.{own} {CURE}")
         name = sql.Identifier(STORE, own)
-        connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(name, parent))
+        text = "CREATE TABLE {} (LIKE {} INCLUDING ALL) WITH (fillfactor = {})"
+        connection.execute(sql.SQL(text).format(name, parent, sql.Literal(_FILLED)))
         connection.execute(
             sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
                 parent, name, sql.Literal(begin), sql.Literal(end)

@@ -6,7 +6,6 @@ A temporary table, `replaced`, holds the rows of closed windows that a transacti
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
@@ -15,9 +14,6 @@ from fleetgauge.rollup.definitions.measures import Additive, Column, Distinct, P
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
-By = Literal["span", "cells"]
-"""Which rows of a level are replaced: all of a span, or those of `touched`."""
-
 
 @dataclass(frozen=True)
 class RestatementStatements:
@@ -25,21 +21,21 @@ class RestatementStatements:
 
     definition: Definition
 
-    def create_temporary(self) -> sql.Composed:
-        """Once per connection; rows vanish with each transaction."""
+    def create_replaced(self) -> sql.Composed:
+        """Before rows are kept, for once per connection; rows vanish with each transaction."""
         parts: list[sql.Composable] = [sql.SQL("_level text"), sql.SQL("window_start timestamptz")]
         parts += [sql.SQL('{} text COLLATE "C"').format(sql.Identifier(n)) for n in self.definition.dimensions]
         parts += [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
-        return sql.SQL("CREATE TEMP TABLE replaced ({}) ON COMMIT DELETE ROWS").format(_comma(parts))
+        return sql.SQL("CREATE TEMP TABLE IF NOT EXISTS replaced ({}) ON COMMIT DELETE ROWS").format(_comma(parts))
 
-    def keep(self, level: Level, by: By) -> sql.Composed:
+    def keep(self, level: Level) -> sql.Composed:
         """Rows of the level's closed windows, before they are replaced."""
         names = _comma([*keys(level), *(sql.Identifier(c.name) for c in self.definition.columns)])
         return sql.SQL("INSERT INTO replaced (_level, {names}) SELECT {level}, {names} FROM ({rows}) AS a").format(
-            names=names, level=sql.Literal(level.name), rows=self._closed(level, by)
+            names=names, level=sql.Literal(level.name), rows=self._closed(level)
         )
 
-    def compare(self, level: Level, by: By, most: int) -> sql.Composed:
+    def compare(self, level: Level, most: int) -> sql.Composed:
         """Write what differs between kept and new rows; above `most` values by window and measure alone.
 
         Parameters besides: `metric`, `version`, `reason`, `run_id`. Rows that appear or vanish have NULLs on the
@@ -57,7 +53,7 @@ class RestatementStatements:
         ).format(
             pairs=_comma(pairs),
             level=sql.Literal(level.name),
-            rows=self._closed(level, by),
+            rows=self._closed(level),
             key=key,
             values=changes(self.definition.columns),
             written=written(level, most),
@@ -105,18 +101,12 @@ class RestatementStatements:
             values=changes(self.definition.columns),
         )
 
-    def _closed(self, level: Level, by: By) -> sql.Composed:
+    def _closed(self, level: Level) -> sql.Composed:
         """The level's rows of closed windows among those that are replaced."""
-        if by == "span":
-            return sql.SQL(
-                "SELECT * FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s"
-                " AND window_start <@ %(closed)s::tstzmultirange"
-            ).format(table(self.definition, level))
-        same = sql.SQL(" AND ").join(sql.SQL("b.{0} = t.{0}").format(n) for n in keys(level))
         return sql.SQL(
-            "SELECT b.* FROM touched AS t JOIN {} AS b ON {} WHERE t._level = {}"
-            " AND t.window_start <@ %(closed)s::tstzmultirange"
-        ).format(table(self.definition, level), same, sql.Literal(level.name))
+            "SELECT * FROM {} WHERE window_start >= %(begin)s AND window_start < %(end)s"
+            " AND window_start <@ %(closed)s::tstzmultirange"
+        ).format(table(self.definition, level))
 
 
 def changes(columns: Sequence[Column]) -> sql.Composed:
@@ -124,12 +114,22 @@ def changes(columns: Sequence[Column]) -> sql.Composed:
     return _comma([_change(column) for column in columns])
 
 
+def told(level: Level, most: int) -> sql.Composed:
+    """`written` as a query of its own, named `told`: (window_start, dimensions as text, cells) of each row written."""
+    counted, insert = _counted_and_insert(level, most)
+    return sql.SQL("{}, told AS ({} RETURNING window_start, dimensions::text, cells)").format(counted, insert)
+
+
 def written(level: Level, most: int) -> sql.Composed:
     """Write what a query named `changed` holds: window_start, dimensions, and `changes`; above `most` by window and
     measure alone. Parameters: `metric`, `version`, `reason`, `run_id`."""
-    return sql.SQL(
-        ", counted AS (SELECT count(*) AS n FROM changed)"
-        " INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
+    return sql.SQL("{} {}").format(*_counted_and_insert(level, most))
+
+
+def _counted_and_insert(level: Level, most: int) -> tuple[sql.Composable, sql.Composable]:
+    counted = sql.SQL(", counted AS (SELECT count(*) AS n FROM changed)")
+    insert = sql.SQL(
+        "INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
         " before, after, change, cells, reason, run_id)"
         " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason}"
         " FROM changed, counted WHERE n <= {most} UNION ALL"
@@ -144,6 +144,7 @@ def written(level: Level, most: int) -> sql.Composed:
         reason=sql.SQL("%(reason)s::text, %(run_id)s::bigint"),
         most=sql.Literal(most),
     )
+    return counted, insert
 
 
 def _change(column: Column) -> sql.Composed:

@@ -71,6 +71,8 @@ class SqliteFacts:
     def lost(self, since: Cursor | None) -> Lost:
         return Lost(token=self.token)
 
+    all_counted = False
+
     def left_out(self, spans: Sequence[Span]) -> list[LeftOut]:
         return []
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from fleetgauge.postgres import sql
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.operating.render import pretty
+from fleetgauge.rollup.store.cell_sql import CellStatements
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
 from fleetgauge.rollup.store.version_changes import compared
@@ -47,27 +48,25 @@ BEFORE = ADAPTER.validate_python({**PLAIN, "dimensions": {"zone": {"column": "zo
 
 def statements() -> dict[str, sql.Composed | None]:
     """By name; of those for a level, the hour's and those of a subset of the dimensions."""
-    store, told = Statements(ONE), RestatementStatements(ONE)
+    store, told, cells = Statements(ONE), RestatementStatements(ONE), CellStatements(ONE)
     levels = {level.name: level for level in ONE.levels}
     minute, hour, subset = levels["minute"], levels["hour"], levels["by_zone_hour"]
     return {
         "broken_fail": store.broken(fail=True),
         "broken_warn": store.broken(fail=False),
         "withhold_staged": store.withhold_staged("minute"),
-        "withhold_touched": store.withhold_touched(),
         "fill": store.fill(False),
         "fill_merged": store.fill(True),
-        "clear_cells": store.clear_cells(hour),
         "clear_span_withholding": store.clear_span(minute, withholding=True),
-        "roll_up": store.roll_up(subset),
-        "merge_cells": store.merge_cells(hour),
-        "merge_cells_subset": store.merge_cells(subset),
+        "replace_cells": cells.replace(minute, 10_000, closed=False, weighing=True),
+        "replace_cells_above": cells.replace(levels["day"], 10_000, closed=True),
+        "replace_cells_subset": cells.replace(subset, 10_000, closed=False),
+        "clear_cells": cells.clear(hour),
         "merge_span": store.merge_span(levels["day"], store.table(hour)),
         "merge_span_staged": store.merge_span(hour, STAGED),
         "beside_other": store.beside_other(minute),
-        "keep_cells": told.keep(hour, "cells"),
-        "keep_span": told.keep(subset, "span"),
-        "compare": told.compare(hour, "cells", 10_000),
+        "keep": told.keep(subset),
+        "compare": told.compare(hour, 10_000),
         "values": told.values(hour),
         "differences": told.differences(),
         "compared": compared(BEFORE, ONE, "hour"),
