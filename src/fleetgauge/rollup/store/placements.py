@@ -7,23 +7,37 @@ lost run has written is found by the next.
 from collections.abc import Sequence
 from typing import Any
 
-from fleetgauge.postgres import Connection
+from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.values import Cell, Placed
 
+_AT_ONCE = 20_000
+
 
 def note(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
-    """Remember where these rows are now. Inside a transaction under the metric's lock."""
-    connection.cursor().executemany(
+    """Remember where these rows are now. Inside a transaction under the metric's lock.
+
+    Many at once, as a first fill has hundreds of thousands; of one that was read twice the later change counts.
+    """
+    placed = [(row.key, row.cell[0], row.changed_at, *row.cell[1]) for row in rows if row.cell is not None]
+    if not placed:
+        return
+    dimensions = [sql.Identifier(f"d{number}") for number in range(len(placed[0]) - 3)]
+    statement = sql.SQL(
         "INSERT INTO fleetgauge.placement AS p (metric, version, key, window_start, dimensions, changed_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (metric, version, key, window_start, dimensions)"
-        " DO UPDATE SET changed_at = greatest(p.changed_at, excluded.changed_at)",
-        [
-            (definition.metric, definition.version, row.key, row.cell[0], list(row.cell[1]), row.changed_at)
-            for row in rows
-            if row.cell is not None
-        ],
+        " SELECT %s, %s, key, window_start, ARRAY[{dimensions}]::text[], max(changed_at)"
+        " FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]{arrays})"
+        " AS r({columns}) GROUP BY key, window_start, 5"
+        " ON CONFLICT (metric, version, key, window_start, dimensions)"
+        " DO UPDATE SET changed_at = greatest(p.changed_at, excluded.changed_at)"
+    ).format(
+        dimensions=sql.SQL(", ").join(dimensions),
+        arrays=sql.SQL(", %s::text[]" * len(dimensions)),
+        columns=sql.SQL(", ").join([*map(sql.Identifier, ("key", "window_start", "changed_at")), *dimensions]),
     )
+    for begin in range(0, len(placed), _AT_ONCE):
+        columns = [list(column) for column in zip(*placed[begin : begin + _AT_ONCE], strict=True)]
+        connection.execute(statement, [definition.metric, definition.version, *columns])
 
 
 def known(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> set[Cell]:
