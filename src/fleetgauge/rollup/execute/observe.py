@@ -1,6 +1,8 @@
 """What a plan is made from: the ledger's state, and one consistent look at the source."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from fleetgauge.errors import FleetgaugeError
 from fleetgauge.progress.clock_samples import METRICS, Clocks
@@ -14,10 +16,12 @@ from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import behind, computing_watermark, refusal
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Conflict, Facts, Source
-from fleetgauge.rollup.store import placements
+from fleetgauge.rollup.spans import MINUTE, Span, floor
+from fleetgauge.rollup.store import emptied_hours, placements
 from fleetgauge.rollup.store.state_reader import read_state, shown_before
 from fleetgauge.rollup.store.zone_rules import refuse_differing
 from fleetgauge.rollup.values import Cursor, Touched
+from fleetgauge.rollup.windows import window_start
 
 
 class Observer:
@@ -59,7 +63,7 @@ class Observer:
                     name, clocks = self._source.name, self.clocks
                     found = look(facts, name, self._definition, state, self._options, clocks, changes=changes)
                 if state.older is not None and found.watermark is not None:
-                    found = as_seen_before(found, self._source, self._before())
+                    found = as_seen_before(found, self._source, self._definition, self._before(), self._counted)
                 break
             except Conflict as error:
                 self.conflicts += 1
@@ -75,14 +79,33 @@ class Observer:
         with self._session.locked() as connection:
             return shown_before(connection, self._definition)
 
+    def _counted(self, before: Definition, span: Span) -> dict[datetime, int]:
+        with self._session.locked() as connection:
+            return emptied_hours.counted(connection, before, span)
 
-def as_seen_before(found: Look, source: Source, before: Definition | None) -> Look:
-    """The look, with the earliest event as an older version sees it; that may ask for what the source has no more."""
+
+def as_seen_before(
+    found: Look,
+    source: Source,
+    definition: Definition,
+    before: Definition | None,
+    counted: Callable[[Definition, Span], Mapping[datetime, int]],
+) -> Look:
+    """The look, with the earliest event as an older version sees it; that may ask for what the source has no more.
+
+    And whether the day of that event is whole. `counted`: the facts that a version has counted, by minute.
+    """
     if before is None or before.source != source.name:
         return found
     try:
         with source.look(before) as facts:
-            return replace(found, source_begins=facts.first_event(), source_begins_known=True)
+            begins = facts.first_event()
+            seen = replace(found, source_begins=begins, source_begins_known=True)
+            if begins is None or before.finest != "minute":
+                return seen
+            span = (window_start(begins, "day", definition.time_zone), floor(begins) + MINUTE)
+            there = emptied_hours.facts_read(before, facts.windows((floor(begins), span[1])))
+            return replace(seen, source_begins_whole=counted(before, span) == {floor(begins): there})
     except Conflict:
         raise
     except FleetgaugeError:  # such as a column that was dropped, for which the definition was changed

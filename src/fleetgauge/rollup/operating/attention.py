@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
@@ -15,6 +17,19 @@ from fleetgauge.rollup.store.unused import leftovers
 from fleetgauge.rollup.store.versions import versions
 from fleetgauge.rollup.values import BlockedCell, Emptied, Repeated, Unfollowed
 
+_CUT = """
+SELECT d.since, d.until, o.version FROM fleetgauge.ledger AS l
+CROSS JOIN LATERAL (SELECT upper(r) AS until FROM unnest(l.unavailable) AS r WHERE lower_inf(r)) AS e
+CROSS JOIN LATERAL (SELECT fleetgauge.window_start(e.until - interval '1 microsecond', 'day', %(zone)s), e.until)
+    AS d(since, until)
+JOIN fleetgauge.ledger AS o ON o.metric = l.metric AND o.version <> l.version AND o.grain = l.grain
+JOIN fleetgauge.ledger AS m ON m.metric = o.metric AND m.version = o.version AND m.grain = 'minute'
+    AND m.done && tstzrange(d.since, d.until)
+WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'day'
+AND d.until > clock_timestamp() - interval '7 days' AND NOT EXISTS (SELECT FROM fleetgauge.ledger AS c
+    WHERE c.metric = l.metric AND c.grain = 'day' AND c.closed @> tstzrange(d.since, d.until))
+ORDER BY m.beat_at DESC NULLS LAST LIMIT 1
+"""
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""
 FEW = 10
@@ -68,6 +83,17 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """The day, in the metric's time zone, in which a version began whose source had lost the day's beginning."""
+
+    begin: datetime
+    end: datetime
+    """From here on days are whole again."""
+    version: str
+    """The one that counted it before."""
+
+
+@dataclass(frozen=True)
 class MetricStatus:
     """All of it, for one metric."""
 
@@ -100,6 +126,8 @@ class MetricStatus:
     """Source rows whose changes no run sees."""
     emptied: Sequence[Emptied] = ()
     """Final hours whose facts the source has lost, and nobody has accepted that."""
+    cut: Cut | None = None
+    """A day that no version has whole."""
     detached: Sequence[str] = ()
     """Partitions of its own tables that somebody has detached, so that their rows are not shown."""
 
@@ -127,6 +155,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         deferred,
         undefined,
         unfollowed=None if undefined else unfollowed(connection, definition),
+        cut=None if undefined else cut(connection, definition),
         detached=() if undefined else detached(connection, definition),
         emptied=[one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None],
     )
@@ -184,6 +213,16 @@ def closed(connection: Connection[Any], definition: Definition, days: Mapping[st
         return sorted(days.get("closed", {}))
     rows = connection.execute("SELECT DISTINCT unnest(closed) FROM fleetgauge.command_cursor ORDER BY 1").fetchall()
     return [index for (index,) in rows]
+
+
+def cut(connection: Connection[Any], definition: Definition) -> Cut | None:
+    """For a week: the day in which this version began, if it can't compute it and no other has finished it."""
+    if "day" not in definition.grains:
+        return None
+    values = {"metric": definition.metric, "version": definition.version, "zone": definition.time_zone}
+    row = connection.execute(_CUT, values).fetchone()
+    zone = ZoneInfo(definition.time_zone)
+    return None if row is None else Cut(row[0].astimezone(zone), row[1].astimezone(zone), row[2])
 
 
 def omissions(connection: Connection[Any], definition: Definition) -> list[Omission]:

@@ -116,6 +116,19 @@ def _emptied(status: MetricStatus) -> Found:
     return len(status.emptied), f"{said}{status.metric} --accept-losses, with --from and --to)"
 
 
+def _cut(status: MetricStatus) -> Found:
+    if status.cut is None:
+        return None
+    day, whole = (f"{at:%Y-%m-%dT%H:%M%z}" for at in (status.cut.begin, status.cut.end))
+    said = (
+        f"its day of {day} is a part, and stays provisional as version {status.cut.version} left it: the version that "
+    )
+    said += (
+        "goes on cannot compute its beginning, which the source has lost; what came since is in finer windows alone."
+    )
+    return 1, f"{said} Days are whole again from {whole} on; it is told for a week"
+
+
 def _lacking(status: MetricStatus) -> Found:
     if not status.lacking:
         return None
@@ -280,6 +293,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "The source holds less than half of what was counted of final hours: they keep their numbers.",
         "give the source its rows back; or fleetgauge metrics accept; or reconcile --accept-losses",
         _emptied,
+    ),
+    Condition(
+        "cut_day",
+        "warn",
+        "terminal",
+        "A version began within a day whose beginning the source had lost: no version has the whole of that day.",
+        "nothing; days are whole again from the next on. Change definitions before the source drops what they read",
+        _cut,
     ),
     Condition(
         "unmapped_field",

@@ -19,7 +19,7 @@ from fleetgauge.settings import Settings
 
 # A blocked window is held apart: it does not make all that comes after it late. Where it is filled in, the hour or day
 # around it must lie within what is closed else, or it would be called final before it has ended. A window that this
-# version cannot compute makes nothing late either.
+# version cannot compute makes nothing late either, not even the one at hand.
 _QUERY = """
 WITH blocked AS (
     SELECT coalesce(range_agg(tstzrange(window_start, window_start + interval '1 minute')), '{}') AS minutes,
@@ -31,13 +31,14 @@ WITH blocked AS (
             AS closed,
         (SELECT upper(r) FROM unnest(l.done + l.unavailable) AS r ORDER BY r LIMIT 1) AS done, b.n,
         upper(l.closed + l.unavailable) AS last_closed, upper(l.done + l.unavailable) AS last_done,
+        greatest(upper(l.closed), upper(l.done)) AS last,
         NOT isempty(l.closed) OR (NOT isempty(l.unavailable) AND NOT isempty(m.closed)) AS any_closed,
         NOT isempty(l.done) OR NOT isempty(l.unavailable) AS any_done
     FROM blocked AS b, fleetgauge.ledger AS l JOIN fleetgauge.ledger AS m USING (metric, version)
     WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = %(grain)s AND m.grain = 'minute'
 )
 SELECT CASE WHEN any_closed THEN least(closed, last_closed) END, CASE WHEN any_done THEN least(done, last_done) END, n,
-    CASE WHEN any_closed THEN fleetgauge.window_end(closed, %(grain)s, %(zone)s) END, now
+    CASE WHEN any_closed THEN fleetgauge.window_end(closed, %(grain)s, %(zone)s) END, last, now
 FROM until, clock_timestamp() AS now
 """
 
@@ -142,11 +143,10 @@ def metric_freshness(
             "zone": definition.time_zone,
         },
     ).fetchone()
-    closed, done, blocked, next_end, now = row or (None, None, 0, None, None)
+    closed, done, blocked, next_end, last, now = row or (None, None, 0, None, None, None)
     overdue = None if next_end is None else max(timedelta(), now - next_end - definition.grace)
     limits = Freshness(warn=warn or definition.freshness.warn, error=error or definition.freshness.error)
-    marks = [mark for mark in (closed, done) if mark is not None]
-    ahead = max((mark - now for mark in marks), default=timedelta())
+    ahead = timedelta() if last is None else last - now  # a window that cannot be computed may end after now
     late: Verdict = "ok"
     if overdue is None or overdue > limits.error or ahead > tolerance:
         late = "error"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ from fleetgauge.rollup.plan.state import ByGrain, State
 from fleetgauge.rollup.sources.port import Facts, Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span, floor
-from fleetgauge.rollup.store import placements
+from fleetgauge.rollup.store import emptied_hours, placements
 from fleetgauge.rollup.store.catalogue import owned_views
 from fleetgauge.rollup.store.state_reader import exists, read_state_if_any, shown_before
 from fleetgauge.rollup.store.unused import Leftover
@@ -172,7 +173,8 @@ def _work(
         warnings = facts.dear(floor(datetime.now(UTC)))
         found = _look(facts, source.name, definition, state, options, clocks, warnings)
     if state.older is not None and found.first_event_known:
-        found = as_seen_before(found, source, shown_before(connection, definition))
+        before, counted = shown_before(connection, definition), partial(emptied_hours.counted, connection)
+        found = as_seen_before(found, source, definition, before, counted)
     if found.touched.rows and state.begun:
         with connection.transaction():
             places = placements.known(connection, definition, found.touched.rows)

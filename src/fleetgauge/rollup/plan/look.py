@@ -26,6 +26,8 @@ class Look:
     """The earliest event as an older version sees the source: whether it still has what that version computed from."""
     source_begins_known: bool = False
     """Whether that was asked, and answered: with None if that version would find no fact at all."""
+    source_begins_whole: bool = False
+    """Whether that version counted nothing of its day before it, and as much of its minute as the source still has."""
     touched: Touched = field(default_factory=Touched)
     """What changed since the ledger's cursor."""
     lost: Sequence[Span] = ()

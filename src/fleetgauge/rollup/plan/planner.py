@@ -215,7 +215,8 @@ def unavailable(
         if begins is None:
             found.append(limit)
         elif begins >= state.older[1]:
-            found.append(floor(begins) + MINUTE)
+            day = window_start(begins, "day", definition.time_zone)
+            found.append(day if look.source_begins_whole else floor(begins) + MINUTE)
     if found:
         return ((BEGINNING, min(max(found), limit)),)
     if whole_from is not None and look.first_event is not None and look.first_event < whole_from:

@@ -1,6 +1,6 @@
 """Final hours whose facts the source has lost: weighing them, and what is noted of them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,8 +9,9 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain, Level
 from fleetgauge.rollup.definitions.measures import Count
 from fleetgauge.rollup.plan.emptied import Before, Weighed, emptied
+from fleetgauge.rollup.sources.port import Row
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.store.tables import table
+from fleetgauge.rollup.store.tables import STORE, table
 from fleetgauge.rollup.values import Emptied
 from fleetgauge.rollup.windows import window_start
 
@@ -107,6 +108,27 @@ def weigh(connection: Connection[Any], definition: Definition, level: Level, spa
     ).format(grain=grain, zone=zone, facts=facts_of(definition), table=table(definition, level))
     values = {"begin": span[0], "end": span[1], "metric": definition.metric, "version": definition.version}
     return [Weighed(*row) for row in connection.execute(query, values).fetchall()]
+
+
+def counted(connection: Connection[Any], definition: Definition, span: Span) -> dict[datetime, int]:
+    """The facts that a version's minutes have, by minute; cells, where it does not count them all."""
+    minute = definition.levels[0]
+    there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{STORE}.{definition.table(minute)}"])
+    if there.fetchone() != (True,):
+        return {}
+    query = sql.SQL(
+        "SELECT window_start, sum({})::bigint FROM {} WHERE window_start >= %s AND window_start < %s GROUP BY 1"
+    ).format(facts_of(definition), table(definition, minute))
+    return dict(connection.execute(query, list(span)).fetchall())
+
+
+def facts_read(definition: Definition, rows: Sequence[Row]) -> int:
+    """The same of a source's rows of one minute."""
+    name, skipped = _plain_count(definition), 1 + len(definition.dimensions)
+    if name is None:
+        return len(rows)
+    column = skipped + [c.name for c in definition.columns].index(name)
+    return sum(row[column] for row in rows)
 
 
 def _plain_count(definition: Definition) -> str | None:
