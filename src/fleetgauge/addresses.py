@@ -39,6 +39,17 @@ _SSL_MODES = ("verify_identity", "verify_ca", "disabled")
 _MYSQL_OPTIONS = ("ssl_mode", "ssl_ca", "ssl_cert", "ssl_key")
 
 
+def without_login(address: str) -> str:
+    """An address of a store, such as s3://key:secret@bucket/prefix?region=…, less its login and its options.
+
+    Of a mistyped one, in which a secret can stand anywhere, what comes before the last @ goes.
+    """
+    scheme, slashes, rest = address.partition("://")
+    if not slashes:
+        scheme, rest = "", address
+    return f"{scheme}{slashes}{rest.rpartition('@')[2].partition('?')[0]}"
+
+
 @dataclass(frozen=True)
 class PostgresAddress:
     """The parts of a Postgres URL, unescaped."""

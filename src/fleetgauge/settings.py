@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -151,6 +160,15 @@ class ExportSettings(_Section):
     nothing is exported."""
     connection: str | None = None
     """Airflow's connection with the store's login."""
+
+    @field_validator("into")
+    @classmethod
+    def _without_password(cls, value: str | None) -> str | None:
+        login = (value or "").partition("://")[2].rpartition("@")[0]
+        if ":" in login or "=" in (value or "").partition("?")[2]:
+            raise ValueError("holds a login or options, which logs would show; give them by Airflow's connection")
+        return value
+
     metrics: tuple[str, ...] = ()
     """Whose day rows; none named: all."""
     consumers: tuple[str, ...] = ()

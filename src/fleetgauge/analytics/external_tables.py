@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fleetgauge.addresses import without_login
 from fleetgauge.analytics.parquet_days import DECIMALS, PARTITION, table_name
 from fleetgauge.analytics.range_query import AnswerColumn, Kind, RangeQuery
 from fleetgauge.errors import Terminal
@@ -59,8 +60,10 @@ def _table(asked: RangeQuery) -> str:
 
 def _folder(asked: RangeQuery, location: str) -> str:
     if not location.startswith("s3://"):
-        raise Terminal(f"{location} is nothing that Athena reads; give an address such as s3://bucket/prefix")
-    return f"{location.partition('?')[0].rstrip('/')}/{_table(asked)}/"
+        raise Terminal(
+            f"{without_login(location)} is nothing that Athena reads; give an address such as s3://bucket/prefix"
+        )
+    return f"{without_login(location).rstrip('/')}/{_table(asked)}/"
 
 
 def _projection(asked: RangeQuery, location: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
+from fleetgauge.addresses import without_login
 from fleetgauge.analytics.frames import range_query, stretch_of
 from fleetgauge.analytics.parquet_file import put_file
 from fleetgauge.analytics.range_query import AnswerColumn, Kind, RangeQuery, ReadGrain
@@ -64,8 +65,9 @@ def store_of(destination: str) -> tuple[fs.FileSystem, str]:
         found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(destination)
         return found
     except (pa.ArrowException, OSError) as error:
-        plain = destination.partition("?")[0]
-        raise Terminal(f"{plain} is neither a folder nor the URI of a store ({type(error).__name__})") from None
+        raise Terminal(
+            f"{without_login(destination)} is neither a folder nor the URI of a store ({type(error).__name__})"
+        ) from None
 
 
 def write_days(

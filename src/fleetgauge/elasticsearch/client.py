@@ -1,6 +1,6 @@
 """Elasticsearch's own client, to read what ingest has stored. It takes a second to import: consumers do without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from elastic_transport import ApiError, JsonSerializer, TransportError
@@ -21,6 +21,7 @@ __all__ = [
     "foreign_indices",
     "helpers",
     "lacking_fields",
+    "mistyped_fields",
 ]
 
 _MIMETYPE = "application/vnd.elasticsearch+json"
@@ -62,6 +63,32 @@ def foreign_indices(client: Elasticsearch, index: str) -> list[str]:
     """
     found = client.indices.get_alias(index=index, ignore_unavailable=True)
     return sorted(name for name in found.body if name != index and day_of(name, index) is None)
+
+
+_KINDS = (
+    frozenset({"byte", "short", "integer", "long", "unsigned_long"}),
+    frozenset({"keyword", "constant_keyword", "wildcard"}),
+)
+"""Types of which each answers as the others do."""
+_FRACTIONS = frozenset({"double", "float", "half_float", "scaled_float"}) | _KINDS[0]
+"""What a fraction may be kept as."""
+
+
+def mistyped_fields(client: Elasticsearch, prefix: str, types: Mapping[str, str]) -> dict[str, list[str]]:
+    """The open daily indices that map some of the fields to another type than `types` says, and which. Blocks.
+
+    A search over them fails, or answers something else. Raises the client's errors.
+    """
+    found = client.field_caps(index=prefix, fields=sorted(types), ignore_unavailable=True).body
+    wrong: dict[str, list[str]] = {}
+    for field, wanted in sorted(types.items()):
+        fit = _FRACTIONS if wanted == "double" else next((one for one in _KINDS if wanted in one), {wanted})
+        there = found["fields"].get(field, {})
+        for kind in sorted(there.keys() - fit - {"unmapped"}):
+            for index in there[kind].get("indices", found["indices"]):
+                if day_of(index, prefix) is not None:
+                    wrong.setdefault(index, []).append(field)
+    return dict(sorted(wrong.items()))
 
 
 def lacking_fields(client: Elasticsearch, prefix: str, fields: Sequence[str]) -> dict[str, list[str]]:

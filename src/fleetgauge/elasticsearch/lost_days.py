@@ -34,6 +34,9 @@ class Days:
     lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Fields which the metric reads and an index does not map."""
 
+    mistyped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Those of `closed` that are not read since they map fields of the metric to another type, and which fields."""
+
     def noted(self, before: Token, at: datetime | None, *, kept_from: datetime | None, anew: bool = False) -> Token:
         """What the next cursor remembers: the most documents that each day has held, and where some are lost.
 
@@ -66,6 +69,7 @@ class Days:
                     most[index] = found
         noted: dict[str, Any] = {"documents": dict(sorted(most.items())[-_AT_MOST:])}
         noted |= {"closed": {index: at.isoformat() for index, at in self.closed.items()}} if self.closed else {}
+        noted |= {"mistyped": {one: list(of) for one, of in self.mistyped.items()}} if self.mistyped else {}
         foreign = {one: count for one, count in self.documents.items() if count and day_of(one, self.prefix) is None}
         noted |= {"foreign": foreign} if foreign else {}
         noted |= {"short": lost} if lost else {}

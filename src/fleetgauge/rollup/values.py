@@ -129,6 +129,8 @@ class Lost:
     """Time of which facts are lost: what was computed of it stays as it is."""
     token: Mapping[str, Any] | None = None
     """What the next cursor holds besides an instant, so that it remembers them."""
+    unreadable: Sequence[Span] = ()
+    """Time of which nothing can be read for now: its windows wait, and stop no others."""
 
 
 @dataclass(frozen=True)

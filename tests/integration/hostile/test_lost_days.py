@@ -235,29 +235,91 @@ def test_a_new_version_knows_what_was_lost_before_it(world: Any, start: datetime
     assert shown() == before
 
 
+def remade(client: Elasticsearch, index: str, alias: str, kind: dict[str, Any]) -> None:
+    """The same documents in an index of the same name, with this mapping of the field `kind`."""
+    mapping = client.indices.get_mapping(index=index)[index]["mappings"]
+    mapping["properties"]["kind"] = kind
+    held = client.search(index=index, size=1000, version=False)["hits"]["hits"]
+    assert held
+    client.indices.delete(index=index)
+    client.indices.create(index=index, mappings=mapping, aliases={alias: {}}, settings={"number_of_replicas": 0})
+    for one in held:
+        client.index(index=index, id=one["_id"], document=one["_source"])
+    client.indices.refresh(index=index)
+
+
 @fault(
     "Somebody makes a daily index by hand, in which a field has another type, such as `text`",
-    number="as before; the run waits for the index to be made anew",
-    freshness="error: its last run failed, with the index and the field",
+    number="of that day as before; of every other day right, and of that day too once the index is made anew",
+    freshness="error: the metric, the index and the fields, and how to make it anew",
     doctor="fail: the same",
-    exporter='`fleetgauge_rollup_condition{condition="failing"}` 1',
-    exit_code="78 of run; 78 of consume, with the index and the fields",
+    exporter='`fleetgauge_rollup_condition{condition="mistyped_index"}` 1',
+    exit_code="run 0, freshness 78; 78 of consume, with the index and the fields",
 )
 def test_a_field_of_another_type_is_named_with_its_index(world: Any, start: datetime, client: Elasticsearch) -> None:
-    world.send(*documents.mixed(start, 5, 20))
+    day, index, alias = start - 2 * DAY, index_of(world, start - 2 * DAY), world.name.replace("_", "-")
+    world.send(*documents.mixed(day, 5, 40), *documents.mixed(start, 5, 20))
     world.ingest()
-    index, alias = index_of(world, start - 2 * DAY), world.name.replace("_", "-")
-    client.indices.delete_index_template(name=f"fleetgauge-{world.name}")
-    mapping = client.indices.get_mapping(index=index_of(world, start))[index_of(world, start)]["mappings"]
-    mapping["properties"]["kind"] = {"type": "text"}
-    client.indices.create(index=index, aliases={alias: {}}, mappings=mapping, settings={"number_of_replicas": 0})
-    with pytest.raises(Terminal, match=rf"\[kind\].*\[{index}\]"):
-        world.run()
-    said, lines, sample = told(world, "failing")
-    assert said is not None and index in said and "kind" in said and sample == 1
-    assert any(index in line for line in lines)
+    assert world.run().error is None
+    world.assert_right()
+    before = world.stored("minute")
+    world.send(*documents.mixed(day, 5, 10), *documents.mixed(start - DAY, 5, 10), *documents.mixed(start, 5, 20))
+    world.ingest()
+    kind = client.indices.get_mapping(index=index)[index]["mappings"]["properties"]["kind"]
+    remade(client, index, alias, {"type": "text"})
+    for _ in range(2):
+        assert world.run().error is None
+    assert of_day(world.stored("minute"), day) == of_day(before, day)
+    assert others(world.stored("minute"), day) == others(world.expected("minute"), day)
+    said, lines, sample = told(world, "mistyped_index")
+    assert said is not None and f"{index} maps kind to another type" in said and sample == 1
+    assert told(world, "closed_index")[0] is None
+    assert any(index in line and "kind" in line for line in lines)
+    assert pipeline.preview(world.settings, metrics=[world.name])[0].error is None
     with pytest.raises(Terminal, match=f"{index} holds kind with another type"):
         world.ingest()
-    client.indices.delete(index=index)
+    remade(client, index, alias, kind)
+    assert world.run().error is None
+    world.assert_right()
+    assert told(world, "mistyped_index")[0] is None
+
+
+Rows = dict[tuple[Any, ...], tuple[Any, ...]]
+
+
+def of_day(rows: Rows, day: datetime) -> Rows:
+    """Those of minutes of the UTC day."""
+    return {key: row for key, row in rows.items() if key[0].date() == day.date()}
+
+
+def others(rows: Rows, day: datetime) -> Rows:
+    """All others."""
+    return {key: row for key, row in rows.items() if key[0].date() != day.date()}
+
+
+def test_the_days_after_one_that_cannot_be_read_are_computed(
+    world: Any, start: datetime, client: Elasticsearch
+) -> None:
+    """Of a day that was never computed: its windows are missing, and stop none of those that come after it."""
+    day = start - 2 * DAY
+    world.send(*documents.mixed(start - 3 * DAY, 5, 10))
+    world.ingest()
+    assert world.run().error is None
+    world.send(*documents.mixed(day, 5, 10), *documents.mixed(start - DAY, 5, 10))
+    world.ingest()
+    begin, zone = day.replace(hour=0, minute=0, second=0, microsecond=0), world.definition.time_zone
+    world.metrics.execute(  # as if no run had come to them
+        "UPDATE fleetgauge.ledger SET done = done * tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%s, grain,"
+        " %s))), closed = closed * tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%s, grain, %s)))"
+        " WHERE metric = %s",
+        [begin, zone, begin, zone, world.name],
+    )
+    index = index_of(world, day)
+    client.indices.close(index=index)
+    assert world.run().error is None
+    assert of_day(world.stored("minute"), day) == {}
+    assert others(world.stored("minute"), day) == others(world.expected("minute"), day)
+    assert told(world, "closed_index")[0] is not None
+    client.indices.open(index=index, wait_for_active_shards="1")
     assert world.run().error is None
     world.assert_right()

@@ -153,4 +153,6 @@ def look(
                 step = max(step, UNSEEN_STEP)
             since = replace(since, at=since.at - step)
         touched = facts.touched(since, watermark, first=not state.complete)
-    return replace(seen, first_event=first_event, touched=touched, lost=lost.spans, cursor=cursor)
+    return replace(
+        seen, first_event=first_event, touched=touched, lost=lost.spans, unreadable=lost.unreadable, cursor=cursor
+    )

@@ -126,6 +126,8 @@ class MetricStatus:
     """Source rows whose changes no run sees."""
     emptied: Sequence[Emptied] = ()
     """Final hours whose facts the source has lost, and nobody has accepted that."""
+    mistyped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Daily indices that are not read, since they map fields of the metric to another type, and which fields."""
     cut: Cut | None = None
     """A day that no version has whole."""
     detached: Sequence[str] = ()
@@ -139,13 +141,14 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
     ).fetchone()
     error, deferred = row or (None, None)
     days = {} if undefined else noted_days(connection, definition)
+    mistyped = days.get("mistyped", {})
     return MetricStatus(
         definition.metric,
         tuple(blocked(connection, definition)),
         omissions(connection, definition),
         fillings(connection, definition),
         None if undefined else waiting(connection, definition),
-        () if undefined else closed(connection, definition, days),
+        () if undefined else [one for one in closed(connection, definition, days) if one not in mistyped],
         sorted(days.get("short", {})),
         days.get("foreign", {}),
         days.get("missed", {}),
@@ -157,6 +160,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         unfollowed=None if undefined else unfollowed(connection, definition),
         cut=None if undefined else cut(connection, definition),
         detached=() if undefined else detached(connection, definition),
+        mistyped=mistyped,
         emptied=[one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None],
     )
 

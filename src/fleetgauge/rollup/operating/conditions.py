@@ -74,6 +74,20 @@ def _closed(status: MetricStatus) -> Found:
     return len(status.closed), f"{said}; open it (POST /{status.closed[0]}/_open), and the next run goes on with it"
 
 
+def _mistyped(status: MetricStatus) -> Found:
+    if not status.mistyped:
+        return None
+    told = [f"{index} maps {', '.join(fields)} to another type" for index, fields in status.mistyped.items()]
+    first = next(iter(status.mistyped))
+    said = f"{'; '.join(told)} than the contract says: its day stays as it was computed before, and all others go on. "
+    said += (
+        "Make it anew: _reindex into another index, delete it, let the consumer make it by its template, and _reindex "
+    )
+    return len(
+        told
+    ), f"{said}back (or DELETE /{first}, and fleetgauge consume --from-time); the next run goes on with it"
+
+
 def _lost(status: MetricStatus) -> Found:
     if not status.lost:
         return None
@@ -253,6 +267,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "A daily index is closed: its documents are read by nothing, and windows of its day are not computed.",
         "open the index, or delete it if its documents are not wanted",
         _closed,
+    ),
+    Condition(
+        "mistyped_index",
+        "error",
+        "terminal",
+        "A daily index maps a field that the metric reads to another type: windows of its day are not computed.",
+        "make the index anew by the template",
+        _mistyped,
     ),
     Condition(
         "lost_documents",

@@ -31,7 +31,7 @@ from fleetgauge.rollup.plan.planner import Plan, at_rest, plan
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.plan.stages import Begin, ComputeSpan
 from fleetgauge.rollup.plan.state import ByGrain, State
-from fleetgauge.rollup.sources.port import Facts, Source
+from fleetgauge.rollup.sources.port import Conflict, Facts, Source
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import Span, floor
 from fleetgauge.rollup.store import emptied_hours, placements
@@ -152,6 +152,14 @@ def _versions(connection: Connection[Any], definition: Definition) -> MetricPrev
     )
 
 
+def _looked(
+    source: Source, definition: Definition, state: State, options: RunOptions, clocks: Clocks
+) -> tuple[Look, list[str]]:
+    with source.look(definition) as facts:
+        warnings = facts.dear(floor(datetime.now(UTC)))
+        return _look(facts, source.name, definition, state, options, clocks, warnings), warnings
+
+
 def _work(
     connection: Connection[Any],
     definition: Definition,
@@ -169,9 +177,10 @@ def _work(
     resting = at_rest(definition, state, request, clocks.now().get(METRICS))
     if resting is not None:
         return replace(one, plan=resting, views=_views(connection, definition, None))
-    with source.look(definition) as facts:
-        warnings = facts.dear(floor(datetime.now(UTC)))
-        found = _look(facts, source.name, definition, state, options, clocks, warnings)
+    try:
+        found, warnings = _looked(source, definition, state, options, clocks)
+    except Conflict:  # it may be for what the next look knows to leave out
+        found, warnings = _looked(source, definition, state, options, clocks)
     if state.older is not None and found.first_event_known:
         before, counted = shown_before(connection, definition), partial(emptied_hours.counted, connection)
         found = as_seen_before(found, source, definition, before, counted)

@@ -32,6 +32,8 @@ class Look:
     """What changed since the ledger's cursor."""
     lost: Sequence[Span] = ()
     """Time of which the source has lost facts since the ledger's cursor, or before it: what was computed stays."""
+    unreadable: Sequence[Span] = ()
+    """Time of which the source can read nothing for now: its windows are left for a later run."""
     places: Sequence[Cell] = ()
     """Cells in which the rows of `touched` were noted before; of definitions with a `key`."""
     cursor: Cursor | None = None

@@ -28,7 +28,7 @@ from fleetgauge.rollup.plan.stages import (
     Stage,
 )
 from fleetgauge.rollup.plan.state import ByGrain, State
-from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, covers, floor, intersect, join, subtract, union
+from fleetgauge.rollup.spans import HOUR, MINUTE, Span, clip, covers, floor, inside, intersect, join, subtract, union
 from fleetgauge.rollup.values import Cell
 from fleetgauge.rollup.windows import BEGINNING, whole_windows, widen, window_start
 
@@ -242,10 +242,12 @@ def _minute(
     if state.complete and state.ages.whole_from is not None:  # a first run takes what the source still has
         forgone = intersect(missing, [(BEGINNING, state.ages.whole_from)])
     missing = subtract(missing, forgone)
+    missing = subtract(missing, look.unreadable)
     due, whole = _due(definition, state, look)
+    whole = subtract(whole, look.unreadable)
     wanted = [*missing, *whole]
-    asked = [] if interval is None else clip(interval, limit)
-    changed = [part for span in look.touched.spans for part in clip(span, limit)]
+    asked = [] if interval is None else subtract(clip(interval, limit), look.unreadable)
+    changed = [part for span in look.touched.spans for part in subtract(clip(span, limit), look.unreadable)]
     touched = {*look.touched.cells, *look.places}
     if definition.finest != "minute":  # what is in the running window is computed with it, once it has ended
         touched = {cell for cell in touched if cell[0] < limit}
@@ -262,6 +264,7 @@ def _minute(
         definition, state, subtract([*changed, *crowded], [*wanted, *asked]), "changed", restates=True, late=True
     )
     yield from _cells(definition, state, cells)
+    due = [cell for cell in due if not inside(cell[0], look.unreadable)]
     computed = covers([*wanted, *asked, *changed, *crowded])
     retried = {cell for cell in due if not computed(cell[0])} - set(cells)
     yield from _cells(definition, state, sorted(retried), "blocked before")

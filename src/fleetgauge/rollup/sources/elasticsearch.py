@@ -24,6 +24,7 @@ from fleetgauge.elasticsearch.client import (
     TransportError,
     connect,
     lacking_fields,
+    mistyped_fields,
 )
 from fleetgauge.elasticsearch.elasticsearch_errors import translated
 from fleetgauge.elasticsearch.lost_days import Days, lost_spans, opened, whole_again
@@ -39,7 +40,14 @@ from fleetgauge.rollup.sources import elasticsearch_query as query
 from fleetgauge.rollup.sources import elasticsearch_rows as answer
 from fleetgauge.rollup.sources.elasticsearch_fields import EVENT_TIME, problems, read_by
 from fleetgauge.rollup.sources.elasticsearch_left_out import left_out, out_of_range
-from fleetgauge.rollup.sources.elasticsearch_search import Group, GroupsSerializer, Search, whole, without_closed
+from fleetgauge.rollup.sources.elasticsearch_search import (
+    Group,
+    GroupsSerializer,
+    Search,
+    whole,
+    without_closed,
+    without_mistyped,
+)
 from fleetgauge.rollup.sources.port import Conflict, Row, key_of, latest_time, looking
 from fleetgauge.rollup.sources.stream import EventStream
 from fleetgauge.rollup.spans import MINUTE, Span, floor, join, union
@@ -143,7 +151,8 @@ class ElasticsearchFacts:
         at = None if since is None else since.at
         noted = self.days().noted(before.get(DAYS, {}), at, kept_from=self.kept_from, anew=anew)
         missed = {"missed": dict(self.missed)} if self.missed else {}
-        return Lost(lost_spans(noted), {**(self.token or {}), DAYS: {**noted, **missed}})
+        unreadable = union((begin, begin + _DAY) for begin in self.search.closed.values())
+        return Lost(lost_spans(noted), {**(self.token or {}), DAYS: {**noted, **missed}}, unreadable)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`. Reads slice by slice, since each further page of an answer costs as much as the first."""
@@ -251,7 +260,15 @@ class ElasticsearchFacts:
 
     def _refuse_closed(self, spans: Sequence[Span]) -> None:
         """Windows of a closed day would be computed from nothing. Raises `Transient`."""
-        if closed := self._closed_in(spans):
+        closed = self._closed_in(spans)
+        if wrong := [index for index in closed if index in self.search.mistyped]:
+            fields = ", ".join(self.search.mistyped[wrong[0]])
+            raise Transient(
+                f"source {self.definition.source}: {wrong[0]} maps {fields} to another type than the contract says, so "
+                "that windows of its day cannot be computed; make the index anew (_reindex), or delete it and load its "
+                "day again"
+            )
+        if closed:
             raise Transient(
                 f"source {self.definition.source}: {', '.join(closed)} is closed, so that windows of its day cannot be "
                 f"computed; open it (POST /{closed[0]}/_open), or delete it if its documents are not wanted"
@@ -320,6 +337,8 @@ class ElasticsearchSource:
         self._clock = clock
         self._kept = kept
         self._client: Elasticsearch | None = None
+        self._mistyped: dict[str, dict[str, list[str]]] = {}
+        """By version of a definition: the daily indices that it cannot read, as the last run's first look found."""
 
     @contextmanager
     def look(self, definition: Definition) -> Iterator[ElasticsearchFacts]:
@@ -331,7 +350,7 @@ class ElasticsearchSource:
             key = key_of(definition, DistinctKey.of(self._settings.rollup.distinct_key))
             progress, shared = self._kept.of(self._progress) if self._kept else (self._progress(), None)
             own = progress[self._stream.group]
-            with self._translated(), self._search() as search:
+            with self._translated(), self._search(self._mistyped.get(definition.version, {})) as search:
                 token = msgspec.to_builtins({g: GroupCursor.at(p) for g, p in progress.items()}, str_keys=True)
                 source_watermark = SourceWatermark(own.watermark, own.observed_at)
                 kept = self._stream.kept
@@ -356,12 +375,15 @@ class ElasticsearchSource:
             raise Conflict(f"source {self.name}: {error}") from error
 
     @contextmanager
-    def _search(self) -> Iterator[Search]:
+    def _search(self, mistyped: Mapping[str, Sequence[str]]) -> Iterator[Search]:
         if self._client is None:
             self._client = connect(self._settings.elasticsearch, GroupsSerializer())
         client = self._client
         try:
-            search = whole(client, self._stream.index) or without_closed(client, self._stream.index, self.name)
+            search = without_mistyped(client, self._stream.index, mistyped) if mistyped else None
+            search = (
+                search or whole(client, self._stream.index) or without_closed(client, self._stream.index, self.name)
+            )
         except NotFoundError as error:
             if error.error != "index_not_found_exception":
                 raise
@@ -377,8 +399,13 @@ class ElasticsearchSource:
         index = self._stream.index
         if search.point is None or self._client is None:
             return Days(index, {})
-        lacking = lacking_fields(self._client, index, read_by(definition))
-        return Days(index, search.documents(), search.closed, lacking)
+        read = read_by(definition)
+        wrong = mistyped_fields(self._client, index, {one: self._stream.fields[one] for one in read})
+        if wrong != search.mistyped:  # the look is to leave them out, or can read them again
+            self._mistyped[definition.version] = wrong
+            raise Conflict(f"source {self.name}: fields of other types in {', '.join(wrong) or 'no index any more'}")
+        lacking = lacking_fields(self._client, index, read)
+        return Days(index, search.documents(), search.closed, lacking, wrong)
 
     def _forget(self, client: Elasticsearch, point: str) -> None:
         with suppress(ApiError, TransportError):  # it expires by itself, and what was read is right

@@ -1,6 +1,6 @@
 """Searches of one look at documents: aggregations over one point in time, page by page."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, JsonSerializer, closed_days, foreign_indices
-from fleetgauge.elasticsearch.daily_indices import without
+from fleetgauge.elasticsearch.daily_indices import day_of, without
 from fleetgauge.elasticsearch.elasticsearch_errors import kind_of
 from fleetgauge.elasticsearch.point_in_time import KEEP_ALIVE, open_point
 from fleetgauge.rollup.sources import elasticsearch_query as query
@@ -31,8 +31,13 @@ class Search:
         closed: Mapping[str, datetime] | None = None,
         *,
         foreign: Collection[str] = (),
+        mistyped: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Without a point there is no index yet, and nothing is found. `foreign`: indices that are not read."""
+        """Without a point there is no index yet, and nothing is found. `foreign`: indices that are not read.
+
+        `mistyped`: those among the closed that are left out for fields of another type, and which fields.
+        """
+        self.mistyped = mistyped or {}
         self.point = point
         self._foreign = foreign
         self.closed = closed or {}
@@ -140,3 +145,18 @@ def without_closed(client: Elasticsearch, index: str, source: str) -> Search:
         closed=sorted(closed),
     )
     return Search(client, point, closed, foreign=foreign_indices(client, index))
+
+
+def without_mistyped(client: Elasticsearch, index: str, mistyped: Mapping[str, Sequence[str]]) -> Search:
+    """A search that leaves out the daily indices which map fields to other types. Raises the client's errors.
+
+    An alias cannot be searched less one of its indices, so their names are searched instead.
+    """
+    before = closed_days(client, index)
+    named = ",".join([f"{index}-*", *(f"-{one}" for one in sorted(mistyped))])
+    point = open_point(client, named, ignore_unavailable=True)
+    there = client.indices.get_alias(index=f"{index}-*").body
+    days = {one: day_of(one, index) for one in mistyped}
+    closed = before | closed_days(client, index) | {one: begin for one, begin in days.items() if begin is not None}
+    foreign = [one for one, of in there.items() if day_of(one, index) is None or index not in of["aliases"]]
+    return Search(client, point, closed, foreign=sorted(foreign), mistyped=mistyped)
