@@ -239,6 +239,7 @@ def remade(client: Elasticsearch, index: str, alias: str, kind: dict[str, Any]) 
     """The same documents in an index of the same name, with this mapping of the field `kind`."""
     mapping = client.indices.get_mapping(index=index)[index]["mappings"]
     mapping["properties"]["kind"] = kind
+    client.indices.refresh(index=index)
     held = client.search(index=index, size=1000, version=False)["hits"]["hits"]
     assert held
     client.indices.delete(index=index)

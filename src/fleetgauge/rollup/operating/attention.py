@@ -10,6 +10,7 @@ from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.operating import repeated_events
 from fleetgauge.rollup.store import emptied_hours
+from fleetgauge.rollup.store.emptied_partitions import EmptiedPartition, emptied_partitions
 from fleetgauge.rollup.store.partitions import detached
 from fleetgauge.rollup.store.publish import current_publication, planned, refusal
 from fleetgauge.rollup.store.state_reader import blocked
@@ -130,6 +131,8 @@ class MetricStatus:
     """Daily indices that are not read, since they map fields of the metric to another type, and which fields."""
     cut: Cut | None = None
     """A day that no version has whole."""
+    removed: Sequence[EmptiedPartition] = ()
+    """Partitions of its own tables whose rows somebody has removed."""
     detached: Sequence[str] = ()
     """Partitions of its own tables that somebody has detached, so that their rows are not shown."""
 
@@ -159,6 +162,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         undefined,
         unfollowed=None if undefined else unfollowed(connection, definition),
         cut=None if undefined else cut(connection, definition),
+        removed=() if undefined else emptied_partitions(connection, definition),
         detached=() if undefined else detached(connection, definition),
         mistyped=mistyped,
         emptied=[one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None],

@@ -103,6 +103,20 @@ def _detached(status: MetricStatus) -> Found:
     return len(status.detached), f"{', '.join(status.detached)} {CURE}"
 
 
+def _removed(status: MetricStatus) -> Found:
+    if not status.removed:
+        return None
+    first = status.removed[0]
+    said = (
+        f"{', '.join(one.name for one in status.removed)} has no row of final windows any more, since somebody removed "
+    )
+    said += (
+        "them: the next run computes them again, as far as what they are made of is kept; what is left is to be had "
+    )
+    said += f"from a backup alone (first: {first.grain}s from {first.begin:%Y-%m-%dT%H:%MZ}"
+    return len(status.removed), f"{said} to {first.end:%Y-%m-%dT%H:%MZ})"
+
+
 def _foreign(status: MetricStatus) -> Found:
     if not status.foreign:
         return None
@@ -291,6 +305,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "Somebody has detached a partition of the metric's own tables: what it holds is not shown.",
         "attach it again, or give it another name; retention drops none that has not expired",
         _detached,
+    ),
+    Condition(
+        "removed_rows",
+        "error",
+        "terminal",
+        "Somebody has emptied a partition of the metric's own tables: what it held is not shown.",
+        "let a run compute it again; what the source has no more is to be restored from a backup",
+        _removed,
     ),
     Condition(
         "foreign_index",

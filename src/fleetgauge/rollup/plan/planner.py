@@ -246,7 +246,7 @@ def _minute(
     due, whole = _due(definition, state, look)
     whole = subtract(whole, look.unreadable)
     wanted = [*missing, *whole]
-    asked = [] if interval is None else subtract(clip(interval, limit), look.unreadable)
+    asked = [] if interval is None else clip(interval, limit)
     changed = [part for span in look.touched.spans for part in subtract(clip(span, limit), look.unreadable)]
     touched = {*look.touched.cells, *look.places}
     if definition.finest != "minute":  # what is in the running window is computed with it, once it has ended
@@ -256,6 +256,7 @@ def _minute(
         yield Forgo(tuple(forgone))
     if look.touched.rows:
         yield NotePlaces(tuple(look.touched.rows))
+    yield from _gone(definition, state, look)
     new = not state.complete and state.shown not in (None, definition.version)
     yield from _compute(definition, state, missing, "new version" if new else "missing")
     yield from _compute(definition, state, subtract(whole, missing), "blocked before")
@@ -268,6 +269,17 @@ def _minute(
     computed = covers([*wanted, *asked, *changed, *crowded])
     retried = {cell for cell in due if not computed(cell[0])} - set(cells)
     yield from _cells(definition, state, sorted(retried), "blocked before")
+
+
+def _gone(definition: Definition, state: State, look: Look) -> Iterator[Stage]:
+    """What somebody has removed from the tables, before anything is merged from what is left."""
+    lacking = {grain: intersect(state.gone[grain], state.closed[grain]) for grain in GRAINS}
+    yield from _compute(definition, state, subtract(lacking[definition.finest], look.unreadable), "its rows are gone")
+    for grain in GRAINS:
+        if above(definition, grain):
+            spans = [widen(span, grain, definition.time_zone) for span in lacking[grain]]
+            for span in _makeable(state, grain, spans)[0]:
+                yield RollUp(span, grain, "its rows are gone")
 
 
 def _due(definition: Definition, state: State, look: Look) -> tuple[list[Cell], list[Span]]:

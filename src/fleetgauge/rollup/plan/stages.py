@@ -22,10 +22,11 @@ Reason = Literal[
     "watermark moved",
     "source expired",
     "a clock was wrong",
+    "its rows are gone",
 ]
 """Why a stage is there."""
 
-FORCED: frozenset[Reason] = frozenset({"asked for", "changed", "overflow", "differs from source"})
+FORCED: frozenset[Reason] = frozenset({"asked for", "changed", "overflow", "differs from source", "its rows are gone"})
 """Windows of these are computed even if they are done: rows of the ledger's `done` are what is wrong with them."""
 
 

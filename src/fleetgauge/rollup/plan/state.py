@@ -38,6 +38,8 @@ class State:
     """Cells whose new rows broke a check."""
     emptied: tuple[Emptied, ...] = ()
     """Final hours whose facts the source has lost."""
+    gone: ByGrain = field(default_factory=lambda: NOTHING)
+    """Final windows, by grain, whose rows somebody has removed from the tables."""
     cursor: Cursor | None = None
     """Changes before it are in the tables, for windows that are done."""
     heartbeat_at: datetime | None = None

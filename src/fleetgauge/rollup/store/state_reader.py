@@ -7,10 +7,12 @@ from typing import Any
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, TimestamptzMultirange
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.definitions.levels import GRAINS
+from fleetgauge.rollup.definitions.levels import GRAINS, Grain
 from fleetgauge.rollup.plan.ages import ages
 from fleetgauge.rollup.plan.state import Spans, State, ViewsState
+from fleetgauge.rollup.spans import union
 from fleetgauge.rollup.store import emptied_hours
+from fleetgauge.rollup.store.emptied_partitions import emptied_partitions
 from fleetgauge.rollup.store.publish import current_publication, oldest_window
 from fleetgauge.rollup.store.versions import Version, versions
 from fleetgauge.rollup.values import BlockedCell, Cursor
@@ -58,6 +60,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
         closed={grain: _spans(rows[grain][1]) for grain in GRAINS},
         blocked=tuple(blocked(connection, definition)),
         emptied=tuple(emptied_hours.known(connection, definition.metric)),
+        gone=_gone(connection, definition),
         cursor=None if at is None else Cursor(at, token),
         heartbeat_at=heartbeat_at,
         ages=ages(definition, kept, heartbeat_at, unavailable["minute"]),
@@ -123,6 +126,11 @@ def shown_before(connection: Connection[Any], definition: Definition) -> Definit
     """The definition of the latest other version that views have shown; None if it is not kept, or there is none."""
     known = [one for one in versions(connection, definition.metric) if one.published_at is not None]
     return next((one.definition for one in known if one.version != definition.version), None)
+
+
+def _gone(connection: Connection[Any], definition: Definition) -> dict[Grain, Spans]:
+    found = emptied_partitions(connection, definition)
+    return {grain: tuple(union(one.span for one in found if one.grain == grain)) for grain in GRAINS}
 
 
 def _shown(known: Sequence[Version]) -> str | None:
