@@ -11,10 +11,9 @@ from clock_world import doctor_says, gauge, run, totals
 from fault_table import fault
 from rollup_world import QUICK, World, definition
 
-from fleetgauge.rollup import Definition
+from fleetgauge.rollup import Definition, zone_rules
 from fleetgauge.rollup.operating.freshness import freshness
 from fleetgauge.rollup.operating.reconcile import reconcile_metrics
-from fleetgauge.rollup.store import zone_rules
 
 ZONE = "America/Lima"
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -83,3 +82,41 @@ def test_what_will_differ_is_told_before(world: World) -> None:
     zones = ("Asia/Seoul", "Europe/London", "Australia/Lord_Howe", "UTC")
     found = {zone: zone_rules.differing(world.metrics, zone, NOW, timedelta(days=365)) for zone in zones}
     assert set(found.values()) == {None}
+
+
+@fault(
+    "source.sql reads local times by the zone's name, and the source's server has other rules of that zone",
+    number="as before: nothing is computed from instants that may be hours off",
+    freshness="error: its last run failed, with file, line, zone and day",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="failing"}` 1',
+    exit_code="78 of run",
+)
+def test_a_source_that_makes_instants_by_other_rules_is_refused(world: World, request: pytest.FixtureRequest) -> None:
+    """Also while the metrics database's rules of another zone, its own, are right."""
+    local = f"SELECT *,\n (happened_at AT TIME ZONE 'UTC') AT TIME ZONE '{ZONE}' AS local_at FROM facts"
+    found = definition("named", time_zone="Asia/Seoul", source_sql=local, event_time="local_at")
+    world.empty()
+    world.migrate(found)
+    world.insert(NOW - timedelta(hours=30))
+    world.beat()
+    world.catch_up()
+    assert run(world, found, QUICK).error is None
+    before = totals(world, found)
+    assert before["day"] == (1, 1)
+    request.getfixturevalue("moved")
+    world.insert(NOW - timedelta(hours=50))
+    world.beat()
+    world.catch_up()
+    report = run(world, found, QUICK)
+    assert report.severity == "terminal" and report.error is not None
+    assert report.error.startswith("sql/metrics/named/source.sql:2: this worker and source operations have different")
+    assert totals(world, found) == before
+    assert "error" in {standing.verdict for standing in freshness(world.settings, [found])}
+    assert ZONE in doctor_says(world, found, "fail")
+    assert gauge(world, found, "fleetgauge_rollup_condition", condition="failing") == 1
+    _use(tuple(one for one in zoneinfo.TZPATH if "pytest" not in one))
+    world.beat()
+    world.catch_up()
+    assert run(world, found, QUICK).error is None
+    assert totals(world, found)["day"] == (2, 2)

@@ -19,9 +19,9 @@ from fleetgauge.rollup.sources.port import Conflict, Facts, Source
 from fleetgauge.rollup.spans import MINUTE, Span, floor
 from fleetgauge.rollup.store import emptied_hours, placements
 from fleetgauge.rollup.store.state_reader import read_state, shown_before
-from fleetgauge.rollup.store.zone_rules import refuse_differing
 from fleetgauge.rollup.values import Cursor, Touched
 from fleetgauge.rollup.windows import window_start
+from fleetgauge.rollup.zone_rules import refuse_differing
 
 
 class Observer:

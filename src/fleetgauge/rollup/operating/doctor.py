@@ -14,6 +14,7 @@ from fleetgauge.files.text import Unreadable, read
 from fleetgauge.postgres import Connection, only_row
 from fleetgauge.postgres.schema_revision import newest, problem
 from fleetgauge.progress.heartbeat import of_snapshot, others
+from fleetgauge.rollup import zone_rules
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.definitions.loader import folders
 from fleetgauge.rollup.operating.attention import forgotten, status_of
@@ -25,7 +26,7 @@ from fleetgauge.rollup.sources.elasticsearch_fields import read_by
 from fleetgauge.rollup.sources.indexes import TimeColumn, time_columns, unserved
 from fleetgauge.rollup.sources.port import ROLLUP
 from fleetgauge.rollup.sources.stream import EventStream
-from fleetgauge.rollup.store import viewers, zone_rules
+from fleetgauge.rollup.store import viewers
 from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.tables import WRITER
 from fleetgauge.rollup.store.unused import leftovers

@@ -40,9 +40,9 @@ from fleetgauge.rollup.store.erased_prints import leave_out_erased
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.store.state_reader import read_state
 from fleetgauge.rollup.store.store_sql import Statements
-from fleetgauge.rollup.store.zone_rules import refuse_differing
 from fleetgauge.rollup.values import Repeated, Touched
 from fleetgauge.rollup.windows import windows
+from fleetgauge.rollup.zone_rules import refuse_differing
 from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from fleetgauge.postgres.guard import guard
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snapshot
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_relations, postgres_sql
+from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_relations, postgres_sql, postgres_zones
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
 from fleetgauge.rollup.sources.indexes import time_columns, unserved, warnings
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, latest_time, looking
@@ -185,6 +185,7 @@ class PostgresSource:
                     _of_this_dialect(definition)
                     postgres_columns.check(connection, definition)
                     postgres_relations.check(connection, definition)
+                    postgres_zones.check(connection, definition, self.name)
                     self._fitting.add(definition.version)
                 yield PostgresFacts(connection, definition, source_watermark, token_of(source_watermark))
 

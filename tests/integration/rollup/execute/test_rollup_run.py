@@ -103,7 +103,7 @@ def test_an_interval_is_recomputed_as_a_whole(world: World, one: Definition) -> 
     ready(world)
     world.run(one)
     for level in one.levels:
-        world.metrics.execute(f"UPDATE store.{one.table(level)} SET n = 7")
+        world.metrics.execute(f"UPDATE store.{one.table(level)} SET n = 3")
     for grain in ("minute", "hour", "day"):
         assert world.run(one, grain, (HOUR_AGO - timedelta(days=2), NOW)).error is None
     world.assert_right(one)

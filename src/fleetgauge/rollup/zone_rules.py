@@ -1,7 +1,8 @@
-"""Whether this worker and the metrics database know the same rules of a time zone.
+"""Whether this worker and a server know the same rules of a time zone.
 
-Both cut time into hours and days, each by its own copy of the zone database, and governments change zones. Where the
-copies differ, a day of the one is no day of the other: rows would be written twice, or not at all.
+Worker and metrics database cut time into hours and days, each by its own copy of the zone database, and governments
+change zones. Where the copies differ, a day of the one is no day of the other: rows would be written twice, or not at
+all. A source whose source.sql names a zone makes instants by a copy of its own.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,7 @@ WHERE extract(epoch FROM (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC')) <> here
 
 
 def differing(connection: Connection[Any], zone: str, today: datetime, ahead: timedelta = AHEAD) -> datetime | None:
-    """From when on, to the hour, the metrics database has another offset of the zone; None while they agree."""
+    """From when on, to the hour, the server has another offset of the zone; None while they agree."""
     at, here = offsets(zone, today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0), ahead)
     row = connection.execute(_DIFFERS, [at, here, zone]).fetchone()
     return None if row is None or row[0] is None else row[0].astimezone(UTC)
@@ -42,9 +43,9 @@ def refuse_differing(connection: Connection[Any], metric: str, zone: str, today:
         raise Terminal(f"metric {metric}: {said(zone, since)}; {REMEDY}")
 
 
-def said(zone: str, since: datetime) -> str:
+def said(zone: str, since: datetime, server: str = "the metrics database") -> str:
     """What is so."""
-    return f"this worker and the metrics database have different rules of time zone {zone} from {since:%Y-%m-%d} on"
+    return f"this worker and {server} have different rules of time zone {zone} from {since:%Y-%m-%d} on"
 
 
 REMEDY = (
