@@ -4,6 +4,8 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,6 +252,42 @@ def test_nothing_holds_the_id_after_an_erasure(both: Ingest, metrics_world: Roll
     assert everything(both, metrics_world, exports) == {}
     again = erase(settings, order, sleep=lambda _s: None)
     assert again.id != receipt.id and again.found == ()
+
+
+def test_an_erasure_beside_a_consumer_and_runs_at_work(both: Ingest, metrics_world: Rollup, tmp_path: Path) -> None:
+    """What comes, and is computed, while it is under way holds the id no more in the end; nobody else's counts move."""
+    both.send(GOOD)
+    consume(both.consumer, both.settings, TO_THE_END)
+    metrics_world.empty()
+    people = rides(metrics_world)
+    sent = list(GOOD)
+    with ThreadPoolExecutor(1) as pool:
+        erasing = pool.submit(erase, both.settings, ErasureOrder(RIDER, "data protection"))
+        rounds = 0
+        while not erasing.done() or rounds < 3:
+            more = [trip(1000 + 10 * rounds + n, RIDER if n % 2 else OTHER) for n in range(10)]
+            both.send(more)
+            sent += more
+            with suppress(Transient):  # the list of the erased is being made; its supervisor starts it again
+                consume(both.consumer, both.settings, TO_THE_END)
+            for rider in (RIDER, OTHER):
+                metrics_world.insert(
+                    DAY + timedelta(minutes=rounds % 6), zone="a", state="done", kind=rider, amount=100
+                )
+            metrics_world.beat()
+            metrics_world.catch_up()
+            assert metrics_world.run(people).error is None
+            rounds += 1
+            assert rounds < 200
+        receipt = erasing.result()
+    consume(both.consumer, both.settings, TO_THE_END)
+    assert receipt.finished_at is not None
+    metrics_world.metrics.execute("DELETE FROM fleetgauge.dimension_value WHERE metric = 'named'")  # not run since
+    left = everything(both, metrics_world, tmp_path)
+    assert {place: hits for place, hits in left.items() if "named_" not in place} == {}
+    assert sorted(hit["_source"]["fare"] for hit in both.stored()) == sorted(one["fare"] for one in sent)
+    (hour,) = numbers(metrics_world)
+    assert hour[1:] == (18 + 2 * rounds, 100 * (18 + 2 * rounds), 2)
 
 
 def test_a_restored_copy_behind_the_alias_is_erased_too(both: Ingest, metrics_world: Rollup, tmp_path: Path) -> None:

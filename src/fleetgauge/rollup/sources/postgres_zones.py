@@ -22,8 +22,8 @@ def check(connection: Connection[Any], definition: Definition, source: str) -> N
     for zone, line in _zones(definition.source_sql):
         since = differing(connection, zone, datetime.now(UTC))
         if since is not None:
-            place = f"sql/metrics/{definition.metric}/source.sql:{line}"
-            raise Terminal(f"{place}: {said(zone, since, f'source {source}')}; {REMEDY}")
+            where = f"sql/metrics/{definition.metric}/source.sql:{line}"
+            raise Terminal(f"{where}: {said(zone, since, f'source {source}')}; {REMEDY}")
 
 
 def _zones(source_sql: str) -> Iterator[tuple[str, int]]:
