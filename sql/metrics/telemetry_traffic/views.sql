@@ -76,9 +76,15 @@ LEFT JOIN fleetgauge.tariff AS t
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
 
 -- What messages of a day cost that are rounded one by one, and of the others the volume by which their cost is shared out.
--- A day is priced from its own rows, save where a price changes within it: there from its hours.
+-- A day is priced from its own rows, save where a price changes within it: there from its hours, which are added up.
 CREATE OR REPLACE VIEW metrics.message_cost_day AS
-WITH bound AS (
+WITH price AS MATERIALIZED (
+    SELECT
+        concat_ws('/', carrier, nullif(price_class, '')) AS carrier, valid_from, valid_to, rounding, overhead_bytes, step_bytes, price
+    FROM fleetgauge.tariff
+    WHERE currency = 'KRW' OR rounding <> 'message'
+),
+bound AS (
     SELECT concat_ws('/', carrier, nullif(price_class, '')) AS carrier, valid_from AT TIME ZONE 'Asia/Seoul' AS at_local
     FROM fleetgauge.tariff
     UNION
@@ -88,26 +94,6 @@ WITH bound AS (
 ),
 split AS (
     SELECT DISTINCT carrier, at_local::date AS date FROM bound WHERE at_local <> date_trunc('day', at_local)
-),
-message AS (
-    SELECT
-        d.window_start, d.date, d.window_start AS priced_at, d.stream, d.kind, d.carrier, d.direction,
-        d.messages, d.bytes, d.payload, d.payload_unknown, d.provisional
-    FROM metrics.air_traffic_day AS d
-    WHERE NOT EXISTS (SELECT FROM split AS p WHERE p.carrier = d.carrier AND p.date = d.date)
-    UNION ALL
-    SELECT
-        fleetgauge.date_start(p.date, 'Asia/Seoul'), p.date, h.window_start, h.stream, h.kind, h.carrier, h.direction,
-        h.messages, h.bytes, h.payload, h.payload_unknown, h.provisional
-    FROM split AS p
-    CROSS JOIN LATERAL (
-        SELECT * FROM metrics.air_traffic_hour
-        WHERE
-            carrier = p.carrier
-            AND window_start >= fleetgauge.date_start(p.date, 'Asia/Seoul')
-            AND window_start < fleetgauge.date_start(p.date + 1, 'Asia/Seoul')
-        OFFSET 0  -- keeps it a look-up by window for each such day, and no join over all hours
-    ) AS h
 )
 SELECT
     m.window_start,
@@ -116,34 +102,70 @@ SELECT
     m.kind,
     m.carrier,
     m.direction,
-    sum(m.messages)::bigint AS messages,
-    sum(m.bytes)::bigint AS bytes,
-    coalesce(sum(s.steps * t.step_bytes) FILTER (WHERE t.rounding = 'message'), 0)::bigint AS billed_bytes,
-    coalesce(sum(s.steps * t.price) FILTER (WHERE t.rounding = 'message'), 0) AS cost_krw,
-    sum(CASE
+    m.messages,
+    m.bytes,
+    CASE WHEN t.rounding = 'message' THEN coalesce(s.steps * t.step_bytes, 0) ELSE 0 END::bigint AS billed_bytes,
+    CASE WHEN t.rounding = 'message' THEN coalesce(s.steps * t.price, 0) ELSE 0 END AS cost_krw,
+    CASE
         WHEN t.rounding <> 'message' THEN 0
         WHEN t.carrier IS NULL OR m.payload IS NULL THEN m.messages
         ELSE m.payload_unknown
-    END)::bigint AS unpriced_messages,
-    coalesce(sum(m.messages) FILTER (WHERE t.rounding <> 'message'), 0)::bigint AS by_sim_messages,
-    coalesce(sum(m.payload_unknown) FILTER (WHERE t.rounding <> 'message'), 0)::bigint AS by_sim_unsized,
-    coalesce(
-        sum(m.bytes + (m.messages - coalesce(m.payload_unknown, 0))::numeric * t.overhead_bytes) FILTER (WHERE t.rounding <> 'message'),
-        0
-    ) AS by_sim_volume,
-    bool_or(m.provisional) AS provisional
-FROM message AS m
-LEFT JOIN fleetgauge.tariff AS t
-    ON concat_ws('/', t.carrier, nullif(t.price_class, '')) = m.carrier AND (t.currency = 'KRW' OR t.rounding <> 'message')
-    AND t.valid_from <= m.priced_at AND m.priced_at < t.valid_to
+    END::bigint AS unpriced_messages,
+    CASE WHEN t.rounding <> 'message' THEN m.messages ELSE 0 END::bigint AS by_sim_messages,
+    CASE WHEN t.rounding <> 'message' THEN coalesce(m.payload_unknown, 0) ELSE 0 END::bigint AS by_sim_unsized,
+    CASE
+        WHEN t.rounding <> 'message'
+            THEN coalesce(m.bytes + (m.messages - coalesce(m.payload_unknown, 0))::numeric * t.overhead_bytes, 0)
+        ELSE 0
+    END AS by_sim_volume,
+    m.provisional,
+    coalesce(t.rounding <> 'message', false) AS by_sim
+FROM metrics.air_traffic_day AS m
+LEFT JOIN price AS t ON t.carrier = m.carrier AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
 CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s
-GROUP BY m.window_start, m.date, m.stream, m.kind, m.carrier, m.direction;
+WHERE NOT EXISTS (SELECT FROM split AS p WHERE p.carrier = m.carrier AND p.date = m.date)
+UNION ALL
+SELECT
+    fleetgauge.date_start(p.date, 'Asia/Seoul'),
+    p.date,
+    h.stream,
+    h.kind,
+    h.carrier,
+    h.direction,
+    sum(h.messages)::bigint,
+    sum(h.bytes)::bigint,
+    coalesce(sum(s.steps * t.step_bytes) FILTER (WHERE t.rounding = 'message'), 0)::bigint,
+    coalesce(sum(s.steps * t.price) FILTER (WHERE t.rounding = 'message'), 0),
+    sum(CASE
+        WHEN t.rounding <> 'message' THEN 0
+        WHEN t.carrier IS NULL OR h.payload IS NULL THEN h.messages
+        ELSE h.payload_unknown
+    END)::bigint,
+    coalesce(sum(h.messages) FILTER (WHERE t.rounding <> 'message'), 0)::bigint,
+    coalesce(sum(h.payload_unknown) FILTER (WHERE t.rounding <> 'message'), 0)::bigint,
+    coalesce(
+        sum(h.bytes + (h.messages - coalesce(h.payload_unknown, 0))::numeric * t.overhead_bytes) FILTER (WHERE t.rounding <> 'message'),
+        0
+    ),
+    bool_or(h.provisional),
+    coalesce(bool_or(t.rounding <> 'message'), false)
+FROM split AS p
+CROSS JOIN LATERAL (
+    SELECT * FROM metrics.air_traffic_hour
+    WHERE
+        carrier = p.carrier
+        AND window_start >= fleetgauge.date_start(p.date, 'Asia/Seoul')
+        AND window_start < fleetgauge.date_start(p.date + 1, 'Asia/Seoul')
+    OFFSET 0  -- keeps it a look-up by window for each such day, and no join over all hours
+) AS h
+LEFT JOIN price AS t ON t.carrier = h.carrier AND t.valid_from <= h.window_start AND h.window_start < t.valid_to
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(h.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s
+GROUP BY p.date, h.stream, h.kind, h.carrier, h.direction;
 
--- The whole usage of a day by kind. What is charged by SIM is shared out by volume, in whole steps: each kind has its part
+-- The part of a day's usage that is charged by SIM, by kind. It is shared out by volume, in whole steps: each kind has its part
 -- rounded down, and the steps that are left go to the largest remainders, so the parts add up to the bill. What no kind can
 -- bear is a row `(other)`: the messages of SIMs beyond the limit, which have no price.
--- Say `month >= …` beside a condition on time: what is charged by SIM is computed by whole months, and only of those that are asked.
-CREATE OR REPLACE VIEW metrics.air_cost_day AS
+CREATE OR REPLACE VIEW metrics.shared_cost_day AS
 WITH cell AS (
     SELECT
         window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
@@ -151,6 +173,8 @@ WITH cell AS (
         NULL::bigint AS steps, NULL::bigint AS step_bytes, NULL::numeric AS price, NULL::bigint AS unpriced,
         date_trunc('month', date::timestamp)::date AS month
     FROM metrics.message_cost_day
+    -- Nothing is read where no tariff charges by SIM.
+    WHERE by_sim AND (SELECT coalesce(bool_or(rounding <> 'message'), false) FROM fleetgauge.tariff)
     UNION ALL
     SELECT
         window_start, date, '(other)', '(other)', carrier, '(not set)', 0, 0, 0, 0, 0, 0, 0, 0, provisional,
@@ -220,10 +244,26 @@ SELECT
 FROM priced
 WHERE NOT beside OR cost_krw > 0 OR unpriced_messages > 0;
 
+-- The whole usage of a day by kind: what is billed message by message, and each kind's part of what is charged by SIM.
+-- Say `month >= …` beside a condition on time: what is charged by SIM is computed by whole months, and only of those that are asked.
+CREATE OR REPLACE VIEW metrics.air_cost_day AS
+SELECT
+    window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
+    by_sim_messages, provisional, date_trunc('month', date::timestamp)::date AS month
+FROM metrics.message_cost_day
+WHERE NOT by_sim
+UNION ALL
+SELECT
+    window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
+    by_sim_messages, provisional, month
+FROM metrics.shared_cost_day;
+
 COMMENT ON VIEW metrics.air_traffic_day IS
     'Everything that goes over the air: telemetry by kind, commands by their type; messages, payload, sizes.';
 COMMENT ON VIEW metrics.message_cost_day IS
     'What the messages of a day cost that are rounded one by one; of the others the volume by which cost is shared out.';
+COMMENT ON VIEW metrics.shared_cost_day IS
+    'The part of metrics.air_cost_day whose carrier charges by SIM on that day: shared out by volume, and what no kind can bear.';
 COMMENT ON VIEW metrics.air_cost_minute IS 'What everything costs that goes over the air; what is charged by SIM is counted beside.';
 COMMENT ON VIEW metrics.air_cost_hour IS 'What everything costs that goes over the air; what is charged by SIM is counted beside.';
 COMMENT ON VIEW metrics.air_cost_day IS
@@ -299,4 +339,19 @@ COMMENT ON COLUMN metrics.message_cost_day.unpriced_messages IS 'Messages withou
 COMMENT ON COLUMN metrics.message_cost_day.by_sim_messages IS 'Messages that are charged by SIM and whole days, whose cost is not in this row.';
 COMMENT ON COLUMN metrics.message_cost_day.by_sim_unsized IS 'Of by_sim_messages those that do not say their size.';
 COMMENT ON COLUMN metrics.message_cost_day.by_sim_volume IS 'Bytes with overhead of by_sim_messages, by which the cost of the day is shared out.';
+COMMENT ON COLUMN metrics.message_cost_day.by_sim IS 'Whether a tariff that charges by SIM holds on the day, or in a part of it.';
 COMMENT ON COLUMN metrics.message_cost_day.provisional IS 'Whether it may still change without being told as a restatement.';
+COMMENT ON COLUMN metrics.shared_cost_day.window_start IS 'The beginning of the window.';
+COMMENT ON COLUMN metrics.shared_cost_day.date IS 'The local date.';
+COMMENT ON COLUMN metrics.shared_cost_day.month IS 'The first date of the month that the day lies in.';
+COMMENT ON COLUMN metrics.shared_cost_day.stream IS 'telemetry or commands.';
+COMMENT ON COLUMN metrics.shared_cost_day.kind IS 'Kind of telemetry, or type of the command.';
+COMMENT ON COLUMN metrics.shared_cost_day.carrier IS 'Of the SIM; with a price class it is part of the name.';
+COMMENT ON COLUMN metrics.shared_cost_day.direction IS 'uplink: device to server; downlink: server to device.';
+COMMENT ON COLUMN metrics.shared_cost_day.messages IS 'Messages over the air.';
+COMMENT ON COLUMN metrics.shared_cost_day.bytes IS 'Payload, without protocol overhead.';
+COMMENT ON COLUMN metrics.shared_cost_day.billed_bytes IS 'Bytes as the carrier bills them: whole steps, with overhead.';
+COMMENT ON COLUMN metrics.shared_cost_day.cost_krw IS 'What the messages cost that have a price, KRW.';
+COMMENT ON COLUMN metrics.shared_cost_day.unpriced_messages IS 'Messages without a tariff in KRW, or without a known size: in no cost.';
+COMMENT ON COLUMN metrics.shared_cost_day.by_sim_messages IS 'Messages that are charged by SIM and whole days, whose cost is not in this row.';
+COMMENT ON COLUMN metrics.shared_cost_day.provisional IS 'Whether it may still change without being told as a restatement.';
