@@ -301,15 +301,19 @@ def _week() -> Builder[Panel]:
         "the whole hours of the time range or of the last 7 days, whichever is longer. Source: metrics.rental_hour.",
         Sql(
             f"""
-        WITH hours AS (
-          SELECT started, window_start,
-            (window_start AT TIME ZONE 'Asia/Seoul')::date AS day,
-            extract(hour FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS hour,
-            extract(isodow FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS weekday
+        WITH windows AS (
+          SELECT window_start, sum(started) AS started
           FROM metrics.rental_hour
           WHERE window_start BETWEEN least($__timeFrom()::timestamptz, $__timeTo()::timestamptz - interval '7 days')
               AND $__timeTo()::timestamptz - interval '1 hour'
             AND {DIMENSIONS}
+          GROUP BY 1
+        ), hours AS (
+          SELECT started,
+            (window_start AT TIME ZONE 'Asia/Seoul')::date AS day,
+            extract(hour FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS hour,
+            extract(isodow FROM window_start AT TIME ZONE 'Asia/Seoul')::int AS weekday
+          FROM windows
         )
         SELECT (ARRAY['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'])[weekday] AS "Weekday",
           {hours}
