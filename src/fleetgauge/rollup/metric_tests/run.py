@@ -60,7 +60,7 @@ class Rehearsal(Connection[Row]):
 
     @contextmanager
     def transaction(self, *args: Any, **kwargs: Any) -> Iterator[Transaction]:
-        """As always; the engine's own tables are emptied after each transaction, which otherwise its COMMIT does."""
+        """As always; the engine's own tables go after each transaction, whose COMMIT empties them otherwise."""
         with super().transaction(*args, **kwargs) as found:
             self.depth += 1
             try:
@@ -68,14 +68,17 @@ class Rehearsal(Connection[Row]):
             finally:
                 self.depth -= 1
             if self.depth == 1 and self.staging:
-                self.execute("DELETE FROM staged")
-                self.execute("DELETE FROM touched")
+                self._forget()
 
     def again(self) -> "Rehearsal":
         """What the engine gets as its new connection: this one, without what an earlier one has made."""
-        self.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.touched")
+        self._forget()
         self.staging = True
         return self
+
+    def _forget(self) -> None:
+        # The engine makes them when it needs them.
+        self.execute("DROP TABLE IF EXISTS pg_temp.staged, pg_temp.withheld")
 
     def close(self) -> None:
         """The engine gives its connection back; here the transaction goes on. `closing` ends it."""
