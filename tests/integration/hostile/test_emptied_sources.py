@@ -1,6 +1,7 @@
 """A source that suddenly lacks what was counted of final hours: nothing is restated to nothing without being asked."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from fault_table import fault
 from rollup_world import QUICK, World, definition
 
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup import Definition
+from fleetgauge.rollup import Definition, run_metrics
 from fleetgauge.rollup.operating.accept import accept_frozen
 from fleetgauge.rollup.operating.backfill import backfill_metrics
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder
@@ -279,3 +280,50 @@ def test_days_of_few_facts_that_are_all_lost_are_told(world: World) -> None:
         assert sum(row[0] for row in world.stored(one, grain).values()) == 16
     ((name, said),) = told(world, one)
     assert name == "emptied_source" and "16 final hour(s)" in said
+
+
+@fault(
+    "Most rows of a final hour move to another one at once, such as when an application corrects its times",
+    number="right: rows are followed by their key, and an hour that they have left is not taken for emptied",
+    freshness="ok",
+    doctor="ok: how many values changed in the last day",
+    exporter="fleetgauge_rollup_restatements_last_day",
+    exit_code="0",
+)
+@pytest.mark.parametrize("dense", [3, 600])
+def test_an_hour_that_its_rows_have_left_is_not_taken_for_emptied(world: World, dense: int) -> None:
+    one = definition("departed", key="id")
+    world.migrate(one)
+    world.forget(one)
+    world.metrics.execute("DELETE FROM fleetgauge.restatement; DELETE FROM fleetgauge.emptied")
+    for minute in range(14):
+        world.insert(AT + timedelta(minutes=minute % 5), state="done", length=minute)
+    for _ in range(2):
+        ready(world)
+        assert world.run(one).error is None
+    world.assert_right(one)
+    world.app.execute(
+        "UPDATE facts SET happened_at = happened_at + interval '5 hours', changed_at = now() WHERE length < 12"
+    )
+    ready(world)
+    report = run_metrics(world.settings, [one], "minute", options=replace(QUICK, dense=dense))[0]
+    assert (report.error, report.late_unapplied) == (None, 0)
+    world.assert_right(one)
+    assert told(world, one) == []
+    # What is lost beside what has moved is seen as before.
+    for minute in range(12):
+        world.insert(AT + timedelta(minutes=minute % 3), state="done", length=50)
+    ready(world)
+    assert world.run(one).error is None
+    before = numbers(world, one)
+    world.app.execute("DELETE FROM facts WHERE length = 50")
+    world.app.execute(
+        "UPDATE facts SET happened_at = happened_at + interval '2 hours', changed_at = now() WHERE length = 12"
+    )
+    ready(world)
+    run_metrics(world.settings, [one], "minute", options=replace(QUICK, dense=dense))
+    at = AT.replace(minute=0)
+    assert {k: v for k, v in numbers(world, one)["hour"].items() if k[0] == at} == {
+        k: v for k, v in before["hour"].items() if k[0] == at
+    }
+    assert len(told(world, one)) == 1

@@ -5,7 +5,7 @@ newer one. What is lost is done again; nothing is ever added to.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -26,13 +26,13 @@ from fleetgauge.rollup.execute.run_counts import RunCounts
 from fleetgauge.rollup.plan.emptied import Weighed
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.request import ReconcileRequest
-from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, Reason
+from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, NotePlaces, Reason
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import emptied_hours, partitions, placements
 from fleetgauge.rollup.store.erased_prints import leave_out_erased
 from fleetgauge.rollup.store.store_sql import STAGED, Statements
-from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut
+from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut, Placed
 from fleetgauge.rollup.windows import widened, window_start, windows
 
 log = structlog.get_logger(__name__)
@@ -157,9 +157,17 @@ class Rows:
         ]
         if parts:
             raise LosingError(parts)
+        if self.definition.key is not None and weighed:  # what has moved elsewhere is not lost
+            left = placements.departed(self.connection, self.definition, self._moved)
+            weighed = [replace(one, counted=max(one.counted - left.get(one.window_start, 0), 0)) for one in weighed]
         found = emptied_hours.lost(self.connection, self.definition, weighed)
         if found:
             raise EmptiedError(found)
+
+    @property
+    def _moved(self) -> list[Placed]:
+        """The rows that the plan was made for."""
+        return [row for stage in self.plan.stages if isinstance(stage, NotePlaces) for row in stage.rows]
 
     def _windows(self, facts: Facts, span: Span) -> list[Row]:
         """The rows of the span at the metric's finest grain; minutes have a query of their own."""

@@ -5,6 +5,7 @@ lost run has written is found by the next.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from fleetgauge.postgres import Connection, sql
@@ -50,6 +51,30 @@ def known(connection: Connection[Any], definition: Definition, rows: Sequence[Pl
         [definition.metric, definition.version, [row.key for row in rows]],
     ).fetchall()
     return {(window, tuple(values)) for window, values in found}
+
+
+def departed(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> dict[datetime, int]:
+    """How many of these rows were noted in each hour (of a metric without hours: day) in which they are no more."""
+    if not rows:
+        return {}
+    grain, zone = definition.compared, definition.time_zone
+    found = connection.execute(
+        "SELECT h, count(*) FROM (SELECT DISTINCT p.key, fleetgauge.window_start(p.window_start, %(grain)s, %(zone)s)"
+        " AS h, fleetgauge.window_start(r.at, %(grain)s, %(zone)s) AS now FROM fleetgauge.placement AS p"
+        " JOIN unnest(%(keys)s::text[], %(changed)s::timestamptz[], %(at)s::timestamptz[]) AS r(key, changed_at, at)"
+        " ON p.key = r.key AND p.changed_at < r.changed_at"
+        " WHERE p.metric = %(metric)s AND p.version = %(version)s) AS noted WHERE h IS DISTINCT FROM now GROUP BY h",
+        {
+            "grain": grain,
+            "zone": zone,
+            "keys": [row.key for row in rows],
+            "changed": [row.changed_at for row in rows],
+            "at": [row.cell and row.cell[0] for row in rows],
+            "metric": definition.metric,
+            "version": definition.version,
+        },
+    )
+    return dict(found.fetchall())
 
 
 def settle(connection: Connection[Any], definition: Definition, rows: Sequence[Placed]) -> None:
