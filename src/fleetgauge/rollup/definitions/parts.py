@@ -112,7 +112,7 @@ class Interval:
     then_by: Identifier | None = None
     """Which of two rows of a thing at the same instant comes later: the greater in this column."""
     known_within: Period | None = None
-    """An end is known at most so long after it happened; if not given, as late as `longest` after the start."""
+    """Most ends are known so long after they happened, which saves runs work; a later one counts all the same."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:

@@ -149,6 +149,8 @@ class Rows:
     def _look_for_emptied(self, stage: ComputeSpan, span: Span) -> None:
         if stage.reason not in FORCED or isinstance(self.plan.request, ReconcileRequest):  # which has looked itself
             return
+        if stage.reason == "changed" and not emptied_hours.counts_facts(self.definition):
+            return  # an end that comes to be known late takes time away, and no fact
         weighed = emptied_hours.weigh(self.connection, self.definition, self._levels[stage.grain], span)
         parts = [
             (one.window_start, one.window_end)

@@ -120,14 +120,16 @@ def _longest(definition: Definition) -> sql.Composable:
 def held_since(definition: Definition, cursor: datetime, watermark: datetime) -> sql.Composed:
     """One multirange: the minutes before the watermark that rows changed since the cursor overlap, or did before.
 
-    A row that has got its end had none before, and so counted until the last watermark; where the next row ends it, the
-    row that came in between took over from its own start on.
+    A row that has got its end had none before, and so counted until the last watermark, which lay before its change,
+    however late that came; where the next row ends it, the row that came in between took over from its own start on.
     """
     interval, change_time = sure(definition.interval, "interval"), sure(definition.change_time, "change_time")
     event = col(definition.event_time)
     if interval.until is not None:
         known = interval.known_within if interval.known_within is not None else interval.longest
-        end = sql.SQL("coalesce({}, 'infinity') + {}::interval").format(col(interval.until), sql.Literal(known))
+        end = sql.SQL("greatest(coalesce({}, 'infinity') + {}::interval, {})").format(
+            col(interval.until), sql.Literal(known), col(change_time)
+        )
     else:
         next_of = sure(interval.until_next_of, "interval.until_next_of")
         end = sql.SQL(

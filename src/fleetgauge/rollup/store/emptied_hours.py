@@ -136,6 +136,11 @@ def _plain_count(definition: Definition) -> str | None:
     return next((c.name for c in definition.columns if isinstance(c.measure, Count) and not c.measure.where), None)
 
 
+def counts_facts(definition: Definition) -> bool:
+    """Whether lost facts can be told from time that is taken away: an interval's metric has to count them for that."""
+    return definition.interval is None or _plain_count(definition) is not None
+
+
 def facts_of(definition: Definition) -> sql.Composable:
     """How many facts a row counts; 1 where nothing tells."""
     name = _plain_count(definition)
