@@ -52,10 +52,9 @@ def test_time_after_a_late_end_goes_away(world: World, vehicles: int, counted: b
 
     world.app.execute(f"UPDATE {name} SET until = at + interval '30 minutes', changed_at = now()")
     run(world, one)
-    assert {grain: held(world, one, grain) for grain in ("minute", "hour", "day")} == {
-        grain: vehicles * 1800 for grain in ("minute", "hour", "day")
-    }
-    assert [held.condition.name for standing in freshness(world.settings, [one]) for held in standing.conditions] == []
+    grains = ("minute", "hour", "day")
+    assert {grain: held(world, one, grain) for grain in grains} == dict.fromkeys(grains, vehicles * 1800)
+    assert [kept.condition.name for standing in freshness(world.settings, [one]) for kept in standing.conditions] == []
 
 
 def run(world: World, one: Any) -> None:

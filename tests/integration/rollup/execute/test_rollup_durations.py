@@ -94,18 +94,15 @@ def test_seconds_in_each_window_equal_a_plain_computation(world: World, one: Def
                 case ("stay", vehicle, state, zone, offset, length):
                     at = BEGIN + timedelta(seconds=offset, milliseconds=offset % 1000)
                     until = None if length is None else at + timedelta(seconds=length)
-                    # An end comes to be known within half an hour of it.
-                    if until is None and at + LONGEST < NOW - timedelta(minutes=25):
-                        until = at + timedelta(minutes=3)
                     world.app.execute(
                         "INSERT INTO stays (vehicle, state, zone, at, until) VALUES (%s, %s, %s, %s, %s)",
                         [vehicle, state, zone, at, until],
                     )
-                case ("end", which, _):
+                case ("end", which, offset):  # known soon, or long after it happened
                     world.app.execute(
                         "UPDATE stays SET until = greatest(at, %s), state = 'on_trip', changed_at = now() WHERE id ="
                         " (SELECT id FROM stays WHERE until IS NULL ORDER BY id OFFSET %s LIMIT 1)",
-                        [NOW - timedelta(minutes=25), which % 3],
+                        [BEGIN + timedelta(seconds=offset) if offset % 2 else NOW - timedelta(minutes=25), which % 3],
                     )
                 case ("run",):
                     _run(world, one)
