@@ -11,7 +11,7 @@ from fleetlab.simulator.app_records import AppRecords, of_rentals
 from fleetlab.simulator.commands import Command
 from fleetlab.simulator.courses import of_course
 from fleetlab.simulator.faults import spoil
-from fleetlab.simulator.records import Record
+from fleetlab.simulator.records import GATEWAY_STEPS, VALID, Record
 from fleetlab.simulator.scale import SHIFT_MS, SHIFTS, Dice, Scale
 from fleetlab.simulator.trips import Planner, Rental, StateChange, Trips
 from fleetlab.simulator.unkind import replay_some
@@ -81,9 +81,20 @@ class Timeline:
             carried = [r for r in carried if r.append_ms > edge]
 
     def live(self) -> list[Record]:
-        """Records appended after `live_from`, up to `end`, in append order."""
+        """Records appended after `live_from`, up to `end`, in append order.
+
+        What gateways have in their queues by then they append at the end: else an ack might be there without its
+        `sent`, which is on its way.
+        """
+        if self.live_ms >= self.end_ms:
+            return []
         records = self._begun(self.live_ms - LONGEST_MS, self.end_ms)
-        return sorted(r for r in records if self.live_ms < r.append_ms <= self.end_ms)
+        queued = (
+            r._replace(append_ms=self.end_ms)
+            for r in records
+            if r.action in GATEWAY_STEPS and r.fault == VALID and r.event_ms <= self.end_ms < r.append_ms
+        )
+        return sorted([*(r for r in records if self.live_ms < r.append_ms <= self.end_ms), *queued])
 
     def actions(self) -> list[Action]:
         """What the app writes up to `end`, in order of time: backlog and live stretch together."""

@@ -112,14 +112,14 @@ class Truth:
         result = []
         for row in rows:
             identifier, kind, device, model, firmware, carrier, requested_ms, attempts = row[:8]
-            deadline_ms, sent_ms, _, responded_ms, answer, any_late = row[8:]
+            deadline_ms, sent_ms, delivered_ms, responded_ms, answer, any_late = row[8:]
             in_time = responded_ms is not None and responded_ms <= deadline_ms
             if in_time:
                 status = answer
             elif deadline_ms > now_ms:
                 status = "open"
             else:
-                status = "expired" if sent_ms is None and responded_ms is None else "timed_out"
+                status = "expired" if sent_ms is delivered_ms is responded_ms is None else "timed_out"
             late = bool(any_late) and status not in ("open", "succeeded")
             latency = responded_ms - requested_ms if in_time else None
             result.append(

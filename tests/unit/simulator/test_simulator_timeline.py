@@ -1,5 +1,6 @@
 """The timeline: the same on every run, as large as promised, complete at the seam of backlog and live stretch."""
 
+import copy
 import hashlib
 import subprocess
 import sys
@@ -115,6 +116,19 @@ def test_backlog_and_live_stretch_meet_without_gap_or_overlap(small: Timeline, s
                     assert step in sent or f"{step[0][2:]}.{step[1]}1" in replayed
 
 
+def test_what_a_gateway_has_queued_is_appended_at_the_end(small: Timeline) -> None:
+    """Else the stretch might end with an ack whose `sent` is still on its way, and never comes."""
+    sent = [r for r in small.live() if r.action == "sent" and r.fault == VALID]
+    shorter, begun = copy.copy(small), 0
+    for record in sorted(sent, key=lambda r: r.event_ms - r.append_ms)[:10]:
+        shorter.end_ms = record.append_ms - 1
+        live = {r.event_id: r for r in shorter.live()}
+        if record.event_id[:-1] + "1" in live:  # else it belongs to a ride that begins after that
+            begun += 1
+            assert live[record.event_id].append_ms == shorter.end_ms
+    assert begun
+
+
 def test_the_live_stretch_is_a_rush_hour_with_starts_ends_and_refunds(small: Timeline) -> None:
     kinds = Counter(a.kind for a in small.actions() if a.at_ms > small.live_ms)
     usual = small.scale.vehicles * small.scale.rate * small.scale.live_seconds / 86_400
@@ -142,10 +156,10 @@ def test_duplicates_repeat_an_earlier_record_byte_by_byte(small_backlog: list[Re
     first = {r.event_id: r for r in small_backlog if r.fault == VALID}
     duplicates = [r for r in small_backlog if r.fault == DUPLICATE]
     assert duplicates
-    for copy in duplicates:
-        original = first[copy.event_id]
-        assert original.append_ms < copy.append_ms
-        assert (original.value, original.topic, original.partition) == (copy.value, copy.topic, copy.partition)
+    for again in duplicates:
+        original = first[again.event_id]
+        assert original.append_ms < again.append_ms
+        assert (original.value, original.topic, original.partition) == (again.value, again.topic, again.partition)
 
 
 def test_things_come_out_of_order(small_backlog: list[Record]) -> None:
