@@ -31,7 +31,7 @@ from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import emptied_hours, partitions, placements
 from fleetgauge.rollup.store.erased_prints import leave_out_erased
-from fleetgauge.rollup.store.store_sql import STAGED, Statements
+from fleetgauge.rollup.store.store_sql import Statements
 from fleetgauge.rollup.values import BlockedCell, Cell, LeftOut, Placed
 from fleetgauge.rollup.windows import widened, window_start, windows
 
@@ -128,7 +128,7 @@ class Rows:
         if grain == "minute":  # the finest of a metric that has no minutes may be read in parts, which are merged
             written = self.connection.execute(self._sql.fill(merged)).rowcount
         else:
-            written = self.connection.execute(self._sql.merge_span(lowest, STAGED), values).rowcount
+            written = self.connection.execute(self._sql.merge_span(lowest, None), values).rowcount
         changed = self.ledger.update_blocked(
             lambda cell: span[0] <= cell[0] < span[1], broken, self.plan.source_watermark
         )
@@ -281,7 +281,7 @@ class Rows:
             values = {"begin": span[0], "end": span[1]}
             self._restatements.keep(level, span)
             self.connection.execute(self._sql.clear_span(level), values)
-            written += self.connection.execute(self._sql.merge_span(level, self._sql.table(below)), values).rowcount
+            written += self.connection.execute(self._sql.merge_span(level, below), values).rowcount
             if level.whole:
                 self.ledger.done_above(level.grain, span)
         return written

@@ -155,7 +155,7 @@ def _merged(definition: Definition, grain: Grain, span: Span) -> str:
     }
     for level in definition.levels:
         if level.grain == grain and level.below is not None:
-            text = _text(statements.merge_span(level, statements.table(by_name[level.below])))
+            text = _text(statements.merge_span(level, by_name[level.below]))
             for name, value in values.items():
                 text = text.replace(name, value)
             found.append(f"{pretty(text)};")

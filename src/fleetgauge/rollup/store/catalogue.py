@@ -1,6 +1,6 @@
 """Views as the database's catalogue has them: columns, owner, options, comments; and dropping one without loss."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,12 +11,14 @@ from fleetgauge.rollup.store.views import ViewColumn
 
 # Of our own types the schema is always named, whatever the search path of the login finds by itself.
 _COLUMNS = """
-SELECT a.attname,
+SELECT asked.schema, asked.relation, a.attname,
     CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN format_type(a.atttypid, a.atttypmod)
     ELSE t.typnamespace::regnamespace || '.' || t.typname END,
     CASE WHEN a.attcollation <> t.typcollation THEN (SELECT collname FROM pg_collation WHERE oid = a.attcollation) END
-FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND a.attnum > 0 AND NOT a.attisdropped
+FROM unnest(%s::text[], %s::text[]) AS asked (schema, relation)
+JOIN pg_attribute AS a ON a.attrelid = to_regclass(format('%%I.%%I', asked.schema, asked.relation))
+JOIN pg_type AS t ON t.oid = a.atttypid
+WHERE a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 _VIEW = """
@@ -66,7 +68,18 @@ def state_of(connection: Connection, view: str) -> ViewState:
 
 def columns_of(connection: Connection, schema: str, relation: str) -> tuple[ViewColumn, ...]:
     """Columns of a view or table, in order; none if there is none."""
-    return tuple(ViewColumn(*row) for row in connection.execute(_COLUMNS, [schema, relation]))
+    return columns_of_all(connection, [(schema, relation)])[schema, relation]
+
+
+def columns_of_all(
+    connection: Connection, relations: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[ViewColumn, ...]]:
+    """The same of many, by schema and name, asked at once."""
+    found: dict[tuple[str, str], list[ViewColumn]] = {one: [] for one in relations}
+    asked = [[schema for schema, _ in found], [name for _, name in found]]
+    for schema, name, *row in connection.execute(_COLUMNS, asked):
+        found[schema, name].append(ViewColumn(*row))
+    return {one: tuple(columns) for one, columns in found.items()}
 
 
 def owned_views(connection: Connection) -> list[str]:
@@ -80,18 +93,24 @@ def comments(connection: Connection, view: str) -> dict[str | None, str]:
     return dict(connection.execute(_COMMENTS, [VIEWS, view]).fetchall())
 
 
-def say(connection: Connection, view: str, column: str | None, text: str) -> None:
-    """Write a comment."""
-    what = sql.SQL("VIEW {}").format(sql.Identifier(VIEWS, view))
-    if column is not None:
-        what = sql.SQL("COLUMN {}").format(sql.Identifier(VIEWS, view, column))
-    connection.execute(sql.SQL("COMMENT ON {} IS {}").format(what, sql.Literal(text)))
+def say(connection: Connection, view: str, texts: Mapping[str | None, str]) -> None:
+    """Write comments: by column, and by None beside the view itself. All at once."""
+    if texts:
+        statements = [
+            sql.SQL("COMMENT ON {} IS {}").format(
+                sql.SQL("VIEW {}").format(sql.Identifier(VIEWS, view))
+                if column is None
+                else sql.SQL("COLUMN {}").format(sql.Identifier(VIEWS, view, column)),
+                sql.Literal(text),
+            )
+            for column, text in texts.items()
+        ]
+        connection.execute(sql.SQL("; ").join(statements), prepare=False)
 
 
 def inherit_comments(connection: Connection, view: str) -> None:
     """Say beside columns that nobody has explained what is said beside those of the same name that they come from."""
-    for column, text in connection.execute(_INHERITED, [VIEWS, view]).fetchall():
-        say(connection, view, column, text)
+    say(connection, view, dict(connection.execute(_INHERITED, [VIEWS, view]).fetchall()))
 
 
 @contextmanager
@@ -130,9 +149,7 @@ class Saved:
             if grant.column is None or grant.column in there:
                 connection.execute(grant.statement())
         set_options(connection, self.view, self.options)
-        for column, text in self.comments:
-            if column is None or column in there:
-                say(connection, self.view, column, text)
+        say(connection, self.view, {name: text for name, text in self.comments if name is None or name in there})
 
 
 def clear(connection: Connection, view: str, own: Collection[str]) -> list[Saved]:

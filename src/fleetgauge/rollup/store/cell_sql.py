@@ -13,6 +13,7 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.store.emptied_hours import facts_of
+from fleetgauge.rollup.store.rendered import rendered_once
 from fleetgauge.rollup.store.restatement_sql import changes, told
 from fleetgauge.rollup.store.store_sql import Statements, comma, merge, same
 from fleetgauge.rollup.store.tables import column_type, keys
@@ -62,6 +63,7 @@ class CellStatements:
 
     definition: Definition
 
+    @rendered_once
     def replace(self, level: Level, most: int, *, closed: bool, weighing: bool = False) -> sql.Composed:
         """Make the level's touched cells anew; `closed`: some of its windows are, and what differs in them is told.
 
@@ -100,6 +102,7 @@ class CellStatements:
             weighed_by=hour if self.definition.key is not None else comma(names),
         )
 
+    @rendered_once
     def clear(self, level: Level) -> sql.Composed:
         """Take away the touched cells of a level that have no rows below."""
         names = keys(level)

@@ -288,10 +288,16 @@ def _comment(connection: Connection, definition: Definition, change: ViewChange,
     for name, gaps in missing(definition, change).items():
         wanted[name] = f"{wanted.get(name, '')} {_NOTE}{gaps}]".strip()
     there = catalogue.comments(connection, change.view)
-    for column, text in wanted.items():
-        before = there.get(column, "")
-        if text and text != before and before.partition(_NOTE)[0].strip() in {"", *said, *ours.values()}:
-            say(connection, change.view, column, text)
+    replaced = {"", *said, *ours.values()}
+    say(
+        connection,
+        change.view,
+        {
+            column: text
+            for column, text in wanted.items()
+            if text and text != there.get(column, "") and there.get(column, "").partition(_NOTE)[0].strip() in replaced
+        },
+    )
 
 
 def _said(known: Sequence[Version]) -> set[str]:

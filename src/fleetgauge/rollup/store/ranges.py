@@ -10,13 +10,13 @@ SQL that the planner takes apart, so that conditions reach the indexes of the ta
 catalogue, so views can be made anew beneath it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleetgauge.postgres import Connection, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
-from fleetgauge.rollup.store.catalogue import columns_of
+from fleetgauge.rollup.store.catalogue import columns_of_all
 from fleetgauge.rollup.store.dependents import Dependent, dependents_of_function
 from fleetgauge.rollup.store.tables import STORE, VIEWER, VIEWS
 from fleetgauge.rollup.store.views import ViewColumn
@@ -79,11 +79,15 @@ def apply(connection: Connection, trios: Collection[Trio]) -> dict[str, str]:
     Returns by metric why a function keeps the columns that it had: others have built on it.
     """
     refused = {}
+    schemas = (VIEWS, STORE)  # the latter for what counts sets: viewers ask it by fleetgauge.distinct_count
+    views = [(schema, trio.view(grain)) for trio in trios for schema in schemas for grain in trio.grains]
+    found = columns_of_all(connection, views)
     for trio in trios:
-        for schema in (VIEWS, STORE):  # the latter for what counts sets: viewers ask it by fleetgauge.distinct_count
-            columns = _columns(connection, trio, schema)
+        for schema in schemas:
+            by_grain = {grain: found[schema, trio.view(grain)] for grain in trio.grains}
+            columns = _common(by_grain)
             if columns:
-                why = _replace(connection, trio, columns, schema)
+                why = _replace(connection, trio, columns, schema, by_grain.get("day", ()))
                 if why is not None:
                     refused[trio.metric] = why
     return refused
@@ -166,20 +170,20 @@ def _beside(views: Collection[str]) -> list[str]:
     return sorted(f"{stem}_range" for stem in stems)
 
 
-def _columns(connection: Connection, trio: Trio, schema: str) -> list[ViewColumn]:
+def _common(by_grain: Mapping[Grain, Sequence[ViewColumn]]) -> list[ViewColumn]:
     """What views of all grains have, in the order of the hours'; none where a view is missing."""
-    grains = trio.grains
-    found = {grain: {one.name: one for one in columns_of(connection, schema, trio.view(grain))} for grain in grains}
+    types = [{one.name: one.type for one in columns} for columns in by_grain.values()]
     return [
         one
-        for one in found["hour" if "hour" in grains else "day"].values()
-        if one.name not in _OWN and all(one.type == getattr(found[g].get(one.name), "type", None) for g in grains)
+        for one in by_grain["hour" if "hour" in by_grain else "day"]
+        if one.name not in _OWN and all(one.type == known.get(one.name) for known in types)
     ]
 
 
-def _replace(connection: Connection, trio: Trio, columns: Collection[ViewColumn], schema: str) -> str | None:
+def _replace(
+    connection: Connection, trio: Trio, columns: Collection[ViewColumn], schema: str, days: Sequence[ViewColumn]
+) -> str | None:
     name = sql.Identifier(schema, trio.function)
-    days = columns_of(connection, schema, trio.view("day")) if "day" in trio.grains else []
     statement = create(trio, columns, schema, by_month=any(one.name == "month" and one.type == "date" for one in days))
     try:
         with connection.transaction():

@@ -11,6 +11,7 @@ from fleetgauge.postgres import sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Additive, Column, Distinct, Percentile, Tally
+from fleetgauge.rollup.store.rendered import rendered_once
 from fleetgauge.rollup.store.store_sql import merge
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
@@ -21,6 +22,7 @@ class RestatementStatements:
 
     definition: Definition
 
+    @rendered_once
     def create_replaced(self) -> sql.Composed:
         """Before rows are kept, for once per connection; rows vanish with each transaction."""
         parts: list[sql.Composable] = [sql.SQL("_level text"), sql.SQL("window_start timestamptz")]
@@ -28,6 +30,7 @@ class RestatementStatements:
         parts += [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
         return sql.SQL("CREATE TEMP TABLE IF NOT EXISTS replaced ({}) ON COMMIT DELETE ROWS").format(_comma(parts))
 
+    @rendered_once
     def keep(self, level: Level) -> sql.Composed:
         """Rows of the level's closed windows, before they are replaced."""
         names = _comma([*keys(level), *(sql.Identifier(c.name) for c in self.definition.columns)])
@@ -35,6 +38,7 @@ class RestatementStatements:
             names=names, level=sql.Literal(level.name), rows=self._closed(level)
         )
 
+    @rendered_once
     def compare(self, level: Level, most: int) -> sql.Composed:
         """Write what differs between kept and new rows; above `most` values by window and measure alone.
 

@@ -22,6 +22,7 @@ from fleetgauge.rollup.definitions.measures import (
     Tally,
 )
 from fleetgauge.rollup.labels import OTHER
+from fleetgauge.rollup.store.rendered import rendered_once
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
 STAGED = sql.Identifier("staged")
@@ -33,6 +34,7 @@ class Statements:
 
     definition: Definition
 
+    @rendered_once
     def create_staged(self) -> sql.Composed:
         """Before it is filled, for once per connection; rows vanish with each transaction."""
         measures = [sql.SQL("{} {}").format(sql.Identifier(c.name), _staged_type(c)) for c in self.definition.columns]
@@ -42,6 +44,7 @@ class Statements:
         """The same of `withheld`."""
         return _temporary("withheld", self._typed_keys)
 
+    @rendered_once
     def copy_staged(self) -> sql.Composed:
         """COPY of source rows."""
         return sql.SQL("COPY staged ({}) FROM STDIN").format(comma([*self._keys, *self._measures]))
@@ -70,6 +73,7 @@ class Statements:
             start, sql.SQL("").join(sql.SQL(" AND h.{0} = s.{0}").format(n) for n in self._keys[1:])
         )
 
+    @rendered_once
     def fill(self, merged: bool) -> sql.Composed:
         """`staged` into the minute table; `merged` when several staged rows fell together in `(other)`."""
         if not merged:
@@ -84,6 +88,7 @@ class Statements:
             comma(self._of("b")),
         )
 
+    @rendered_once
     def clear_span(self, level: Level, *, withholding: bool = False) -> sql.Composed:
         """Rows of `level` in [begin, end); `withholding` all but the cells of `withheld`, which are of its grain."""
         kept: sql.Composable = sql.SQL("")
@@ -93,8 +98,9 @@ class Statements:
             self.table(level), kept
         )
 
-    def merge_span(self, level: Level, below: sql.Identifier) -> sql.Composed:
-        """All of `level` in [begin, end), boundaries of its grain, made anew from a finer level's table."""
+    @rendered_once
+    def merge_span(self, level: Level, below: Level | None) -> sql.Composed:
+        """All of `level` in [begin, end), boundaries of its grain, made anew from a finer level, or from `staged`."""
         names = keys(level)[1:]
         return sql.SQL(
             "INSERT INTO {upper} ({columns}) SELECT w._above, {day}{key} {merges} FROM {below} AS b JOIN ("
@@ -107,7 +113,7 @@ class Statements:
             day=self.date(level, sql.SQL("w._above")),
             key=sql.SQL("").join(sql.SQL("b.{}, ").format(n) for n in names),
             merges=comma(self._merges("b")),
-            below=below,
+            below=STAGED if below is None else self.table(below),
             order=self.order(sql.SQL("w._above"), level),
             grain=sql.Literal(level.grain),
             zone=sql.Literal(self.definition.time_zone),

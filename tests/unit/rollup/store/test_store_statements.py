@@ -15,7 +15,7 @@ from fleetgauge.rollup import Definition
 from fleetgauge.rollup.operating.render import pretty
 from fleetgauge.rollup.store.cell_sql import CellStatements
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
-from fleetgauge.rollup.store.store_sql import STAGED, Statements
+from fleetgauge.rollup.store.store_sql import Statements
 from fleetgauge.rollup.store.version_changes import compared
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -62,8 +62,8 @@ def statements() -> dict[str, sql.Composed | None]:
         "replace_cells_above": cells.replace(levels["day"], 10_000, closed=True),
         "replace_cells_subset": cells.replace(subset, 10_000, closed=False),
         "clear_cells": cells.clear(hour),
-        "merge_span": store.merge_span(levels["day"], store.table(hour)),
-        "merge_span_staged": store.merge_span(hour, STAGED),
+        "merge_span": store.merge_span(levels["day"], hour),
+        "merge_span_staged": store.merge_span(hour, None),
         "beside_other": store.beside_other(minute),
         "keep": told.keep(subset),
         "compare": told.compare(hour, 10_000),
