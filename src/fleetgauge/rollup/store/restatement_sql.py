@@ -12,7 +12,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Level
 from fleetgauge.rollup.definitions.measures import Additive, Column, Distinct, Percentile, Tally
 from fleetgauge.rollup.store.rendered import rendered_once
-from fleetgauge.rollup.store.store_sql import merge
+from fleetgauge.rollup.store.store_sql import comma, merge
 from fleetgauge.rollup.store.tables import column_type, keys, table
 
 
@@ -28,12 +28,12 @@ class RestatementStatements:
         parts: list[sql.Composable] = [sql.SQL("_level text"), sql.SQL("window_start timestamptz")]
         parts += [sql.SQL('{} text COLLATE "C"').format(sql.Identifier(n)) for n in self.definition.dimensions]
         parts += [sql.SQL("{} {}").format(sql.Identifier(c.name), column_type(c)) for c in self.definition.columns]
-        return sql.SQL("CREATE TEMP TABLE IF NOT EXISTS replaced ({}) ON COMMIT DELETE ROWS").format(_comma(parts))
+        return sql.SQL("CREATE TEMP TABLE IF NOT EXISTS replaced ({}) ON COMMIT DELETE ROWS").format(comma(parts))
 
     @rendered_once
     def keep(self, level: Level) -> sql.Composed:
         """Rows of the level's closed windows, before they are replaced."""
-        names = _comma([*keys(level), *(sql.Identifier(c.name) for c in self.definition.columns)])
+        names = comma([*keys(level), *(sql.Identifier(c.name) for c in self.definition.columns)])
         return sql.SQL("INSERT INTO replaced (_level, {names}) SELECT {level}, {names} FROM ({rows}) AS a").format(
             names=names, level=sql.Literal(level.name), rows=self._closed(level)
         )
@@ -47,7 +47,7 @@ class RestatementStatements:
         """
         names = keys(level)
         pairs = [sql.SQL("{}, {}").format(sql.Literal(n), sql.Identifier(n)) for n in level.dimensions]
-        key = sql.SQL("USING ({})").format(_comma(names))
+        key = sql.SQL("USING ({})").format(comma(names))
         return sql.SQL(
             "WITH changed AS MATERIALIZED (SELECT window_start, jsonb_build_object({pairs}) AS dimensions, v.*"
             " FROM (SELECT r.*, true AS _there FROM replaced AS r WHERE _level = {level}) AS o"
@@ -55,7 +55,7 @@ class RestatementStatements:
             " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs) {written}"
             " RETURNING window_start, dimensions::text, cells"
         ).format(
-            pairs=_comma(pairs),
+            pairs=comma(pairs),
             level=sql.Literal(level.name),
             rows=self._closed(level),
             key=key,
@@ -77,7 +77,7 @@ class RestatementStatements:
             "SELECT d.dimensions, v.* FROM {table} AS n CROSS JOIN LATERAL (VALUES (jsonb_build_object({pairs})))"
             " AS d(dimensions) CROSS JOIN LATERAL (VALUES {shown}) AS v(_measure, _value)"
             " WHERE n.window_start = %(window)s AND d.dimensions @> %(where)s ORDER BY 1, 2 LIMIT %(limit)s"
-        ).format(table=table(self.definition, level), pairs=_comma(pairs), shown=_comma(shown))
+        ).format(table=table(self.definition, level), pairs=comma(pairs), shown=comma(shown))
 
     def differences(self) -> sql.Composed:
         """What differs between the hours `hours` (array of instants) and what `staged` holds of them, by hour.
@@ -98,10 +98,10 @@ class RestatementStatements:
             " (VALUES {values}) AS v(_measure, _adds, _differs, _before, _after, _change) WHERE _differs"
             " ORDER BY {keys}, _measure"
         ).format(
-            pairs=_comma(pairs),
+            pairs=comma(pairs),
             hours=table(self.definition, level),
-            keys=_comma(names),
-            merges=_comma(merges),
+            keys=comma(names),
+            merges=comma(merges),
             values=changes(self.definition.columns),
         )
 
@@ -115,7 +115,7 @@ class RestatementStatements:
 
 def changes(columns: Sequence[Column]) -> sql.Composed:
     """Of old row `o` and new row `n`: rows of `_change`'s columns, one for each column of measures."""
-    return _comma([_change(column) for column in columns])
+    return comma([_change(column) for column in columns])
 
 
 def told(level: Level, most: int) -> sql.Composed:
@@ -142,7 +142,7 @@ def _counted_and_insert(level: Level, most: int) -> tuple[sql.Composable, sql.Co
         " sum(CASE WHEN _adds THEN _after::numeric END)::text,"
         " sum(_change), count(*), {reason} FROM changed, counted WHERE n > {most} GROUP BY window_start, _measure"
     ).format(
-        fixed=_comma(
+        fixed=comma(
             [sql.SQL("%(metric)s::text, %(version)s::text"), sql.Literal(level.name), sql.Literal(level.grain)]
         ),
         reason=sql.SQL("%(reason)s::text, %(run_id)s::bigint"),
@@ -189,7 +189,3 @@ def _shown(column: Column, value: sql.Identifier) -> sql.Composable:
             return sql.SQL(part).format(value)
         case _:
             return sql.SQL("{}::text").format(value)
-
-
-def _comma(parts: Sequence[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)
