@@ -79,13 +79,11 @@ def _mistyped(status: MetricStatus) -> Found:
         return None
     told = [f"{index} maps {', '.join(fields)} to another type" for index, fields in status.mistyped.items()]
     first = next(iter(status.mistyped))
-    said = f"{'; '.join(told)} than the contract says: its day stays as it was computed before, and all others go on. "
-    said += (
+    return len(told), (
+        f"{'; '.join(told)} than the contract says: its day stays as it was computed before, and all others go on. "
         "Make it anew: _reindex into another index, delete it, let the consumer make it by its template, and _reindex "
+        f"back (or DELETE /{first}, and fleetgauge consume --from-time); the next run goes on with it"
     )
-    return len(
-        told
-    ), f"{said}back (or DELETE /{first}, and fleetgauge consume --from-time); the next run goes on with it"
 
 
 def _lost(status: MetricStatus) -> Found:
@@ -107,14 +105,11 @@ def _removed(status: MetricStatus) -> Found:
     if not status.removed:
         return None
     first = status.removed[0]
-    said = (
+    return len(status.removed), (
         f"{', '.join(one.name for one in status.removed)} has no row of final windows any more, since somebody removed "
-    )
-    said += (
         "them: the next run computes them again, as far as what they are made of is kept; what is left is to be had "
+        f"from a backup alone (first: {first.grain}s from {first.begin:%Y-%m-%dT%H:%MZ} to {first.end:%Y-%m-%dT%H:%MZ})"
     )
-    said += f"from a backup alone (first: {first.grain}s from {first.begin:%Y-%m-%dT%H:%MZ}"
-    return len(status.removed), f"{said} to {first.end:%Y-%m-%dT%H:%MZ})"
 
 
 def _foreign(status: MetricStatus) -> Found:
@@ -148,13 +143,11 @@ def _cut(status: MetricStatus) -> Found:
     if status.cut is None:
         return None
     day, whole = (f"{at:%Y-%m-%dT%H:%M%z}" for at in (status.cut.begin, status.cut.end))
-    said = (
+    return 1, (
         f"its day of {day} is a part, and stays provisional as version {status.cut.version} left it: the version that "
+        "goes on cannot compute its beginning, which the source has lost; what came since is in finer windows alone. "
+        f"Days are whole again from {whole} on; it is told for a week"
     )
-    said += (
-        "goes on cannot compute its beginning, which the source has lost; what came since is in finer windows alone."
-    )
-    return 1, f"{said} Days are whole again from {whole} on; it is told for a week"
 
 
 def _lacking(status: MetricStatus) -> Found:
