@@ -79,7 +79,7 @@ def test_late_early_and_future_facts_come_in(world: World, one: Definition) -> N
     world.insert(NOW + timedelta(days=3))
     ready(world)
     report = world.run(one)
-    assert (report.windows, report.cells) == (0, 3)
+    assert report.cells == 3 and report.windows <= 1  # a minute may have passed since
     world.assert_right(one)
 
 
