@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 from clock_world import doctor_says, gauge
 from fault_table import fault
 from rollup_world import QUICK, World, definition
 
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import Definition, run_metrics
+from fleetgauge.rollup.definitions.loader import load_definition
 from fleetgauge.rollup.operating.accept import accept_frozen
 from fleetgauge.rollup.operating.backfill import backfill_metrics
 from fleetgauge.rollup.operating.backfill_record import BackfillOrder
@@ -200,6 +203,72 @@ def test_a_late_row_in_a_cell_that_was_emptied_takes_nothing_away(world: World, 
         }
     ((name, said),) = told(world, one)
     assert name == "emptied_source" and f"{first:%Y-%m-%dT%H:%MZ}: 1 of 15" in said
+
+
+@fault(
+    "The same, of a metric that sums amounts or times and counts no rows",
+    number="as before: `source_rows` counts them for it",
+    freshness="error: the same as above",
+    doctor="fail: the same",
+    exporter='`fleetgauge_rollup_condition{condition="emptied_source"}`, as many as there are hours',
+    exit_code="0 of the run, which warns; 78 of freshness",
+)
+@pytest.mark.parametrize("agg", ["sum", "duration"])
+def test_a_late_row_takes_nothing_away_from_a_metric_that_counts_nothing(
+    world: World, tmp_path: Path, agg: str
+) -> None:
+    """One cell a minute, which has lost most of its rows and is there nevertheless."""
+    one = load_definition(of_no_count(tmp_path, agg))
+    world.migrate(one)
+    world.app.execute("DELETE FROM facts")
+    for minute in range(20):
+        for _ in range(3):
+            world.insert(AT + timedelta(minutes=minute), state="done", length=30)
+    for _ in range(2):
+        ready(world)
+        assert world.run(one).error is None
+    before = totals(world, one)
+    assert set(before.values()) == {20 * 3 * 30}
+    world.app.execute("DELETE FROM facts WHERE id % 3 <> 0")
+    world.insert(AT + timedelta(minutes=5), state="done", length=30)
+    ready(world)
+    report = world.run(one)
+    assert report.error is None and report.late_unapplied > 0
+    assert totals(world, one) == before
+    ((name, said),) = told(world, one)
+    assert name == "emptied_source" and "of 60" in said
+    assert compare(world, one, accept_losses=True).different == 1
+    assert set(totals(world, one).values()) == {21 * 30}
+    world.metrics.execute("DELETE FROM fleetgauge.emptied")
+
+
+def of_no_count(folder: Path, agg: str) -> Path:
+    """A metric's folder, whose only measure adds lengths, of 30 seconds each, or the times that they last."""
+    name = f"uncounted_{agg}"
+    measure = {"agg": "sum", "of": "length"} if agg == "sum" else {"agg": "duration"}
+    text: dict[str, Any] = {
+        "metric": name,
+        "source": "operations",
+        "event_time": "happened_at",
+        "change_time": "changed_at",
+        "immutable": "Facts of the tests stay where they are.",
+        "grace": "0s",
+        "measures": {"whole": measure},
+    }
+    if agg == "duration":
+        text["interval"] = {"until": "until", "longest": "2h"}
+    (folder / name).mkdir()
+    (folder / name / "metric.yaml").write_text(yaml.safe_dump(text))
+    until = "happened_at + make_interval(secs => length) AS until"
+    (folder / name / "source.sql").write_text(f"SELECT happened_at, changed_at, length, {until} FROM facts\n")
+    return folder / name
+
+
+def totals(world: World, one: Definition) -> dict[str, int]:
+    return {
+        grain: int(world.metrics.execute(f"SELECT sum(whole) FROM metrics.{one.metric}_{grain}").fetchone()[0])
+        for grain in ("minute", "hour", "day")
+    }
 
 
 def test_a_late_row_where_a_few_are_rightly_gone_brings_its_hour_up_to_date(world: World, one: Definition) -> None:

@@ -220,6 +220,8 @@ class Definition:
         for name, measure in stored.items():
             if isinstance(measure, Duration) and self.interval is None:
                 yield ("measures", name), "a duration needs to know how long a row holds; add interval"
+        if self.interval is not None and not any(isinstance(measure, Duration) for measure in stored.values()):
+            yield ("interval",), "is for measures of kind duration, of which there is none; remove it, or add one"
         if self.key is not None and (self.change_time is None or self.interval is not None or self.documents):
             yield ("key",), "goes with change_time, and neither with interval nor with documents, which never move"
         if self.privacy is not None:

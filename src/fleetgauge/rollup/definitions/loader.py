@@ -13,6 +13,7 @@ from fleetgauge.files.plain import shown as shown_value
 from fleetgauge.files.text import Unreadable
 from fleetgauge.rollup.definitions import layout, source_sql, views_sql
 from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.source_rows import SOURCE_ROWS, TAKEN, takes_name, with_count
 from fleetgauge.rollup.definitions.sql_words import Dialect
 from fleetgauge.rollup.definitions.validation_messages import IN_FILES, OUTSIDE, messages
 
@@ -109,6 +110,8 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     if raw.get("metric", folder.name) != folder.name:
         named = f"metric: is {shown_value(raw['metric'])} but its folder is {folder.name!r}; rename one"
         said.append((document.line(["metric"]), named))
+    if takes_name(raw):
+        said.append((document.line(["measures", SOURCE_ROWS]), f"measures.{SOURCE_ROWS}: {TAKEN}"))
     dialect: Dialect = "mysql" if raw.get("dialect") == "mysql" else "postgres"
     text, problems = _source(folder / "source.sql", f"{shown}/source.sql", dialect, documents="documents" in raw)
     views, wrong = _views(folder / "views.sql", f"{shown}/views.sql")
@@ -116,7 +119,7 @@ def load_definition(folder: Path, *, shown_from: Path | None = None) -> Definiti
     definition = None
     try:
         definition = _ADAPTER.validate_python(
-            {**raw, "source_sql": text, "views_sql": views, "lines": document.lines()}
+            {**with_count(raw), "source_sql": text, "views_sql": views, "lines": document.lines()}
         )
     except ValidationError as error:
         found = [message for one in error.errors(include_url=False) for message in messages(one)]

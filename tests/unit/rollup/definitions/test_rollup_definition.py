@@ -77,6 +77,7 @@ def test_no_folder_is_no_metric(tmp_path: Path) -> None:
         ({"interval": {"longest": "2h", "until": "u", "then_by": "id"}}, "interval.then_by: goes with until_next_of"),
         ({"interval": {"longest": "2h"}}, "interval: give one of until and until_next_of"),
         ({"measures": {"held": {"agg": "duration"}}}, "measures.held: a duration needs to know how long"),
+        ({"interval": {"longest": "2h", "until": "u"}}, "interval: is for measures of kind duration, of which there"),
         ({"rollups": {"by_zone": ["zone"]}}, "rollups.by_zone: name fewer dimensions"),
         ({"source_kept": "30d"}, "source_kept: must be at least late + 35 d"),
         ({"source_sql": "SELECT 1"}, "source_sql belongs into a file beside it"),

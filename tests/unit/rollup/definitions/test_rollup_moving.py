@@ -31,7 +31,11 @@ def definition(**changes: Any) -> Definition:
     ("changes", "place", "said"),
     [
         ({}, "change_time", "name the `key`"),
-        ({"interval": {"until": "ended_at", "longest": "2d"}}, "change_time", "say `immutable:` and why"),
+        (
+            {"interval": {"until": "ended_at", "longest": "2d"}, "measures": {"held": {"agg": "duration"}}},
+            "change_time",
+            "say `immutable:` and why",
+        ),
         ({"source": "commands"}, "change_time", "name their key"),
         ({"source": "commands", "immutable": "I say so."}, "change_time", "name their key"),
         ({"key": "id", "immutable": "I say so."}, "immutable", "remove one of the two"),
