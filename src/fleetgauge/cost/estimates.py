@@ -6,12 +6,13 @@ SIM: what a SIM used of telemetry and of commands changes as its carrier's telem
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from math import ceil
+from typing import TypeAlias
 
 from fleetgauge.cost.charges import billed_steps, tariff_at
 from fleetgauge.cost.tariff import Tariff
@@ -22,6 +23,7 @@ YEAR = 365
 WEEK = 7
 MONTH = Fraction(YEAR, 12)
 """Days of a mean month."""
+_Totals: TypeAlias = dict[tuple[date, str, str], tuple[Fraction, Fraction]]
 
 
 @dataclass(frozen=True)
@@ -165,18 +167,21 @@ def _priced(
     found = _Priced()
     in_force = {carrier: tariff_at(tariffs, carrier, at) for carrier in {one.carrier for one in usage}}
     for one in usage:
-        tariff, count = in_force[one.carrier], sum(one.sizes.values(), Fraction(0))
+        tariff, count = in_force[one.carrier], _messages(one)
         if tariff is None:
             found.unpriced += count + one.unsized
         elif tariff.rounding == "message":
             found.unpriced += one.unsized
-            steps = sum((n * billed_steps(size, tariff) for size, n in one.sizes.items()), Fraction(0))
+            steps = _sum((n, billed_steps(size, tariff)) for size, n in one.sizes.items())
             found.by_day[one.date] += steps * Fraction(tariff.price)
         elif not sims:
             found.by_sim += count + one.unsized
     by_sim = {carrier: one for carrier, one in in_force.items() if one is not None and one.by_sim}
-    for carrier, tariff in by_sim.items() if sims else ():
-        rows = _sim_rows(before, usage, sims, carrier, tariff)
+    if not sims or not by_sim:
+        return found
+    was, now, moved = _totals(before), _totals(usage), _moved(usage)
+    for carrier, tariff in by_sim.items():
+        rows = _sim_rows(was, now, moved, sims, carrier, tariff)
         if tariff.rounding == "sim_day":
             for row in rows:
                 found.by_day[row.date] += row.weight * -(-row.volume // tariff.step_bytes) * Fraction(tariff.price)
@@ -186,37 +191,62 @@ def _priced(
 
 
 def _sim_rows(
-    before: Sequence[Usage], usage: Sequence[Usage], sims: Sequence[SimStream], carrier: str, tariff: Tariff
+    was: _Totals,
+    now: _Totals,
+    moved: Mapping[str, Mapping[str, Fraction]],
+    sims: Sequence[SimStream],
+    carrier: str,
+    tariff: Tariff,
 ) -> list[_SimRow]:
     """The days of the SIMs that are with a carrier, as their traffic would have been."""
-    was, now = _totals(before), _totals(usage)
-    moved: dict[str, dict[str, Fraction]] = defaultdict(lambda: defaultdict(Fraction))
-    for one in usage:
-        moved[one.origin or one.carrier][one.carrier] += sum(one.sizes.values())
     volumes: dict[tuple[date, str, str], int] = defaultdict(int)
     for use in sims:
         key = use.date, use.carrier, use.stream
-        if carrier in moved[use.carrier] and was.get(key, (0, 0))[0]:
+        if carrier in moved.get(use.carrier, {}) and was.get(key, (0, 0))[0]:
             (messages, size), (messages_now, size_now) = was[key], now.get(key, (Fraction(0), Fraction(0)))
             volume = use.messages * tariff.overhead_bytes * messages_now / messages
             volume += use.bytes * size_now / size if size else 0
             volumes[use.date, use.carrier, use.sim] += round(volume)
     shares = {
-        origin: parts[carrier] / whole for origin, parts in moved.items() if (whole := sum(parts.values(), Fraction(0)))
+        origin: parts[carrier] / whole
+        for origin, parts in moved.items()
+        if carrier in parts and (whole := sum(parts.values(), Fraction(0)))
     }
     rows = ((day, (origin, sim), shares.get(origin, Fraction(0)), n) for (day, origin, sim), n in volumes.items())
     return [_SimRow(*row) for row in rows if row[2]]
 
 
-def _totals(usage: Sequence[Usage]) -> dict[tuple[date, str, str], tuple[Fraction, Fraction]]:
+def _moved(usage: Sequence[Usage]) -> dict[str, dict[str, Fraction]]:
+    """Messages by the carrier that the SIMs were of and the one that they would be of."""
+    found: dict[str, dict[str, Fraction]] = defaultdict(lambda: defaultdict(Fraction))
+    for one in usage:
+        found[one.origin or one.carrier][one.carrier] += _messages(one)
+    return found
+
+
+def _totals(usage: Sequence[Usage]) -> _Totals:
     """Messages and payload by day, the carrier that the SIMs were of, and stream."""
-    found: dict[tuple[date, str, str], tuple[Fraction, Fraction]] = {}
+    found: _Totals = {}
     for one in usage:
         key = one.date, one.origin or one.carrier, one.stream
         messages, size = found.get(key, (Fraction(0), Fraction(0)))
-        more = sum((n * of for of, n in one.sizes.items()), Fraction(0))
-        found[key] = messages + sum(one.sizes.values()), size + more
+        found[key] = messages + _messages(one), size + _sum((n, of) for of, n in one.sizes.items())
     return found
+
+
+def _messages(one: Usage) -> Fraction:
+    """Those that say their size."""
+    return _sum((n, 1) for n in one.sizes.values())
+
+
+def _sum(parts: Iterable[tuple[Fraction, int]]) -> Fraction:
+    """Of amounts, each times a whole number; exact. Counts share few denominators, and whole numbers add up far
+    quicker than fractions.
+    """
+    numerators: dict[int, int] = defaultdict(int)
+    for amount, times in parts:
+        numerators[amount.denominator] += amount.numerator * times
+    return sum((Fraction(numerator, denominator) for denominator, numerator in numerators.items()), Fraction(0))
 
 
 def _monthly(tariff: Tariff, rows: Sequence[_SimRow], days: Sequence[date]) -> Fraction:
