@@ -123,7 +123,7 @@ def _final(one: Definition) -> Builder[Panel]:
         "Final until",
         "Up to this instant every window of the time range is final. Later windows are shaded and may still change. "
         f"Source: metrics.{one.metric}_$grain.",
-        Sql(final_until(one.metric)),
+        Sql(final_until(_shortest(one))),
         unit="time:MMM D, HH:mm",
         no_value="not yet",
         span=HALF,

@@ -78,7 +78,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         (f"Where and when{STRETCH}", _breakdown()),
     )
     return filled(found, rows), [
-        provisional_annotation("rental_by_model"),
+        provisional_annotation("rental_total"),
         firmware_annotation(),
         restated_annotation("rental"),
     ]
@@ -145,7 +145,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Final until",
             "Up to this instant every window of the time range is final: its sources are complete and "
             f"no ride of it is under way. Later windows are shaded and drawn faintly, and may still change. {SOURCE}",
-            Sql(final_until("rental")),
+            Sql(final_until("rental_total")),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
         ),

@@ -16,12 +16,13 @@ from dashboards.definitions.commands.reads import (
     BY_CARRIER,
     BY_COMMAND,
     BY_FIRMWARE,
-    COMMANDS,
     COST,
     COST_SOURCE,
     COST_STRETCH,
     COST_VIEW,
     FILTERS,
+    REQUESTS,
+    REQUESTS_BY_COMMAND,
     SOURCE,
     STRETCH,
     TRAFFIC_WHERE,
@@ -44,7 +45,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         FILTERS,
         ["device_command", "traffic"],
     )
-    for views in (VIEWS, BY_COMMAND, BY_FIRMWARE, BY_CARRIER):
+    for views in (VIEWS, BY_COMMAND, BY_FIRMWARE, BY_CARRIER, REQUESTS, REQUESTS_BY_COMMAND):
         found = found.with_variable(views.variable())
     found = found.with_variable(sample_variable(f"SELECT sum(requested) FROM {VIEWS.rows(per='range')}"))
     rows = (
@@ -54,7 +55,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         (f"What do they cost?{COST_STRETCH}", cost.panels()),
     )
     return filled(found, rows), [
-        provisional_annotation("device_command_by_command"),
+        provisional_annotation("device_command_total"),
         firmware_annotation(),
         restated_annotation("device_command"),
     ]
@@ -118,7 +119,7 @@ def _tiles() -> list[Builder[Panel]]:
                 f"""
             SELECT 1000 * cost.krw / nullif(commands.requested, 0) AS "cost per 1,000"
             FROM (SELECT sum(cost_krw) AS krw FROM {COST} WHERE {TRAFFIC_WHERE}) AS cost,
-              (SELECT sum(requested) AS requested FROM {COMMANDS} WHERE {TRAFFIC_WHERE}) AS commands"""
+              (SELECT sum(requested) AS requested FROM {REQUESTS.rows(per="range")}) AS commands"""
             ),
             unit=EXACT_KRW,
             decimals=0,
@@ -127,7 +128,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Final until",
             "Up to this instant every window of the time range is final: all deadlines have passed and all events "
             f"are in. Later windows are shaded and may still change. {SOURCE}",
-            Sql(final_until("device_command")),
+            Sql(final_until("device_command_total")),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
         ),

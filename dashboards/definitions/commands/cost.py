@@ -8,11 +8,11 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.definitions.commands.reads import (
     BOTH,
     COMMAND_CELLS,
-    COMMANDS,
     COST,
     COST_SOURCE,
     COST_VIEW,
     MOST_SERIES,
+    REQUESTS_BY_COMMAND,
     TRAFFIC_WHERE,
 )
 from dashboards.frame import of_range
@@ -47,7 +47,7 @@ def panels() -> list[Builder[Panel]]:
             sum(cost_krw) AS krw, sum(unpriced_messages) AS unpriced
           FROM {COST} WHERE {TRAFFIC_WHERE} GROUP BY 1
         ), commands AS (
-          SELECT command_type, sum(requested) AS requested FROM {COMMANDS} WHERE {TRAFFIC_WHERE} GROUP BY 1
+          SELECT command_type, sum(requested) AS requested FROM {REQUESTS_BY_COMMAND.rows(per="range")} GROUP BY 1
         )
         SELECT command_type AS "Command", requested AS "Requested", messages AS "Messages", bytes AS "Bytes",
           billed AS "Billed bytes", krw AS "Cost", (krw / nullif(sum(krw) OVER (), 0))::float8 AS "Share",
@@ -123,15 +123,22 @@ def panels() -> list[Builder[Panel]]:
             f"that cost most in the range; small messages drive it up. {COST_SOURCE}",
             Sql(
                 f"""
-                WITH dearest AS (
-                  SELECT command_type FROM {COST} WHERE {TRAFFIC_WHERE}
-                  GROUP BY 1 ORDER BY sum(cost_krw) DESC NULLS LAST, 1 LIMIT {MOST_SERIES}
+                WITH point AS (
+                  SELECT bucket_start, command_type, sum(billed_bytes) AS billed, sum(bytes) AS bytes,
+                    sum(cost_krw) AS krw
+                  FROM {of_range("command_cost", "sample")} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2
+                ), dearest AS (
+                  -- Days are what a cost of the whole range is made of; where points are, they are not read again.
+                  SELECT command_type FROM (
+                    SELECT command_type, krw FROM point WHERE fleetgauge.bucket_grain('${{sample}}') = 'day'
+                    UNION ALL
+                    SELECT command_type, cost_krw FROM {COST}
+                    WHERE fleetgauge.bucket_grain('${{sample}}') <> 'day' AND {TRAFFIC_WHERE}
+                  ) AS cost
+                  GROUP BY 1 ORDER BY sum(krw) DESC NULLS LAST, 1 LIMIT {MOST_SERIES}
                 )
-                SELECT bucket_start AS "time", command_type AS metric,
-                  sum(billed_bytes)::float8 / nullif(sum(bytes), 0) AS "billed"
-                FROM {of_range("command_cost", "sample")}
-                WHERE {TRAFFIC_WHERE} AND command_type IN (SELECT command_type FROM dearest)
-                GROUP BY 1, 2 ORDER BY 1, 2""",
+                SELECT bucket_start AS "time", command_type AS metric, billed::float8 / nullif(bytes, 0) AS "billed"
+                FROM point WHERE command_type IN (SELECT command_type FROM dearest) ORDER BY 1, 2""",
                 "time_series",
             ),
             unit="none",

@@ -11,7 +11,6 @@ FILTERS = (
     Filter("firmware", "Firmware", "device_command"),
     Filter("carrier", "Carrier", "device_command"),
 )
-COMMANDS = of_range("device_command", "range")
 VIEWS = of_metric("device_command", FILTERS)
 BY_COMMAND = VIEWS.needing("command_type")
 BY_FIRMWARE = VIEWS.needing("vehicle_model", "firmware")
@@ -20,6 +19,9 @@ SOURCE = "Source: metrics.device_command_$grain, or its smallest subset that fit
 
 TRAFFIC_WHERE = where([FILTERS[0], FILTERS[3]])
 """Traffic knows neither model nor firmware, so cost follows the filters Command and Carrier only."""
+REQUESTS = of_metric("device_command", [FILTERS[0], FILTERS[3]], prefix="stem_requests")
+REQUESTS_BY_COMMAND = REQUESTS.needing("command_type")
+"""Commands as far as cost follows them."""
 COST_VIEW, COST = of_range("command_cost"), of_range("command_cost", "range")
 COST_SOURCE = "Filtered by Command and Carrier only. Source: metrics.command_cost_$grain."
 

@@ -49,7 +49,7 @@ FROM metrics.air_traffic_minute AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON concat_ws('/', t.carrier, nullif(t.price_class, '')) = m.carrier AND (t.currency = 'KRW' OR t.rounding <> 'message')
     AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, m.messages - m.payload_unknown, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
 
 CREATE OR REPLACE VIEW metrics.air_cost_hour AS
 SELECT
@@ -73,7 +73,7 @@ FROM metrics.air_traffic_hour AS m
 LEFT JOIN fleetgauge.tariff AS t
     ON concat_ws('/', t.carrier, nullif(t.price_class, '')) = m.carrier AND (t.currency = 'KRW' OR t.rounding <> 'message')
     AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, m.messages - m.payload_unknown, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s;
 
 -- What messages of a day cost that are rounded one by one, and of the others the volume by which their cost is shared out.
 -- A day is priced from its own rows, save where a price changes within it: there from its hours, which are added up.
@@ -119,10 +119,16 @@ SELECT
         ELSE 0
     END AS by_sim_volume,
     m.provisional,
-    coalesce(t.rounding <> 'message', false) AS by_sim
+    coalesce(t.rounding <> 'message', false) AS by_sim,
+    s.month
 FROM metrics.air_traffic_day AS m
 LEFT JOIN price AS t ON t.carrier = m.carrier AND t.valid_from <= m.window_start AND m.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(m.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s
+CROSS JOIN LATERAL (
+    SELECT
+        fleetgauge.billed_steps(m.payload, m.messages - m.payload_unknown, t.overhead_bytes, t.step_bytes) AS steps,
+        date_trunc('month', m.date::timestamp)::date AS month
+    OFFSET 0  -- once for each row, however often they are asked for
+) AS s
 WHERE NOT EXISTS (SELECT FROM split AS p WHERE p.carrier = m.carrier AND p.date = m.date)
 UNION ALL
 SELECT
@@ -148,7 +154,8 @@ SELECT
         0
     ),
     bool_or(h.provisional),
-    coalesce(bool_or(t.rounding <> 'message'), false)
+    coalesce(bool_or(t.rounding <> 'message'), false),
+    date_trunc('month', p.date::timestamp)::date
 FROM split AS p
 CROSS JOIN LATERAL (
     SELECT * FROM metrics.air_traffic_hour
@@ -159,7 +166,7 @@ CROSS JOIN LATERAL (
     OFFSET 0  -- keeps it a look-up by window for each such day, and no join over all hours
 ) AS h
 LEFT JOIN price AS t ON t.carrier = h.carrier AND t.valid_from <= h.window_start AND h.window_start < t.valid_to
-CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(h.payload, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s
+CROSS JOIN LATERAL (SELECT fleetgauge.billed_steps(h.payload, h.messages - h.payload_unknown, t.overhead_bytes, t.step_bytes) AS steps OFFSET 0) AS s
 GROUP BY p.date, h.stream, h.kind, h.carrier, h.direction;
 
 -- The part of a day's usage that is charged by SIM, by kind. It is shared out by volume, in whole steps: each kind has its part
@@ -170,8 +177,7 @@ WITH cell AS (
     SELECT
         window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
         by_sim_messages, by_sim_unsized, by_sim_volume, provisional,
-        NULL::bigint AS steps, NULL::bigint AS step_bytes, NULL::numeric AS price, NULL::bigint AS unpriced,
-        date_trunc('month', date::timestamp)::date AS month
+        NULL::bigint AS steps, NULL::bigint AS step_bytes, NULL::numeric AS price, NULL::bigint AS unpriced, month
     FROM metrics.message_cost_day
     -- Nothing is read where no tariff charges by SIM.
     WHERE by_sim AND (SELECT coalesce(bool_or(rounding <> 'message'), false) FROM fleetgauge.tariff)
@@ -249,7 +255,7 @@ WHERE NOT beside OR cost_krw > 0 OR unpriced_messages > 0;
 CREATE OR REPLACE VIEW metrics.air_cost_day AS
 SELECT
     window_start, date, stream, kind, carrier, direction, messages, bytes, billed_bytes, cost_krw, unpriced_messages,
-    by_sim_messages, provisional, date_trunc('month', date::timestamp)::date AS month
+    by_sim_messages, provisional, month
 FROM metrics.message_cost_day
 WHERE NOT by_sim
 UNION ALL
@@ -327,6 +333,7 @@ COMMENT ON COLUMN metrics.air_cost_day.by_sim_messages IS 'Messages that are cha
 COMMENT ON COLUMN metrics.air_cost_day.provisional IS 'Whether it may still change without being told as a restatement.';
 COMMENT ON COLUMN metrics.message_cost_day.window_start IS 'The beginning of the window.';
 COMMENT ON COLUMN metrics.message_cost_day.date IS 'The local date.';
+COMMENT ON COLUMN metrics.message_cost_day.month IS 'The first date of the month that the day lies in.';
 COMMENT ON COLUMN metrics.message_cost_day.stream IS 'telemetry or commands.';
 COMMENT ON COLUMN metrics.message_cost_day.kind IS 'Kind of telemetry, or type of the command.';
 COMMENT ON COLUMN metrics.message_cost_day.carrier IS 'Of the SIM; with a price class it is part of the name.';

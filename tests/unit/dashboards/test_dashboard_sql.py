@@ -15,7 +15,8 @@ from sqlglot import exp
 TO = datetime(2025, 6, 1, 3, 21, tzinfo=UTC)
 FROM = TO - timedelta(days=3)
 GRAINS = ("minute", "hour", "day")
-FUNCTIONS = {"quantile", "sketch_merge", "sketch_count", "range_grain", "range_said", "bucket_width", "wilson"}
+FUNCTIONS = {"quantile", "sketch_merge", "sketch_count", "range_grain", "range_said", "bucket_grain", "bucket_width"}
+FUNCTIONS |= {"wilson"}
 
 
 WHOLE = {"restatement", "suspect_precision", "metric", "blocked"}

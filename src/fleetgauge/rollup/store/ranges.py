@@ -6,8 +6,9 @@ The third argument is the grain of `bucket_start`, or several windows of one: `5
 A metric that has no minutes is read to whole hours or days: the ledger says of such a grain that its rows have expired.
 Where days have a column `month`, the first date of the local month, a range says of which months it needs rows: days
 that are computed by whole months, as what a carrier charges by SIM, cannot tell that from their time.
-SQL that the planner takes apart, so that conditions reach the indexes of the tables. Its text names no object for the
-catalogue, so views can be made anew beneath it.
+Of stored rows it is SQL that the planner takes apart, so that conditions reach the indexes of the tables. Of views that
+compute what they show, as cost, planning takes longer than reading: that is PL/pgSQL, which a session plans once, and
+only the stretches that it needs. Its text names no object for the catalogue, so views can be made anew beneath it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,10 +30,8 @@ _PARTS: tuple[tuple[Grain, str, str], ...] = (
     ("hour", "days_end", "hours_end"),
     ("minute", "hours_end", "ends"),
 )
-_MONTHS = sql.SQL(
-    " AND t.month >= (SELECT date_trunc('month', e.days_begin AT TIME ZONE z.tz)::date FROM e, z)"
-    " AND t.month < (SELECT e.days_end AT TIME ZONE z.tz FROM e, z)"
-)
+_Part = tuple[sql.Composed, str, str]
+"""The SELECT of a stretch, and the edges between which it lies."""
 _SIGNATURE = sql.SQL("(timestamptz, timestamptz, text)")
 
 
@@ -45,6 +44,8 @@ class Trio:
     stem: str
     minute: str
     grains: tuple[Grain, ...] = GRAINS
+    computed: bool = False
+    """Whether the views compute what they show, so that it takes long to plan a query of them."""
 
     @property
     def function(self) -> str:
@@ -70,7 +71,7 @@ def of_views(metric: str, views: Collection[str]) -> Iterator[Trio]:
     for name in views:
         stem = name.removesuffix("_minute")
         if stem != name and {f"{stem}_{grain}" for grain in GRAINS} <= {*views}:
-            yield Trio(metric, stem, name)
+            yield Trio(metric, stem, name, computed=True)
 
 
 def apply(connection: Connection, trios: Collection[Trio]) -> dict[str, str]:
@@ -118,51 +119,85 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS, *, 
         )
     ]
     names = sql.SQL("").join(sql.SQL(", t.{}").format(sql.Identifier(one.name)) for one in columns)
-    selects = [
-        sql.SQL(
-            "SELECT {bucket}, {grain}, t.window_start{names} FROM {view} AS t"
-            " WHERE t.window_start >= (SELECT e.{begin} FROM e) AND t.window_start < (SELECT e.{end} FROM e){months}"
-        ).format(
-            bucket=_bucket(grain),
-            grain=sql.SQL("{}::text").format(sql.Literal(grain)),
-            names=names,
-            view=sql.Identifier(schema, trio.view(grain)),
-            begin=sql.Identifier(begin),
-            end=sql.Identifier(end),
-            months=_MONTHS if by_month and grain == "day" else sql.SQL(""),
-        )
+    parts = [
+        (_stretch(trio, schema, names, grain, begin, end, by_month=by_month), begin, end)
         for grain, begin, end in _PARTS
         if grain in trio.grains
     ]
-    body = sql.SQL(
-        "WITH e AS MATERIALIZED (SELECT * FROM fleetgauge.range_edges({metric}, $1, $2, fleetgauge.bucket_grain($3))),"
-        " z AS MATERIALIZED (SELECT k.tz FROM fleetgauge.range_kept({metric}, $1) AS k) {selects}"
-    ).format(metric=sql.Literal(trio.metric), selects=sql.SQL(" UNION ALL ").join(selects))
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {} (timestamptz, timestamptz, text DEFAULT 'day') RETURNS TABLE ({})"
-        " LANGUAGE sql STABLE PARALLEL SAFE AS {}"
-    ).format(sql.Identifier(schema, trio.function), sql.SQL(", ").join(returned), sql.Literal(body.as_string(None)))
+        " STABLE PARALLEL SAFE {} AS {}"
+    ).format(
+        sql.Identifier(schema, trio.function),
+        sql.SQL(", ").join(returned),
+        # By default the first five calls of a session are planned one by one, and maybe all.
+        sql.SQL("LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan" if trio.computed else "LANGUAGE sql"),
+        sql.Literal((_block if trio.computed else _query)(trio, parts).as_string(None)),
+    )
 
 
-def _bucket(grain: Grain) -> sql.Composable:
+def _query(trio: Trio, parts: Sequence[_Part]) -> sql.Composed:
+    """All stretches as one query."""
+    return sql.SQL(
+        "WITH e AS MATERIALIZED (SELECT r.*, k.tz"
+        " FROM fleetgauge.range_edges({metric}, $1, $2, fleetgauge.bucket_grain($3)) AS r,"
+        " fleetgauge.range_kept({metric}, $1) AS k) {selects}"
+    ).format(metric=sql.Literal(trio.metric), selects=sql.SQL(" UNION ALL ").join(select for select, _, _ in parts))
+
+
+def _block(trio: Trio, parts: Sequence[_Part]) -> sql.Composed:
+    """Each stretch that is not empty as a query of its own."""
+    asked = [
+        sql.SQL(" IF e.{} < e.{} THEN RETURN QUERY {}; END IF;").format(sql.SQL(begin), sql.SQL(end), select)
+        for select, begin, end in parts
+    ]
+    return sql.SQL(
+        "#variable_conflict use_column\nDECLARE e record; BEGIN SELECT r.*, k.tz, b.wish, b.width INTO e"
+        " FROM (SELECT fleetgauge.bucket_grain($3) AS wish, fleetgauge.bucket_width($3) AS width) AS b,"
+        " fleetgauge.range_edges({metric}, $1, $2, b.wish) AS r, fleetgauge.range_kept({metric}, $1) AS k;{asked} END"
+    ).format(metric=sql.Literal(trio.metric), asked=sql.SQL("").join(asked))
+
+
+def _stretch(
+    trio: Trio, schema: str, names: sql.Composable, grain: Grain, begin: str, end: str, *, by_month: bool
+) -> sql.Composed:
+    """The rows of one grain between two edges."""
+    conditions = f"t.window_start >= {_of_edges(trio, f'e.{begin}')} AND t.window_start < {_of_edges(trio, f'e.{end}')}"
+    if by_month and grain == "day":
+        first = _of_edges(trio, "date_trunc('month', e.days_begin AT TIME ZONE e.tz)::date")
+        conditions += f" AND t.month >= {first} AND t.month < {_of_edges(trio, 'e.days_end AT TIME ZONE e.tz')}"
+    return sql.SQL("SELECT {}, {}::text, t.window_start{} FROM {} AS t WHERE {}").format(
+        sql.SQL(_bucket(trio, grain)),
+        sql.Literal(grain),
+        names,
+        sql.Identifier(schema, trio.view(grain)),
+        sql.SQL(conditions),
+    )
+
+
+def _of_edges(trio: Trio, expression: str) -> str:
+    """An expression of the edges and the zone, which PL/pgSQL has in a variable."""
+    return f"({expression})" if trio.computed else f"(SELECT {expression} FROM e)"  # noqa: S608 (of constants)
+
+
+def _bucket(trio: Trio, grain: Grain) -> str:
     """The window of the grain in use that a row lies in, or of several of them the first one's.
 
     The planner takes the branch that the third argument, a constant, asks for; a plain grain costs nothing more. As
     `fleetgauge.bucket_start`, which stays a call for each row where its arguments are subqueries.
     """
-    window: sql.Composable = sql.SQL("t.window_start")
+    wish, width = "fleetgauge.bucket_grain($3)", "fleetgauge.bucket_width($3)"
+    if trio.computed:
+        wish, width = "e.wish", "e.width"
+    window, zone = "t.window_start", _of_edges(trio, "e.tz")
     if grain != "day":
-        window = sql.SQL(
-            "CASE WHEN (SELECT e.grain FROM e) = {} THEN t.window_start"
-            " WHEN t.window_start >= (SELECT e.last_bucket FROM e) THEN (SELECT e.last_bucket FROM e)"
-            " ELSE (SELECT e.first_bucket FROM e) END"
-        ).format(sql.Literal(grain))
-    return sql.SQL(
-        "CASE WHEN fleetgauge.bucket_grain($3) = $3 THEN {window} WHEN fleetgauge.bucket_grain($3) = 'minute'"
-        " THEN date_bin(fleetgauge.bucket_width($3), {window}, timestamptz '2001-01-01 00:00+00')"
-        " ELSE date_bin(fleetgauge.bucket_width($3), {window} AT TIME ZONE {tz}, timestamp '2001-01-01')"
-        " AT TIME ZONE {tz} END"
-    ).format(window=window, tz=sql.SQL("(SELECT z.tz FROM z)"))
+        used, first, last = (_of_edges(trio, f"e.{one}") for one in ("grain", "first_bucket", "last_bucket"))
+        window = f"CASE WHEN {used} = '{grain}' THEN {window} WHEN {window} >= {last} THEN {last} ELSE {first} END"
+    return (
+        f"CASE WHEN {wish} = $3 THEN {window} WHEN {wish} = 'minute'"
+        f" THEN date_bin({width}, {window}, timestamptz '2001-01-01 00:00+00')"
+        f" ELSE date_bin({width}, {window} AT TIME ZONE {zone}, timestamp '2001-01-01') AT TIME ZONE {zone} END"
+    )
 
 
 def _beside(views: Collection[str]) -> list[str]:
