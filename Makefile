@@ -76,6 +76,10 @@ bench-freshness: $(READY) ## from commit and append to the number, by schedule a
 bench-load: $(READY) ## dashboards by 75 to 300 viewers, the pipeline at 386 to 35,000 events a second (BENCH="--seconds 10 --only d")
 	@$(BIN)/python -m bench.load $(BENCH)
 
+.PHONY: bench-panels
+bench-panels: $(READY) ## processor time of every panel over an hour to half a year; fails above 100 ms (BENCH="--only commands --span 180d")
+	@$(BIN)/python -m bench.panels $(BENCH)
+
 .PHONY: bench-startup
 bench-startup: $(READY) ## what each extra installs, and what `fleetgauge consume --help` takes
 	@$(BIN)/python -m bench.startup $(BENCH)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,15 +18,10 @@ from dashboards.queries import panel_queries, settled
 
 from bench.ingest.contenders import Field
 from bench.ingest.workload import produce
+from bench.load.company import company
 from bench.load.stream_rates import at_rate
-from bench.rollup.lab import ROOT, laboratory
-from fleetgauge import pipeline, settings
-from fleetgauge.ingest.consumer import load_consumer
-from fleetgauge.ingest.operate.launch import consume
-from fleetgauge.ingest.operate.service import ConsumeOptions
-from fleetgauge.rollup import GRAINS, raise_failures
-from fleetlab.simulator import Heartbeat, Scale, Timeline, load_backlog
-from fleetlab.simulator.truth import TRUTH_FILE
+from bench.rollup.lab import ROOT
+from fleetgauge import settings
 from fleetlab.stack import StackState, layout
 from fleetlab.stack.processes import Processes
 
@@ -53,7 +47,7 @@ def main(
     seed = seed or random.SystemRandom().randrange(10**6)
     typer.echo(f"seed {seed}")
     figures: dict[str, list[dict[str, Any]]] = {"dashboards": [], "pipeline": []}
-    with _company(home, vehicles, days) as state, tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as made:
+    with company(home, vehicles, days) as state, tempfile.TemporaryDirectory(prefix="fleetgauge-bench-") as made:
         folder = Path(made)
         if "d" in only:
             _dashboards(state, folder, seconds, seed, figures["dashboards"])
@@ -130,33 +124,6 @@ def _pipeline(state: StackState, folder: Path, seconds: float, figures: list[dic
             f"{rate:7} {row.appended:11.0f} {row.stored:9.0f}  ≤ {row.lag_p95_s:4g} s {row.behind:18} "
             f"{row.consumer_cores:12.2f} ({processes}) {row.server_cores:17.2f} {load:9.1f}"
         )
-
-
-@contextmanager
-def _company(home: Path | None, vehicles: int, days: int) -> Iterator[StackState]:
-    """A laboratory with a simulated company, rolled up; without Airflow, which would take its share of the machine."""
-    with laboratory(home, ("postgres", "kafka", "elasticsearch")) as state:
-        postgres, kafka = state.need_postgres(), state.need_kafka()
-        with psycopg.connect(postgres.primary_admin_url) as primary:
-            loaded = primary.execute("SELECT to_regclass('rentals') IS NOT NULL").fetchone() == (True,)
-        if not loaded:
-            plan = Timeline.ending(Scale(vehicles=vehicles, days=days, live_seconds=0), datetime.now(UTC))
-            load_backlog(
-                plan,
-                primary_url=postgres.primary_app_url,
-                dba_url=postgres.primary_admin_url,
-                kafka_bootstrap=kafka.bootstrap,
-                truth_path=Path(state.home) / TRUTH_FILE,
-                source_sql=ROOT / "sql" / "source",
-            )
-            known = settings.load(Path(state.config))
-            pipeline.migrate(known)
-            for name in ("device_events", "device_commands"):
-                consume(load_consumer(ROOT, name), known, ConsumeOptions(until_caught_up=True))
-            with Heartbeat(postgres.primary_app_url):
-                for grain in GRAINS:
-                    raise_failures(pipeline.runs(known, grain))
-        yield state
 
 
 if __name__ == "__main__":
