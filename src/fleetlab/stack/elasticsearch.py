@@ -54,6 +54,7 @@ def start(context: Context, jdk: Jdk, variant: Variant | None = None) -> None:
     endpoint = state(context, jdk).endpoint
     variant = variant or Variant(lambda path: get(f"http://{endpoint}{path}"))
     configuration = _configure(context, tree, folder, variant)
+    launcher = ("-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", f"-Djava.io.tmpdir={folder / 'tmp'}", *more_options())
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
@@ -62,7 +63,7 @@ def start(context: Context, jdk: Jdk, variant: Variant | None = None) -> None:
         "ES_PATH_CONF": str(configuration),
         "ES_TMPDIR": str(folder / "tmp"),
         # The launcher does nothing once the server runs; killed early, it must not leave its files in /tmp.
-        "CLI_JAVA_OPTS": f"-XX:TieredStopAtLevel=1 -XX:-UsePerfData -Djava.io.tmpdir={folder / 'tmp'}",
+        "CLI_JAVA_OPTS": " ".join(launcher),
     }
     log = context.log(NAME)
     context.processes.spawn(

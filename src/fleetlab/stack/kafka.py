@@ -1,8 +1,11 @@
 """One Kafka broker in KRaft mode."""
 
 import base64
+import os
+import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fleetlab.stack import artifacts, class_archive
@@ -14,7 +17,8 @@ from fleetlab.stack.state import Endpoint, KafkaState
 NAME = "kafka"
 PORTS = ("kafka", "kafka-controller")
 _START_S = 90
-_MADE = "meta.properties"
+_MADE, _FEATURES = "meta.properties", "bootstrap.checkpoint"
+_NODE = 1
 
 _LOGGING = """\
 status = warn
@@ -45,21 +49,7 @@ def start(context: Context, jdk: Jdk, *, settings: Mapping[str, object] | None =
     java = [*_java(jdk, jars, folder, logging), *archived]
     log = context.log(NAME)
     if not (logs / _MADE).is_file():
-        format_storage = [
-            *java,
-            "-Xmx128m",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:-UsePerfData",
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            _cluster_id(),
-            "-c",
-            configuration,
-        ]
-        context.processes.run(
-            f"{NAME}-format", format_storage, log=log, user=context.layout.user, environment=_environment(folder)
-        )
+        _format(context, java, folder, logs, configuration, context.cache / f"{bundle.folder}-formatted")
     context.processes.spawn(
         NAME,
         [*java, "-Xms256m", "-Xmx512m", *more_options(), *archiving, "kafka.Kafka", configuration],
@@ -68,6 +58,34 @@ def start(context: Context, jdk: Jdk, *, settings: Mapping[str, object] | None =
         environment=_environment(folder),
     )
     context.processes.wait_ready(NAME, lambda: is_open(context.ports["kafka"]), log=log, timeout_s=_START_S)
+
+
+def _format(
+    context: Context, java: list[str | Path], folder: Path, logs: Path, configuration: Path, kept: Path
+) -> None:
+    """Make empty storage: the first time with Kafka's own tool, a second of processor time, later from what it wrote
+    then, which holds the features of this version and nothing of a cluster.
+    """
+    if (kept / _FEATURES).is_file():
+        logs.mkdir(exist_ok=True)
+        shutil.copyfile(kept / _FEATURES, logs / _FEATURES)
+        ids = f"cluster.id={_new_id()}\ndirectory.id={_new_id()}\n"
+        (logs / _MADE).write_text(f"version=1\nnode.id={_NODE}\n{ids}", encoding="utf-8")  # last: it says all is there
+        context.layout.user.own(logs)
+        return
+    tool = ["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "kafka.tools.StorageTool"]
+    context.processes.run(
+        f"{NAME}-format",
+        [*java, *tool, "format", "-t", _new_id(), "-c", configuration],
+        log=context.log(NAME),
+        user=context.layout.user,
+        environment=_environment(folder),
+    )
+    with suppress(OSError):  # without it the next one only takes longer
+        kept.mkdir(parents=True, exist_ok=True)
+        partial = kept / f".{os.getpid()}"
+        shutil.copyfile(logs / _FEATURES, partial)
+        partial.replace(kept / _FEATURES)
 
 
 def state(context: Context) -> KafkaState:
@@ -93,8 +111,8 @@ def _environment(folder: Path) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8"}
 
 
-def _cluster_id() -> str:
-    """22 characters of base64; the tool would take a leading dash for an option."""
+def _new_id() -> str:
+    """Of a cluster or a directory: 22 characters of base64; the tool would take a leading dash for an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):
@@ -105,8 +123,8 @@ def _properties(context: Context, logs: Path, settings: Mapping[str, object]) ->
     client, controller = context.ports["kafka"], context.ports["kafka-controller"]
     values = {
         "process.roles": "broker,controller",
-        "node.id": 1,
-        "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
+        "node.id": _NODE,
+        "controller.quorum.voters": f"{_NODE}@{LOOPBACK}:{controller}",
         "listeners": f"PLAINTEXT://{LOOPBACK}:{client},CONTROLLER://{LOOPBACK}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{client}",
         "controller.listener.names": "CONTROLLER",

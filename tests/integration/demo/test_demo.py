@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from asked_series import ScrapedCompany, of_panels, of_rules
 from demo_process import DemoProcess, processes_of, wait_until_gone
+from laboratory_folder import fast_folder
 
 from fleetlab.demo.airflow_api import AirflowApi
 from fleetlab.demo.run import DAGS
@@ -47,10 +50,12 @@ def a_grafana(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("demo") / "lab"
-    yield folder
-    down(folder)
+def home() -> Iterator[Path]:
+    above = Path(tempfile.mkdtemp(prefix="fleetlab-demo-", dir=fast_folder()))
+    above.chmod(0o755)  # else root's servers, which run as nobody, would keep their data elsewhere
+    yield above / "lab"
+    down(above / "lab")
+    shutil.rmtree(above)
 
 
 def test_ctrl_c_while_servers_start_leaves_nothing(home: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
+from laboratory_folder import fast_folder
 from pydantic import SecretStr
 
 from fleetgauge.elasticsearch.transport import ElasticsearchBulk
@@ -168,7 +169,7 @@ def secured(scram: Sequence[str], roles: dict[str, str], more_roles: str = "") -
 
     The login `operator` may do everything in both. `more_roles` follows the roles of the project.
     """
-    home = Path(tempfile.mkdtemp(prefix="fleetlab-secured-"))
+    home = Path(tempfile.mkdtemp(prefix="fleetlab-secured-", dir=fast_folder()))
     home.chmod(0o755)  # else root's servers, which run as nobody, would need copies of all programs
     stack = Stack(home)
     try:
