@@ -38,7 +38,7 @@ def tables(world: World) -> None:
 @pytest.mark.parametrize(
     "examples",
     [
-        pytest.param(30, marks=pytest.mark.timeout(900)),
+        pytest.param(15, marks=pytest.mark.timeout(900)),
         pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
     ],
 )
@@ -55,7 +55,7 @@ def test_every_grain_equals_a_recomputation(world: World, examples: int) -> None
     law()
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("examples", [6, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_rows_that_move_leave_nothing_behind(world: World, examples: int) -> None:
     """With a key, event time and dimensions of a row may change too."""
 

@@ -81,7 +81,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.parametrize("one", [BY_COLUMN, BY_NEXT], ids=["by-column", "by-next"])
-@pytest.mark.parametrize("examples", [10, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_seconds_in_each_window_equal_a_plain_computation(world: World, one: Definition, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), phases=PHASES)
     @given(steps=STEPS)
