@@ -5,10 +5,13 @@ is installed without it: everything but `consume`, `dlq`, `top`, `indices` and `
 """
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from fleetgauge.cli import (
     backfill,
@@ -106,11 +109,17 @@ app.command("erase")(erase.erase)
 app.command("indices")(indices.indices)
 
 
+@cache
+def _command() -> Callable[[], object]:
+    """What Typer makes of all of the above; once for a process, which may call `main` often."""
+    return get_command(app)
+
+
 def main() -> None:
     """Entry point: an error raised on purpose is one line on stderr and its own exit code, never a traceback."""
     try:
         try:
-            app()
+            _command()()
         except ModuleNotFoundError as error:
             raise missing(error) or error from None
     except FleetgaugeError as error:
