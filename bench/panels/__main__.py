@@ -72,7 +72,9 @@ def _timed(state: StackState, only: str, spans: list[str]) -> Iterator[Timed]:
             row = viewer.execute(sql).fetchone()
             return "" if row is None or row[0] is None else str(row[0])
 
-        for path in sorted((ROOT / "dashboards" / "generated").glob(f"*{only}*.json")):
+        for path in sorted((ROOT / "dashboards" / "generated").glob("*.json")):
+            if only not in path.stem:
+                continue
             dashboard = json.loads(path.read_text("utf-8"))
             for span in spans:
                 since = until - SPANS[span]

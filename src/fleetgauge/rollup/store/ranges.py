@@ -30,6 +30,15 @@ _PARTS: tuple[tuple[Grain, str, str], ...] = (
     ("hour", "days_end", "hours_end"),
     ("minute", "hours_end", "ends"),
 )
+_ORIGIN = sql.SQL(
+    "CASE WHEN b.wish <> $3 AND isfinite(r.first_bucket) AND isfinite(r.ends) THEN ("
+    "SELECT CASE WHEN min(c.ahead) = max(c.ahead) THEN (timestamp '2001-01-01' - min(c.ahead)) AT TIME ZONE 'UTC' END"
+    " FROM generate_series(r.first_bucket - b.width, least(r.ends, r.first_bucket + interval '2 years'), '1 day') AS s,"
+    " LATERAL (SELECT (s AT TIME ZONE k.tz) - (s AT TIME ZONE 'UTC') AS ahead"
+    " UNION ALL SELECT (r.ends AT TIME ZONE k.tz) - (r.ends AT TIME ZONE 'UTC')) AS c"
+    " WHERE r.ends <= r.first_bucket + interval '2 years') END AS origin"
+)
+"""From where buckets are counted, if the zone's clock is not set in the range: they are as even as the world's then."""
 _Part = tuple[sql.Composed, str, str]
 """The SELECT of a stretch, and the edges between which it lies."""
 _SIGNATURE = sql.SQL("(timestamptz, timestamptz, text)")
@@ -152,10 +161,10 @@ def _block(trio: Trio, parts: Sequence[_Part]) -> sql.Composed:
         for select, begin, end in parts
     ]
     return sql.SQL(
-        "#variable_conflict use_column\nDECLARE e record; BEGIN SELECT r.*, k.tz, b.wish, b.width INTO e"
+        "#variable_conflict use_column\nDECLARE e record; BEGIN SELECT r.*, k.tz, b.wish, b.width, {origin} INTO e"
         " FROM (SELECT fleetgauge.bucket_grain($3) AS wish, fleetgauge.bucket_width($3) AS width) AS b,"
         " fleetgauge.range_edges({metric}, $1, $2, b.wish) AS r, fleetgauge.range_kept({metric}, $1) AS k;{asked} END"
-    ).format(metric=sql.Literal(trio.metric), asked=sql.SQL("").join(asked))
+    ).format(metric=sql.Literal(trio.metric), asked=sql.SQL("").join(asked), origin=_ORIGIN)
 
 
 def _stretch(
@@ -186,17 +195,19 @@ def _bucket(trio: Trio, grain: Grain) -> str:
     The planner takes the branch that the third argument, a constant, asks for; a plain grain costs nothing more. As
     `fleetgauge.bucket_start`, which stays a call for each row where its arguments are subqueries.
     """
-    wish, width = "fleetgauge.bucket_grain($3)", "fleetgauge.bucket_width($3)"
+    wish, width, quick = "fleetgauge.bucket_grain($3)", "fleetgauge.bucket_width($3)", ""
     if trio.computed:
         wish, width = "e.wish", "e.width"
     window, zone = "t.window_start", _of_edges(trio, "e.tz")
     if grain != "day":
         used, first, last = (_of_edges(trio, f"e.{one}") for one in ("grain", "first_bucket", "last_bucket"))
         window = f"CASE WHEN {used} = '{grain}' THEN {window} WHEN {window} >= {last} THEN {last} ELSE {first} END"
+    if trio.computed:
+        quick = f" WHEN e.origin IS NOT NULL THEN date_bin({width}, {window}, e.origin)"
     return (
         f"CASE WHEN {wish} = $3 THEN {window} WHEN {wish} = 'minute'"
         f" THEN date_bin({width}, {window}, timestamptz '2001-01-01 00:00+00')"
-        f" ELSE date_bin({width}, {window} AT TIME ZONE {zone}, timestamp '2001-01-01') AT TIME ZONE {zone} END"
+        f"{quick} ELSE date_bin({width}, {window} AT TIME ZONE {zone}, timestamp '2001-01-01') AT TIME ZONE {zone} END"
     )
 
 

@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from rollup_world import World, definition, window_start
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import Definition
 from fleetgauge.rollup.operating.expire import drop_expired
+from fleetgauge.rollup.store import ranges
 from fleetgauge.rollup.store.migrate import migrate
 from fleetgauge.rollup.store.unused import drop, leftovers
 
@@ -87,12 +89,29 @@ def ceil_minute(at: datetime) -> datetime:
     return cut if cut == at else cut + timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("zone", ["Asia/Seoul", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"])
-def test_any_range_is_exact_to_the_minute(world: World, grafana: psycopg.Connection[Any], zone: str) -> None:
+@pytest.mark.parametrize(
+    ("zone", "computed"),
+    [
+        ("Asia/Seoul", False),
+        ("Asia/Kolkata", False),
+        ("Asia/Kathmandu", False),
+        ("Australia/Lord_Howe", False),
+        ("Australia/Lord_Howe", True),
+    ],
+)
+def test_any_range_is_exact_to_the_minute(
+    world: World, grafana: psycopg.Connection[Any], zone: str, computed: bool
+) -> None:
+    """`computed`: by functions as those of views that compute what they show."""
     seed = random.SystemRandom().randrange(10**9)
     print("seed", seed)  # noqa: T201
     rng = random.Random(seed)
     one, facts = filled(world, zone, rng)
+    if computed:
+        url = world.postgres.url("metrics", "fleetgauge_owner", world.name)
+        with psycopg.connect(url) as owner:
+            owner.execute("SET ROLE fleetgauge_writer")
+            assert ranges.apply(owner, [replace(trio, computed=True) for trio in ranges.of_metric(one)]) == {}
     first = min(at for at, *_ in facts) - timedelta(hours=3)
     found = 0
     for _ in range(25):
