@@ -46,10 +46,12 @@ def put(owner: psycopg.Connection, usage: Iterable[SimDay], tariffs: Sequence[Ta
             [(midnight(t.date), t.date, t.sim, t.carrier, t.messages, t.bytes) for _, t in telemetry if t.messages],
         )
         cursor.executemany(
-            f"INSERT INTO {store('traffic_sim')} (window_start, date, sim, carrier, messages, unsized, bytes)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            f"INSERT INTO {store('traffic_sim')} (window_start, date, sim, carrier, unsized, bytes,"
+            " messages, source_rows)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             [
-                (midnight(u.date), u.date, u.sim, u.carrier, u.messages - t.messages, u.unsized, u.bytes - t.bytes)
+                (midnight(u.date), u.date, u.sim, u.carrier, u.unsized, u.bytes - t.bytes)
+                + (u.messages - t.messages,) * 2
                 for u, t in telemetry
             ],
         )
@@ -80,7 +82,7 @@ def put_kinds(owner: psycopg.Connection, usage: Iterable[SimDay]) -> dict[tuple[
         " VALUES (%s, %s, %s, %s, 'uplink', %s, %s, '{{}}', %s, {})"
     )
     tables = (
-        ("traffic", "command_type", "unseen, further, further_unknown", "0, '{}', 0", "ring"),
+        ("traffic", "command_type", "source_rows, unseen, further, further_unknown", "1, 0, '{}', 0", "ring"),
         ("telemetry_traffic", "kind", "largest, devices", "0, ''", "location"),
     )
     with owner.cursor() as cursor:

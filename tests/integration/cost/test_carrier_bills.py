@@ -162,8 +162,8 @@ def test_every_scope_stands_in_one_bill(owner: psycopg.Connection) -> None:
         with owner.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO {store('traffic')} (window_start, date, command_type, carrier, direction,"
-                " messages, unseen, bytes, payload, payload_unknown, further, further_unknown)"
-                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 0, %s, %s, 0, '{}', 0)",
+                " messages, source_rows, unseen, bytes, payload, payload_unknown, further, further_unknown)"
+                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 1, 0, %s, %s, 0, '{}', 0)",
                 [(midnight(d), d, c, len(s), sum(s), tally(s)) for d in days for c, s in commands.items()],
             )
             cursor.executemany(
@@ -302,8 +302,8 @@ def test_roaming_has_prices_of_its_own(owner: psycopg.Connection) -> None:
         with owner.cursor() as cursor:
             cursor.executemany(
                 f"INSERT INTO {store('traffic')} (window_start, date, command_type, carrier, direction,"
-                " messages, unseen, bytes, payload, payload_unknown, further, further_unknown)"
-                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 0, %s, %s, 0, '{}', 0)",
+                " messages, source_rows, unseen, bytes, payload, payload_unknown, further, further_unknown)"
+                " VALUES (%s, %s, 'ring', %s, 'uplink', %s, 1, 0, %s, %s, 0, '{}', 0)",
                 [
                     (
                         midnight(day),

@@ -45,9 +45,11 @@ def last_change(zone: str) -> datetime:
     return window_start(day, "day", zone)
 
 
-def filled(world: World, zone: str, rng: random.Random) -> tuple[Definition, list[tuple[Any, ...]]]:
+def filled(
+    world: World, zone: str, rng: random.Random, name: str = "range"
+) -> tuple[Definition, list[tuple[Any, ...]]]:
     """Four days of facts, some at the very ends of windows."""
-    one = definition(f"range_{zone.split('/')[1].lower()}", time_zone=zone, measures=MEASURES)
+    one = definition(f"{name}_{zone.split('/')[1].lower()}", time_zone=zone, measures=MEASURES)
     begin = last_change(zone) - timedelta(days=1)
     world.app.execute("TRUNCATE facts")
     facts = []
@@ -106,7 +108,7 @@ def test_any_range_is_exact_to_the_minute(
     seed = random.SystemRandom().randrange(10**9)
     print("seed", seed)  # noqa: T201
     rng = random.Random(seed)
-    one, facts = filled(world, zone, rng)
+    one, facts = filled(world, zone, rng, "computed" if computed else "range")
     if computed:
         url = world.postgres.url("metrics", "fleetgauge_owner", world.name)
         with psycopg.connect(url) as owner:
