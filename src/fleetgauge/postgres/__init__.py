@@ -9,6 +9,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
+from fleetgauge.postgres.array_text import array_text
 from fleetgauge.postgres.database import APPLICATION, Database, metrics, only_row, owner, source
 from fleetgauge.postgres.raw_arrays import raw_arrays
 
@@ -22,6 +23,7 @@ __all__ = [
     "Jsonb",
     "TimestamptzMultirange",
     "Transaction",
+    "array_text",
     "class_row",
     "dict_row",
     "errors",

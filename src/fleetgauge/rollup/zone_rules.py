@@ -8,7 +8,8 @@ all. A source whose source.sql names a zone makes instants by a copy of its own.
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,17 +23,18 @@ AHEAD = timedelta(days=2)
 _STEP = timedelta(hours=12)
 _FINE = timedelta(hours=1)
 
-_DIFFERS = """
-SELECT min(at)
-FROM (SELECT to_timestamp(second), here FROM unnest(%s::bigint[], %s::integer[]) AS _(second, here)) AS known(at, here)
-WHERE extract(epoch FROM (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC')) <> here
-"""
+_DIFFERS = f"""
+SELECT min(at) FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS _(first, last, here)
+CROSS JOIN LATERAL generate_series(first, last, {round(_STEP.total_seconds())}) AS known(second)
+CROSS JOIN LATERAL (SELECT to_timestamp(second) AS at) AS instant
+WHERE (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC') <> make_interval(secs => here)
+"""  # noqa: S608
 
 
 def differing(connection: Connection[Any], zone: str, today: datetime, ahead: timedelta = AHEAD) -> datetime | None:
     """From when on, to the hour, the server has another offset of the zone; None while they agree."""
-    at, here = offsets(zone, today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0), ahead)
-    row = connection.execute(_DIFFERS, [at, here, zone]).fetchone()
+    known = offsets(zone, today.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0), ahead)
+    row = connection.execute(_DIFFERS, [*known, zone]).fetchone()
     return None if row is None or row[0] is None else row[0].astimezone(UTC)
 
 
@@ -55,27 +57,41 @@ REMEDY = (
 
 
 @lru_cache(maxsize=64)
-def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[str, str]:
-    """Instants in seconds since the epoch, and the zone's offset in seconds at each, as this worker knows it.
+def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[str, str, str]:
+    """Stretches in which this worker knows one offset of the zone: first instant, last instant, offset in seconds.
 
-    Arrays as Postgres reads them: thousands of values, written once a day and not for each of thousands of runs.
+    Instants in seconds since the epoch, a whole number of steps apart. Arrays as Postgres reads them, written once a
+    day and not for each of thousands of runs.
     """
     tz = ZoneInfo(zone)
-    at = list(_samples(tz, today - PAST, today + ahead))
-    return _array(round(one.timestamp()) for one in at), _array(_offset(tz, one) for one in at)
+    found = [
+        (part[0][0], part[-1][0], offset)
+        for offset, stretch in groupby(_samples(tz, today - PAST, today + ahead), itemgetter(1))
+        if (part := list(stretch))
+    ]
+    found += [(at, at, offset) for at, offset in _changes(tz, today - PAST, today + ahead)]
+    first, last, here = zip(*found, strict=True)
+    return _array(first), _array(last), _array(here)
 
 
 def _array(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
-def _samples(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[datetime]:
-    """Each half day, and each hour of those in which the offset changes."""
-    coarse = [begin + n * _STEP for n in range((end - begin) // _STEP + 1)]
-    yield from coarse
-    for one, other in pairwise(coarse):
-        if _offset(tz, one) != _offset(tz, other):
-            yield from (one + n * _FINE for n in range(1, _STEP // _FINE))
+def _samples(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[int, int]]:
+    """Each half day, in seconds since the epoch, and the zone's offset."""
+    for n in range((end - begin) // _STEP + 1):
+        at = begin + n * _STEP
+        yield round(at.timestamp()), _offset(tz, at)
+
+
+def _changes(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[int, int]]:
+    """The same of each hour within the half days in which the offset changes."""
+    for (one, before), (_, after) in pairwise(_samples(tz, begin, end)):
+        if before != after:
+            for n in range(1, _STEP // _FINE):
+                at = datetime.fromtimestamp(one, UTC) + n * _FINE
+                yield round(at.timestamp()), _offset(tz, at)
 
 
 def _offset(tz: ZoneInfo, at: datetime) -> int:

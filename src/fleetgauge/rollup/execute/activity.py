@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import structlog
@@ -346,6 +347,11 @@ def count(
     connection: Connection[Any], metric: str, counts: Mapping[str, float], states: Mapping[str, str | float | None]
 ) -> None:
     """Add to a metric's counts and set its states, in the caller's transaction."""
+    connection.execute(_count(tuple(counts), tuple(states)), [metric, *counts.values(), *states.values()])
+
+
+@cache
+def _count(counts: Sequence[str], states: Sequence[str]) -> sql.SQL:
     names = [sql.Identifier(name) for name in (*counts, *states)]
     sets = [sql.SQL("{0} = a.{0} + excluded.{0}").format(sql.Identifier(name)) for name in counts]
     sets += [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in states]
@@ -357,4 +363,4 @@ def count(
         values=sql.SQL(", ").join(sql.Placeholder() * (len(names) + 1)),
         sets=sql.SQL(", ").join(sets),
     )
-    connection.execute(query, [metric, *counts.values(), *states.values()])
+    return sql.SQL(query.as_string(None))

@@ -138,11 +138,13 @@ class Executor:
         self._overtaken = not began
         return began
 
-    def _compute_span(self, stage: ComputeSpan) -> bool:
+    def _compute_span(self, stage: ComputeSpan, cells: Sequence[Cell] = (), *, whole: bool = False) -> bool:
+        """False if all of it had become unnecessary. `cells`: the touched ones that it is computed for; `whole`: in one
+        piece, however many rows that has."""
         at, end = stage.span
         any_computed = False
         while at < end:
-            upto = min(end, at + self._spans_pace.size * MINUTE)
+            upto = end if whole else min(end, at + self._spans_pace.size * MINUTE)
             if stage.grain != "minute":
                 upto = widen((at, upto), stage.grain, self._definition.time_zone)[1]
             try:
@@ -151,7 +153,7 @@ class Executor:
                 self._broke_off(self._spans_pace, error)
                 continue
             except EmptiedError as error:
-                any_computed |= self._keep_emptied(stage, (at, upto), error.hours)
+                any_computed |= self._keep_emptied(stage, (at, upto), error.hours, cells)
                 at = upto
                 continue
             except LosingError as error:
@@ -171,23 +173,8 @@ class Executor:
 
     def _compute_hours(self, stage: ComputeSpan, hours: Sequence[Span], cells: Sequence[Cell] = ()) -> bool:
         """Each as a whole, whatever the source bears else: what it has lost is seen only by that. `cells`: touched."""
-        any_computed = False
-        for hour in sorted(set(hours)):
-            read: int | None = None
-            while True:
-                try:
-                    read = self._replace(stage, hour)
-                except Conflict as error:
-                    self._broke_off(self._spans_pace, error)
-                    continue
-                except EmptiedError as error:
-                    self._keep_emptied(stage, hour, error.hours, cells)
-                break
-            if read is not None:
-                any_computed = True
-                self.tally.wrote([hour])
-            self._tell(hour[1], hour[1] - hour[0])
-        return any_computed
+        computed = [self._compute_span(replace(stage, span=one), cells, whole=True) for one in sorted(set(hours))]
+        return any(computed)
 
     def _keep_emptied(
         self, stage: ComputeSpan, span: Span, hours: Sequence[Weighed], cells: Sequence[Cell] = ()
@@ -204,6 +191,8 @@ class Executor:
         said = f"the source has lost facts of {len(hours)} final hour(s), first {hours[0].window_start:%Y-%m-%dT%H:%MZ}"
         self.tally.warnings.append(f"{said}: they keep their numbers")
         log.warning(said, metric=self._definition.metric)
+        for begin, end in spans:
+            self._tell(end, end - begin)
         rest = subtract([span], spans)
         computed = [self._compute_span(replace(stage, span=part)) for part in rest]
         return any(computed)

@@ -7,7 +7,7 @@ All instants are UTC. Runs inside the caller's transaction, under the metric's l
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from fleetgauge import postgres
 from fleetgauge.postgres import Connection, Jsonb, only_row
@@ -153,7 +153,7 @@ class LedgerWriter:
                 " AND window_start = '-infinity'"
             )
         key = (self._key["metric"], self._key["version"])
-        self._connection.cursor().executemany(
+        self._each(
             "INSERT INTO fleetgauge.left_out (metric, version, window_start, reason, count, keys)"
             " VALUES (%s, %s, coalesce(%s::timestamptz, '-infinity'), %s, %s, %s)",
             [(*key, one.window, one.reason, one.count, list(one.keys)) for one in found if one.count],
@@ -207,7 +207,7 @@ class LedgerWriter:
 
     def admit(self, values: list[tuple[str, str]]) -> None:
         """Give these dimension values rows of their own from now on."""
-        self._connection.cursor().executemany(
+        self._each(
             "INSERT INTO fleetgauge.dimension_value (metric, version, dimension, value) VALUES (%s, %s, %s, %s)",
             [(self._key["metric"], self._key["version"], *v) for v in values],
         )
@@ -229,13 +229,12 @@ class LedgerWriter:
         still = {(b.window_start, tuple(value for _, value in b.dimensions)) for b in broken}
         freed = [cell for cell in ((window, tuple(values)) for window, values in known) if computed(cell)]
         freed = [cell for cell in freed if cell not in still]
-        cursor = self._connection.cursor()
-        cursor.executemany(
+        self._each(
             "DELETE FROM fleetgauge.blocked"
             " WHERE metric = %s AND version = %s AND window_start = %s AND dimensions = %s",
             [(*key, window, list(values)) for window, values in freed],
         )
-        cursor.executemany(
+        self._each(
             "INSERT INTO fleetgauge.blocked AS b (metric, version, window_start, dimensions, reason, retry_at)"
             " VALUES (%s, %s, %s, %s, %s, %s::timestamptz + interval '1 minute')"
             " ON CONFLICT (metric, version, window_start, dimensions) DO UPDATE SET reason = excluded.reason,"
@@ -269,16 +268,21 @@ class LedgerWriter:
             f"{_CLOSE} FROM (SELECT (closed + CASE WHEN %(until)s::timestamptz IS NULL THEN '{{}}' ELSE"  # noqa: S608
             " tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s::timestamptz, 'minute', 'UTC'))) END)"
             f" * done - unavailable - {_BLOCKED} AS closed FROM fleetgauge.ledger"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute') AS now"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute' OFFSET 0) AS now"
             " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute'",
             until=until,
         )
         self._run(
             f"{_CLOSE} FROM (SELECT g.grain, g.done * fleetgauge.whole_windows(m.closed, g.grain, %(zone)s) AS closed"  # noqa: S608
             " FROM fleetgauge.ledger AS g JOIN fleetgauge.ledger AS m USING (metric, version)"
-            " WHERE metric = %(metric)s AND version = %(version)s AND g.grain <> 'minute' AND m.grain = 'minute')"
-            " AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = now.grain"
+            " WHERE metric = %(metric)s AND version = %(version)s AND g.grain <> 'minute' AND m.grain = 'minute'"
+            " OFFSET 0) AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = now.grain"
         )
+
+    def _each(self, query: LiteralString, rows: Sequence[Sequence[Any]]) -> None:
+        """Once for each of the rows; the driver would ask the server even for none."""
+        if rows:
+            self._connection.cursor().executemany(query, rows)
 
     def _run(self, query: str, **more: object) -> postgres.Cursor[Any]:
         return self._connection.execute(query, {**self._key, **more})
@@ -288,6 +292,7 @@ def _json(cursor: Cursor) -> Jsonb | None:
     return None if cursor.token is None else Jsonb(dict(cursor.token))
 
 
+# What is read from has OFFSET 0: `now.closed` would else be computed three times.
 _CLOSE = (
     "UPDATE fleetgauge.ledger AS l SET closed = now.closed, updated_at = clock_timestamp(),"
     " reopened = l.reopened + (l.closed - now.closed) - now.closed"

@@ -15,7 +15,7 @@ from fleetgauge.rollup.store.cell_sql import CellStatements, touched
 from fleetgauge.rollup.store.emptied_hours import ACCEPTED
 from fleetgauge.rollup.store.restatement_sql import RestatementStatements
 from fleetgauge.rollup.values import Cell
-from fleetgauge.rollup.windows import window_end
+from fleetgauge.rollup.windows import window_end, window_start
 
 MOST = 10_000
 """Changed values of one level and transaction that are written one by one; more are added up by window and measure."""
@@ -114,15 +114,17 @@ class RestatementLog:
         """
         one, closed, statements = self.definition, self._closed.get(level.grain), CellStatements(self.definition)
         final = self._closed.get(one.compared) if level.below is None else None
-        values = touched(one, level, cells)
+        count, values = touched(one, level, cells)
         told = {**self._told(reason), "closed": closed, "final": final}
-        query = statements.replace(level, MOST, closed=closed is not None, weighing=final is not None)
+        most = MOST if count * len(one.columns) > MOST else None
+        query = statements.replace(level, most, closed=closed is not None, weighing=final is not None)
         found: dict[str, list[Row]] = {"told": [], "losing": [], "rows": [], "vanished": []}
         for what, *row in self.connection.execute(query, {**values, **told}):
             found[what].append(tuple(row))
         if found["vanished"][0][2]:
             self.connection.execute(statements.clear(level), values)
-        losing = sorted((at, window_end(at, one.compared, one.time_zone)) for at, *_ in found["losing"])
+        hours = {window_start(at, one.compared, one.time_zone) for at, *_ in found["losing"]}
+        losing = sorted((at, window_end(at, one.compared, one.time_zone)) for at in hours)
         return Replaced(found["rows"][0][2], cells_of(found["told"]), losing)
 
     def _told(self, reason: str) -> dict[str, Any]:

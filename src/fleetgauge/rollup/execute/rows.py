@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from fleetgauge.errors import Transient, sure
-from fleetgauge.postgres import Connection, sql
+from fleetgauge.postgres import Connection, array_text, sql
 from fleetgauge.postgres.nul_text import with_nul
 from fleetgauge.progress.clock_samples import METRICS, Clocks
 from fleetgauge.rollup.definitions.admission import Admission
@@ -216,11 +216,12 @@ class Rows:
 
         A value may have been admitted since, after others had expired; a row of its own beside it would count twice.
         """
-        found = self.connection.execute(
-            self._sql.beside_other(self._levels["minute"]), {"windows": sorted({window for window, _ in cells})}
-        ).fetchall()
+        minute, asked = self._levels["minute"], {"windows": array_text({window for window, _ in cells})}
+        windows = {window for (window,) in self.connection.execute(self._sql.with_other(minute), asked)}
+        if not windows:
+            return set()
+        found = self.connection.execute(self._sql.cells_of(minute), {"windows": array_text(windows)})
         rows = {(window, tuple(values)) for window, *values in found}
-        windows = {window for window, _ in rows}
         return {cell for cell in cells if cell[0] in windows and cell not in rows}
 
     def _write_touched(self, cells: Sequence[Cell]) -> None:

@@ -46,7 +46,7 @@ class PostgresFacts:
         """See `Facts`. What the planner guesses."""
         return int(self.explain(postgres_sql.within(self.definition, spans))["Plan Rows"])
 
-    def explain(self, query: sql.Composed) -> Mapping[str, Any]:
+    def explain(self, query: sql.Composed | sql.SQL) -> Mapping[str, Any]:
         """The root of the query's plan. The query is not run."""
         return explained(self.connection, query)
 
@@ -112,7 +112,7 @@ class PostgresFacts:
 
     def out_of_range(self) -> list[LeftOut] | None:
         """See `Facts`. None where it would take a scan of the table."""
-        query = postgres_sql.out_of_range(self.definition, latest_time(self))
+        query = self._rendered(postgres_sql.out_of_range(self.definition, latest_time(self)))
         if self.explain(query)["Total Cost"] > _CHEAP:
             return None
         event = self.definition.event_time
@@ -120,8 +120,11 @@ class PostgresFacts:
 
     def unfollowed(self) -> Unfollowed | None:
         """See `Facts`. None where it would take a scan of the table."""
-        query = postgres_sql.unfollowed(self.definition)
-        if query is None or self.explain(query)["Total Cost"] > _CHEAP:
+        asked = postgres_sql.unfollowed(self.definition)
+        if asked is None:
+            return None
+        query = self._rendered(asked)
+        if self.explain(query)["Total Cost"] > _CHEAP:
             return None
         ((count, keys),) = self._fetch(query)
         return Unfollowed(count, keys or [])
@@ -140,7 +143,11 @@ class PostgresFacts:
         """See `Facts`."""
         return self._fetch(postgres_sql.totals(self.definition, edges))
 
-    def _fetch(self, query: sql.Composed) -> list[Row]:
+    def _rendered(self, query: sql.Composed) -> sql.SQL:
+        """For a query that is explained first: put together once."""
+        return sql.SQL(query.as_string(self.connection))
+
+    def _fetch(self, query: sql.Composed | sql.SQL) -> list[Row]:
         return self.connection.execute(query).fetchall()
 
 

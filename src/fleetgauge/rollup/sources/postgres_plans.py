@@ -11,7 +11,7 @@ from fleetgauge.rollup.sources.indexes import LARGE, told
 from fleetgauge.rollup.spans import MINUTE
 
 
-def explained(connection: Connection[Any], query: sql.Composed) -> Mapping[str, Any]:
+def explained(connection: Connection[Any], query: sql.Composable) -> Mapping[str, Any]:
     """The root of the query's plan. The query is not run."""
     ((found,),) = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query)).fetchall()
     plan: Mapping[str, Any] = found[0]["Plan"]

@@ -58,7 +58,7 @@ def check(connection: Connection[Any], definition: Definition) -> None:
             what = f"{relation} {found[0]}" if text is None else f"view {relation}: {found[0]}"
             raise _refused(definition, name.rpartition(".")[2].strip('"'), what)
         calls += names_in(text, "postgres")[1] if text is not None else []
-    for function, volatility, body in connection.execute(_FUNCTIONS, [calls]):
+    for function, volatility, body in connection.execute(_FUNCTIONS, [calls]) if calls else ():
         found = problems_behind(body, "postgres") if volatility != "i" else []
         if volatility == "v":
             found = [

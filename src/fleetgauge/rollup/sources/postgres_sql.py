@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from fleetgauge.errors import sure
-from fleetgauge.postgres import sql
+from fleetgauge.postgres import array_text, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Duration
 from fleetgauge.rollup.sources.postgres_held import held
@@ -95,11 +95,11 @@ def cells(definition: Definition, wanted: Sequence[Cell]) -> sql.Composed:
 
     Lateral, so that each cell is one short look-up by event time however large the table is.
     """
-    arrays = [sql.SQL("{}::timestamptz[]").format(sql.Literal([window for window, _ in wanted]))]
+    arrays = [sql.SQL("{}::timestamptz[]").format(sql.Literal(array_text(window for window, _ in wanted)))]
     names: list[sql.Composable] = [sql.Identifier("window_start")]
     match: list[sql.Composable] = []
     for index, (name, dimension) in enumerate(definition.dimensions.items()):
-        arrays.append(sql.SQL("{}::text[]").format(sql.Literal([values[index] for _, values in wanted])))
+        arrays.append(sql.SQL("{}::text[]").format(sql.Literal(array_text(values[index] for _, values in wanted))))
         names.append(sql.Identifier(name))
         match.append(sql.SQL(" AND {} = t.{}").format(label_of(dimension), sql.Identifier(name)))
     within = sql.SQL("{0} >= t.window_start AND {0} < t.window_start + interval '1 minute'{1}").format(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from fleetgauge.errors import Terminal
-from fleetgauge.postgres import Connection, sql
+from fleetgauge.postgres import Connection, array_text, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import PARTITIONS, Level
 from fleetgauge.rollup.store.tables import STORE, WRITER, table
@@ -73,7 +73,7 @@ def ensure(
             "units": units,
             "lengths": [f"1 {unit}" for unit in units],
             "formats": [_FORMATS[unit] for unit in units],
-            "windows": list(windows),
+            "windows": array_text(windows),
         },
     ).fetchall()
     if not missing:

@@ -118,37 +118,36 @@ def changes(columns: Sequence[Column]) -> sql.Composed:
     return comma([_change(column) for column in columns])
 
 
-def told(level: Level, most: int) -> sql.Composed:
+def told(level: Level, most: int | None) -> sql.Composed:
     """`written` as a query of its own, named `told`: (window_start, dimensions as text, cells) of each row written."""
     counted, insert = _counted_and_insert(level, most)
     return sql.SQL("{}, told AS ({} RETURNING window_start, dimensions::text, cells)").format(counted, insert)
 
 
-def written(level: Level, most: int) -> sql.Composed:
+def written(level: Level, most: int | None) -> sql.Composed:
     """Write what a query named `changed` holds: window_start, dimensions, and `changes`; above `most` by window and
-    measure alone. Parameters: `metric`, `version`, `reason`, `run_id`."""
+    measure alone, None: it never holds so many. Parameters: `metric`, `version`, `reason`, `run_id`."""
     return sql.SQL("{} {}").format(*_counted_and_insert(level, most))
 
 
-def _counted_and_insert(level: Level, most: int) -> tuple[sql.Composable, sql.Composable]:
-    counted = sql.SQL(", counted AS (SELECT count(*) AS n FROM changed)")
+def _counted_and_insert(level: Level, most: int | None) -> tuple[sql.Composable, sql.Composable]:
+    fixed = comma([sql.SQL("%(metric)s::text, %(version)s::text"), sql.Literal(level.name), sql.Literal(level.grain)])
+    reason = sql.SQL("%(reason)s::text, %(run_id)s::bigint")
     insert = sql.SQL(
         "INSERT INTO fleetgauge.restatement (metric, version, level, grain, window_start, dimensions, measure,"
         " before, after, change, cells, reason, run_id)"
-        " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason}"
-        " FROM changed, counted WHERE n <= {most} UNION ALL"
+        " SELECT {fixed}, window_start, dimensions, _measure, _before, _after, _change, 1, {reason} FROM changed"
+    ).format(fixed=fixed, reason=reason)
+    if most is None:
+        return sql.SQL(""), insert
+    together = sql.SQL(
+        ", counted WHERE n <= {most} UNION ALL"
         " SELECT {fixed}, window_start, NULL, _measure,"
         " sum(CASE WHEN _adds THEN _before::numeric END)::text,"
         " sum(CASE WHEN _adds THEN _after::numeric END)::text,"
         " sum(_change), count(*), {reason} FROM changed, counted WHERE n > {most} GROUP BY window_start, _measure"
-    ).format(
-        fixed=comma(
-            [sql.SQL("%(metric)s::text, %(version)s::text"), sql.Literal(level.name), sql.Literal(level.grain)]
-        ),
-        reason=sql.SQL("%(reason)s::text, %(run_id)s::bigint"),
-        most=sql.Literal(most),
-    )
-    return counted, insert
+    ).format(fixed=fixed, reason=reason, most=sql.Literal(most))
+    return sql.SQL(", counted AS (SELECT count(*) AS n FROM changed)"), insert + together
 
 
 def _change(column: Column) -> sql.Composed:

@@ -142,17 +142,19 @@ class Statements:
         """The level that this one is merged from."""
         return next(one for one in self.definition.levels if one.name == level.below)
 
-    def beside_other(self, level: Level) -> sql.Composed:
-        """Window and dimensions of all rows of those of the `windows` that have a row of `(other)`."""
-        start, *dimensions = keys(level)
+    @rendered_once
+    def with_other(self, level: Level) -> sql.Composed:
+        """Those of the `windows` that have a row of `(other)`."""
         return sql.SQL(
-            "SELECT {columns} FROM {table} WHERE window_start IN (SELECT window_start FROM {table}"
-            " WHERE window_start = ANY(%(windows)s::timestamptz[]) AND {other} = ANY(ARRAY[{dimensions}]::text[]))"
-        ).format(
-            columns=sql.SQL(", ").join([start, *dimensions]),
-            table=self.table(level),
-            other=sql.Literal(OTHER),
-            dimensions=sql.SQL(", ").join(dimensions),
+            "SELECT DISTINCT window_start FROM {} WHERE window_start = ANY(%(windows)s::timestamptz[])"
+            " AND {} = ANY(ARRAY[{}]::text[])"
+        ).format(self.table(level), sql.Literal(OTHER), comma(keys(level)[1:]))
+
+    @rendered_once
+    def cells_of(self, level: Level) -> sql.Composed:
+        """Window and dimensions of all rows of the `windows`."""
+        return sql.SQL("SELECT {} FROM {} WHERE window_start = ANY(%(windows)s::timestamptz[])").format(
+            comma(keys(level)), self.table(level)
         )
 
     def table(self, level: Level) -> sql.Identifier:

@@ -1,5 +1,8 @@
 WITH touched AS MATERIALIZED (
-  SELECT *
+  SELECT "window_start",
+    "_window_end",
+    "zone" COLLATE "C" AS "zone",
+    "kind" COLLATE "C" AS "kind"
   FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[], %(values_0)s::text[], %(values_1)s::text[]) AS t("window_start", "_window_end", "zone", "kind")
 ) DELETE
 FROM "store"."ride_hour__VERSION" AS a USING touched AS t

@@ -1,9 +1,0 @@
-SELECT "window_start",
-  "zone",
-  "kind"
-FROM "store"."ride_minute__VERSION"
-WHERE window_start IN (
-  SELECT window_start
-  FROM "store"."ride_minute__VERSION"
-  WHERE window_start = ANY(%(windows)s::timestamptz[]) AND '(other)' = ANY(ARRAY["zone", "kind"]::text[])
-)
