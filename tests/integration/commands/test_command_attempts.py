@@ -79,29 +79,31 @@ def events(draw: st.DrawFn):
     )
 
 
-@SLOW
-@given(st.just([]) | st.lists(events(), min_size=8, max_size=24), st.data())
-def test_any_order_duplication_and_batching_gives_the_same_table(
-    materialise_listed, connection, empty, documents, data
-):
-    empty()
-    repeated = documents + data.draw(st.lists(st.sampled_from(documents), max_size=8) if documents else st.just([]))
-    shuffled = data.draw(st.permutations(repeated))
-    partitions: dict[int, list] = {0: [], 1: []}
-    for one in shuffled:
-        partitions[data.draw(st.integers(0, 1))].append(one)
-    page = data.draw(st.integers(1, 7))
-    rises = sorted(data.draw(st.lists(offsets_ms, max_size=3)))
-    for rise in rises:  # several runs, each over a part of what is there, with a rising watermark
-        committed = {p: data.draw(st.integers(0, len(listed))) for p, listed in partitions.items()}
-        materialise_listed(
-            ListedDocuments(partitions, page=page),
-            progress_of(partitions, instant(START_MS + rise), committed=committed),
-        )
-    materialise_listed(ListedDocuments(partitions, page=page), progress_of(partitions, LATER))
-    found = connection.execute(f"SELECT {COLUMNS} FROM fleetgauge.command_attempt").fetchall()
-    assert len(found) == len(set(found))
-    assert set(found) == expected_rows(documents, LATER)
+@pytest.mark.parametrize("examples", [15, pytest.param(400, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_any_order_duplication_and_batching_gives_the_same_table(materialise_listed, connection, empty, examples):
+    @settings(SLOW, max_examples=examples)
+    @given(st.just([]) | st.lists(events(), min_size=8, max_size=24), st.data())
+    def law(documents, data):
+        empty()
+        repeated = documents + data.draw(st.lists(st.sampled_from(documents), max_size=8) if documents else st.just([]))
+        shuffled = data.draw(st.permutations(repeated))
+        partitions: dict[int, list] = {0: [], 1: []}
+        for one in shuffled:
+            partitions[data.draw(st.integers(0, 1))].append(one)
+        page = data.draw(st.integers(1, 7))
+        rises = sorted(data.draw(st.lists(offsets_ms, max_size=3)))
+        for rise in rises:  # several runs, each over a part of what is there, with a rising watermark
+            committed = {p: data.draw(st.integers(0, len(listed))) for p, listed in partitions.items()}
+            materialise_listed(
+                ListedDocuments(partitions, page=page),
+                progress_of(partitions, instant(START_MS + rise), committed=committed),
+            )
+        materialise_listed(ListedDocuments(partitions, page=page), progress_of(partitions, LATER))
+        found = connection.execute(f"SELECT {COLUMNS} FROM fleetgauge.command_attempt").fetchall()
+        assert len(found) == len(set(found))
+        assert set(found) == expected_rows(documents, LATER)
+
+    law()
 
 
 def lifecycle(command_id="c-1", attempt=1, **changes):
