@@ -1,10 +1,7 @@
 """Dead-letter limits on real servers: no restart forgets them, an operator lifts them, one model does not stop all."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ from typing import Any
 import ingest_world
 import pytest
 from alert_replay import exposition, firing
+from command_line import in_process
 from fault_table import fault
 from ingest_world import World, event
 from kafka import KafkaAdminClient
@@ -31,16 +29,10 @@ world = ingest_world.world
 
 
 def command(world: World, *arguments: str, code: int = 0) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "fleetgauge", *arguments],
-        env={**os.environ, "FLEETGAUGE_CONTENT": str(world.content)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
+    ended, out, err = in_process(*arguments, FLEETGAUGE_CONTENT=str(world.content))
+    assert ended == code, out + err
+    assert "Traceback" not in err
+    return json.loads(out) if "--json" in arguments else out + err
 
 
 def kinds(world: World) -> Counter[str]:

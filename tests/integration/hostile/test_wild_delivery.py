@@ -1,15 +1,13 @@
 """What happens between a consumer and its servers: other versions of it, proxies that answer, topics that go away."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import httpx
 import ingest_world
 import pytest
+from command_line import in_process
 from fault_table import fault
 from ingest_world import ROOT, TO_THE_END, World, wait_until
 from kafka import KafkaAdminClient
@@ -26,15 +24,9 @@ world, event = ingest_world.world, ingest_world.event_
 
 
 def doctor(world: World, about: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "fleetgauge", "doctor", "--json"],
-        env={**os.environ, "FLEETGAUGE_CONTENT": str(world.content)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert "Traceback" not in done.stderr
-    return [found for found in json.loads(done.stdout)["findings"] if found["about"] == about]
+    _, out, err = in_process("doctor", "--json", FLEETGAUGE_CONTENT=str(world.content))
+    assert "Traceback" not in err
+    return [found for found in json.loads(out)["findings"] if found["about"] == about]
 
 
 def newer_content(world: World) -> None:

@@ -1,19 +1,13 @@
 """The command line over a `World`: a content folder, a configuration file, and `fleetgauge` called in this process."""
 
-import contextlib
-import io
 import json
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import structlog
+from command_line import in_process
 from rollup_world import World
 
-from fleetgauge.cli import main
 from fleetgauge.rollup import Definition, load_definitions
 
 METRIC = """
@@ -88,24 +82,7 @@ class Shell:
 
     def __call__(self, *arguments: str, code: int | None = 0) -> Answer:
         """Run `fleetgauge`; asserts its exit code."""
-        out, err = io.StringIO(), io.StringIO()
-        said = 0
-        environment = {"FLEETGAUGE_CONFIG": str(self.config), "COLUMNS": "200"}
-        argv = ["fleetgauge", *arguments]
-        with (
-            mock.patch.dict("os.environ", environment),
-            mock.patch.object(sys, "argv", argv),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            try:
-                main()
-            except SystemExit as ended:
-                said = int(ended.code or 0)
-            finally:  # its logs go to what is closed now
-                structlog.reset_defaults()
-                logging.basicConfig(force=True)
-        answer = Answer(said, out.getvalue(), err.getvalue())
-        assert code is None or said == code, answer
+        answer = Answer(*in_process(*arguments, FLEETGAUGE_CONFIG=str(self.config), COLUMNS="200"))
+        assert code is None or answer.code == code, answer
         assert "Traceback" not in answer.err
         return answer
