@@ -1,11 +1,8 @@
 """What operators use, on real servers: dead letters replayed, topics rewound, several consumers in one process."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from command_line import in_process
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewTopic
 
@@ -35,16 +33,10 @@ TO_THE_END = ConsumeOptions(until_caught_up=True)
 
 def command(world: Any, *arguments: str, code: int = 0) -> Any:
     """Run `fleetgauge`; what it printed, as JSON if it is."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fleetgauge", *arguments],
-        env={**os.environ, "FLEETGAUGE_CONTENT": str(world.content)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
+    ended, out, err = in_process(*arguments, FLEETGAUGE_CONTENT=str(world.content))
+    assert ended == code, err
+    assert "Traceback" not in err
+    return json.loads(out) if "--json" in arguments else out + err
 
 
 @pytest.fixture
