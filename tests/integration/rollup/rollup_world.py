@@ -238,7 +238,7 @@ class World:
             " WHERE metric = %s",
             [one.metric],
         )
-        for table in ("blocked", "dimension_value", "placement", "left_out", "emptied"):
+        for table in ("blocked", "dimension_value", "placement", "left_out", "emptied", "restatement"):
             self.metrics.execute(f"DELETE FROM fleetgauge.{table} WHERE metric = %s", [one.metric])
 
     def empty(self) -> None:
