@@ -115,7 +115,11 @@ def test_an_address_that_cannot_be_read_writes_no_word_of_the_secret(field: Fiel
     exporter="fleetgauge_exporter_up 0",
     exit_code="78, 75 or 70 by what went wrong",
 )
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)], ids=["some commands", "all commands"])
+@pytest.mark.parametrize(
+    "every",
+    [3, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
+    ids=["some commands", "all commands"],
+)
 def test_postgres_fails_without_a_word_of_the_secret(field: Field, postgres: PostgresState, every: int) -> None:
     commands = ON_POSTGRES[::every]
     for way, url in UNREADABLE.items() if every == 1 else ():  # else the test above does

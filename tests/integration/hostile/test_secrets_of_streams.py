@@ -122,6 +122,7 @@ def test_kafka_away_or_foreign_writes_no_word_of_the_secret(field: Field) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
 def test_kafka_fails_without_a_word_of_the_secret(field: Field, protocol: str, tmp_path: Path) -> None:
     field.set(KAFKA__SECURITY_PROTOCOL=protocol)

@@ -63,7 +63,7 @@ def keep_the_rate(stream: Stream, rate: int) -> Callable[[], None]:
     ("seconds", "rate"),
     [
         pytest.param(4, RATE // 4, id="4"),
-        pytest.param(600, RATE, marks=[pytest.mark.long, pytest.mark.timeout(1200)], id="ten-minutes"),
+        pytest.param(600, RATE, marks=[pytest.mark.long, pytest.mark.timeout(2400)], id="ten-minutes"),
     ],
 )
 def test_an_outage_is_ridden_out_with_flat_memory(
