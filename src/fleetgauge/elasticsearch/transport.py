@@ -1,5 +1,6 @@
 """Elasticsearch as a port: bytes in, status and bytes out. What an answer means is not decided here."""
 
+import traceback
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,6 +80,7 @@ class ElasticsearchBulk:
         try:
             meta, answer = self._transport.perform_request(method, path, headers=headers, body=body)
         except TransportError as error:
+            _forget_frames(error)
             raise translate(error, f"Elasticsearch at {self._url}", "") from None
         if not self._verified and 200 <= meta.status < 300:
             if meta.headers.get("x-elastic-product") != "Elasticsearch":
@@ -89,6 +91,22 @@ class ElasticsearchBulk:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the frames of a failure hold, such as the body of the request.
+
+    Errors of urllib3 and their frames hold each other, so the body would stay until a full collection: seldom one comes
+    while a consumer waits for a server that is away, and its memory would grow with each attempt.
+    """
+    waiting: list[object] = [error]
+    seen = set[int]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            waiting += [one.__context__, one.__cause__, *getattr(one, "errors", ())]
 
 
 class Cause(msgspec.Struct):
