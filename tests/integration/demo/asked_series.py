@@ -57,16 +57,24 @@ class ScrapedCompany:
         missing = asked - self.names() - ELSEWHERE.keys() - UNTIL_IT_HAPPENS.keys()
         return sorted(name for name in missing if not OF_OTHERS.match(name))
 
-    def unanswered(self, expressions: Iterable[str]) -> list[str]:
-        """Those that have no answer with any value of their variables, though the series are there."""
-        found = []
-        for expression in expressions:
-            anything = re.sub(r" (>|==) \d+$", "", _plain(expression))  # where only what is wrong is listed
-            names = series_named(anything)
-            expected = not names & {*ELSEWHERE, *UNTIL_IT_HAPPENS} and not any(map(OF_OTHERS.match, names))
-            if expected and not self.ask(f"query?query={quote(anything)}")["result"]:
-                found.append(anything)
-        return found
+    def unanswered(self, expressions: Iterable[str], limit_s: float = 0) -> list[str]:
+        """Those that have no answer with any value of their variables, though the series are there, within the limit.
+
+        A series may be away for a moment: of a run that was put off, nobody knows how far its source was behind.
+        """
+        deadline = time.monotonic() + limit_s
+        left = [one for one in expressions if not self._answered(one)]
+        while left and time.monotonic() < deadline:
+            time.sleep(1)
+            left = [one for one in left if not self._answered(one)]
+        return left
+
+    def _answered(self, expression: str) -> bool:
+        anything = re.sub(r" (>|==) \d+$", "", _plain(expression))  # where only what is wrong is listed
+        names = series_named(anything)
+        if names & {*ELSEWHERE, *UNTIL_IT_HAPPENS} or any(map(OF_OTHERS.match, names)):
+            return True
+        return bool(self.ask(f"query?query={quote(anything)}")["result"])
 
 
 def series_named(expression: str) -> set[str]:
