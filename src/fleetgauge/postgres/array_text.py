@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 
-def array_text(values: Iterable[str | datetime]) -> str:
+def array_text(values: Iterable[str | int | datetime]) -> str:
     """The text of a one-dimensional array without NULLs, to be cast to its type by whoever uses it."""
     return f"{{{','.join(_quoted(str(value)) for value in values)}}}"
 

@@ -5,7 +5,7 @@ change zones. Where the copies differ, a day of the one is no day of the other: 
 all. A source whose source.sql names a zone makes instants by a copy of its own.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby, pairwise
@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from fleetgauge.errors import Terminal
-from fleetgauge.postgres import Connection
+from fleetgauge.postgres import Connection, array_text
 
 PAST = timedelta(days=3 * 365)
 """How far back rules are compared."""
@@ -71,11 +71,7 @@ def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[str, str, str
     ]
     found += [(at, at, offset) for at, offset in _changes(tz, today - PAST, today + ahead)]
     first, last, here = zip(*found, strict=True)
-    return _array(first), _array(last), _array(here)
-
-
-def _array(numbers: Iterable[int]) -> str:
-    return f"{{{','.join(map(str, numbers))}}}"
+    return array_text(first), array_text(last), array_text(here)
 
 
 def _samples(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[int, int]]:
