@@ -94,7 +94,7 @@ class ElasticsearchBulk:
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Let go of what the frames of a failure hold, such as the body of the request.
+    """Clear what the frames of a failure hold, such as the body of the request.
 
     Errors of urllib3 and their frames hold each other, so the body would stay until a full collection: seldom one comes
     while a consumer waits for a server that is away, and its memory would grow with each attempt.
