@@ -2,7 +2,8 @@
 
 import socket
 import ssl
-from contextlib import nullcontext
+import threading
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
@@ -14,6 +15,44 @@ from fleetgauge.settings import KafkaSettings
 
 TIMEOUT_S = 5.0
 _ALERT_S = 0.3
+
+
+class BoundedHandshake(ssl.SSLSocket):
+    """A TLS connection whose handshake ends within `LIMIT_S` seconds, with `TimeoutError` if need be.
+
+    kafka-python bounds the connection and the login, but not the handshake between them: a broker that accepts and then
+    says nothing would hold a client for ever. Its context makes these sockets (`ssl.SSLContext.sslsocket_class`).
+    """
+
+    LIMIT_S = 10.0
+    """As Java's clients have for setting a connection up (`socket.connection.setup.timeout.ms`)."""
+    _limit: threading.Timer | None = None
+    _overdue = False
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As `ssl.SSLSocket` does; whoever waits for the socket meanwhile is woken when the time is up."""
+        if self._limit is None:
+            self._limit = threading.Timer(self.LIMIT_S, self._give_up)
+            self._limit.daemon = True
+            self._limit.start()
+        goes_on = False
+        try:
+            super().do_handshake(block)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            goes_on = True
+            raise
+        except OSError:
+            if self._overdue:
+                raise TimeoutError(f"no TLS handshake within {self.LIMIT_S:.0f} s") from None
+            raise
+        finally:
+            if not goes_on:
+                self._limit.cancel()
+
+    def _give_up(self) -> None:
+        self._overdue = True
+        with suppress(OSError):  # closed meanwhile
+            socket.socket.shutdown(self, socket.SHUT_RDWR)
 
 
 def security(settings: KafkaSettings) -> dict[str, Any]:
@@ -43,6 +82,7 @@ def _certificates(settings: KafkaSettings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except OSError as error:
         raise Terminal(f"kafka.ca_file cannot be used: {_why(error)}; name a readable PEM file") from None
+    context.sslsocket_class = BoundedHandshake
     if settings.cert_file is not None:
         try:
             # An encrypted key fails; without a password at all, OpenSSL would ask for it on the terminal.
