@@ -30,6 +30,7 @@ FILLED = (
 """They share the database of the fixture `filled`; the first names them all."""
 STREAMED = (
     "tests/integration/ingest/",
+    "tests/integration/kafka/",
     "tests/integration/hostile/test_wild",
     "tests/integration/hostile/test_dead_letter_limits.py",
     "tests/integration/hostile/test_lost_days.py",

@@ -17,8 +17,8 @@ from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.deadletters.dead_letter_sink import connect_producer
 from fleetgauge.ingest.deadletters.dead_letter_topic import DeadLetterTopic, opened
 from fleetgauge.ingest.read import record_headers as h
-from fleetgauge.kafka import ConfigResource, ConfigResourceType, KafkaProducer, TopicPartition
-from fleetgauge.kafka.kafka_clients import TIMEOUT_S, administering, translated, whole_number
+from fleetgauge.kafka import ConfigResource, ConfigResourceType, TopicPartition
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S, Producer, administering, translated, whole_number
 from fleetgauge.privacy.identity import Identity
 from fleetgauge.privacy.redaction import decoded, redacted
 from fleetgauge.settings import KafkaSettings
@@ -78,7 +78,7 @@ class FreedDeadLetters:
             with administering(self._settings, "fleetgauge-erase") as admin:
                 admin.delete_records({TopicPartition(self._topic, p): offset + 1 for p, offset in last.items()})
 
-    def _produce(self, producer: KafkaProducer, records: Sequence[Any]) -> None:
+    def _produce(self, producer: Producer, records: Sequence[Any]) -> None:
         futures = []
         for record in records:
             freed = self._freed(record) or _Freed(record.key, record.value, list(record.headers))

@@ -8,7 +8,6 @@ from kafka import (
     AsyncConsumerRebalanceListener,
     KafkaAdminClient,
     KafkaConsumer,
-    KafkaProducer,
     OffsetAndMetadata,
     TopicPartition,
 )
@@ -33,7 +32,6 @@ __all__ = [
     "KafkaAdminClient",
     "KafkaConsumer",
     "KafkaError",
-    "KafkaProducer",
     "MessageSizeTooLargeError",
     "NewTopic",
     "NoError",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer
-from kafka.errors import KafkaError
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from fleetgauge.errors import Conflict, FleetgaugeError
 from fleetgauge.kafka.kafka_errors import translate
@@ -35,6 +35,29 @@ def client_options(
         "reconnect_backoff_max_ms": 1_000,  # as in Java; 30 s here would keep us away long after the broker is back
         **security(settings),
     }
+
+
+class Producer(KafkaProducer):  # type: ignore[misc] # kafka-python is untyped
+    """A producer that ends when it is told to; what Kafka has not taken in time is dropped.
+
+    kafka-python (3.0.12) closes nothing if records are still under way then, raises `KafkaTimeoutError`, and tries
+    once more when the producer is forgotten or the process ends, which puts a traceback on the terminal.
+    """
+
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        """Wait so many seconds for what is under way, and end; what became of a record its future says."""
+        try:
+            super().close(timeout, null_logger)
+        except KafkaTimeoutError:
+            self.__dropping = True
+            super().close(0, null_logger)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """As `KafkaProducer` does, but it waits for nothing while records are dropped."""
+        if not self.__dropping:
+            super().flush(timeout)
+
+    __dropping = False
 
 
 def refuse_unserved(settings: KafkaSettings) -> None:

@@ -1,6 +1,7 @@
 """Records written in Kafka transactions, between others that are aborted."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from uuid import uuid4
 
@@ -14,6 +15,13 @@ _GHOSTS = 100
 _TIMEOUT_S = 30.0
 
 
+class _Producer(KafkaProducer):  # type: ignore[misc] # kafka-python is untyped
+    def close(self, timeout: float | None = None, null_logger: bool = False) -> None:
+        """As the client has it, which calls it without a logger when the process ends: then nothing is said."""
+        with suppress(KafkaError) if null_logger else nullcontext():
+            super().close(timeout, null_logger)
+
+
 class Transactions:
     """A transactional producer. Slower than `Publisher` by a factor of four, so for some batches only."""
 
@@ -21,7 +29,7 @@ class Transactions:
         """Raises `Transient` when Kafka is away."""
         self._prefix = prefix
         try:
-            self._producer = KafkaProducer(
+            self._producer = _Producer(
                 bootstrap_servers=bootstrap,
                 transactional_id=f"fleetlab-{uuid4().hex}",
                 compression_type="lz4",

@@ -13,12 +13,11 @@ from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.kafka import (
     KafkaAdminClient,
     KafkaError,
-    KafkaProducer,
     MessageSizeTooLargeError,
     NewTopic,
     TopicAlreadyExistsError,
 )
-from fleetgauge.kafka.kafka_clients import TIMEOUT_S, client_options, translated
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S, Producer, client_options, translated
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Record
 from fleetgauge.settings import KafkaSettings
@@ -42,7 +41,7 @@ class KafkaDeadLetters:
         self._settings = settings
         self._topic = consumer.dead_letter_topic
         self._versions = versions.encode()
-        self._producer: KafkaProducer | None = None
+        self._producer: Producer | None = None
         self._lock = threading.Lock()
 
     def send(self, dead_letters: Sequence[DeadLetter]) -> None:
@@ -76,16 +75,16 @@ class KafkaDeadLetters:
             with suppress(KafkaError):
                 self._producer.close(timeout=5)
 
-    def _connect(self) -> KafkaProducer:
+    def _connect(self) -> Producer:
         with self._lock:
             if self._producer is None:
                 self._producer = connect_producer(self._settings, "fleetgauge-dead-letters")
             return self._producer
 
 
-def connect_producer(settings: KafkaSettings, client_id: str) -> KafkaProducer:
+def connect_producer(settings: KafkaSettings, client_id: str) -> Producer:
     """A producer for records of any size, acknowledged by all in-sync replicas. Raises `KafkaError`; blocks."""
-    return KafkaProducer(
+    return Producer(
         **client_options(settings, client_id=client_id),
         acks="all",
         max_block_ms=10_000,  # a topic that is not there is told soon

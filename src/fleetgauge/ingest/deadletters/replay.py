@@ -23,9 +23,9 @@ from fleetgauge.ingest.deadletters.dead_letter_topic import REPLAYED, Content, F
 from fleetgauge.ingest.read import record_headers as h
 from fleetgauge.ingest.read.replay_signature import signed
 from fleetgauge.ingest.stopping import StopRequest
-from fleetgauge.kafka import KafkaError, KafkaProducer
+from fleetgauge.kafka import KafkaError
 from fleetgauge.kafka.batches import Headers
-from fleetgauge.kafka.kafka_clients import TIMEOUT_S
+from fleetgauge.kafka.kafka_clients import TIMEOUT_S, Producer
 from fleetgauge.kafka.kafka_errors import translate
 from fleetgauge.kafka.records import Record, Records
 from fleetgauge.settings import KafkaSettings
@@ -140,7 +140,7 @@ def _sorted_out(chunk: Sequence[Content], validator: Validator, result: Result, 
 
 
 def send(
-    producer: KafkaProducer, consumer: Consumer, contents: Sequence[Content], result: Result, key: str | None = None
+    producer: Producer, consumer: Consumer, contents: Sequence[Content], result: Result, key: str | None = None
 ) -> None:
     """Produce, wait until all is acknowledged, and mark what was: a crash in between replays it again, harmlessly."""
     partitions = producer.partitions_for(consumer.topic)
@@ -187,7 +187,7 @@ def replay_headers(content: Content) -> Headers:
     ]
 
 
-def _mark(producer: KafkaProducer, consumer: Consumer, dead_letter: StoredDeadLetter) -> Any:
+def _mark(producer: Producer, consumer: Consumer, dead_letter: StoredDeadLetter) -> Any:
     return producer.send(
         consumer.dead_letter_topic,
         key=dead_letter.key.encode(),

@@ -1,0 +1,62 @@
+"""A producer ends when it is told to, however much is under way, and says nothing on the terminal."""
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from fleetgauge.kafka import KafkaAdminClient, NewTopic
+from fleetgauge.kafka.kafka_clients import Producer
+from fleetlab.stack import KafkaState
+
+SENDING = f"""
+import sys, time
+from {Producer.__module__} import Producer
+
+closed, forgotten = (Producer(bootstrap_servers=sys.argv[1], linger_ms=0) for _ in range(2))
+for producer in (closed, forgotten):
+    producer.partitions_for(sys.argv[2])
+print("connected", flush=True)
+sys.stdin.readline()
+for producer in (closed, forgotten):
+    producer.send(sys.argv[2], b"nobody takes it")
+began = time.monotonic()
+closed.close(timeout=0.5)
+print("ended" if time.monotonic() - began < 3 else "waited on", flush=True)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_what_a_mute_broker_has_not_taken_is_dropped_without_a_word(kafka: KafkaState) -> None:
+    topic = f"producer-{uuid.uuid4().hex}"
+    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    admin.create_topics([NewTopic(name=topic, num_partitions=1, replication_factor=1)])
+    admin.close()
+    with subprocess.Popen(
+        [sys.executable, "-c", SENDING, kafka.bootstrap, topic],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as sending:  # fmt: skip
+        assert sending.stdout is not None and sending.stdout.readline() == "connected\n"
+        with mute(kafka):
+            said, _ = sending.communicate("go on\n", timeout=60)
+    assert (sending.returncode, said) == (0, "ended\n")
+
+
+@contextmanager
+def mute(kafka: KafkaState) -> Iterator[None]:
+    """Connections stay open, and nobody answers."""
+    port = int(kafka.bootstrap.rpartition(":")[2])
+    broker = next(
+        psutil.Process(one.pid)
+        for one in psutil.net_connections("tcp")
+        if one.laddr and one.laddr.port == port and one.status == psutil.CONN_LISTEN
+    )
+    broker.suspend()
+    try:
+        yield
+    finally:
+        broker.resume()
