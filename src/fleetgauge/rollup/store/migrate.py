@@ -16,6 +16,7 @@ from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.store import derived, ranges, tables, viewers
 from fleetgauge.rollup.store.catalogue import Saved
 from fleetgauge.rollup.store.publish import publication
+from fleetgauge.rollup.store.seams import seams
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 
@@ -185,8 +186,10 @@ def _metrics(
         elif now.state == "waiting":
             waiting.append(definition.metric)
     derived.apply(guard, scripts, dropped)
-    trios = [trio for one in definitions.values() for trio in ranges.of_metric(one)]
-    trios += [trio for metric, script in scripts.items() for trio in ranges.of_views(metric, derived.names([script]))]
+    between = {metric: seams(guard, metric) for metric in definitions}
+    trios = [trio for one in definitions.values() for trio in ranges.of_metric(one, between[one.metric])]
+    for metric, script in scripts.items():
+        trios += ranges.of_views(metric, derived.names([script]), between[metric])
     refused |= ranges.apply(guard, trios)
     viewers.withdraw_sketches(guard)
     return Migration(revisions, tuple(created), tuple(published), tuple(waiting), refused)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from fleetgauge.postgres import Connection, only_row, sql
+from fleetgauge.postgres import Connection, sql
 from fleetgauge.rollup.definitions.definition import Definition, called
 from fleetgauge.rollup.definitions.levels import GRAINS, Level
 from fleetgauge.rollup.store import catalogue, ranges, views
@@ -27,12 +27,13 @@ from fleetgauge.rollup.store.catalogue import (
     say,
 )
 from fleetgauge.rollup.store.dependents import dependents
+from fleetgauge.rollup.store.seams import seams, whole
 from fleetgauge.rollup.store.tables import STORE, VIEWS, WRITER
 from fleetgauge.rollup.store.version_changes import write_version_changes
-from fleetgauge.rollup.store.versions import Share, Version, shares, versions
+from fleetgauge.rollup.store.versions import Version, shares, versions
 from fleetgauge.rollup.store.views import Branch, ViewColumn
 
-_FORMAT = 5
+_FORMAT = 6
 """Rises when views are composed in another way, so that all are made again."""
 
 _NOTE = "[NULL "
@@ -93,7 +94,8 @@ def publication(
     with as_writer(connection):
         for of, change in changes:
             dropped += _apply(connection, of, change, own or (), _said(known))
-        ranges.apply(connection, list(ranges.of_metric(definition)))
+        between = seams(connection, definition.metric, _in_order(definition, known))
+        ranges.apply(connection, list(ranges.of_metric(definition, between)))
     shown = _is_shown(definition, known)
     if not shown and known[0].published_at is not None:
         write_version_changes(connection, definition, known[0], run())
@@ -206,13 +208,13 @@ def branches(
             yield views.own_branch(definition, level, share.begin, share.end)
             continue
         older = share.version.definition
-        begin, end = _whole(connection, share, level, (older or definition).time_zone)
-        whole = f"{definition.metric}_{level.grain}__{version}"
+        begin, end = whole(connection, share, level.grain, (older or definition).time_zone)
+        unmerged = f"{definition.metric}_{level.grain}__{version}"
         table = f"{definition.metric}_{level.name}__{version}"
         found = _types(connection, table)
         merged = not found
         if merged:
-            table, found = whole, _types(connection, whole)
+            table, found = unmerged, _types(connection, unmerged)
         if found and _has_rows(connection, table, begin, end):
             ratios = {} if older is None else older.ratios
             yield Branch(version, table, found, begin, end, ratios, merged, share.version.label_format)
@@ -350,18 +352,6 @@ def _shape(definition: Definition, known: Sequence[Version]) -> str:
 
 def _types(connection: Connection, table: str) -> dict[str, str]:
     return {column.name: column.type for column in columns_of(connection, STORE, table)}
-
-
-def _whole(connection: Connection, share: Share, level: Level, zone: str) -> tuple[datetime | None, datetime | None]:
-    """The share cut to whole windows of the version's own zone, so that none overlaps what a neighbour shows."""
-    found = connection.execute(
-        "SELECT CASE WHEN fleetgauge.window_start(b, g, z) = b THEN b ELSE fleetgauge.window_end(b, g, z) END,"
-        " fleetgauge.window_start(e, g, z)"
-        " FROM (SELECT %s::timestamptz, %s::timestamptz, %s::text, %s::text) AS s(b, e, g, z)",
-        [share.begin, share.end, level.grain, zone],
-    )
-    begin, end = only_row(found)
-    return begin, end
 
 
 def _has_rows(connection: Connection, table: str, begin: datetime | None, end: datetime | None) -> bool:

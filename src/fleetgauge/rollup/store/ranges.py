@@ -3,6 +3,7 @@
 Beside the views of each metric, each subset of its dimensions and each trio of derived views `…_minute`, `…_hour` and
 `…_day`. It reads whole windows in the middle and finer ones at the edges, through the views, with its caller's rights.
 The third argument is the grain of `bucket_start`, or several windows of one: `5 minutes`, `6 hours`, `7 days`.
+Where two versions of different time zones meet, finer windows are read too: see `seams`.
 A metric that has no minutes is read to whole hours or days: the ledger says of such a grain that its rows have expired.
 Where days have a column `month`, the first date of the local month, a range says of which months it needs rows: days
 that are computed by whole months, as what a carrier charges by SIM, cannot tell that from their time.
@@ -13,12 +14,15 @@ only the stretches that it needs. Its text names no object for the catalogue, so
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from fleetgauge.postgres import Connection, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS, Grain
+from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.catalogue import columns_of_all
 from fleetgauge.rollup.store.dependents import Dependent, dependents_of_function
+from fleetgauge.rollup.store.seams import Seam
 from fleetgauge.rollup.store.tables import STORE, VIEWER, VIEWS
 from fleetgauge.rollup.store.views import ViewColumn
 
@@ -39,8 +43,8 @@ _ORIGIN = sql.SQL(
     " WHERE r.ends <= r.first_bucket + interval '2 years') END AS origin"
 )
 """From where buckets are counted, if the zone's clock is not set in the range: they are as even as the world's then."""
-_Part = tuple[sql.Composed, str, str]
-"""The SELECT of a stretch, and the edges between which it lies."""
+_Part = tuple[sql.Composed, str]
+"""The SELECT of a stretch, and whether it has any time, of the edges `e`."""
 _SIGNATURE = sql.SQL("(timestamptz, timestamptz, text)")
 
 
@@ -55,6 +59,8 @@ class Trio:
     grains: tuple[Grain, ...] = GRAINS
     computed: bool = False
     """Whether the views compute what they show, so that it takes long to plan a query of them."""
+    seams: tuple[Seam, ...] = ()
+    """Where no window of a grain is, since two versions of different zones meet: finer ones are read there."""
 
     @property
     def function(self) -> str:
@@ -66,21 +72,21 @@ class Trio:
         return self.minute if grain == "minute" else f"{self.stem}_{grain}"
 
 
-def of_metric(definition: Definition) -> Iterator[Trio]:
+def of_metric(definition: Definition, seams: tuple[Seam, ...]) -> Iterator[Trio]:
     """Those of the metric's own views."""
     minute = f"{definition.metric}_minute"
     grains = tuple(definition.grains)
-    yield Trio(definition.metric, definition.metric, minute, grains)
+    yield Trio(definition.metric, definition.metric, minute, grains, seams=seams)
     for name in definition.rollups:
-        yield Trio(definition.metric, f"{definition.metric}_{name}", minute, grains)
+        yield Trio(definition.metric, f"{definition.metric}_{name}", minute, grains, seams=seams)
 
 
-def of_views(metric: str, views: Collection[str]) -> Iterator[Trio]:
+def of_views(metric: str, views: Collection[str], seams: tuple[Seam, ...]) -> Iterator[Trio]:
     """Those among the views of a metric's `views.sql`."""
     for name in views:
         stem = name.removesuffix("_minute")
         if stem != name and {f"{stem}_{grain}" for grain in GRAINS} <= {*views}:
-            yield Trio(metric, stem, name, computed=True)
+            yield Trio(metric, stem, name, computed=True, seams=seams)
 
 
 def apply(connection: Connection, trios: Collection[Trio]) -> dict[str, str]:
@@ -129,9 +135,7 @@ def create(trio: Trio, columns: Collection[ViewColumn], schema: str = VIEWS, *, 
     ]
     names = sql.SQL("").join(sql.SQL(", t.{}").format(sql.Identifier(one.name)) for one in columns)
     parts = [
-        (_stretch(trio, schema, names, grain, begin, end, by_month=by_month), begin, end)
-        for grain, begin, end in _PARTS
-        if grain in trio.grains
+        (_stretch(trio, schema, names, one, by_month=by_month), f"{one.begin} < {one.end}") for one in _stretches(trio)
     ]
     return sql.SQL(
         "CREATE OR REPLACE FUNCTION {} (timestamptz, timestamptz, text DEFAULT 'day') RETURNS TABLE ({})"
@@ -151,14 +155,14 @@ def _query(trio: Trio, parts: Sequence[_Part]) -> sql.Composed:
         "WITH e AS MATERIALIZED (SELECT r.*, k.tz"
         " FROM fleetgauge.range_edges({metric}, $1, $2, fleetgauge.bucket_grain($3)) AS r,"
         " fleetgauge.range_kept({metric}, $1) AS k) {selects}"
-    ).format(metric=sql.Literal(trio.metric), selects=sql.SQL(" UNION ALL ").join(select for select, _, _ in parts))
+    ).format(metric=sql.Literal(trio.metric), selects=sql.SQL(" UNION ALL ").join(select for select, _ in parts))
 
 
 def _block(trio: Trio, parts: Sequence[_Part]) -> sql.Composed:
     """Each stretch that is not empty as a query of its own."""
     asked = [
-        sql.SQL(" IF e.{} < e.{} THEN RETURN QUERY {}; END IF;").format(sql.SQL(begin), sql.SQL(end), select)
-        for select, begin, end in parts
+        sql.SQL(" IF {} THEN RETURN QUERY {}; END IF;").format(sql.SQL(condition), select)
+        for select, condition in parts
     ]
     return sql.SQL(
         "#variable_conflict use_column\nDECLARE e record; BEGIN SELECT r.*, k.tz, b.wish, b.width, {origin} INTO e"
@@ -167,19 +171,61 @@ def _block(trio: Trio, parts: Sequence[_Part]) -> sql.Composed:
     ).format(metric=sql.Literal(trio.metric), asked=sql.SQL("").join(asked), origin=_ORIGIN)
 
 
-def _stretch(
-    trio: Trio, schema: str, names: sql.Composable, grain: Grain, begin: str, end: str, *, by_month: bool
-) -> sql.Composed:
-    """The rows of one grain between two edges."""
-    conditions = f"t.window_start >= {_of_edges(trio, f'e.{begin}')} AND t.window_start < {_of_edges(trio, f'e.{end}')}"
-    if by_month and grain == "day":
+@dataclass(frozen=True)
+class _Stretch:
+    """Time that rows of one grain are read of; its ends are SQL of the edges `e`."""
+
+    grain: Grain
+    begin: str
+    end: str
+    seam: Seam | None = None
+    """Where these rows take the place of a coarser window; None: at an edge, or in the middle."""
+    within: str = ""
+    """What else must be true, where anything must, with `{days_begin}` and `{days_end}`."""
+
+
+def _stretches(trio: Trio) -> Iterator[_Stretch]:
+    for grain, begin, end in _PARTS:
+        if grain in trio.grains:
+            yield _Stretch(grain, f"e.{begin}", f"e.{end}")
+    for seam in trio.seams:
+        if seam.grain == "day" and "hour" in trio.grains:
+            yield from (_inside(seam, "hour", span) for span in seam.hours)
+        if "minute" not in trio.grains:
+            continue
+        yield from (_inside(seam, "minute", span) for span in seam.minutes)
+        for since, until in seam.edge:
+            read = f"e.days_begin <= {_at(seam.begin)} AND e.days_end >= {_at(seam.begin)}"
+            end = f"CASE WHEN {read} THEN least(e.hours_end, {_at(until)}) ELSE {_at(since)} END"
+            yield _Stretch("minute", _at(since), end, seam)
+
+
+def _inside(seam: Seam, grain: Grain, span: Span) -> _Stretch:
+    """Of the seam's own windows alone: hours in the place of days, minutes in the place of hours beside the days."""
+    begin, end = _at(span[0]), _at(span[1])
+    within = "" if seam.grain == "day" else "(t.window_start < {days_begin} OR t.window_start >= {days_end})"
+    many = f"{seam.grain}s"
+    return _Stretch(grain, f"greatest(e.{many}_begin, {begin})", f"least(e.{many}_end, {end})", seam, within)
+
+
+def _at(instant: datetime) -> str:
+    return sql.Literal(instant).as_string(None)
+
+
+def _stretch(trio: Trio, schema: str, names: sql.Composable, one: _Stretch, *, by_month: bool) -> sql.Composed:
+    """Its rows."""
+    conditions = f"t.window_start >= {_of_edges(trio, one.begin)} AND t.window_start < {_of_edges(trio, one.end)}"
+    if by_month and one.grain == "day":
         first = _of_edges(trio, "date_trunc('month', e.days_begin AT TIME ZONE e.tz)::date")
         conditions += f" AND t.month >= {first} AND t.month < {_of_edges(trio, 'e.days_end AT TIME ZONE e.tz')}"
+    if one.within:
+        edges = {name: _of_edges(trio, f"e.{name}") for name in ("days_begin", "days_end")}
+        conditions += f" AND {one.within.format_map(edges)}"
     return sql.SQL("SELECT {}, {}::text, t.window_start{} FROM {} AS t WHERE {}").format(
-        sql.SQL(_bucket(trio, grain)),
-        sql.Literal(grain),
+        sql.SQL(_bucket(trio, one)),
+        sql.Literal(one.grain),
         names,
-        sql.Identifier(schema, trio.view(grain)),
+        sql.Identifier(schema, trio.view(one.grain)),
         sql.SQL(conditions),
     )
 
@@ -189,7 +235,7 @@ def _of_edges(trio: Trio, expression: str) -> str:
     return f"({expression})" if trio.computed else f"(SELECT {expression} FROM e)"  # noqa: S608 (of constants)
 
 
-def _bucket(trio: Trio, grain: Grain) -> str:
+def _bucket(trio: Trio, one: _Stretch) -> str:
     """The window of the grain in use that a row lies in, or of several of them the first one's.
 
     The planner takes the branch that the third argument, a constant, asks for; a plain grain costs nothing more. As
@@ -199,9 +245,12 @@ def _bucket(trio: Trio, grain: Grain) -> str:
     if trio.computed:
         wish, width = "e.wish", "e.width"
     window, zone = "t.window_start", _of_edges(trio, "e.tz")
-    if grain != "day":
-        used, first, last = (_of_edges(trio, f"e.{one}") for one in ("grain", "first_bucket", "last_bucket"))
-        window = f"CASE WHEN {used} = '{grain}' THEN {window} WHEN {window} >= {last} THEN {last} ELSE {first} END"
+    stands_for = one.grain
+    if one.seam is not None:
+        window, stands_for = _at(one.seam.begin), one.seam.grain
+    if stands_for != "day":
+        used, first, last = (_of_edges(trio, f"e.{name}") for name in ("grain", "first_bucket", "last_bucket"))
+        window = f"CASE WHEN {used} = '{stands_for}' THEN {window} WHEN {window} >= {last} THEN {last} ELSE {first} END"
     if trio.computed:
         quick = f" WHEN e.origin IS NOT NULL THEN date_bin({width}, {window}, e.origin)"
     return (
