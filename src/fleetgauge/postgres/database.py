@@ -66,9 +66,8 @@ class Database:
             raise Terminal(f"{self.key}: its scheme is not one of {', '.join(POSTGRES)}; correct it")
         name = f"{APPLICATION}-{part}" if part else APPLICATION
         try:
-            connection = kind.connect(
-                **{**NETWORK, **self.url.postgres.keywords, "application_name": name, "autocommit": True, **options}
-            )
+            own = {"application_name": name, "autocommit": True, "client_encoding": "UTF8"}
+            connection = kind.connect(**{**NETWORK, **self.url.postgres.keywords, **own, **options})
         except psycopg.Error as error:
             raise self.translate(error) from None  # the driver's own text may hold what ours may not
         connection.prepare_threshold = None  # poolers cannot follow prepared statements

@@ -57,6 +57,11 @@ def translate(error: psycopg.Error, what: str, key: str, remedy: str) -> Fleetga
         return Terminal(f"{what} is read-only, so it is a standby or meant to be kept: {said}; correct {key}")
     if state[:2] in ("42", "3F"):
         return Terminal(f"{what}: {said}; {remedy}")
+    if state == "22021":
+        return Terminal(
+            f"{what}: {said}, for a database of encoding SQL_ASCII takes any bytes; correct the rows, or write "
+            "encode(convert_to(column, 'SQL_ASCII'), 'escape') AS column in source.sql"
+        )
     if state[:2] in ("22", "23", "21"):
         return Terminal(f"{what}: {said}; change source.sql so that every row can be counted")
     if state[:2] in ("08", "40", "53", "55", "57", "58") or isinstance(error, psycopg.OperationalError):
