@@ -72,7 +72,7 @@ class Trio:
         return self.minute if grain == "minute" else f"{self.stem}_{grain}"
 
 
-def of_metric(definition: Definition, seams: tuple[Seam, ...]) -> Iterator[Trio]:
+def of_metric(definition: Definition, seams: tuple[Seam, ...] = ()) -> Iterator[Trio]:
     """Those of the metric's own views."""
     minute = f"{definition.metric}_minute"
     grains = tuple(definition.grains)
@@ -81,7 +81,7 @@ def of_metric(definition: Definition, seams: tuple[Seam, ...]) -> Iterator[Trio]
         yield Trio(definition.metric, f"{definition.metric}_{name}", minute, grains, seams=seams)
 
 
-def of_views(metric: str, views: Collection[str], seams: tuple[Seam, ...]) -> Iterator[Trio]:
+def of_views(metric: str, views: Collection[str], seams: tuple[Seam, ...] = ()) -> Iterator[Trio]:
     """Those among the views of a metric's `views.sql`."""
     for name in views:
         stem = name.removesuffix("_minute")
