@@ -35,7 +35,8 @@ import sys, threading, time
 from fleetlab.simulator.records import VALID, Record
 from fleetlab.simulator.transactions import Transactions
 
-record = Record(int(time.time() * 1000), "e", 0, sys.argv[2], 0, b"k", b'{"e"}', VALID, "", "", 0, "", "", "", 0, None, "")
+now = int(time.time() * 1000)
+record = Record(now, "e", 0, sys.argv[2], 0, b"k", b'{"e"}', VALID, "", "", 0, "", "", "", 0, None, "")
 transactions = Transactions(sys.argv[1], "")
 transactions.publish([record])
 print("connected", flush=True)
