@@ -179,7 +179,7 @@ class _Stretch:
     begin: str
     end: str
     seam: Seam | None = None
-    """Where these rows take the place of a coarser window; None: at an edge, or in the middle."""
+    """What these rows stand in for; None: they lie at an edge, or in the middle."""
     within: str = ""
     """What else must be true, where anything must, with `{days_begin}` and `{days_end}`."""
 
@@ -201,7 +201,7 @@ def _stretches(trio: Trio) -> Iterator[_Stretch]:
 
 
 def _inside(seam: Seam, grain: Grain, span: Span) -> _Stretch:
-    """Of the seam's own windows alone: hours in the place of days, minutes in the place of hours beside the days."""
+    """Inside the seam: hours instead of days, or, beside the days, minutes instead of hours."""
     begin, end = _at(span[0]), _at(span[1])
     within = "" if seam.grain == "day" else "(t.window_start < {days_begin} OR t.window_start >= {days_end})"
     many = f"{seam.grain}s"
