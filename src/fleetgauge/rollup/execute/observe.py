@@ -11,6 +11,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute.evidence import now, read_clocks
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.session import Session
+from fleetgauge.rollup.execute.shared_keys import refuse_shared
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, UNSEEN_STEP, impossible, possible_step, skew, taken_back
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import behind, computing_watermark, refusal
@@ -70,6 +71,7 @@ class Observer:
                 pace.failed(error)
         if not found.touched.rows:
             return found
+        refuse_shared(self._definition, found.touched.rows)
         # After the look, and under the lock: whoever noted a place before this look has then written it down.
         with self._session.locked() as connection:
             places = placements.known(connection, self._definition, found.touched.rows)

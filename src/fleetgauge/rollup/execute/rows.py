@@ -23,6 +23,7 @@ from fleetgauge.rollup.execute.ledger import LedgerWriter, Noted
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.restatement_log import RestatementLog, why
 from fleetgauge.rollup.execute.run_counts import RunCounts
+from fleetgauge.rollup.execute.shared_keys import refuse_shared
 from fleetgauge.rollup.plan.emptied import Weighed
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.request import ReconcileRequest
@@ -110,6 +111,7 @@ class Rows:
                 self._left_out(facts, [span]),
             )
         )
+        refuse_shared(self.definition, placed)
         self._leave_out([span], left)
         placements.note(self.connection, self.definition, placed)
         merged = self._stage(rows, Admission(self.definition, self.ledger.admitted()))
