@@ -47,8 +47,9 @@ from fleetgauge.rollup.operating.restatements import derived_views
 from fleetgauge.rollup.plan.request import RunRequest
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.store.catalogue import owned_views
-from fleetgauge.rollup.store.migrate import REHEARSAL_WAITS, Migration, pending
+from fleetgauge.rollup.store.migrate import Migration, pending
 from fleetgauge.rollup.store.migrate import migrate as migrate_metrics
+from fleetgauge.rollup.store.publish import LOCK_WAITS
 from fleetgauge.rollup.store.state_reader import exists
 from fleetgauge.rollup.store.unused import Leftover, Unused, drop, leftovers, prune
 from fleetgauge.settings import Settings, airflow_run
@@ -380,7 +381,7 @@ def restate_prices(
 ) -> tuple[Restatement, ...]:
     """Apply `sql/tariffs` as it is now; what costs move by it. Blocks. Raises `TariffError` before anything changes."""
     definitions = _read(settings).valid
-    waits = {"lock_timeout": REHEARSAL_WAITS} if dry_run else {}
+    waits = {"lock_timeout": LOCK_WAITS} if dry_run else {}
     with (
         postgres.owner(settings.metrics).session("tariffs", **waits) as owner,
         owner.transaction(force_rollback=dry_run),

@@ -40,7 +40,7 @@ from fleetgauge.rollup.plan.stages import (
 from fleetgauge.rollup.sources.port import Conflict, Source
 from fleetgauge.rollup.spans import MINUTE, Span, inside, join, subtract
 from fleetgauge.rollup.store import emptied_hours, placements
-from fleetgauge.rollup.store.publish import publication
+from fleetgauge.rollup.store.publish import publication_in_time
 from fleetgauge.rollup.values import Cell
 from fleetgauge.rollup.windows import widen
 
@@ -253,7 +253,7 @@ class Executor:
 
     def _publish(self) -> None:
         with self._transaction() as written:
-            found = publication(written.connection, self._definition, run=lambda: self._run_id)
+            found = publication_in_time(written.connection, self._definition, lambda: self._run_id)
         if found.why is not None:
             said = f"version {self._definition.version} is filled, but not shown: {found.why}"
             self.tally.warnings.append(said)

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
 from fleetgauge import postgres
 from fleetgauge.errors import Stop, Transient
 from fleetgauge.postgres import Connection, Database, Error, Jsonb, errors, sql
@@ -15,18 +18,24 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import GRAINS
 from fleetgauge.rollup.store import derived, ranges, tables, viewers
 from fleetgauge.rollup.store.catalogue import Saved
-from fleetgauge.rollup.store.publish import publication
+from fleetgauge.rollup.store.publish import LOCK_WAITS, publication
 from fleetgauge.rollup.store.seams import seams
 from fleetgauge.rollup.store.tables import VIEWER, WRITER
 from fleetgauge.settings import Settings
 
 LOGINS = {"fleetgauge": WRITER, "grafana": VIEWER, "analyst": VIEWER}
 
-REHEARSAL_WAITS = "5s"
-"""How long a dry run waits for a lock."""
+TRIES = 12
+"""Of a migration that waits for locks, but not of a dry run."""
+PAUSE_S = 5.0
+"""Between tries, in which those go on that have waited behind it."""
 
 _LOCK = 0x666C656574  # "fleet": one migration at a time in a database
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Locked(Transient):
+    """A lock that a migration needs did not come in time."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,38 @@ def migrate(
     """Create or update everything in the metrics database. Called by the CLI and the laboratory; blocks while another
     one runs. Each metric whose tables or views change is given to `record`.
 
-    A dry run does it too, save Alembic's part, in a transaction that is rolled back: so it knows what the server would
-    refuse, and meanwhile holds the same locks. It waits for none longer than `REHEARSAL_WAITS`; `pending` takes none.
+    No try waits longer than `LOCK_WAITS` for a lock, since all who read what it is to change would wait behind it: a
+    session that holds one, such as an analyst's open transaction, is waited for by `TRIES`. A dry run does the same,
+    save Alembic's part, in a transaction that is rolled back, so it knows what the server would refuse, and tries once;
+    `pending` takes no lock.
     Raises `Terminal` when `metrics.owner_url` is missing, `Stop` when it may not do it, `Transient` when the server
-    is away, or a dry run gets no lock.
+    is away or a lock does not come.
     """
+    tries = Retrying(
+        retry=retry_if_exception_type(Locked),
+        stop=stop_after_attempt(1 if dry_run else TRIES),
+        wait=wait_fixed(PAUSE_S),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    return tries(_migrate, settings, definitions, record, dry_run=dry_run)
+
+
+def _tell(state: RetryCallState) -> None:
+    if state.outcome is not None:
+        structlog.get_logger("fleetgauge.migrate").warning(str(state.outcome.exception()), tried=state.attempt_number)
+
+
+def _migrate(
+    settings: Settings, definitions: Mapping[str, Definition], record: Record | None, *, dry_run: bool
+) -> Migration:
     database = postgres.owner(settings.metrics)
     try:
         with closing(database.connect("migrate", session={})) as guard:
             if dry_run:
-                guard.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(REHEARSAL_WAITS)))
+                guard.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_WAITS)))
             guard.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+            guard.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_WAITS)))
             revisions = _alembic(guard, database, dry_run=dry_run)
             if dry_run and revisions:  # what they would make is not there to look at
                 return Migration(revisions, tuple(_lacking(guard, definitions.values())))
@@ -74,9 +104,11 @@ def migrate(
                 guard.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(WRITER)))
                 return _metrics(guard, revisions, definitions, record)
     except errors.LockNotAvailable as error:
-        raise Transient(
-            f"migrate --dry-run waits at most {REHEARSAL_WAITS} for a lock, so that nobody waits behind it for longer: "
-            "a migration, a run or a long query holds one; try again later, or use fleetgauge plan, which takes none"
+        after = "; fleetgauge plan takes none" if dry_run else ""
+        raise Locked(
+            f"a migration waits at most {LOCK_WAITS} for a lock, so that nobody waits behind it for longer, and "
+            "another session holds one: a migration, a run, a long query, an open transaction (see pg_stat_activity); "
+            f"end it or try again later{after}"
         ) from error
     except errors.InsufficientPrivilege as error:
         raise Stop(
@@ -123,7 +155,7 @@ def _alembic(guard: Connection, database: Database, *, dry_run: bool) -> tuple[s
         guard.execute("CREATE SCHEMA IF NOT EXISTS fleetgauge")
 
     def connected() -> Connection:
-        connection = database.connect("migrate", session={})
+        connection = database.connect("migrate", session={"lock_timeout": LOCK_WAITS})
         connection.autocommit = False
         return connection
 

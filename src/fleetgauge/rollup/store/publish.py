@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from fleetgauge.postgres import Connection, sql
+from fleetgauge.postgres import Connection, errors, sql
 from fleetgauge.rollup.definitions.definition import Definition, called
 from fleetgauge.rollup.definitions.levels import GRAINS, Level
 from fleetgauge.rollup.store import catalogue, ranges, views
@@ -35,6 +35,9 @@ from fleetgauge.rollup.store.views import Branch, ViewColumn
 
 _FORMAT = 6
 """Rises when views are composed in another way, so that all are made again."""
+
+LOCK_WAITS = "5s"
+"""How long one try waits for a lock, and whoever reads what it changes waits behind it."""
 
 _NOTE = "[NULL "
 """Begins what we add to the comment of a column."""
@@ -105,6 +108,23 @@ def publication(
         [_shape(definition, known), shown, definition.metric, definition.version],
     )
     return Publication("current" if shown and now.state == "current" else "published", dropped=tuple(dropped))
+
+
+def publication_in_time(connection: Connection, definition: Definition, run: Callable[[], int | None]) -> Publication:
+    """The same in a run, which comes again soon: it waits `LOCK_WAITS` at most for who reads the views meanwhile.
+
+    For all who want to read them next wait behind it.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_WAITS])
+            return publication(connection, definition, run=run)
+    except errors.LockNotAvailable:
+        return Publication(
+            "waiting",
+            f"an open transaction or a long query holds its views for more than {LOCK_WAITS} (see pg_stat_activity); "
+            "end it, the next run tries again",
+        )
 
 
 def _composed_anew(

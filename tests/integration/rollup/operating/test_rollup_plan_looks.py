@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from cli_world import METRIC, Shell
+from ingest_world import wait_until
 from rollup_world import World
+
+from fleetgauge.rollup.store import migrate
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 DERIVED = "CREATE OR REPLACE VIEW metrics.ride_double AS SELECT window_start, 2 * n AS twice FROM metrics.ride_hour;"
@@ -20,6 +24,10 @@ SELECT (SELECT count(*) || ' ' || max(xmin::text::bigint) FROM pg_class),
     (SELECT string_agg(l.xmin || ' ' || l::text, ';' ORDER BY l.version, l.grain) FROM fleetgauge.ledger AS l),
     (SELECT string_agg(v.xmin || ' ' || v::text, ';' ORDER BY v.version) FROM fleetgauge.metric_version AS v)
 """
+WAITING = """
+SELECT a.pid FROM pg_stat_activity AS a, unnest(pg_blocking_pids(a.pid)) WHERE a.datname = current_database()
+"""
+NEWEST = "SELECT published_at IS NOT NULL FROM fleetgauge.metric_version ORDER BY created_at DESC LIMIT 1"
 SMALL = """
 import re, sys
 from pathlib import Path
@@ -106,3 +114,40 @@ def test_a_dry_migration_waits_for_nobody_for_long(shell: Shell, world: World) -
         assert "waits at most 5s for a lock" in said and "fleetgauge plan" in said
     assert "nothing" in shell("migrate", "--dry-run").out
     assert world.metrics.execute(CATALOGUE).fetchone() == before
+
+
+def test_a_migration_makes_nobody_wait_for_long_and_goes_on_when_it_can(
+    shell: Shell, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for an open transaction in short tries, between which those go on that have waited behind it."""
+    monkeypatch.setattr(migrate, "LOCK_WAITS", "1s")
+    monkeypatch.setattr(migrate, "PAUSE_S", 1.0)
+    admin = world.postgres.url("metrics", "postgres", world.name)
+    with psycopg.connect(admin) as analyst, psycopg.connect(admin, autocommit=True) as other:
+        analyst.execute("LOCK TABLE metrics.ride_hour IN ACCESS SHARE MODE")
+        monkeypatch.setattr(migrate, "TRIES", 1)
+        assert "waits at most 1s for a lock" in shell("migrate", code=75).err
+
+        def read_and_end() -> None:
+            wait_until(lambda: other.execute(WAITING).fetchone(), "the migration waits", 20)
+            other.execute("SET statement_timeout = '10s'")
+            other.execute("SELECT count(*) FROM metrics.ride_hour")
+            analyst.rollback()
+
+        monkeypatch.setattr(migrate, "TRIES", 20)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read_and_end)
+            shell("migrate")
+            reading.result()
+
+
+def test_a_run_that_shows_a_new_version_makes_nobody_wait_for_long(shell: Shell, world: World) -> None:
+    """It leaves the views as they are while somebody holds them, says so, and the next one shows it."""
+    shell.write(METRIC.replace("  share:", "  shortest: {agg: min, of: length}\n  share:"))
+    shell("migrate")
+    with psycopg.connect(world.postgres.url("metrics", "postgres", world.name)) as analyst:
+        analyst.execute("LOCK TABLE metrics.ride_hour IN ACCESS SHARE MODE")
+        assert "is filled, but not shown: an open transaction" in shell("run", "ride").err
+        assert world.metrics.execute(NEWEST).fetchone() == (False,)
+    shell("run", "ride")
+    assert world.metrics.execute(NEWEST).fetchone() == (True,)
