@@ -6,6 +6,7 @@ new version may move any of this without a word: read its changes, run the tests
 
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any, Protocol
@@ -185,18 +186,28 @@ def forget_positions(kafka: KafkaConsumer) -> None:
 # Logging in
 
 
-def log_in(connection: socket.socket, host: str, name: str, options: dict[str, Any]) -> None:
-    """One SASL login over an open connection; blocks. `name`: the mechanism; `options`: as a client takes them.
+def log_in(connection: socket.socket, host: str, name: str, options: dict[str, Any], within_s: float) -> None:
+    """One SASL login over an open connection; blocks for at most `within_s`.
+
+    `name`: the mechanism; `options`: as a client takes them.
 
     Raises `SaslAuthenticationFailedError` with the broker's own words, `OSError`, `ValueError` or `KafkaError`. The
     client tries a refused login again until its time is up, and then no longer knows why (kafka-python 3.0.12).
     """
     protocol = KafkaProtocol(client_id="fleetgauge-login")
+    until = time.monotonic() + within_s
+
+    def heard() -> bytes:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        return connection.recv(4096)
 
     def ask(request: Any) -> Any:
         protocol.send_request(request)
         connection.sendall(protocol.send_bytes())
-        while data := connection.recv(4096):
+        while data := heard():
             for _, response in protocol.receive_bytes(data):
                 return response
         raise ConnectionError

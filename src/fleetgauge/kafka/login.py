@@ -111,7 +111,7 @@ def _refusal(options: dict[str, Any], address: str) -> FleetgaugeError | None:
             context.wrap_socket(plain, server_hostname=host) if context else nullcontext(plain) as connection,
         ):
             if "sasl_mechanism" in options:
-                log_in(connection, host, options["sasl_mechanism"], options)
+                log_in(connection, host, options["sasl_mechanism"], options, TIMEOUT_S)
             else:  # a broker that misses our certificate says so only after the handshake
                 connection.settimeout(_ALERT_S)
                 connection.recv(1)

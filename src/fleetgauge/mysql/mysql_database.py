@@ -11,6 +11,7 @@ from pymysql.constants import FIELD_TYPE, FLAG
 
 from fleetgauge.addresses import MYSQL, MysqlAddress, hidden
 from fleetgauge.errors import FleetgaugeError, Terminal
+from fleetgauge.mysql.mysql_in_time import Limit, dial, encrypted
 from fleetgauge.mysql.mysql_errors import mysql_error
 from fleetgauge.settings import SourceSettings
 
@@ -19,7 +20,8 @@ Row = tuple[Any, ...]
 MODE = "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY"
 """Whatever the server's own mode: texts in quotes of either kind, backslashes escape, no value picked at random."""
 LOCK_TIMEOUT_S = 5
-_CONNECT_TIMEOUT_S = 10
+_CONNECT_TIMEOUT_S = 10.0
+"""For the connection, and for each answer until we are in."""
 _PATIENCE_S = 10
 """How much longer than a statement may take an answer is waited for."""
 _SORTED_BYTES = 8_388_608
@@ -59,7 +61,9 @@ class MysqlDatabase:
     def connect(self, statement_timeout_s: float) -> "MysqlSession":
         """A session in UTC that only reads; blocks. Whoever opens it closes it. Raises what `translate` says."""
         at = self.address
-        options: dict[str, Any] = {"ssl_disabled": True} if at.ssl_mode == "disabled" else {"ssl": self._trust()}
+        limit = Limit(_CONNECT_TIMEOUT_S)
+        off = at.ssl_mode == "disabled"
+        options: dict[str, Any] = {"ssl_disabled": True} if off else {"ssl": encrypted(self._trust(), limit)}
         try:
             driver = pymysql.connect(
                 host=at.host,
@@ -71,18 +75,19 @@ class MysqlDatabase:
                 collation="utf8mb4_bin",
                 sql_mode=MODE,
                 autocommit=True,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                read_timeout=statement_timeout_s + _PATIENCE_S,
                 write_timeout=_PATIENCE_S,
                 program_name="fleetgauge",
                 read_default_file=None,
                 local_infile=False,
+                defer_connect=True,
                 **options,
             )
+            driver.connect(dial(at.host, at.port, limit))
         except pymysql.Error as error:
             raise self.translate(error) from None  # the driver's own text may hold what ours may not
         except (RuntimeError, ValueError) as error:
             raise Terminal(f"{self.name}: {hidden(str(error), at.secrets)}; correct {self.key}") from None
+        limit.seconds = statement_timeout_s + _PATIENCE_S
         try:
             session = MysqlSession(driver)
             session.prepare(statement_timeout_s)

@@ -15,6 +15,9 @@ Check = Callable[[], str | None]
 PORTS = range(9400, 9420)
 """Where processes of one machine serve unless told otherwise, and `fleetgauge top` looks."""
 
+CLIENT_S = 10.0
+"""How long a client is waited for that neither asks nor reads; each has a thread until then."""
+
 
 @dataclass(frozen=True)
 class Http:
@@ -35,6 +38,8 @@ class StatusServer:
         checks = {"/healthz": healthy, "/readyz": ready}
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = CLIENT_S
+
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
@@ -70,10 +75,14 @@ class StatusServer:
         self._thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 64  # of 5, a few clients at once would have to try again, a second later
+
+
 def _listen(http: Http, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     for port in (*PORTS, 0) if http.port is None else (http.port,):
         try:
-            return ThreadingHTTPServer((http.host, port), handler)
+            return _Server((http.host, port), handler)
         except OSError as error:
             if http.port is not None or error.errno != errno.EADDRINUSE:
                 raise Terminal(

@@ -2,11 +2,13 @@
 
 `OTEL_EXPORTER_OTLP_ENDPOINT` (or its `_TRACES_` form) and the extra [tracing] switch it on. Everything else, such as
 headers, sampling and the service's name, is told by OpenTelemetry's own variables. Spans are sent by a thread of their
-own, over HTTP; a collector that is away loses them, and holds up nothing.
+own, over HTTP; a collector that is away loses them, and holds up nothing but the end of the process: for as long as one
+request may take (`OTEL_EXPORTER_OTLP_TIMEOUT`, 10 s), and 30 s in all.
 """
 
 import functools
 import os
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from fleetgauge.errors import Terminal
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
 
+FLUSH_S = 5.0
 VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -48,9 +51,11 @@ def add_ids(_: Any, __: str, line: MutableMapping[str, Any]) -> Mapping[str, Any
 
 
 def flush() -> None:
-    """Send what is waiting; blocks for seconds at most."""
+    """Send what is waiting; blocks for `FLUSH_S` at most, which the SDK's own flush does not keep to."""
     if _tracer() is not None:
-        _provider().force_flush(5000)
+        sending = threading.Thread(target=_provider().force_flush, name="flush", daemon=True)
+        sending.start()
+        sending.join(FLUSH_S)
 
 
 def forget() -> None:

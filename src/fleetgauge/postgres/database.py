@@ -1,19 +1,22 @@
 """One database of the settings: the only way to connect to it, and whoever says what its errors mean."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 
 from fleetgauge.addresses import POSTGRES, DatabaseUrl, hidden
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
+from fleetgauge.postgres.postgres_in_time import PATIENCE_S, PROBE_S, AnswersInTime
 from fleetgauge.postgres.postgres_errors import not_a_standby, translate
 from fleetgauge.settings import MetricsSettings, SourceSettings
 
 Row = tuple[Any, ...]
-_C = TypeVar("_C", bound=psycopg.Connection[Row])
+_C = TypeVar("_C", bound=AnswersInTime)
 
 APPLICATION = "fleetgauge"
 """How each application name begins; what follows says which part it is."""
@@ -26,7 +29,7 @@ NETWORK: Mapping[str, str] = {
     "tcp_user_timeout": "60000",
 }
 """How long a silent network is waited for, in libpq's words (seconds, the last in milliseconds). An address may say
-otherwise. How long a *statement* may take is said by whoever runs it."""
+otherwise. How long a *statement* may take is said by whoever runs it; see also `postgres_in_time`."""
 
 FORMATS: Mapping[str, str] = {
     "TimeZone": "UTC",
@@ -49,12 +52,14 @@ class Database:
     url: DatabaseUrl = field(repr=False)
     remedy: str
     """What to do when it lacks a table or a column that is asked for."""
+    within_s: float | None = None
+    """How long any answer may take, in seconds; None: as its session says, or as long as the server is at work."""
 
     def connect(
         self, part: str, *, session: Mapping[str, str] | None = None, **options: Any
     ) -> psycopg.Connection[Row]:
-        """`connect_as` of the driver's own kind of connection."""
-        return self.connect_as(psycopg.Connection[Row], part, session=session, **options)
+        """`connect_as` of the usual kind of connection."""
+        return self.connect_as(AnswersInTime, part, session=session, **options)
 
     def connect_as(self, kind: type[_C], part: str, *, session: Mapping[str, str] | None = None, **options: Any) -> _C:
         """A session in autocommit; blocks. Whoever opens it closes it. Raises what `translate` says.
@@ -65,11 +70,14 @@ class Database:
         if self.url.postgres is None:
             raise Terminal(f"{self.key}: its scheme is not one of {', '.join(POSTGRES)}; correct it")
         name = f"{APPLICATION}-{part}" if part else APPLICATION
+        own = {"application_name": name, "autocommit": True, "client_encoding": "UTF8"}
+        arguments = {**NETWORK, **self.url.postgres.keywords, **own, **options}
         try:
-            own = {"application_name": name, "autocommit": True, "client_encoding": "UTF8"}
-            connection = kind.connect(**{**NETWORK, **self.url.postgres.keywords, **own, **options})
+            connection = kind.connect(**arguments)
         except psycopg.Error as error:
             raise self.translate(error) from None  # the driver's own text may hold what ours may not
+        connection.within_s = _limit_s(session) or self.within_s
+        connection.again = partial(_another, arguments)
         connection.prepare_threshold = None  # poolers cannot follow prepared statements
         if session is not None:
             try:
@@ -136,6 +144,7 @@ def source(name: str, settings: SourceSettings, *, itself: bool = False) -> Data
         "metrics.url" if itself else f"sources.{name}.url",
         settings.url,
         "correct source.sql or the definition to what the database has now",
+        settings.statement_timeout_s + PATIENCE_S if settings.statement_timeout_s > 0 else None,
     )
 
 
@@ -153,3 +162,18 @@ def _set(connection: psycopg.Connection[Row], session: Mapping[str, str]) -> Non
         f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(values))}",
         [part for pair in values.items() for part in pair],
     )
+
+
+def _limit_s(session: Mapping[str, str] | None) -> float | None:
+    """How long an answer may take where the session limits its statements."""
+    found = re.fullmatch(r"([1-9]\d*)s", (session or {}).get("statement_timeout", ""))
+    return None if found is None else float(found[1]) + PATIENCE_S
+
+
+def _another(arguments: Mapping[str, Any], at: psycopg.ConnectionInfo) -> AnswersInTime:
+    of_server = {"host": at.host, "port": at.port, "connect_timeout": f"{PROBE_S:.0f}", "target_session_attrs": "any"}
+    if at.hostaddr:
+        of_server["hostaddr"] = at.hostaddr
+    other = AnswersInTime.connect(**{**arguments, **of_server})
+    other.within_s = PROBE_S
+    return other

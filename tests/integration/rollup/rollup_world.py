@@ -15,6 +15,7 @@ import psycopg
 from pydantic import SecretStr, TypeAdapter
 
 from fleetgauge.errors import sure
+from fleetgauge.postgres import AnswersInTime
 from fleetgauge.privacy.distinct_key import DistinctKey
 from fleetgauge.rollup import Definition, RunReport, run_metrics
 from fleetgauge.rollup.definitions.levels import Level
@@ -136,10 +137,10 @@ class Fuse:
             return self.count == self.at
 
 
-def fused(fuse: Fuse) -> type[psycopg.Connection[Any]]:
+def fused(fuse: Fuse) -> type[AnswersInTime]:
     """A connection class; every statement, COPY, BEGIN and COMMIT is one exchange."""
 
-    class FusedConnection(psycopg.Connection[Any]):
+    class FusedConnection(AnswersInTime):
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
             if not fuse.burn():
                 return super().wait(gen, *args, **kwargs)

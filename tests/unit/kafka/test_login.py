@@ -5,6 +5,7 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from kafka.errors import KafkaError
 from fleetgauge.kafka import login
 from fleetgauge.kafka.kafka_clients import client_options
 from fleetgauge.settings import KafkaSettings
+from tests.silent_peers import silent_peer
 
 
 @pytest.fixture
@@ -60,3 +62,20 @@ def test_a_handshake_that_is_overdue_wakes_who_waits_for_it(mute: KafkaSettings)
         assert selector.select(timeout=10)
         with pytest.raises(TimeoutError, match="no TLS handshake within"):
             connection.do_handshake()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("slowly", [b"", b"\0\0\x10\0" + bytes(2000)])
+def test_a_login_is_looked_at_no_longer_than_its_time(slowly: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "TIMEOUT_S", 0.3)
+    with silent_peer(slowly=slowly) as port:
+        settings = KafkaSettings(
+            bootstrap_servers=f"127.0.0.1:{port}",
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="PLAIN",
+            username="u",
+            password="p",
+        )
+        began = time.monotonic()
+        login.security(settings)  # a broker that does not answer may be another's matter
+        assert time.monotonic() - began < 3

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from test_log_lines import SECRET, checked, environment
 from tests.loopback_receiver import receiver
+from tests.silent_peers import silent_peer
 
 PROGRAM = """
 from fleetgauge.observability import logs, tracing
@@ -46,6 +47,12 @@ def test_spans_arrive_nested_and_log_lines_name_them(tmp_path: Path) -> None:
 def test_a_collector_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
     more = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     assert "within" in _python(PROGRAM, tmp_path, **more).stderr
+
+
+def test_a_flush_ends_where_a_collector_answers_a_byte_at_a_time(tmp_path: Path) -> None:
+    program = PROGRAM + "tracing.FLUSH_S = 0.3; tracing.flush(); print('flushed', flush=True); import os; os._exit(0)"
+    with silent_peer(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", bytes(2000)) as port:
+        assert "flushed" in _python(program, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}").stdout
 
 
 def test_without_an_endpoint_nothing_is_imported(tmp_path: Path) -> None:

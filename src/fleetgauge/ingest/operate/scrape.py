@@ -6,13 +6,16 @@ import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleetgauge.errors import Terminal
+from fleetgauge.http_in_time import answers_within
 from fleetgauge.ingest import consumer_metrics as m
 
 _TIMEOUT_S = 3.0
+"""For the connection, and for the whole answer."""
 _LIMIT_BYTES = 16 * 1024 * 1024
 
 
@@ -72,14 +75,32 @@ def look(urls: Sequence[str]) -> Look:
         return dict(zip(urls, pool.map(_ask, urls), strict=True))
 
 
+class _Plain(HTTPConnection):
+    response_class = answers_within(_TIMEOUT_S)
+
+
+class _Encrypted(HTTPSConnection):
+    response_class = answers_within(_TIMEOUT_S)
+
+
+class _OpenPlain(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Plain, req)
+
+
+class _OpenEncrypted(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(_Encrypted, req)
+
+
 def _ask(url: str) -> Sequence[Sample] | str:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (`look` lets only http pass)
+        with urllib.request.build_opener(_OpenPlain, _OpenEncrypted).open(url, timeout=_TIMEOUT_S) as answer:
             text = answer.read(_LIMIT_BYTES).decode()
         return samples(url, text, time.monotonic())
     except urllib.error.HTTPError as error:
         return f"down: HTTP {error.code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         return f"down: {reason}"
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Self
 
 from fleetgauge.clock import Clock, SystemClock
-from fleetgauge.postgres import Connection, metrics
+from fleetgauge.postgres import AnswersInTime, Connection, metrics
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE
 from fleetgauge.rollup.plan.planner import DENSE
 from fleetgauge.rollup.sources.port import ROLLUP, Row
@@ -54,7 +54,7 @@ class RunOptions:
 
 
 def connect_metrics(
-    settings: MetricsSettings, options: RunOptions, kind: type[Connection[Row]] | None = None
+    settings: MetricsSettings, options: RunOptions, kind: type[AnswersInTime] = AnswersInTime
 ) -> Connection[Row]:
     """The writing connection."""
-    return metrics(settings).connect_as(kind or Connection[Row], f"{ROLLUP}-writer", session=options.session)
+    return metrics(settings).connect_as(kind, f"{ROLLUP}-writer", session=options.session)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError, Terminal
-from fleetgauge.postgres import Connection, Error, Transaction, sql
+from fleetgauge.postgres import AnswersInTime, Connection, Error, Transaction, sql
 from fleetgauge.postgres.postgres_errors import translate
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
@@ -52,7 +52,7 @@ class MetricTestResult:
         return not self.differences and self.error is None
 
 
-class Rehearsal(Connection[Row]):
+class Rehearsal(AnswersInTime):
     """A session whose transactions all lie in a first one, which its caller rolls back."""
 
     depth = 0

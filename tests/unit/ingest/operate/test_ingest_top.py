@@ -1,5 +1,6 @@
 """`fleetgauge top`: what the expositions say, as rows."""
 
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -10,9 +11,11 @@ from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
 from fleetgauge.errors import Terminal
+from fleetgauge.http_in_time import answers_within
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.operate import scrape as top
 from fleetgauge.observability.status_server import Http, StatusServer
+from tests.silent_peers import silent_peer
 
 URL = "http://here/metrics"
 
@@ -123,3 +126,22 @@ def test_the_command_prints_plain_lines_and_json(families: m.Families, metrics: 
         assert '"consumer": "a"' in as_json.output and '"lag_seconds": 9.5' in as_json.output
     finally:
         server.close()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("at_once", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
+def test_an_endpoint_that_says_a_byte_at_a_time_is_down(at_once: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in (top._Plain, top._Encrypted):
+        monkeypatch.setattr(one, "response_class", answers_within(0.3))
+    with silent_peer(at_once, b"HTTP/1.1 200 OK" + b"a" * 5000) as port:
+        began = time.monotonic()
+        (found,) = top.look([f"http://127.0.0.1:{port}/metrics"]).values()
+    assert found == "down: the answer was not complete in time" or found == "down: timed out"
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.timeout(20)
+def test_an_endpoint_that_speaks_no_http_is_down() -> None:
+    with silent_peer(b"SSH-2.0-OpenSSH\r\n") as port:
+        (found,) = top.look([f"http://127.0.0.1:{port}/metrics"]).values()
+    assert str(found).startswith("down: ")
