@@ -60,7 +60,7 @@ def silent_peer(at_once: bytes = b"", slowly: bytes = b"", every_s: float = 0.02
 
 class Relay:
     """Passes everything on to a port of this machine, until it is told to be silent: then nothing, both ways, and no
-    connection ends. New ones are taken, and as silent."""
+    connection ends."""
 
     def __init__(self, port: int) -> None:
         self._peers, self._to = Peers(), port
@@ -73,12 +73,14 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._speaks.set()
         self._peers.close()
 
-    def silence(self) -> None:
-        """From now on."""
+    def silence(self, *, newcomers: bool = True) -> None:
+        """From now on; unless told otherwise, new connections too, which are taken."""
         self._speaks.clear()
+        if not newcomers:
+            self._speaks = threading.Event()
+            self._speaks.set()
 
     def speak(self) -> None:
         """Again; what was held back arrives."""
@@ -87,16 +89,16 @@ class Relay:
     def _accept(self) -> None:
         while True:
             client = self._peers.keep(self._peers.server.accept()[0])
-            self._peers.start(self._connect, client)
+            self._peers.start(self._connect, client, self._speaks)
 
-    def _connect(self, client: socket.socket) -> None:
-        self._speaks.wait()
+    def _connect(self, client: socket.socket, speaks: threading.Event) -> None:
+        speaks.wait()
         server = self._peers.keep(socket.create_connection(("127.0.0.1", self._to)))
-        self._peers.start(self._pass_on, client, server)
-        self._pass_on(server, client)
+        self._peers.start(self._pass_on, client, server, speaks)
+        self._pass_on(server, client, speaks)
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, speaks: threading.Event) -> None:
         while data := source.recv(65536):
-            self._speaks.wait()
+            speaks.wait()
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)

@@ -48,6 +48,8 @@ LOCK_S = 5.0
 """How long another worker on the same metric is waited for, before the others go on."""
 LONG = timedelta(days=1)
 """Event time that a run has still to compute, from which on it is not waited for when the process is to stop."""
+END_S = 15.0
+"""How long a run at work may take to end once the process was asked to stop, and then what is to be written down."""
 STALLED_S = 600.0
 """Without any sign of work for so long, `/healthz` fails."""
 _CONTENT = ("sql", "schemas", "consumers")
@@ -56,6 +58,10 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 class AskedToStop(Exception):
     """The process was asked to stop while a long run was at work; what is done is done."""
+
+
+class BrokenOff(BaseException):
+    """A run has not ended in time, or was asked to twice; what is done is in transactions."""
 
 
 @dataclass
@@ -148,6 +154,7 @@ class Follower:
         """Of the source `commands`, by which its windows may close."""
         self._alive = time.monotonic()
         self._came_round = False
+        self._at_work = False
 
     def healthy(self) -> str | None:
         """For `/healthz`."""
@@ -161,6 +168,7 @@ class Follower:
     def run(self) -> None:
         """Round after round until asked to stop. Raises nothing of what a run raises."""
         due = time.monotonic()
+        self._at_work = True
         log.info("following", source=self.source, metrics=sorted(self._definitions), every_s=self._every)
         try:
             while not self._stop.asked.is_set():
@@ -170,9 +178,20 @@ class Follower:
                 self._stop.asked.wait(max(0.0, due - time.monotonic()))
         except AskedToStop:
             log.info("stopped within a long run; the next goes on where it stood", source=self.source)
+        except BrokenOff:
+            log.warning("a run did not end in time and is broken off; the next goes on where it stood")
         finally:
-            self.close()
+            try:
+                self.close()
+            except BrokenOff:
+                log.warning("the metrics database does not answer; what the last runs did was not counted")
+            self._at_work = False
         log.info("ended", source=self.source)
+
+    def break_off(self) -> None:
+        """In the thread of `run`, wherever that is: raises `BrokenOff` within it."""
+        if self._at_work:
+            raise BrokenOff
 
     def one_round(self) -> None:
         """One run of each metric that is not set aside. Blocks; raises `AskedToStop` alone."""
@@ -238,7 +257,7 @@ class Follower:
                 engine = self._engine(definition, self._opened)
                 report = self._one_run(engine)
             return report, None
-        except AskedToStop:
+        except (AskedToStop, BrokenOff):
             self.runs.interrupted(definition.metric)
             raise
         except Exception as error:  # of whatever kind: it must not stop the other metrics
@@ -329,7 +348,7 @@ def follow(
         server = StatusServer(http, exported.registry, {source: follower.healthy}, {source: follower.ready})
         log.info("serving metrics", source=source, host=http.host, port=server.port)
     try:
-        with on_signals(stop):
+        with on_signals(stop, follower.break_off, END_S):
             follower.run()
     finally:
         if server is not None:
