@@ -11,8 +11,8 @@ from pymysql.constants import FIELD_TYPE, FLAG
 
 from fleetgauge.addresses import MYSQL, MysqlAddress, hidden
 from fleetgauge.errors import FleetgaugeError, Terminal
-from fleetgauge.mysql.mysql_in_time import Limit, dial, encrypted
 from fleetgauge.mysql.mysql_errors import mysql_error
+from fleetgauge.mysql.mysql_in_time import Limit, dial, encrypted
 from fleetgauge.settings import SourceSettings
 
 Row = tuple[Any, ...]

@@ -9,9 +9,9 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 from psycopg.types.multirange import TimestamptzMultirange
 
-from fleetgauge.postgres.postgres_in_time import AnswersInTime
 from fleetgauge.postgres.array_text import array_text
 from fleetgauge.postgres.database import APPLICATION, Database, metrics, only_row, owner, source
+from fleetgauge.postgres.postgres_in_time import AnswersInTime
 from fleetgauge.postgres.raw_arrays import raw_arrays
 
 __all__ = [

@@ -11,8 +11,8 @@ import psycopg
 
 from fleetgauge.addresses import POSTGRES, DatabaseUrl, hidden
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
-from fleetgauge.postgres.postgres_in_time import PATIENCE_S, PROBE_S, AnswersInTime
 from fleetgauge.postgres.postgres_errors import not_a_standby, translate
+from fleetgauge.postgres.postgres_in_time import PATIENCE_S, PROBE_S, AnswersInTime
 from fleetgauge.settings import MetricsSettings, SourceSettings
 
 Row = tuple[Any, ...]
@@ -77,7 +77,7 @@ class Database:
         except psycopg.Error as error:
             raise self.translate(error) from None  # the driver's own text may hold what ours may not
         connection.within_s = _limit_s(session) or self.within_s
-        connection.again = partial(_another, arguments)
+        connection.another = partial(_another, arguments)
         connection.prepare_threshold = None  # poolers cannot follow prepared statements
         if session is not None:
             try:

@@ -37,7 +37,7 @@ class AnswersInTime(psycopg.Connection[tuple[Any, ...]]):
 
     within_s: float | None = None
     """How long an answer may take, from the request to its last byte; None: as long as the server is at work."""
-    again: "Callable[[psycopg.ConnectionInfo], AnswersInTime] | None" = None
+    another: "Callable[[psycopg.ConnectionInfo], AnswersInTime] | None" = None
     """Opens another connection to where this one leads, within `PROBE_S`."""
 
     def wait(self, gen: Generator[Any, Any, _T], *args: Any, **kwargs: Any) -> _T:
@@ -61,10 +61,10 @@ class AnswersInTime(psycopg.Connection[tuple[Any, ...]]):
 
         Behind a pooler, whose numbers of backends are its own, it is enough that the server speaks.
         """
-        if self.again is None:
+        if self.another is None:
             return True
         try:
-            with closing(self.again(self.info)) as other:
+            with closing(self.another(self.info)) as other:
                 row = other.execute(_AT_WORK, [LOOK_S, self.info.backend_pid]).fetchone()
                 return row is None or row[0] != other.info.backend_pid or bool(row[1])
         except psycopg.Error as error:

@@ -12,6 +12,7 @@ import pytest
 from cli_world import Shell
 from fault_table import fault
 from rollup_world import World
+from tests.silent_peers import Relay
 
 from fleetgauge import following, postgres
 from fleetgauge.addresses import DatabaseUrl
@@ -19,7 +20,6 @@ from fleetgauge.errors import Conflict
 from fleetgauge.following import Follower
 from fleetgauge.postgres import postgres_in_time
 from fleetgauge.settings import MetricsSettings, Settings, SourceSettings, load
-from tests.silent_peers import Relay
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 
@@ -54,15 +54,16 @@ def test_a_long_statement_is_waited_for_as_long_as_the_server_is_at_work(
 
 
 @pytest.mark.parametrize("newcomers", [True, False], ids=["all silent", "this one lost"])
-def test_an_answer_that_is_lost_is_not_waited_for(
-    relayed: tuple[Relay, postgres.Database], newcomers: bool
-) -> None:
+def test_an_answer_that_is_lost_is_not_waited_for(relayed: tuple[Relay, postgres.Database], newcomers: bool) -> None:
     relay, database = relayed
     threading.Timer(0.5, relay.silence, kwargs={"newcomers": newcomers}).start()
     began = time.monotonic()
-    with pytest.raises(Conflict, match="the metrics database broke off: no answer within"):
-        with database.session("trial") as connection, connection.transaction():
-            connection.execute("SELECT pg_sleep(1.5)")
+    with (
+        pytest.raises(Conflict, match="the metrics database broke off: no answer within"),
+        database.session("trial") as connection,
+        connection.transaction(),
+    ):
+        connection.execute("SELECT pg_sleep(1.5)")
     assert time.monotonic() - began < 12
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
+from tests.silent_peers import silent_peer
 
 from fleetgauge.kafka import login
 from fleetgauge.kafka.kafka_clients import client_options
 from fleetgauge.settings import KafkaSettings
-from tests.silent_peers import silent_peer
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import time
 
 import pytest
+from tests.silent_peers import silent_peer
 
 from fleetgauge.addresses import DatabaseUrl
 from fleetgauge.errors import Conflict
 from fleetgauge.mysql import mysql_database, mysql_source
 from fleetgauge.settings import SourceSettings
-from tests.silent_peers import silent_peer
 
 GREETING = (
     b"\x0a8.0.36\x00" + b"\x01\0\0\0" + b"abcdefgh\0" + b"\xff\xff" + b"\x2d\x02\0" + b"\xff\xdf" + b"\x15"
@@ -54,6 +54,6 @@ def test_an_answer_that_drips_ends_with_its_statements_time(monkeypatch: pytest.
         url = DatabaseUrl(f"mysql://reader@127.0.0.1:{port}/shop?ssl_mode=disabled")
         source = mysql_source("shop", SourceSettings(url=url))
         began = time.monotonic()
-        with pytest.raises(Conflict, match="the answer was not complete in time|timed out"):
+        with pytest.raises(Conflict, match=r"the answer was not complete in time|timed out"):
             source.connect(0.3)
         assert time.monotonic() - began < 3

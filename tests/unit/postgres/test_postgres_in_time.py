@@ -5,13 +5,13 @@ import time
 
 import psycopg
 import pytest
+from tests.silent_peers import silent_peer
 
 from fleetgauge import postgres
 from fleetgauge.addresses import DatabaseUrl
 from fleetgauge.errors import Conflict
 from fleetgauge.postgres import database, postgres_in_time
 from fleetgauge.settings import MetricsSettings, SourceSettings
-from tests.silent_peers import silent_peer
 
 IN = b"R" + struct.pack("!ii", 8, 0) + b"K" + struct.pack("!iii", 12, 7, 7) + b"Z" + struct.pack("!i", 5) + b"I"
 """The login is accepted, and the server is ready."""
@@ -42,7 +42,7 @@ def test_connecting_ends_in_its_time(at_once: bytes, slowly: bytes, mode: str) -
     with silent_peer(at_once, slowly) as port:
         found = postgres.metrics(MetricsSettings(url=url(port, f"&sslmode={mode}&connect_timeout=2")))
         began = time.monotonic()
-        with pytest.raises(Conflict, match="the metrics database broke off: .*timeout expired"):
+        with pytest.raises(Conflict, match=r"the metrics database broke off: .*timeout expired"):
             found.connect("trial")
         assert time.monotonic() - began < 4
 

@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 from prometheus_client import generate_latest
+from tests.silent_peers import silent_peer
 from typer.testing import CliRunner
 
 from fleetgauge.cli.app import app
@@ -15,7 +16,6 @@ from fleetgauge.http_in_time import answers_within
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.operate import scrape as top
 from fleetgauge.observability.status_server import Http, StatusServer
-from tests.silent_peers import silent_peer
 
 URL = "http://here/metrics"
 
