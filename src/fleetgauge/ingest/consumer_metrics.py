@@ -108,6 +108,12 @@ APPEND_TO_ACK = ExportedMetric(
     buckets=_LATENCY,
 )
 ASSIGNED = ExportedMetric("gauge", "fleetgauge_ingest_assigned_partitions", "Partitions that this process reads.")
+KAFKA_SILENT = ExportedMetric(
+    "gauge",
+    "fleetgauge_ingest_kafka_silent_seconds",
+    "For how long Kafka has not told where partitions of this process end; 0 while it answers. Meanwhile lag stays as"
+    " it was. Long: brokers are away, frozen, or cannot be reached.",
+)
 PAUSED = ExportedMetric(
     "gauge",
     "fleetgauge_ingest_paused_partitions",
@@ -146,6 +152,7 @@ CATALOGUE = (
     LAG_SECONDS,
     APPEND_TO_ACK,
     ASSIGNED,
+    KAFKA_SILENT,
     PAUSED,
     REBALANCES,
     COMMITS,

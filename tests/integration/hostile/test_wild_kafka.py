@@ -1,12 +1,17 @@
 """What producers and disks do to a topic: codecs, sizes, damage, odd headers."""
 
 import json
+import os
+import re
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import ingest_world
+import psutil
 import pytest
 from fault_table import fault
 from ingest_world import TO_THE_END, UNLIMITED, World
@@ -314,3 +319,52 @@ def test_good_records_before_one_of_another_format_are_stored(
     assert isinstance(stopped.value.__cause__, CorruptRecordError)
     assert ids(world) == {"e-000001"}
     assert world.committed()[TopicPartition(world.consumer.topic, 0).partition] == 1
+
+
+def _frozen(world: World, change: signal.Signals) -> None:
+    port = int(world.settings.kafka.brokers[0].rpartition(":")[2])
+    (broker,) = {
+        one.pid
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid is not None
+    }
+    os.kill(broker, change)
+
+
+@fault(
+    "Kafka's brokers freeze, or the network to them takes connections and passes nothing on",
+    number="right: what comes later is stored when they answer again",
+    freshness="late, then error",
+    doctor="fail: Kafka gives no answer",
+    exporter="readyz 503, and `fleetgauge_ingest_kafka_silent_seconds`; lag stays as it was",
+    exit_code="0: it goes on by itself, and ends when asked to",
+)
+def test_brokers_that_say_nothing_are_told_of(world: World, event: Any) -> None:
+    world.send([event(0)])
+    process = world.start("--http-port", "0")
+    port = wait_until(
+        lambda: next((line["port"] for line in world.log(process) if line["event"] == "serving metrics"), None),
+        "serves",
+    )
+
+    def said(path: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=10)
+
+    wait_until(lambda: said("/readyz").status_code == 200 and len(world.stored()) == 1, "it has stored the first")
+    _frozen(world, signal.SIGSTOP)
+    try:
+        wait_until(lambda: "Kafka has not answered for" in said("/readyz").text, "readyz tells")
+        silent = re.search(r"^fleetgauge_ingest_kafka_silent_seconds.* ([\d.]+)$", said("/metrics").text, re.M)
+        assert silent is not None and float(silent[1]) >= 20
+        assert said("/healthz").status_code == 200
+    finally:
+        _frozen(world, signal.SIGCONT)
+    wait_until(lambda: said("/readyz").status_code == 200, "it is ready again")
+    world.send([event(1)])
+    wait_until(lambda: len(world.stored()) == 2, "it goes on by itself")
+    _frozen(world, signal.SIGSTOP)
+    try:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, world.stderr(process)
+    finally:
+        _frozen(world, signal.SIGCONT)

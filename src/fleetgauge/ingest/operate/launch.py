@@ -147,7 +147,7 @@ class _Running:
         if wrong is None and (self._service is None or not self._service.assigned()):
             wrong = "no partitions assigned yet"
         if wrong is None and self._service is not None:
-            wrong = self._service.uncommitted()
+            wrong = self._service.silent() or self._service.uncommitted()
         return wrong
 
     def run(self) -> Summary:

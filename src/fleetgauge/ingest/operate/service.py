@@ -32,6 +32,8 @@ from fleetgauge.kafka.records import Records
 _COMMIT_EVERY_S = 0.5
 _COMMIT_LIMIT_S = 10.0
 _GAUGES_EVERY_S = 2.0
+_ASK_EVERY_S = 10.0
+_SILENT_S = 30.0
 _KEEP_ALIVE_S = 1.0
 _POLL_S = 0.1
 _STUCK_S = 120.0
@@ -98,6 +100,8 @@ class Service:
         self._paused: set[TopicPartition] = set()
         self._turned_at = time.monotonic()
         self._last_poll = self._last_commit = self._last_gauges = 0.0
+        self._last_asked = self._turned_at
+        self._silent_since: float | None = None
 
     def healthy(self) -> str | None:
         """What is wrong with the process itself, for `/healthz`; any thread."""
@@ -111,6 +115,12 @@ class Service:
     def uncommitted(self) -> str | None:
         """For readiness: whether Kafka takes no commits for some time; any thread."""
         return self.commits.uncommitted()
+
+    def silent(self) -> str | None:
+        """For readiness: whether Kafka has not answered for some time, though nobody had anything to commit; any
+        thread."""
+        seconds = self._silent_s()
+        return f"Kafka has not answered for {seconds:.0f} s" if seconds > _SILENT_S else None
 
     def run(self) -> Summary:
         """Raises `Stop`, `Terminal` or `Transient`; what was final until then is committed."""
@@ -158,6 +168,8 @@ class Service:
                 if self._goal is not None and self.commits.reached(self._goal):
                     self._log.info("caught up")
                     return True
+            if now - self._last_asked >= _ASK_EVERY_S:
+                self._ask_whether_it_answers(now)
             if now - self._last_gauges >= _GAUGES_EVERY_S:
                 self._last_gauges = now
                 self._set_gauges()
@@ -283,7 +295,23 @@ class Service:
 
     # What is shown
 
+    def _ask_whether_it_answers(self, now: float) -> None:
+        """Of a broker that says nothing, poll() tells nothing: it finds no records, as in a quiet topic."""
+        self._last_asked = now
+        try:
+            if held := self._kafka.assignment():
+                self._kafka.end_offsets(held, timeout_ms=2_000)
+        except KafkaError:
+            self._silent_since = self._silent_since or now
+        else:
+            self._silent_since = None
+
+    def _silent_s(self) -> float:
+        since = self._silent_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def _set_gauges(self) -> None:
+        self._metrics.of(m.KAFKA_SILENT).set(self._silent_s())
         now_ms = self._clock.now().timestamp() * 1000
         ends = self._ends()
         for tp, offsets in self._pipeline.partitions().items():
