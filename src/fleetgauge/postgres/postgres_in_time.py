@@ -1,7 +1,7 @@
 """A connection whose answers come in time, or it ends.
 
 Keepalives end a connection whose network is gone. They see nothing of a server that is frozen, nor of something in
-between (a balancer, a pooler, a tunnel) that holds the connection and passes nothing on: of these the driver would wait
+between (a balancer, a pooler, a tunnel) that holds the connection and forwards nothing: for these the driver would wait
 for ever. A statement's limit is kept by the server, which may be what is silent, so it is kept here too; and where a
 statement may take as long as it needs, the server is asked over another connection whether it is still at work.
 """

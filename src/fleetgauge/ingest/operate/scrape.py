@@ -75,22 +75,22 @@ def look(urls: Sequence[str]) -> Look:
         return dict(zip(urls, pool.map(_ask, urls), strict=True))
 
 
-class _Plain(HTTPConnection):
+class _PlainInTime(HTTPConnection):
     response_class = answers_within(_TIMEOUT_S)
 
 
-class _Encrypted(HTTPSConnection):
+class _EncryptedInTime(HTTPSConnection):
     response_class = answers_within(_TIMEOUT_S)
 
 
 class _OpenPlain(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_Plain, req)
+        return self.do_open(_PlainInTime, req)
 
 
 class _OpenEncrypted(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_Encrypted, req)
+        return self.do_open(_EncryptedInTime, req)
 
 
 def _ask(url: str) -> Sequence[Sample] | str:
