@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "src" / "fleetgauge"
-FOUNDATION = {"settings", "addresses", "errors", "clock", "files"}
+FOUNDATION = {"settings", "addresses", "http_in_time", "errors", "clock", "files"}
 MAY_IMPORT = {
     "contracts": set[str](),
     "privacy": set[str](),

@@ -48,7 +48,6 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
             ("src/fleetgauge/elasticsearch/answers.py", "likely to pass"),
             ("src/fleetgauge/ingest/check/decode.py", "passes(picked)"),
             ("src/fleetgauge/ingest/check/decode.py", "def passes("),
-            ("src/fleetgauge/ingest/operate/scrape.py", "lets only http pass"),
             ("src/fleetgauge/kafka/batches.py", "pass over so many bytes"),
             ("src/fleetgauge/kafka/login.py", "come to pass"),
             ("src/fleetgauge/rollup/execute/restatement_log.py", '"a check passes again"'),

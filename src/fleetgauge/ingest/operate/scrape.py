@@ -75,22 +75,22 @@ def look(urls: Sequence[str]) -> Look:
         return dict(zip(urls, pool.map(_ask, urls), strict=True))
 
 
-class _PlainInTime(HTTPConnection):
+class PlainHttp(HTTPConnection):
     response_class = answers_within(_TIMEOUT_S)
 
 
-class _EncryptedInTime(HTTPSConnection):
+class EncryptedHttp(HTTPSConnection):
     response_class = answers_within(_TIMEOUT_S)
 
 
 class _OpenPlain(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_PlainInTime, req)
+        return self.do_open(PlainHttp, req)
 
 
 class _OpenEncrypted(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(_EncryptedInTime, req)
+        return self.do_open(EncryptedHttp, req)
 
 
 def _ask(url: str) -> Sequence[Sample] | str:

@@ -131,7 +131,7 @@ def test_the_command_prints_plain_lines_and_json(families: m.Families, metrics: 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("at_once", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
 def test_an_endpoint_that_says_a_byte_at_a_time_is_down(at_once: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    for one in (top._PlainInTime, top._EncryptedInTime):
+    for one in (top.PlainHttp, top.EncryptedHttp):
         monkeypatch.setattr(one, "response_class", answers_within(0.3))
     with silent_peer(at_once, b"HTTP/1.1 200 OK" + b"a" * 5000) as port:
         began = time.monotonic()
