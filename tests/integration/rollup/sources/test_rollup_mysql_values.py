@@ -50,7 +50,7 @@ def run(shop: MysqlWorld, one: Definition) -> Any:
 def test_texts_of_any_length_are_dimension_distinct_last_and_key(shop: MysqlWorld, texts: str) -> None:
     one = mysql_definition(
         f"notes_{texts[:4]}",
-        source_sql="SELECT id, happened_at, changed_at, v, COALESCE(v, id) AS k FROM notes",
+        source_sql="SELECT id, happened_at, changed_at, v, CONCAT(COALESCE(v, ''), id) AS k FROM notes",
         dimensions={"v": {"column": "v", "limit": 50}},
         measures={
             "n": {"agg": "count"},
