@@ -203,10 +203,10 @@ def test_a_login_is_spoken_as_kafka_speaks_it(
     options = {"security_protocol": "SASL_PLAINTEXT", "sasl_plain_username": "u", "sasl_plain_password": "p"}
     try:
         if said is None:
-            internals.log_in(ours, "localhost", "PLAIN", options)
+            internals.log_in(ours, "localhost", "PLAIN", options, 10.0)
         else:
             with pytest.raises(SaslAuthenticationFailedError, match=said):
-                internals.log_in(ours, "localhost", "PLAIN", options)
+                internals.log_in(ours, "localhost", "PLAIN", options, 10.0)
     finally:
         ours.close()
         broker.join(10)
