@@ -22,23 +22,26 @@ SCALE = Scale(vehicles=13_500, days=1, rate=2.5, live_seconds=0)
 """A little more than 30,000 rentals in the day."""
 ATTEMPTS = 20_000
 
+_EVERY_MONTH = "CREATE TABLE commands.command_attempt_bench PARTITION OF fleetgauge.command_attempt DEFAULT"
 # As they are materialised: answered attempts of the same day.
 _COMMANDS = """
 INSERT INTO fleetgauge.command_attempt (command_id, attempt, described_by, command_type, device_id, vehicle_model,
     firmware, carrier, sim, requested_at, deadline_at, sent_at, delivered_at, responded_at, result, sent_bytes,
-    delivered_bytes, responded_bytes, status, is_last, created_at, updated_at)
+    delivered_bytes, responded_bytes, status, is_last, conflicting, rolled_back, any_late_success, updated_at)
 SELECT 'bench-' || n, 1, 1, (ARRAY['lock', 'unlock', 'locate', 'set_speed'])[1 + n %% 4], 'device-' || n %% 900,
     'model-' || n %% 4, 'fw-' || n %% 6, 'carrier-' || n %% 3, 'sim-' || n %% 900, at, at + interval '30 seconds',
     at + interval '1 second', at + interval '2 seconds', at + interval '3 seconds',
     (ARRAY['succeeded', 'succeeded', 'succeeded', 'failed'])[1 + n %% 4], 60 + n %% 40, 20, 80 + n %% 40,
-    (ARRAY['succeeded', 'succeeded', 'succeeded', 'failed'])[1 + n %% 4], true, at, at + interval '3 seconds'
+    (ARRAY['succeeded', 'succeeded', 'succeeded', 'failed'])[1 + n %% 4], true, false, false, false,
+    at + interval '3 seconds'
 FROM (SELECT n, now() - interval '1 minute' - random() * interval '1 day' AS at
       FROM generate_series(1, %s) AS n) AS asked
 """
 # A minute of the demo at its busiest: rides begin and end, commands are answered, an old ride is refunded.
 _RIDES = """
-INSERT INTO rentals (id, rider_id, vehicle_id, zone_code, model_code, started_at, status)
-SELECT gen_random_uuid(), rider_id, vehicle_id, zone_code, model_code, now() - random() * interval '1 minute', 'active'
+INSERT INTO rentals (id, rider_id, rider_rental, vehicle_id, zone_code, model_code, started_at, status)
+SELECT gen_random_uuid(), rider_id, rider_rental + 1, vehicle_id, zone_code, model_code,
+    now() - random() * interval '1 minute', 'active'
 FROM rentals ORDER BY random() LIMIT 60
 """
 _REFUNDS = """
@@ -77,7 +80,8 @@ def measure(postgres: PostgresState, rounds: int) -> list[Figure]:
         operations.run_source_sql(found.url("primary", "postgres"), ROOT / "sql" / "source")
         operations.copy_history(found.url("primary", "scooter_app"), plan)
         found.primary.execute("VACUUM ANALYZE")
-        migrate(found.settings, definitions)
+        migrate(found.settings, every)  # views of the traffic read those of the telemetry
+        found.metrics.execute(_EVERY_MONTH)
         found.metrics.execute(_COMMANDS, [ATTEMPTS])
         found.metrics.execute("VACUUM ANALYZE")
         everything = list(definitions.values())
