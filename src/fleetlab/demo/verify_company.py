@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from fleetlab.demo.report import Check
-from fleetlab.demo.verify import GRAINS, Aggregates, Key, equal, or_near
+from fleetlab.demo.verify import GRAINS, Aggregates, Key, equal, or_near, without_empty
 from fleetlab.simulator.counts import Grain
 from fleetlab.simulator.map_tiles import tile
 from fleetlab.simulator.truth import Truth
@@ -27,8 +27,6 @@ _EVENTS: Mapping[str, tuple[LiteralString, tuple[str, ...]]] = {
     ),
 }
 """Metric → its rows, and the events of vehicles' changes of state that it counts."""
-_RARE = "connectivity"
-"""Few vehicles lose contact: a small company may have none in windows that are final."""
 _SHOWN_FROM = 10
 """Numbers about fewer riders are kept back."""
 
@@ -41,7 +39,7 @@ def company(aggregates: Aggregates, truth: Truth) -> list[Check]:
         *(check for grain in GRAINS for check in _devices(aggregates, truth, grain)),
         *_by_device(aggregates, truth),
     ]
-    return [one for one in found if one.compared or one.differences or not one.name.startswith(_RARE)]
+    return without_empty(found)
 
 
 def business(aggregates: Aggregates, truth: Truth, grain: Grain) -> list[Check]:
