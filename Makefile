@@ -37,8 +37,8 @@ test: $(READY) ## all tests but the long ones, on the embedded servers (PYTEST="
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long" $(PYTEST)
 
 .PHONY: test-unit
-test-unit: $(READY) ## tests that need no server
-	@$(BIN)/pytest -n auto tests/unit $(PYTEST)
+test-unit: $(READY) ## tests that need no server, but the long ones
+	@$(BIN)/pytest -n auto -m "not long" tests/unit $(PYTEST)
 
 .PHONY: test-long
 test-long: $(READY) ## the tests that run for minutes each
