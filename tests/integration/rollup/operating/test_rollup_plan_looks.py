@@ -149,5 +149,11 @@ def test_a_run_that_shows_a_new_version_makes_nobody_wait_for_long(shell: Shell,
         analyst.execute("LOCK TABLE metrics.ride_hour IN ACCESS SHARE MODE")
         assert "is filled, but not shown: an open transaction" in shell("run", "ride").err
         assert world.metrics.execute(NEWEST).fetchone() == (False,)
+        told = [one for one in shell("freshness", "--json", code=None).json if one["metric"] == "ride"]
+        assert {(one["verdict"], *(held["condition"] for held in one["conditions"])) for one in told} == {
+            ("warn", "waiting")
+        }
+        assert all("the next run makes them anew" in one["conditions"][0]["said"] for one in told)
     shell("run", "ride")
+    assert not any(one["conditions"] for one in shell("freshness", "--json", code=None).json)
     assert world.metrics.execute(NEWEST).fetchone() == (True,)
