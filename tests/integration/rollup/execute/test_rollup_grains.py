@@ -35,7 +35,8 @@ def an_hour_later(world: World, one: Definition) -> None:
 
 def assert_right(world: World, one: Definition) -> None:
     """Every level holds the facts of the windows of the finest grain that have ended, and no others."""
-    running = window_start(datetime.now(UTC), one.finest, one.time_zone)
+    running = world.ledger(one, one.finest)[0][-1].upper
+    assert running >= window_start(NOW, one.finest, one.time_zone)
     moved = world.app.execute("DELETE FROM facts WHERE happened_at >= %s RETURNING *", [running]).fetchall()
     world.assert_right(one)
     with world.app.cursor() as cursor:
@@ -117,7 +118,7 @@ def test_what_no_change_tells_of_is_found_by_comparing(world: World, one: Defini
 
 
 def test_ranges_show_and_freshness_know_its_grains(world: World, one: Definition) -> None:
-    since, until = NOW - 70 * HOUR, NOW - 20 * HOUR
+    since, until = ((NOW - ago * HOUR).replace(minute=17) for ago in (70, 20))
     computed = world.ledger(one, one.finest)[0][-1].upper
     assert computed in {window_start(at, one.finest, one.time_zone) for at in (NOW, datetime.now(UTC))}
     begin = window_start(since, one.finest, one.time_zone)
