@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 
 class Peers:
     """A listener and what came of it; all of its connections close at the end."""
@@ -56,6 +58,22 @@ def silent_peer(at_once: bytes = b"", slowly: bytes = b"", every_s: float = 0.02
         yield peers.port
     finally:
         peers.close()
+
+
+@contextmanager
+def frozen(port: int) -> Iterator[None]:
+    """Whoever listens on this port stands still meanwhile: connections stay open, and nobody answers."""
+    (pid,) = {
+        one.pid
+        for one in psutil.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid is not None
+    }
+    server = psutil.Process(pid)
+    server.suspend()
+    try:
+        yield
+    finally:
+        server.resume()
 
 
 class Relay:

@@ -1,7 +1,6 @@
 """What producers and disks do to a topic: codecs, sizes, damage, odd headers."""
 
 import json
-import os
 import re
 import signal
 import time
@@ -11,7 +10,6 @@ from typing import Any
 
 import httpx
 import ingest_world
-import psutil
 import pytest
 from fault_table import fault
 from ingest_world import TO_THE_END, UNLIMITED, World, wait_until
@@ -25,6 +23,7 @@ from fleetgauge.clock import SystemClock
 from fleetgauge.ingest.operate.launch import consume
 from fleetgauge.ingest.read import rewind
 from fleetgauge.progress.offsets import GroupProgress, read_progress
+from silent_peers import frozen
 
 world, event = ingest_world.world, ingest_world.event_
 MIB = 2**20
@@ -321,16 +320,6 @@ def test_good_records_before_one_of_another_format_are_stored(
     assert world.committed()[TopicPartition(world.consumer.topic, 0).partition] == 1
 
 
-def _frozen(world: World, change: signal.Signals) -> None:
-    port = int(world.settings.kafka.brokers[0].rpartition(":")[2])
-    (broker,) = {
-        one.pid
-        for one in psutil.net_connections("tcp")
-        if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid is not None
-    }
-    os.kill(broker, change)
-
-
 @fault(
     "Kafka's brokers freeze, or the network to them takes connections and passes nothing on",
     number="right: what comes later is stored when they answer again",
@@ -353,20 +342,15 @@ def test_brokers_that_say_nothing_are_told_of(world: World, event: Any) -> None:
     wait_until(
         lambda: said("/readyz").status_code == 200 and sum(world.committed().values()) == 1, "it has stored the first"
     )
-    _frozen(world, signal.SIGSTOP)
-    try:
+    broker = int(world.settings.kafka.brokers[0].rpartition(":")[2])
+    with frozen(broker):
         wait_until(lambda: "Kafka has not answered for" in said("/readyz").text, "readyz tells")
         silent = re.search(r"^fleetgauge_ingest_kafka_silent_seconds.* ([\d.]+)$", said("/metrics").text, re.M)
         assert silent is not None and float(silent[1]) >= 20
         assert said("/healthz").status_code == 200
-    finally:
-        _frozen(world, signal.SIGCONT)
     wait_until(lambda: said("/readyz").status_code == 200, "it is ready again")
     world.send([event(1)])
     wait_until(lambda: sum(world.committed().values()) == 2, "it goes on by itself")
-    _frozen(world, signal.SIGSTOP)
-    try:
+    with frozen(broker):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, world.stderr(process)
-    finally:
-        _frozen(world, signal.SIGCONT)

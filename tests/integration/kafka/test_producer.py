@@ -3,15 +3,13 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from fleetgauge.kafka import KafkaAdminClient, NewTopic
 from fleetgauge.kafka.kafka_clients import Producer
 from fleetlab.stack import KafkaState
+from silent_peers import frozen
 
 SENDING = f"""
 import sys, time
@@ -59,22 +57,6 @@ def test_what_a_mute_broker_has_not_taken_is_dropped_without_a_word(kafka: Kafka
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as sending:  # fmt: skip
         assert sending.stdout is not None and sending.stdout.readline() == "connected\n", sending.communicate()[0]
-        with mute(kafka):
+        with frozen(int(kafka.bootstrap.rpartition(":")[2])):
             said, _ = sending.communicate("go on\n", timeout=60)
     assert (sending.returncode, said) == (0, "ended\n")
-
-
-@contextmanager
-def mute(kafka: KafkaState) -> Iterator[None]:
-    """Connections stay open, and nobody answers."""
-    port = int(kafka.bootstrap.rpartition(":")[2])
-    broker = next(
-        psutil.Process(one.pid)
-        for one in psutil.net_connections("tcp")
-        if one.laddr and one.laddr.port == port and one.status == psutil.CONN_LISTEN
-    )
-    broker.suspend()
-    try:
-        yield
-    finally:
-        broker.resume()

@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from fleetgauge.postgres import Connection, only_row
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span, intersect, subtract
 from fleetgauge.rollup.store.versions import Share, Version, shares, versions
@@ -28,10 +29,6 @@ class Seam:
     """What they do not, since no hours are there either."""
     edge: tuple[Span, ...] = ()
     """What they do not at its beginning, since the hours there are of the newer zone: one lies across it."""
-
-
-_ZONE = "Asia/Seoul"
-"""Of a version that does not say its own: see `Definition.time_zone`."""
 
 
 def seams(connection: Connection, metric: str, shown: Sequence[Version] | None = None) -> tuple[Seam, ...]:
@@ -54,7 +51,7 @@ def seams(connection: Connection, metric: str, shown: Sequence[Version] | None =
 
 def zone_of(version: Version) -> str:
     """The time zone that the version's windows are of."""
-    return str((version.plain or {}).get("time_zone", _ZONE))
+    return str((version.plain or {}).get("time_zone", Definition.time_zone))
 
 
 def whole(connection: Connection, share: Share, grain: Grain, zone: str) -> tuple[datetime | None, datetime | None]:
