@@ -10,6 +10,7 @@ from datetime import timedelta
 import structlog
 
 from fleetgauge.clock import Clock
+from fleetgauge.errors import Transient
 from fleetgauge.ingest import consumer_metrics as m
 from fleetgauge.ingest.consumer import Consumer
 from fleetgauge.ingest.consumer_metrics import Metrics
@@ -191,8 +192,20 @@ class Service:
     def _take(self, records: Mapping[TopicPartition, list[Records]]) -> None:
         for tp, chunks in records.items():
             for chunk in chunks:
-                self.commits.follow(tp, chunk.offsets[0], chunk.offsets[-1] + 1)
+                if not self._follow(tp, chunk.offsets[0], chunk.offsets[-1] + 1):
+                    return
                 self._pipeline.add(chunk)
+
+    def _follow(self, tp: TopicPartition, offset: int, end: int) -> bool:
+        """False if Kafka does not answer and we are to end: then nothing is taken over, and it comes again."""
+        try:
+            self.commits.follow(tp, offset, end)
+        except Transient as error:
+            if not self._stop.asked.is_set():
+                raise
+            self._log.warning("ends while Kafka does not answer; what was read comes again", error=str(error))
+            return False
+        return True
 
     def _pass_markers(self) -> None:
         """Where the position is beyond all records: transactions end with markers, and their aborted records are none.
@@ -201,8 +214,7 @@ class Service:
         """
         for tp in self._kafka.assignment() - self._paused:
             position = self._position(tp)
-            if position > self.commits.next(tp):
-                self.commits.follow(tp, position, position)
+            if position > self.commits.next(tp) and self._follow(tp, position, position):
                 self._pipeline.skip(tp, position)
 
     def _position(self, tp: TopicPartition) -> int:

@@ -16,6 +16,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
+from fleetgauge.ingest.operate import commits
 from fleetgauge.ingest.operate.service import ConsumeOptions, Service
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
@@ -40,6 +41,8 @@ class Broker:
         self.at = at
         self.asked = 0
         self.away = False
+        self.ends = False
+        """Whether the process is asked to end while it is away."""
         self.notes: list[CommitNote] = []
         """Of every commit, without what it says of dead letters."""
         self._steps: list[Step] = []
@@ -53,7 +56,8 @@ class Broker:
         assert partition == TP and metadata
         self.asked += 1
         if self.away:
-            self._stop.asked.set()  # it would be asked for a minute
+            if self.ends:
+                self._stop.asked.set()
             raise KafkaTimeoutError
         return self.at
 
@@ -211,9 +215,16 @@ def test_a_step_back_under_way_begins_another_epoch() -> None:
     assert epoch not in ("", "first")
 
 
-def test_nothing_is_taken_over_while_the_last_note_cannot_be_read() -> None:
+def test_nothing_is_taken_over_while_the_last_note_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = Broker(committed(5, CommitNote("first")))
     broker.away = True
+    monkeypatch.setattr(commits, "_NOTE_LIMIT_S", 0.05)
     with pytest.raises(Transient, match="has committed in"):
         run(broker, records(5))
     assert broker.notes == []
+
+
+def test_who_is_asked_to_end_meanwhile_ends_in_good_order() -> None:
+    broker = Broker(committed(5, CommitNote("first")))
+    broker.away = broker.ends = True
+    assert run(broker, records(5), records(6)) == []
