@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from fleetgauge.postgres import Connection
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.operating import repeated_events
+from fleetgauge.rollup.sources.late_changes import LATE
 from fleetgauge.rollup.store import emptied_hours
 from fleetgauge.rollup.store.emptied_partitions import EmptiedPartition, emptied_partitions
 from fleetgauge.rollup.store.partitions import detached
@@ -133,6 +134,8 @@ class MetricStatus:
     """A day that no version has whole."""
     removed: Sequence[EmptiedPartition] = ()
     """Partitions of its own tables whose rows somebody has removed."""
+    late_changes: Mapping[str, Any] | None = None
+    """When changes last appeared behind the cursor, how many, and by how much: see `sources.late_changes`."""
     detached: Sequence[str] = ()
     """Partitions of its own tables that somebody has detached, so that their rows are not shown."""
 
@@ -161,6 +164,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         deferred,
         undefined,
         unfollowed=None if undefined else unfollowed(connection, definition),
+        late_changes=None if undefined else late_changes(connection, definition),
         cut=None if undefined else cut(connection, definition),
         removed=() if undefined else emptied_partitions(connection, definition),
         detached=() if undefined else detached(connection, definition),
@@ -252,6 +256,15 @@ def unfollowed(connection: Connection[Any], definition: Definition) -> Unfollowe
         [definition.metric, definition.version],
     ).fetchone()
     return None if row is None else Unfollowed(*row)
+
+
+def late_changes(connection: Connection[Any], definition: Definition) -> Mapping[str, Any] | None:
+    """What the last look noted of changes that came after their change time; None if it was long ago, or never."""
+    row = connection.execute(
+        "SELECT cursor_token -> %s FROM fleetgauge.ledger WHERE metric = %s AND version = %s AND grain = 'minute'",
+        [LATE, definition.metric, definition.version],
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def fillings(connection: Connection[Any], definition: Definition) -> list[Filling]:

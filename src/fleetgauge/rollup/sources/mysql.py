@@ -21,6 +21,7 @@ from fleetgauge.rollup.definitions.measures import Distinct, Last, Percentile, T
 from fleetgauge.rollup.sources import mysql_relations, mysql_sql
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
 from fleetgauge.rollup.sources.indexes import LARGE, time_columns, warnings
+from fleetgauge.rollup.sources.late_changes import late_changes
 from fleetgauge.rollup.sources.mysql_columns import mysql_columns
 from fleetgauge.rollup.sources.mysql_parts import SourceColumns
 from fleetgauge.rollup.sources.mysql_plans import Scan, dear_on_mysql, scans, unserved_by_mysql
@@ -46,6 +47,8 @@ class MysqlFacts:
     key: DistinctKey | None = None
     """Of the fingerprints of persons."""
     token: Mapping[str, Any] | None = None
+    _late_since: datetime | None = None
+    """From when on changes came behind the cursor, once `lost` has looked."""
 
     @property
     def definition(self) -> Definition:
@@ -75,15 +78,23 @@ class MysqlFacts:
         if self.definition.change_time is None:
             return Touched()
         at = before_steps(self.definition.metric, since, self.source_watermark)
+        at = min(at, self._late_since or at)
         query = mysql_sql.touched(self.columns, at, watermark if first else None, latest_time(self))
         if self.definition.key is None:
             return Touched([self._cell(row) for row in self.session.rows(query)])
         rows = self._placed(query)
         return Touched(list({row.cell for row in rows if row.cell is not None}), rows=rows)
 
-    def lost(self, since: Cursor | None) -> Lost:  # noqa: ARG002 (the port's signature)
+    def lost(self, since: Cursor | None) -> Lost:
         """See `Facts`. Rows that are deleted are `reconcile`'s to find."""
-        return Lost(token=self.token)
+        late = late_changes(
+            self.definition,
+            since,
+            self.source_watermark,
+            lambda spans: self.session.rows(mysql_sql.changes(self.columns, spans)),
+        )
+        self._late_since = late.since
+        return Lost(token={**(self.token or {}), **late.token} or None)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""

@@ -21,6 +21,7 @@ from fleetgauge.rollup.definitions.measures import (
 )
 from fleetgauge.rollup.labels import LONGEST
 from fleetgauge.rollup.sketches.sketch import LN_GAMMA, ORIGIN
+from fleetgauge.rollup.sources.late_changes import EPOCH, STRETCH_US
 from fleetgauge.rollup.sources.mysql_parts import SourceColumns, col
 from fleetgauge.rollup.spans import Span
 from fleetgauge.rollup.values import Unfollowed
@@ -144,6 +145,22 @@ def touched(
         f"SELECT DISTINCT {', '.join(selected)} FROM {columns.rows}"
         f" WHERE {col(column)} >= {columns.at(column, instant)} AND {condition}"
         for column, instant, condition in since
+    )
+
+
+def changes(columns: SourceColumns, spans: Sequence[Span]) -> str:
+    """As `postgres_sql.changes`."""
+    change_time = sure(columns.definition.change_time, "change_time")
+    change = col(change_time)
+    inside = " OR ".join(
+        f"({change} >= {columns.at(change_time, begin)} AND {change} < {columns.at(change_time, end)})"
+        for begin, end in spans
+    )
+    epoch = columns.at(change_time, EPOCH)
+    return (
+        f"SELECT x._at DIV {STRETCH_US}, COUNT(*), SUM(x._at MOD {STRETCH_US}) FROM ("
+        f"SELECT TIMESTAMPDIFF(MICROSECOND, {epoch}, {change}) AS _at"
+        f" FROM {columns.rows} WHERE {inside}) AS x GROUP BY 1"
     )
 
 

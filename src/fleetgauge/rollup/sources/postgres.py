@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +16,11 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_relations, postgres_sql, postgres_zones
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
 from fleetgauge.rollup.sources.indexes import time_columns, unserved, warnings
+from fleetgauge.rollup.sources.late_changes import late_changes
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, latest_time, looking
 from fleetgauge.rollup.sources.postgres_measures import INNER, OUTER
 from fleetgauge.rollup.sources.postgres_plans import dear_on_postgres, explained
-from fleetgauge.rollup.spans import Span, join
+from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Lost, Placed, Repeated, SourceRows, Touched, Unfollowed
 from fleetgauge.settings import SourceSettings
 
@@ -36,6 +37,8 @@ class PostgresFacts:
     source_watermark: SourceWatermark | None
     token: Mapping[str, Any] | None = None
     all_counted: bool = False
+    _late_since: datetime | None = None
+    """From when on changes came behind the cursor, once `lost` has looked."""
 
     def first_event(self) -> datetime | None:
         """See `Facts`."""
@@ -59,19 +62,28 @@ class PostgresFacts:
         """See `Facts`."""
         if self.definition.change_time is None:
             return Touched()
-        since = replace(since, at=before_steps(self.definition.metric, since, self.source_watermark))
+        at = before_steps(self.definition.metric, since, self.source_watermark)
+        at = min(at, self._late_since or at)
         if self.definition.interval is not None:
-            found = self._fetch(postgres_held.held_since(self.definition, since.at, watermark))[0][0]
+            seen = since.at + MINUTE if at < since.at else None
+            found = self._fetch(postgres_held.held_since(self.definition, at, watermark, seen))[0][0]
             return Touched(spans=[(r.lower, r.upper) for r in found or ()])
-        query = postgres_sql.touched(self.definition, since.at, watermark if first else None, latest_time(self))
+        query = postgres_sql.touched(self.definition, at, watermark if first else None, latest_time(self))
         if self.definition.key is None:
             return Touched([(row[0], tuple(row[1:])) for row in self._fetch(query)])
         rows = self._placed(query)
         return Touched(list({row.cell for row in rows if row.cell is not None}), rows=rows)
 
-    def lost(self, since: Cursor | None) -> Lost:  # noqa: ARG002 (the port's signature)
+    def lost(self, since: Cursor | None) -> Lost:
         """See `Facts`. Rows that are deleted are `reconcile`'s to find."""
-        return Lost(token=self.token)
+        late = late_changes(
+            self.definition,
+            since,
+            self.source_watermark,
+            lambda spans: self._fetch(postgres_sql.changes(self.definition, spans)),
+        )
+        self._late_since = late.since
+        return Lost(token={**(self.token or {}), **late.token} or None)
 
     def windows(self, span: Span) -> list[Row]:
         """See `Facts`."""

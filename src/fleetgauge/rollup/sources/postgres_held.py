@@ -117,18 +117,21 @@ def _longest(definition: Definition) -> sql.Composable:
     return sql.SQL("{}::interval").format(sql.Literal(sure(definition.interval, "interval").longest))
 
 
-def held_since(definition: Definition, cursor: datetime, watermark: datetime) -> sql.Composed:
+def held_since(
+    definition: Definition, cursor: datetime, watermark: datetime, seen: datetime | None = None
+) -> sql.Composed:
     """One multirange: the minutes before the watermark that rows changed since the cursor overlap, or did before.
 
     A row that has got its end had none before, and so counted until the last watermark, which lay before its change,
     however late that came; where the next row ends it, the row that came in between took over from its own start on.
+    `seen`: up to where it counted, if that may lie behind its change, whose time a clock has written that lagged.
     """
     interval, change_time = sure(definition.interval, "interval"), sure(definition.change_time, "change_time")
     event = col(definition.event_time)
     if interval.until is not None:
         known = interval.known_within if interval.known_within is not None else interval.longest
-        end = sql.SQL("greatest(coalesce({}, 'infinity') + {}::interval, {})").format(
-            col(interval.until), sql.Literal(known), col(change_time)
+        end = sql.SQL("greatest(coalesce({}, 'infinity') + {}::interval, {}, {}::timestamptz)").format(
+            col(interval.until), sql.Literal(known), col(change_time), sql.Literal(seen)
         )
     else:
         next_of = sure(interval.until_next_of, "interval.until_next_of")

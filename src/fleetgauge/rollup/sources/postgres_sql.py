@@ -11,6 +11,7 @@ from fleetgauge.errors import sure
 from fleetgauge.postgres import array_text, sql
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Duration
+from fleetgauge.rollup.sources.late_changes import STRETCH_US
 from fleetgauge.rollup.sources.postgres_held import held
 from fleetgauge.rollup.sources.postgres_measures import aggregates, finished
 from fleetgauge.rollup.sources.postgres_parts import (
@@ -217,6 +218,20 @@ def touched(
         )
         for column, instant, within in since
     )
+
+
+def changes(definition: Definition, spans: Sequence[Span]) -> sql.Composed:
+    """How many changes lie in the spans, and the sum of their microseconds within it, by stretch of `late_changes`."""
+    change = col(sure(definition.change_time, "change_time"))
+    inside = sql.SQL(" OR ").join(
+        sql.SQL("({0} >= {1} AND {0} < {2})").format(change, sql.Literal(begin), sql.Literal(end))
+        for begin, end in spans
+    )
+    return sql.SQL(
+        "SELECT x._at / {stretch}, count(*), sum(x._at % {stretch})::bigint"
+        " FROM (SELECT (extract(epoch FROM {change}) * 1000000)::bigint AS _at FROM {source} WHERE {inside}) AS x"
+        " GROUP BY 1"
+    ).format(stretch=sql.Literal(STRETCH_US), change=change, source=everything(definition), inside=inside)
 
 
 def placed(definition: Definition, span: Span) -> sql.Composed:

@@ -113,6 +113,31 @@ def test_seconds_in_each_window_equal_a_plain_computation(world: World, one: Def
     law()
 
 
+@pytest.mark.parametrize(
+    ("one", "ended"),
+    [
+        (BY_COLUMN, "UPDATE stays SET until = %(at)s, changed_at = %(change)s"),
+        (BY_NEXT, "INSERT INTO stays (vehicle, state, at, changed_at) VALUES (1, 'available', %(at)s, %(change)s)"),
+    ],
+    ids=["by-column", "by-next"],
+)
+def test_an_end_by_a_clock_that_lags_takes_back_what_has_counted_since(
+    world: World, one: Definition, ended: str
+) -> None:
+    """It counted up to the last run, minutes after the time at which it is said to have been changed."""
+    world.forget(one)
+    world.app.execute("TRUNCATE stays")
+    now = datetime.now(UTC)
+    world.app.execute(
+        "INSERT INTO stays (vehicle, state, at, changed_at) VALUES (1, 'on_trip', %(at)s, %(at)s)",
+        {"at": now - timedelta(minutes=90)},
+    )
+    _run(world, one)
+    world.app.execute(ended.encode(), {"at": now - timedelta(minutes=60), "change": now - timedelta(minutes=8)})
+    _run(world, one)
+    _compare(world, one)
+
+
 def _run(world: World, one: Definition) -> None:
     world.beat()
     world.catch_up()

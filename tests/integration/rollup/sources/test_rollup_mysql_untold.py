@@ -109,3 +109,22 @@ def test_a_row_without_a_key_is_left_out_and_stops_no_other(shop: MysqlWorld) ->
     shop.change(lost, length=3)
     run(shop, one)
     assert counted(shop, one) == {"x": 1, "y": 1, "z": 1}
+
+
+@pytest.mark.parametrize("column", ["changed_at", "CONVERT_TZ(changed_at, '+00:00', '+09:00') AS changed_at"])
+def test_changes_of_a_clock_that_lags_are_counted(shop: MysqlWorld, column: str) -> None:
+    """They lie behind the cursor; a DATETIME is in the zone that the definition names."""
+    one = mysql_definition(
+        f"lagging_{len(column)}",
+        source_sql=SOURCE_SQL.replace("changed_at", column),
+        **({} if column == "changed_at" else {"datetime_offset": "+09:00"}),
+    )
+    shop.migrate(one)
+    shop.insert(SAME)
+    run(shop, one)
+    for fact in (shop.insert(SAME, kind="late"), shop.insert(SAME, kind="late")):
+        shop.app.ask("UPDATE facts SET changed_at = now(6) - INTERVAL 3 MINUTE WHERE id = %s", [fact])
+    run(shop, one)
+    assert counted(shop, one) == {"x": 1, "late": 2}
+    (said,) = {held.said for found in freshness(shop.settings, [one]) for held in found.conditions}
+    assert "2 change(s) appeared up to 1" in said

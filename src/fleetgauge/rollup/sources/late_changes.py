@@ -1,0 +1,109 @@
+"""Changes that appear behind the cursor, since the clock that wrote their change time lags: an application server's.
+
+A cursor trusts that what becomes visible after it carries a later change time. Databases keep that, but many an
+application writes `updated_at` by its own clock. So each look counts the changes of the last minutes by ten seconds of
+their change time, and notes that beside the cursor; the next one counts them again. A row leaves its ten seconds when
+it changes once more; that there are more than before, or others, means that some came late: changes are read again from
+there. Fewer rows than those that leave the same ten seconds meanwhile are not seen, nor is what lags by more than
+`REACH`: `reconcile` finds it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from fleetgauge.progress.heartbeat import SourceWatermark
+from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.spans import Span, union
+from fleetgauge.rollup.values import Cursor
+
+log = structlog.get_logger(__name__)
+
+REACH = timedelta(minutes=10)
+"""How far behind the cursor changes are looked for."""
+TOLD = timedelta(days=1)
+"""How long after the last late change it is told."""
+STRETCH_US = 10_000_000
+"""Changes are counted by so many microseconds of their change time."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STRETCH = timedelta(microseconds=STRETCH_US)
+
+_CHANGES = "changes"
+"""What a cursor notes: of which version, from which stretch on, how many changes by stretch, and their check sums: the
+sums of their microseconds within it."""
+LATE = "late_changes"
+"""What it notes besides: when changes came late, how many, and by how many seconds at most."""
+
+
+@dataclass(frozen=True)
+class LateChanges:
+    """What one look made of that."""
+
+    since: datetime | None = None
+    """The beginning of the earliest stretch in which changes came late; None: none did."""
+    token: Mapping[str, Any] = field(default_factory=dict)
+    """For the next cursor."""
+
+
+def late_changes(
+    definition: Definition,
+    since: Cursor | None,
+    source_watermark: SourceWatermark | None,
+    ask: Callable[[Sequence[Span]], Iterable[Sequence[Any]]],
+) -> LateChanges:
+    """Compare what the cursor notes with what is there now. Blocks for one question of a range of the change time.
+
+    `ask` gives stretch, changes and check sum of all whole stretches in some spans that have changes.
+    """
+    if definition.change_time is None or source_watermark is None:
+        return LateChanges()
+    watermark = source_watermark.at
+    begin, end, known = _stretch(watermark - REACH), _stretch(watermark), _known(definition, since)
+    spans = [(_at(begin), _at(end)), *((_at(first), _at(first + len(before))) for first, before in known if before)]
+    counted = {int(stretch): (int(n), int(check)) for stretch, n, check in ask(union(spans))}
+    noted = [counted.get(stretch, (0, 0)) for stretch in range(begin, end)]
+    token: dict[str, Any] = {_CHANGES: [definition.version, begin, [n for n, _ in noted], [c for _, c in noted]]}
+    late: dict[int, int] = {}
+    for first, before in known:
+        for stretch, (n, check) in enumerate(before, first):
+            now, now_check = counted.get(stretch, (0, 0))
+            if now > n or (now == n and now_check != check):
+                late[stretch] = max(now - n, 1)
+    if not late:
+        return LateChanges(token=token | _told(since, watermark))
+    earliest = _at(min(late))
+    found = {"at": watermark.isoformat(), "changes": sum(late.values())}
+    found["lag_s"] = round((watermark - earliest).total_seconds())
+    log.warning(
+        "changes came after their change time: a clock that writes it lags; they are read again from there",
+        metric=definition.metric,
+        changes=found["changes"],
+        lag_s=found["lag_s"],
+    )
+    return LateChanges(earliest, token | {LATE: found})
+
+
+def _known(definition: Definition, since: Cursor | None) -> list[tuple[int, list[tuple[int, int]]]]:
+    """What the cursor notes of this version, if anything: the first stretch, and of each what was counted."""
+    match (since.token or {}).get(_CHANGES) if since is not None else None:
+        case [definition.version, int(first), list(counts), list(checks)]:
+            return [(first, list(zip(counts, checks, strict=True)))]
+        case _:
+            return []
+
+
+def _told(since: Cursor | None, now: datetime) -> dict[str, Any]:
+    late = (since.token or {}).get(LATE) if since is not None else None
+    return {LATE: late} if late is not None and datetime.fromisoformat(late["at"]) > now - TOLD else {}
+
+
+def _stretch(at: datetime) -> int:
+    """The number of the stretch that an instant lies in, whose changes are not all visible yet if it is a watermark."""
+    return (at - EPOCH) // _STRETCH
+
+
+def _at(stretch: int) -> datetime:
+    return EPOCH + stretch * _STRETCH
