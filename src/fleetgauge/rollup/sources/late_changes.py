@@ -43,7 +43,7 @@ class LateChanges:
     """What one look made of that."""
 
     since: datetime | None = None
-    """The beginning of the earliest stretch in which changes came late; None: none did."""
+    """From when on, before the cursor, changes may have come; None: from the cursor on."""
     token: Mapping[str, Any] = field(default_factory=dict)
     """For the next cursor."""
 
@@ -66,17 +66,20 @@ def late_changes(
     counted = {int(stretch): (int(n), int(check)) for stretch, n, check in ask(union(spans))}
     noted = [counted.get(stretch, (0, 0)) for stretch in range(begin, end)]
     token: dict[str, Any] = {_CHANGES: [definition.version, begin, [n for n, _ in noted], [c for _, c in noted]]}
-    late: dict[int, int] = {}
+    grown: dict[int, int] = {}
     for first, before in known:
         for stretch, (n, check) in enumerate(before, first):
             now, now_check = counted.get(stretch, (0, 0))
             if now > n or (now == n and now_check != check):
-                late[stretch] = max(now - n, 1)
+                grown[stretch] = max(now - n, 1)
+    cursor = watermark if since is None else since.at
+    uncounted = [_at(first + len(before)) for first, before in known]  # the stretch at hand then, from there on
+    earliest = min((at for at in [*map(_at, grown), *uncounted] if at < cursor), default=None)
+    late = [stretch for stretch in grown if _at(stretch + 1) <= cursor]  # what is not behind it is read anyway
     if not late:
-        return LateChanges(token=token | _told(since, watermark))
-    earliest = _at(min(late))
-    found = {"at": watermark.isoformat(), "changes": sum(late.values())}
-    found["lag_s"] = round((watermark - earliest).total_seconds())
+        return LateChanges(earliest, token | _told(since, watermark))
+    found = {"at": watermark.isoformat(), "changes": sum(grown[stretch] for stretch in late)}
+    found["lag_s"] = round((watermark - _at(min(late))).total_seconds())
     log.warning(
         "changes came after their change time: a clock that writes it lags; they are read again from there",
         metric=definition.metric,

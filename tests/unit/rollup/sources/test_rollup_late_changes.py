@@ -24,12 +24,17 @@ ONE = Definition(
     source_sql="SELECT 1",
     change_time="changed_at",
 )
-NOW = datetime(2026, 11, 29, 12, 0, 7, tzinfo=UTC)
+NOW = datetime(2026, 11, 29, 12, 0, 3, tzinfo=UTC)
 US = timedelta(microseconds=1)
 
 
-def look(changes: Sequence[datetime], now: datetime = NOW, before: LateChanges | None = None) -> LateChanges:
-    """One look at a table whose rows changed then."""
+def look(
+    changes: Sequence[datetime],
+    now: datetime = NOW,
+    before: LateChanges | None = None,
+    cursor: datetime = NOW - timedelta(seconds=5),
+) -> LateChanges:
+    """One look at a table whose rows changed then; `cursor`: of the look before."""
 
     def ask(spans: Sequence[Span]) -> list[tuple[int, int, int]]:
         found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
@@ -40,12 +45,12 @@ def look(changes: Sequence[datetime], now: datetime = NOW, before: LateChanges |
                 found[stretch][1] += rest
         return [(stretch, n, check) for stretch, (n, check) in found.items()]
 
-    since = None if before is None else Cursor(now, before.token)
+    since = None if before is None else Cursor(cursor, before.token)
     return late_changes(ONE, since, SourceWatermark(now, now), ask)
 
 
-AGO = st.integers(11_000_000, 590_000_000).map(lambda us: NOW - us * US)
-"""Beyond the stretch at hand, and within reach."""
+AGO = st.integers(25_000_000, 590_000_000).map(lambda us: NOW - us * US)
+"""Well behind the cursor, and within reach."""
 
 
 @given(before=st.lists(AGO, max_size=20), late=st.lists(AGO, min_size=1, max_size=5), later=st.integers(0, 300))
@@ -66,6 +71,22 @@ def test_rows_that_leave_are_no_news(before: list[datetime], leave: int, later: 
     found = look([*before[leave:], *([now] * leave)], now, look(before))
     assert found.since is None
     assert LATE not in found.token
+
+
+def test_what_the_cursor_reads_anyway_is_no_news_and_its_own_seconds_are_read_again() -> None:
+    """A clock that lags by less than the cursor does is not worth a word."""
+    cursor, before = NOW - timedelta(seconds=25), look([])
+    assert look([NOW - timedelta(seconds=12)], before=before, cursor=cursor).since is None
+    found = look([cursor - US], before=before, cursor=cursor)
+    assert found.since is not None and found.since < cursor
+    assert LATE not in found.token
+
+
+def test_seconds_that_were_not_counted_yet_are_read_again() -> None:
+    """The watermark lay in the midst of ten seconds, and the cursor behind their beginning."""
+    before = look([], NOW + timedelta(seconds=6))
+    found = look([], NOW + timedelta(minutes=1), before, NOW + timedelta(seconds=1))
+    assert found.since == NOW.replace(second=0)
 
 
 def test_another_row_in_the_same_seconds_is_seen() -> None:
