@@ -53,7 +53,8 @@ def filled(
     """Four days of facts, some at the very ends of windows."""
     one = definition(f"{name}_{zone.split('/')[1].lower()}", time_zone=zone, measures=MEASURES)
     begin = last_change(zone) - timedelta(days=1)
-    world.app.execute("TRUNCATE facts")
+    world.migrate(one)
+    world.forget(one)
     facts = []
     for _ in range(700):
         at = begin + timedelta(seconds=rng.uniform(0, 4 * 86400))
@@ -74,7 +75,6 @@ def filled(
             "INSERT INTO facts (happened_at, zone, kind, state, amount, length, score) VALUES (%s,%s,%s,%s,%s,%s,1.5)",
             facts,
         )
-    world.migrate(one)
     world.beat()
     world.catch_up()
     assert world.run(one).error is None
