@@ -32,8 +32,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRETCH = timedelta(microseconds=STRETCH_US)
 
 _CHANGES = "changes"
-"""What a cursor notes: of which version, from which stretch on, how many changes by stretch, and their check sums: the
-sums of their microseconds within it."""
+"""What a cursor notes: of which version, from which stretch on and up to when, how many changes by stretch, and their
+check sums: the sums of their microseconds within it."""
 LATE = "late_changes"
 """What it notes besides: when changes came late, how many, and by how many seconds at most."""
 
@@ -52,30 +52,32 @@ def late_changes(
     definition: Definition,
     since: Cursor | None,
     source_watermark: SourceWatermark | None,
-    ask: Callable[[Sequence[Span]], Iterable[Sequence[Any]]],
+    ask: Callable[[Sequence[Span], datetime], Iterable[Sequence[Any]]],
 ) -> LateChanges:
     """Compare what the cursor notes with what is there now. Blocks for one question of a range of the change time.
 
-    `ask` gives stretch, changes and check sum of all whole stretches in some spans that have changes.
+    `ask` gives rows of stretch, whether before the instant, changes, check sum: of all changes in some spans.
     """
     if definition.change_time is None or source_watermark is None:
         return LateChanges()
-    watermark = source_watermark.at
-    begin, end, known = _stretch(watermark - REACH), _stretch(watermark), _known(definition, since)
-    spans = [(_at(begin), _at(end)), *((_at(first), _at(first + len(before))) for first, before in known if before)]
-    counted = {int(stretch): (int(n), int(check)) for stretch, n, check in ask(union(spans))}
-    noted = [counted.get(stretch, (0, 0)) for stretch in range(begin, end)]
-    token: dict[str, Any] = {_CHANGES: [definition.version, begin, [n for n, _ in noted], [c for _, c in noted]]}
-    grown: dict[int, int] = {}
-    for first, before in known:
-        for stretch, (n, check) in enumerate(before, first):
-            now, now_check = counted.get(stretch, (0, 0))
-            if now > n or (now == n and now_check != check):
-                grown[stretch] = max(now - n, 1)
+    watermark, known = source_watermark.at, _known(definition, since)
+    begin = _stretch(watermark - REACH)
+    upto = watermark if known is None else min(known.until, watermark)
+    spans = [(_at(begin), watermark), *([] if known is None else [(_at(known.first), upto)])]
+    now: dict[int, _Count] = {}
+    then: dict[int, _Count] = {}  # the same as far as it was counted before
+    for stretch, early, n, check in ask(union(span for span in spans if span[0] < span[1]), upto):
+        for counts in (now, then) if early else (now,):
+            so_far = counts.get(int(stretch), (0, 0))
+            counts[int(stretch)] = so_far[0] + int(n), so_far[1] + int(check)
+    noted = [now.get(stretch, (0, 0)) for stretch in range(begin, _stretch(watermark) + 1)]
+    token: dict[str, Any] = {
+        _CHANGES: [definition.version, begin, watermark.isoformat(), [n for n, _ in noted], [c for _, c in noted]]
+    }
     cursor = watermark if since is None else since.at
-    uncounted = [_at(first + len(before)) for first, before in known]  # the stretch at hand then, from there on
-    earliest = min((at for at in [*map(_at, grown), *uncounted] if at < cursor), default=None)
+    grown = {} if known is None else {at: n for at, n in known.grown(then, upto).items() if _at(at) < cursor}
     late = [stretch for stretch in grown if _at(stretch + 1) <= cursor]  # what is not behind it is read anyway
+    earliest = _at(min(grown)) if grown else None
     if not late:
         return LateChanges(earliest, token | _told(since, watermark))
     found = {"at": watermark.isoformat(), "changes": sum(grown[stretch] for stretch in late)}
@@ -89,13 +91,37 @@ def late_changes(
     return LateChanges(earliest, token | {LATE: found})
 
 
-def _known(definition: Definition, since: Cursor | None) -> list[tuple[int, list[tuple[int, int]]]]:
-    """What the cursor notes of this version, if anything: the first stretch, and of each what was counted."""
+_Count = tuple[int, int]
+"""Changes, and their check sum."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a cursor notes of its version."""
+
+    first: int
+    """The first stretch that was counted."""
+    until: datetime
+    """Up to where: within the last one."""
+    counts: Sequence[_Count]
+
+    def grown(self, then: Mapping[int, _Count], upto: datetime) -> dict[int, int]:
+        """How many more there are now, by stretch, as far as both looks have counted the same."""
+        found = {}
+        for stretch, (n, check) in enumerate(self.counts, self.first):
+            now, now_check = then.get(stretch, (0, 0))
+            same = upto == self.until or _at(stretch + 1) <= upto
+            if same and (now > n or (now == n and now_check != check)):
+                found[stretch] = max(now - n, 1)
+        return found
+
+
+def _known(definition: Definition, since: Cursor | None) -> _Known | None:
     match (since.token or {}).get(_CHANGES) if since is not None else None:
-        case [definition.version, int(first), list(counts), list(checks)]:
-            return [(first, list(zip(counts, checks, strict=True)))]
+        case [definition.version, int(first), str(until), list(counts), list(checks)]:
+            return _Known(first, datetime.fromisoformat(until), list(zip(counts, checks, strict=True)))
         case _:
-            return []
+            return None
 
 
 def _told(since: Cursor | None, now: datetime) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class MysqlFacts:
             self.definition,
             since,
             self.source_watermark,
-            lambda spans: self.session.rows(mysql_sql.changes(self.columns, spans)),
+            lambda spans, upto: self.session.rows(mysql_sql.changes(self.columns, spans, upto)),
         )
         self._late_since = late.since
         return Lost(token={**(self.token or {}), **late.token} or None)

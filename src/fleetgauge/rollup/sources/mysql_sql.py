@@ -148,7 +148,7 @@ def touched(
     )
 
 
-def changes(columns: SourceColumns, spans: Sequence[Span]) -> str:
+def changes(columns: SourceColumns, spans: Sequence[Span], upto: datetime) -> str:
     """As `postgres_sql.changes`."""
     change_time = sure(columns.definition.change_time, "change_time")
     change = col(change_time)
@@ -158,9 +158,10 @@ def changes(columns: SourceColumns, spans: Sequence[Span]) -> str:
     )
     epoch = columns.at(change_time, EPOCH)
     return (
-        f"SELECT x._at DIV {STRETCH_US}, COUNT(*), SUM(x._at MOD {STRETCH_US}) FROM ("
-        f"SELECT TIMESTAMPDIFF(MICROSECOND, {epoch}, {change}) AS _at"
-        f" FROM {columns.rows} WHERE {inside}) AS x GROUP BY 1"
+        f"SELECT x._at DIV {STRETCH_US}, x._early, COUNT(*), SUM(x._at MOD {STRETCH_US}) FROM ("
+        f"SELECT TIMESTAMPDIFF(MICROSECOND, {epoch}, {change}) AS _at,"
+        f" {change} < {columns.at(change_time, upto)} AS _early"
+        f" FROM {columns.rows} WHERE {inside}) AS x GROUP BY 1, 2"
     )
 
 

@@ -80,7 +80,7 @@ class PostgresFacts:
             self.definition,
             since,
             self.source_watermark,
-            lambda spans: self._fetch(postgres_sql.changes(self.definition, spans)),
+            lambda spans, upto: self._fetch(postgres_sql.changes(self.definition, spans, upto)),
         )
         self._late_since = late.since
         return Lost(token={**(self.token or {}), **late.token} or None)

@@ -220,18 +220,25 @@ def touched(
     )
 
 
-def changes(definition: Definition, spans: Sequence[Span]) -> sql.Composed:
-    """How many changes lie in the spans, and the sum of their microseconds within it, by stretch of `late_changes`."""
+def changes(definition: Definition, spans: Sequence[Span], upto: datetime) -> sql.Composed:
+    """Of the changes in the spans, by stretch of `late_changes` and by whether they are before `upto`: how many, and
+    the sum of their microseconds within it."""
     change = col(sure(definition.change_time, "change_time"))
     inside = sql.SQL(" OR ").join(
         sql.SQL("({0} >= {1} AND {0} < {2})").format(change, sql.Literal(begin), sql.Literal(end))
         for begin, end in spans
     )
     return sql.SQL(
-        "SELECT x._at / {stretch}, count(*), sum(x._at % {stretch})::bigint"
-        " FROM (SELECT (extract(epoch FROM {change}) * 1000000)::bigint AS _at FROM {source} WHERE {inside}) AS x"
-        " GROUP BY 1"
-    ).format(stretch=sql.Literal(STRETCH_US), change=change, source=everything(definition), inside=inside)
+        "SELECT x._at / {stretch}, x._early, count(*), sum(x._at % {stretch})::bigint FROM ("
+        "SELECT (extract(epoch FROM {change}) * 1000000)::bigint AS _at, {change} < {upto} AS _early"
+        " FROM {source} WHERE {inside}) AS x GROUP BY 1, 2"
+    ).format(
+        stretch=sql.Literal(STRETCH_US),
+        change=change,
+        upto=sql.Literal(upto),
+        source=everything(definition),
+        inside=inside,
+    )
 
 
 def placed(definition: Definition, span: Span) -> sql.Composed:

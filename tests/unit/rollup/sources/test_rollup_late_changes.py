@@ -36,14 +36,14 @@ def look(
 ) -> LateChanges:
     """One look at a table whose rows changed then; `cursor`: of the look before."""
 
-    def ask(spans: Sequence[Span]) -> list[tuple[int, int, int]]:
-        found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    def ask(spans: Sequence[Span], upto: datetime) -> list[tuple[int, bool, int, int]]:
+        found: dict[tuple[int, bool], list[int]] = defaultdict(lambda: [0, 0])
         for at in changes:
             if any(begin <= at < end for begin, end in spans):
                 stretch, rest = divmod((at - EPOCH) // US, STRETCH_US)
-                found[stretch][0] += 1
-                found[stretch][1] += rest
-        return [(stretch, n, check) for stretch, (n, check) in found.items()]
+                found[stretch, at < upto][0] += 1
+                found[stretch, at < upto][1] += rest
+        return [(stretch, early, n, check) for (stretch, early), (n, check) in found.items()]
 
     since = None if before is None else Cursor(cursor, before.token)
     return late_changes(ONE, since, SourceWatermark(now, now), ask)
@@ -82,11 +82,14 @@ def test_what_the_cursor_reads_anyway_is_no_news_and_its_own_seconds_are_read_ag
     assert LATE not in found.token
 
 
-def test_seconds_that_were_not_counted_yet_are_read_again() -> None:
+def test_the_seconds_at_hand_are_compared_as_far_as_they_were_counted() -> None:
     """The watermark lay in the midst of ten seconds, and the cursor behind their beginning."""
-    before = look([], NOW + timedelta(seconds=6))
-    found = look([], NOW + timedelta(minutes=1), before, NOW + timedelta(seconds=1))
-    assert found.since == NOW.replace(second=0)
+    then, cursor = NOW + timedelta(seconds=6), NOW + timedelta(seconds=1)
+    before = look([], then)
+    for at in (then, then + timedelta(seconds=1)):
+        assert look([at], NOW + timedelta(minutes=1), before, cursor).since is None
+    found = look([NOW], NOW + timedelta(minutes=1), before, cursor)
+    assert (found.since, LATE in found.token) == (NOW.replace(second=0), False)
 
 
 def test_another_row_in_the_same_seconds_is_seen() -> None:
@@ -117,7 +120,7 @@ def test_another_version_counts_other_rows() -> None:
 
 
 def test_without_a_change_time_or_a_watermark_nothing_is_asked() -> None:
-    def never(_: Sequence[Span]) -> list[Any]:
+    def never(_: Sequence[Span], __: datetime) -> list[Any]:
         raise AssertionError
 
     assert late_changes(replace(ONE, change_time=None), None, SourceWatermark(NOW, NOW), never) == LateChanges()
