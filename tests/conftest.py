@@ -1,7 +1,8 @@
-"""For all tests: what a command does to logging in this process ends with its test."""
+"""For all tests: what a command does to logging and environment in this process ends with its test."""
 
 import gc
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import structlog
 
 from costs import Costs
+from fleetgauge.settings import CONFIG_VARIABLE
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,3 +54,14 @@ def _logging_as_before() -> Iterator[None]:
     structlog.reset_defaults()
     root.handlers[:] = before
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _configuration_as_before() -> Iterator[None]:
+    """A configuration that was loaded by its path is that of child processes too, and of all settings after it."""
+    before = os.environ.get(CONFIG_VARIABLE)
+    yield
+    if before is None:
+        os.environ.pop(CONFIG_VARIABLE, None)
+    else:
+        os.environ[CONFIG_VARIABLE] = before
