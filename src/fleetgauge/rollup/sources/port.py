@@ -51,7 +51,7 @@ class Facts(Protocol):
         ...
 
     def lost(self, since: Cursor | None) -> Lost:
-        """Which facts were there at the cursor and are gone."""
+        """Which facts were there at the cursor and are gone, and what the next cursor notes. Asked before `touched`."""
         ...
 
     def windows(self, span: Span) -> list[Row]:
