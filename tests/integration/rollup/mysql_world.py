@@ -118,6 +118,8 @@ class MysqlWorld(World):
     """`app` and `replica` of MariaDB, `postgres` and `metrics` of Postgres."""
 
     mariadb: MariadbState = None  # type: ignore[assignment]
+    goes_back = timedelta(seconds=2)
+    """A statement that is at work may have begun up to a second before the heartbeat of a moment ago."""
 
     def session(self) -> Any:
         return App(self.mariadb, "primary", self.name, autocommit=False)

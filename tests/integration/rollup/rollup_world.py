@@ -175,6 +175,8 @@ class World:
     """The metrics database as superuser."""
     replica: psycopg.Connection[Any]
     settings: Settings
+    goes_back = timedelta()
+    """How much earlier the watermark of a heartbeat may be than that of the one before."""
 
     def session(self) -> psycopg.Connection[Any]:
         """Another session of the application, with transactions of its own."""
