@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -137,6 +138,9 @@ def test_a_firmware_that_fails_more_often_is_named_within_an_hour_of_data(weathe
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=4)
     step, hour = timedelta(minutes=20), timedelta(hours=1)
     one = weather.definitions["device_command"]
+    zone = ZoneInfo(one.time_zone)
+    while start.astimezone(zone).date() != (start + 2 * hour).astimezone(zone).date():
+        start -= hour  # what is usual is told by whole days, and this week is a small one
     week = [d for f in AN_HOUR for d in commands(f, start - timedelta(days=6), timedelta(days=6), 1200, 6)]
     usual = [d for f, n in AN_HOUR.items() for d in commands(f, start, hour, n, 6)]
 
