@@ -89,12 +89,16 @@ class SourceColumns:
     def within(self, spans: Iterable[Span]) -> str:
         """Rows with an event time in one of the spans."""
         event = self.definition.event_time
+        found, real = self.inside(event, spans), self.real(event)
+        return found if real == "TRUE" else f"({found} AND {real})"
+
+    def inside(self, column: str, spans: Iterable[Span]) -> str:
+        """That a time lies in one of the spans, as its index answers it."""
         parts = (
-            f"({col(event)} >= {self.at(event, begin)} AND {col(event)} < {self.at(event, end)})"
+            f"({col(column)} >= {self.at(column, begin)} AND {col(column)} < {self.at(column, end)})"
             for begin, end in spans
         )
-        found, real = f"({' OR '.join(parts)})", self.real(event)
-        return found if real == "TRUE" else f"({found} AND {real})"
+        return f"({' OR '.join(parts)})"
 
     def possible(self, latest_time: datetime | None = None) -> str:
         """Rows of an event time that is possible, and before the latest time accepted; zero dates are none."""

@@ -151,17 +151,12 @@ def touched(
 def changes(columns: SourceColumns, spans: Sequence[Span], upto: datetime) -> str:
     """As `postgres_sql.changes`."""
     change_time = sure(columns.definition.change_time, "change_time")
-    change = col(change_time)
-    inside = " OR ".join(
-        f"({change} >= {columns.at(change_time, begin)} AND {change} < {columns.at(change_time, end)})"
-        for begin, end in spans
-    )
-    epoch = columns.at(change_time, EPOCH)
+    change, epoch = col(change_time), columns.at(change_time, EPOCH)
     return (
         f"SELECT x._at DIV {STRETCH_US}, x._early, COUNT(*), SUM(x._at MOD {STRETCH_US}) FROM ("
         f"SELECT TIMESTAMPDIFF(MICROSECOND, {epoch}, {change}) AS _at,"
         f" {change} < {columns.at(change_time, upto)} AS _early"
-        f" FROM {columns.rows} WHERE {inside}) AS x GROUP BY 1, 2"
+        f" FROM {columns.rows} WHERE {columns.inside(change_time, spans)}) AS x GROUP BY 1, 2"
     )
 
 

@@ -34,11 +34,15 @@ from fleetgauge.rollup.values import Cell, Unfollowed
 
 def within(definition: Definition, spans: Sequence[Span]) -> sql.Composed:
     """The facts of some spans; to be explained, not run."""
-    within = (
-        sql.SQL("({0} >= {1} AND {0} < {2})").format(col(definition.event_time), sql.Literal(begin), sql.Literal(end))
+    return sql.SQL("SELECT 1 FROM {} WHERE {}").format(source(definition), _inside(definition.event_time, spans))
+
+
+def _inside(column: str, spans: Sequence[Span]) -> sql.Composed:
+    """That a time lies in one of the spans, as its index answers it."""
+    return sql.SQL(" OR ").join(
+        sql.SQL("({0} >= {1} AND {0} < {2})").format(col(column), sql.Literal(begin), sql.Literal(end))
         for begin, end in spans
     )
-    return sql.SQL("SELECT 1 FROM {} WHERE {}").format(source(definition), sql.SQL(" OR ").join(within))
 
 
 def first_event(definition: Definition) -> sql.Composed:
@@ -126,10 +130,6 @@ def left_out(definition: Definition, spans: Sequence[Span]) -> sql.Composed | No
     cases = sql.SQL(" ").join(
         sql.SQL("WHEN NOT {} THEN {}").format(rule, sql.Literal(column)) for column, rule in rules
     )
-    inside = sql.SQL(" OR ").join(
-        sql.SQL("({0} >= {1} AND {0} < {2})").format(col(definition.event_time), sql.Literal(b), sql.Literal(e))
-        for b, e in spans
-    )
     return sql.SQL(
         "SELECT date_trunc('minute', x._at, 'UTC'), x._column, count(*),"
         " (array_agg(x._key ORDER BY x._at, x._key))[1:5]"
@@ -140,7 +140,7 @@ def left_out(definition: Definition, spans: Sequence[Span]) -> sql.Composed | No
         event=col(definition.event_time),
         key=_key(definition),
         source=everything(definition),
-        inside=inside,
+        inside=_inside(definition.event_time, spans),
     )
 
 
@@ -223,21 +223,17 @@ def touched(
 def changes(definition: Definition, spans: Sequence[Span], upto: datetime) -> sql.Composed:
     """Of the changes in the spans, by stretch of `late_changes` and by whether they are before `upto`: how many, and
     the sum of their microseconds within it."""
-    change = col(sure(definition.change_time, "change_time"))
-    inside = sql.SQL(" OR ").join(
-        sql.SQL("({0} >= {1} AND {0} < {2})").format(change, sql.Literal(begin), sql.Literal(end))
-        for begin, end in spans
-    )
+    change_time = sure(definition.change_time, "change_time")
     return sql.SQL(
         "SELECT x._at / {stretch}, x._early, count(*), sum(x._at % {stretch})::bigint FROM ("
         "SELECT (extract(epoch FROM {change}) * 1000000)::bigint AS _at, {change} < {upto} AS _early"
         " FROM {source} WHERE {inside}) AS x GROUP BY 1, 2"
     ).format(
         stretch=sql.Literal(STRETCH_US),
-        change=change,
+        change=col(change_time),
         upto=sql.Literal(upto),
         source=everything(definition),
-        inside=inside,
+        inside=_inside(change_time, spans),
     )
 
 
