@@ -220,10 +220,18 @@ class Run:
 
 @contextmanager
 def logged(
-    settings: Settings, command: Command, metric: str, version: str | None = None, grain: str | None = None
+    settings: Settings,
+    command: Command,
+    metric: str,
+    version: str | None = None,
+    grain: str | None = None,
+    shared: Callable[[], Connection[Any]] | None = None,
 ) -> Iterator[Run]:
-    """A row in the run log for what happens inside, however that ends; what is raised inside goes on."""
-    run = Run(settings, command, metric, version, grain)
+    """A row in the run log for what happens inside, however that ends; what is raised inside goes on.
+
+    `shared`: see `Run.shared`.
+    """
+    run = Run(settings, command, metric, version, grain, shared=shared)
     try:
         yield run
     except Exception as error:

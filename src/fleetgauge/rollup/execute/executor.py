@@ -249,7 +249,7 @@ class Executor:
         with self._transaction() as written:
             written.ledger.advance(stage.cursor, stage.heartbeat_at, stage.closed_until)
             placements.settle(written.connection, self._definition, stage.moved)
-            written.note_out_of_range()
+            written.note_untold(stage)
 
     def _publish(self) -> None:
         with self._transaction() as written:

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import RunReport, severity
 from fleetgauge.rollup.execute.run_counts import Watch
+from fleetgauge.rollup.execute.session import Connect, Reconnecting, Session
 from fleetgauge.rollup.plan.describe import summary
 from fleetgauge.rollup.plan.planner import Plan
 from fleetgauge.rollup.sources.opened import open_source
@@ -49,13 +50,19 @@ def run_metrics(
     """
     options = options or RunOptions.of(settings)
     reports: list[RunReport] = []
-    with open_sources(settings, streams, options.clock) as opened:
+    with (
+        open_sources(settings, streams, options.clock) as opened,
+        closing(Reconnecting(lambda: connect_metrics(settings.metrics, options))) as metrics,
+    ):
         for definition in definitions:
+            metrics.clear()
             with (
                 in_span("run", metric=definition.metric, version=definition.version, grain=grain) as traced,
-                activity.logged(settings, "run", definition.metric, definition.version, grain) as run,
+                activity.logged(
+                    settings, "run", definition.metric, definition.version, grain, shared=metrics.connect
+                ) as run,
             ):
-                report = _one(settings, definition, grain, interval, watermark, options, opened, watch, run)
+                report = _one(definition, grain, interval, watermark, options, opened, metrics.connect, watch, run)
                 activity.take_report(run, report)
                 trace_report(traced, report)
             structlog.contextvars.unbind_contextvars("run")
@@ -94,13 +101,13 @@ def open_sources(
 
 
 def _one(
-    settings: Settings,
     definition: Definition,
     grain: Grain,
     interval: Span | None,
     watermark: datetime | None,
     options: RunOptions,
     opened: Callable[[str], Source],
+    connect: Connect,
     watch: Watch | None,
     run: activity.Run,
 ) -> RunReport:
@@ -114,7 +121,8 @@ def _one(
 
     try:
         source = opened(definition.source)
-        engine = Engine(definition, source, lambda: connect_metrics(settings.metrics, options), options, watch)
+        session = Session(definition, connect, options)
+        engine = Engine(definition, source, connect, options, watch, session)
         return engine.run(grain, interval, watermark, announce)
     except FleetgaugeError as error:
         run.failed(error)

@@ -155,6 +155,7 @@ def look(
                 step = max(step, UNSEEN_STEP)
             since = replace(since, at=since.at - step)
         touched = facts.touched(since, watermark, first=not state.complete)
+        seen = replace(seen, out_of_range=facts.out_of_range(), unfollowed=facts.unfollowed())
     return replace(
         seen, first_event=first_event, touched=touched, lost=lost.spans, unreadable=lost.unreadable, cursor=cursor
     )

@@ -27,7 +27,7 @@ from fleetgauge.rollup.execute.shared_keys import refuse_shared
 from fleetgauge.rollup.plan.emptied import Weighed
 from fleetgauge.rollup.plan.planner import Plan, behind
 from fleetgauge.rollup.plan.request import ReconcileRequest
-from fleetgauge.rollup.plan.stages import FORCED, ComputeSpan, NotePlaces, Reason
+from fleetgauge.rollup.plan.stages import FORCED, Advance, ComputeSpan, NotePlaces, Reason
 from fleetgauge.rollup.sources.port import Behind, Conflict, Facts, Row, Source
 from fleetgauge.rollup.spans import MINUTE, Span, join
 from fleetgauge.rollup.store import emptied_hours, partitions, placements
@@ -289,16 +289,16 @@ class Rows:
                 self.ledger.done_above(level.grain, span)
         return written
 
-    def note_out_of_range(self) -> None:
-        """Count the facts whose time is absurd or too far ahead, and those without a time of change.
+    def note_untold(self, stage: Advance) -> None:
+        """Write down the facts whose time is absurd or too far ahead, and those without a time of change.
 
         Nothing else would tell of them.
         """
-        found, unfollowed = self._read(lambda facts: (facts.out_of_range(), facts.unfollowed()))
-        if found is not None:
-            self._leave_out([], found)
-        if unfollowed is not None and (unfollowed.count or self._noted.unfollowed):
-            self.ledger.unfollowed(unfollowed)
+        self._noted = self.ledger.noted()
+        if stage.out_of_range is not None:
+            self._leave_out([], stage.out_of_range)
+        if stage.unfollowed is not None and (stage.unfollowed.count or self._noted.unfollowed):
+            self.ledger.unfollowed(stage.unfollowed)
 
     def _left_out(self, facts: Facts, spans: Sequence[Span]) -> list[LeftOut]:
         """Of spans whose rows were just read: asked where some of them are left out, or were when last looked at."""

@@ -14,6 +14,38 @@ from fleetgauge.rollup.sources.port import Row
 Connect = Callable[[], Connection[Row]]
 """Opens a connection to the metrics database; a port, so that a test may break it between any two statements."""
 
+
+class Reconnecting:
+    """One connection for many metrics and the run log, opened when first needed, and anew once it is closed.
+
+    A new connection costs a handshake and what the server loads for it: more than a metric in which little changed.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self._open = connect
+        self._connection: Connection[Row] | None = None
+
+    def connect(self) -> Connection[Row]:
+        """The connection, which the caller may close but need not. Blocks where it is opened; raises as that does."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._open()
+        return self._connection
+
+    def clear(self) -> None:
+        """Drop the temporary tables of one metric: the next one's have other columns. Blocks; never raises."""
+        if self._connection is not None and not self._connection.closed:
+            try:
+                self._connection.execute("DISCARD TEMP")
+            except Error:
+                self._connection.close()
+
+    def close(self) -> None:
+        """Give it back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge rollup ' || %s, 0))"
 
 
@@ -31,15 +63,12 @@ class Session:
 
     def __init__(self, definition: Definition, connect: Connect, options: RunOptions) -> None:
         self._definition = definition
-        self._connect = connect
         self._options = options
-        self._connection: Connection[Row] | None = None
+        self._connection = Reconnecting(connect)
 
     def close(self) -> None:
         """Give the connection back."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection.close()
 
     @contextmanager
     def locked(self) -> Iterator[Connection[Row]]:
@@ -52,7 +81,7 @@ class Session:
     def reading(self) -> Iterator[Connection[Row]]:
         """Without a transaction or the lock, for single questions. Raises as all of the metrics database."""
         try:
-            yield self._connected()
+            yield self._connection.connect()
         except errors.LockNotAvailable as error:
             self.close()
             raise Transient(
@@ -65,8 +94,3 @@ class Session:
         except BaseException:
             self.close()
             raise
-
-    def _connected(self) -> Connection[Row]:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection

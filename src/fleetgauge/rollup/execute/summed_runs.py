@@ -9,16 +9,15 @@ is written down.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
 from fleetgauge import postgres
 from fleetgauge.errors import FleetgaugeError
-from fleetgauge.postgres import Connection
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.delay import Delay
 from fleetgauge.rollup.execute.report import RunReport
+from fleetgauge.rollup.execute.session import Reconnecting
 from fleetgauge.rollup.plan.planner import Plan
 from fleetgauge.rollup.plan.stages import Advance
 from fleetgauge.settings import Settings
@@ -55,7 +54,7 @@ class SummedRuns:
         self._settings = settings
         self._now = now
         self._metrics: dict[str, _Metric] = {}
-        self._connection: Connection[Any] | None = None
+        self._connection = Reconnecting(lambda: postgres.metrics(settings.metrics).connect("activity", session={}))
         self._told = now()
 
     def announce(self, plan: Plan) -> int | None:
@@ -67,7 +66,7 @@ class SummedRuns:
             self._end(one)
         if one.run is None:
             one.run = activity.Run(
-                self._settings, "run --follow", plan.metric, plan.version, "minute", shared=self._shared
+                self._settings, "run --follow", plan.metric, plan.version, "minute", shared=self._connection.connect
             )
             one.begun = self._now()
         return one.run.begin([plan])
@@ -99,7 +98,10 @@ class SummedRuns:
             return
         self._told = self._now()
         try:
-            with postgres.metrics(self._settings.metrics).translated(), self._shared().transaction() as transaction:
+            with (
+                postgres.metrics(self._settings.metrics).translated(),
+                self._connection.connect().transaction() as transaction,
+            ):
                 for metric, one in self._metrics.items():
                     if one.counts or one.states != one.told:
                         activity.count(transaction.connection, metric, one.counts, one.states)
@@ -126,8 +128,7 @@ class SummedRuns:
         self.tell(at_once=True)
         for one in self._metrics.values():
             self._end(one)
-        if self._connection is not None:
-            self._connection.close()
+        self._connection.close()
 
     def _failed(self, one: _Metric, report: RunReport, error: BaseException) -> None:
         said = str(report.error)
@@ -136,7 +137,7 @@ class SummedRuns:
             if known == said and self._now() - at < SUMMED_S:
                 return
             one.run = activity.Run(
-                self._settings, "run --follow", report.metric, report.version, "minute", shared=self._shared
+                self._settings, "run --follow", report.metric, report.version, "minute", shared=self._connection.connect
             )
         one.run.failed(error)
         one.failure = said, self._now()
@@ -149,11 +150,6 @@ class SummedRuns:
 
     def _of(self, metric: str) -> _Metric:
         return self._metrics.setdefault(metric, _Metric())
-
-    def _shared(self) -> Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = postgres.metrics(self._settings.metrics).connect("activity", session={})
-        return self._connection
 
 
 def _state(states: dict[str, str | float | None]) -> tuple[str | float | None, ...]:

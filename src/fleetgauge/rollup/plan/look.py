@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, Touched
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Touched, Unfollowed
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Look:
     """Time of which the source can read nothing for now: its windows are left for a later run."""
     places: Sequence[Cell] = ()
     """Cells in which the rows of `touched` were noted before; of definitions with a `key`."""
+    out_of_range: Sequence[LeftOut] | None = None
+    """The facts with an absurd event time, and those too far ahead of now; None: not known, or not asked."""
+    unfollowed: Unfollowed | None = None
+    """The facts without a time of change; None: not known, or not asked."""
     cursor: Cursor | None = None
     """Where the next run goes on, once this one is through."""
     clocks: Mapping[str, datetime] = field(default_factory=dict)

@@ -372,7 +372,7 @@ def _end(
     newer = known is None or cursor.at > known.at or (cursor.at == known.at and cursor != known)
     newer_heartbeat = state.heartbeat_at is None or heartbeat_at > state.heartbeat_at
     if busy or newer or newer_heartbeat or state.closed_after(until) != state.closed:
-        yield Advance(cursor, heartbeat_at, until, tuple(look.touched.rows))
+        yield Advance(cursor, heartbeat_at, until, tuple(look.touched.rows), look.out_of_range, look.unfollowed)
     if forgone or state.views != "current":
         yield Publish(None if state.shown == definition.version else state.shown)
 

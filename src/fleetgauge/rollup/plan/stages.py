@@ -1,13 +1,13 @@
 """The stages of a plan: data alone. `execute.executor` knows how each is done, and does them in this order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from fleetgauge.rollup.definitions.levels import Grain
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.values import Cell, Cursor, Placed
+from fleetgauge.rollup.values import Cell, Cursor, LeftOut, Placed, Unfollowed
 
 Reason = Literal[
     "first run",
@@ -128,6 +128,10 @@ class Advance:
     """Minutes that end by it close, save blocked ones; hours and days with their last minute."""
     moved: tuple[Placed, ...] = ()
     """Rows whose former cells are computed by now, and need not be remembered."""
+    out_of_range: Sequence[LeftOut] | None = None
+    """To be told: facts with an absurd event time, and those too far ahead of now; None: not known."""
+    unfollowed: Unfollowed | None = None
+    """To be told: facts without a time of change; None: not known."""
     reason: Reason = "watermark moved"
 
 
