@@ -14,8 +14,8 @@ Annotation = dict[str, object]
 """Plain JSON, since the SDK's annotation target knows no SQL."""
 
 
-def provisional_sql(view: str) -> str:
-    """SQL of the regions to shade: unbroken runs of windows that may still change."""
+def provisional_sql(view: str, metric: str) -> str:
+    """SQL of the regions to shade: unbroken runs of windows that may still change, those without rows too."""
     sql = f"""
         WITH windows AS (
           SELECT bucket_start, bool_or(provisional) AS provisional FROM {of_range(view)} GROUP BY bucket_start
@@ -28,25 +28,38 @@ def provisional_sql(view: str) -> str:
         SELECT min(bucket_start) AS "time",
           least(max(bucket_start) + fleetgauge.bucket_width('${{{BUCKET}}}'), $__timeTo()::timestamptz) AS "timeEnd",
           'Provisional: these windows may still change' AS "text"
-        FROM runs WHERE provisional GROUP BY run ORDER BY 1"""
+        FROM runs WHERE provisional GROUP BY run
+        UNION ALL
+        SELECT greatest(final_until, $__timeFrom()::timestamptz), $__timeTo(), 'Provisional: nothing yet'
+        FROM metrics.metric
+        WHERE name = '{metric}' AND final_until < $__timeTo()::timestamptz AND NOT EXISTS (
+          SELECT FROM windows
+          WHERE provisional AND bucket_start + fleetgauge.bucket_width('${{{BUCKET}}}') > final_until)
+        ORDER BY 1"""
     return dedent(sql).strip()
 
 
-def provisional_annotation(view: str) -> Annotation:
+def provisional_annotation(view: str, metric: str) -> Annotation:
     """The shading of windows that may still change. `view`: of the metric's, one with few rows; all are final alike."""
-    return _by_sql("Provisional", "rgba(142, 142, 142, 0.6)", provisional_sql(view))
+    return _by_sql("Provisional", "rgba(142, 142, 142, 0.6)", provisional_sql(view, metric))
 
 
 def firmware_annotation() -> Annotation:
-    """The day on which a firmware was first seen in commands that was not in the thirty days before the range."""
+    """The day on which a firmware was first seen in commands that was not in the thirty days before the range.
+
+    On the first day of all nothing is new.
+    """
     return _by_sql(
         "New firmware",
         "purple",
         """
-        SELECT min(window_start) AS "time", 'New firmware ' || firmware AS "text"
-        FROM metrics.device_command_by_firmware_day
-        WHERE window_start BETWEEN $__timeFrom()::timestamptz - interval '30 days' AND $__timeTo()::timestamptz
-        GROUP BY firmware HAVING min(window_start) >= $__timeFrom()::timestamptz ORDER BY 1""",
+        WITH seen AS (
+          SELECT firmware, min(window_start) AS since FROM metrics.device_command_by_firmware_day
+          WHERE window_start BETWEEN $__timeFrom()::timestamptz - interval '30 days' AND $__timeTo()::timestamptz
+          GROUP BY firmware
+        )
+        SELECT since AS "time", 'New firmware ' || firmware AS "text"
+        FROM seen WHERE since >= $__timeFrom()::timestamptz AND since > (SELECT min(since) FROM seen) ORDER BY 1""",
     )
 
 

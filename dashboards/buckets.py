@@ -15,7 +15,9 @@ from dashboards.postgres import datasource
 
 BUCKET: Literal["bucket"] = "bucket"
 SAMPLE: Literal["sample"] = "sample"
-"""Hidden variables: the width of a point that sums, and that of one that is a share or a quantile."""
+EACH: Literal["each"] = "each"
+"""Hidden variables: the width of a point that sums; that of one that is a share or a quantile; and that of one where
+each of several series is."""
 POINTS = 200
 """So many at most: a chart half a screen wide has some 600 pixels."""
 EVENTS = 30
@@ -48,7 +50,7 @@ SELECT bucket FROM drawn WHERE points <= {POINTS} OR minutes = {STEPS[-1][1]} OR
     )
 
 
-def sample_variable(events: str | None) -> dashboard.QueryVariable:
+def sample_variable(events: str | None, name: Literal["sample", "each"] = SAMPLE) -> dashboard.QueryVariable:
     """The same for shares and quantiles: wide enough that a point has 30 events too, where that leaves a course.
 
     `events`: SQL of one row and one number, how many events the narrowed range has; None: not known. A grain that is
@@ -57,7 +59,7 @@ def sample_variable(events: str | None) -> dashboard.QueryVariable:
     enough = "" if events is None else f" AND (${{resolution:sqlstring}} <> 'auto' OR points <= {FEWEST_POINTS} + 2"
     enough += "" if events is None else f" OR coalesce(({events}), 0) >= {EVENTS} * points)"
     return _hidden(
-        SAMPLE,
+        name,
         f"""{_DRAWN}
 SELECT bucket FROM drawn WHERE minutes = {STEPS[-1][1]} OR points <= {POINTS}{enough}
 ORDER BY minutes LIMIT 1""",

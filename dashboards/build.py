@@ -41,6 +41,8 @@ def dashboard_json(builder: Dashboard, annotations: Sequence[dict[str, object]])
         panel["id"] = number  # links to a panel stay the same from build to build
         if panel["type"] == "table":
             panel["fieldConfig"]["defaults"].setdefault("custom", {})["wrapHeaderText"] = True
+        if panel["type"] == "status-history":
+            panel["options"]["perPage"] = 0  # no page numbers; the SDK knows no 0
         panel.get("options", {}).pop("footer", None)  # of tables: Grafana 12 has moved it elsewhere, we have none
     for variable in found["templating"]["list"]:
         if variable.get("hide"):

@@ -72,8 +72,9 @@ def where(filters: Sequence[Filter]) -> str:
     return " AND ".join([*(f"{f.column} IN (${{{f.column}:sqlstring}})" for f in filters)] or ["true"])
 
 
-Per = Literal["bucket", "sample", "range"]
-"""What rows are put together to: points that sum, points that are shares or quantiles, or one number over the range."""
+Per = Literal["bucket", "sample", "each", "range"]
+"""What rows are put together to: points that sum, points that are shares or quantiles (`each`: of several series), or
+one number over the range."""
 
 
 def of_range(stem: str, per: Per = BUCKET) -> str:
@@ -117,17 +118,16 @@ def stretch_variable(metric: str) -> dashboard.QueryVariable:
     )
 
 
-def final_until(view: str) -> str:
-    """SQL of the instant (milliseconds) up to which every window of the range is final."""
+def final_until(view: str, metric: str) -> str:
+    """SQL of the instant (milliseconds) up to which every window of the range is final.
+
+    `view`: of the metric's, one with few rows. Windows without rows are final too, which the ledger alone knows.
+    """
     return f"""
-        WITH windows AS (
-          SELECT window_start + ('1 ' || window_grain)::interval AS window_end, window_start, provisional
-          FROM {of_range(view)}
-        )
-        SELECT extract(epoch FROM max(window_end)) * 1000 AS "final until"
-        FROM windows
-        WHERE NOT provisional
-          AND window_start < coalesce((SELECT min(window_start) FROM windows WHERE provisional), 'infinity')"""
+        SELECT extract(epoch FROM least(
+          known.final_until, $__timeTo()::timestamptz,
+          (SELECT min(window_start) FROM {of_range(view)} WHERE provisional))) * 1000 AS "final until"
+        FROM metrics.metric AS known WHERE name = '{metric}' AND known.final_until > $__timeFrom()::timestamptz"""
 
 
 Panels = Sequence[Builder[model.Panel]]

@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from grafana_foundation_sdk.builders import barchart, bargauge, common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import (
+    barchart,
+    bargauge,
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    statushistory,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
@@ -21,6 +31,8 @@ CLOCK = "dthms"
 """From seconds to hours, as 00:16:40."""
 HALF, THIRD, FULL = 12, 8, 24
 """Widths of panels; a dashboard is 24 wide."""
+COLOURS = 6
+"""So many series have colours that differ: of Grafana's palette the seventh is the first again, a little darker."""
 CALM = BLUE
 """The colour of a plain quantity, which is neither good nor bad."""
 
@@ -153,7 +165,7 @@ def bars(
     mode = common_model.StackingMode.NORMAL if stacked else common_model.StackingMode.NONE
     panel = _chart(title, description, queries, unit, span)
     if unit == "locale":
-        panel = panel.decimals(0)  # no axis that counts in halves
+        panel = panel.decimals(0).axis_soft_max(1)  # no axis that counts in halves, or of nothing up to 100
     return (
         panel.draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)  # a window starts at its time
@@ -189,6 +201,10 @@ def day_bars(title: str, description: str, query: Sql, *, span: int = HALF) -> b
     )
 
 
+_LEAST_AXIS = {"locale": 1, "percentunit": 0.01, "percent": 1}
+"""Up to where an axis of nothing goes, by its unit; Grafana's goes to 100, of a share to 10,000 %."""
+
+
 def lines(
     title: str,
     description: str,
@@ -198,9 +214,11 @@ def lines(
     ceiling: float | None = None,
     logarithmic: bool = False,
     stacked: bool = False,
+    trouble: bool = False,
     span: int = HALF,
 ) -> timeseries.Panel:
-    """Values over time. `limit` draws a dashed line where an alert fires; `stacked`: areas that add up.
+    """Values over time. `limit` draws a dashed line where an alert fires; `stacked`: areas that add up; `trouble`: all
+    of it is bad, and nothing is green.
 
     From SQL they are shares and quantiles of windows, so a line bridges windows without events, up to three hours; what
     Prometheus lacks was not scraped, and is a gap. `logarithmic`: some values are a hundred times others.
@@ -210,8 +228,8 @@ def lines(
         _chart(title, description, queries, unit, span)
         .draw_style(common_model.GraphDrawStyle.LINE)
         .line_interpolation(common_model.LineInterpolation.LINEAR)
-        .line_width(2 if of_windows else 1)
-        .fill_opacity(40 if stacked else 0)
+        .line_width(0 if stacked else 2 if of_windows else 1)  # the line of an area of nothing would frame all below
+        .fill_opacity(70 if stacked else 0)
         .show_points(common_model.VisibilityMode.AUTO if of_windows else common_model.VisibilityMode.NEVER)
         .point_size(4)
         .span_nulls(3 * 3600 * 1000 if of_windows else False)  # milliseconds
@@ -221,8 +239,12 @@ def lines(
     if logarithmic:
         scale = common.ScaleDistributionConfig().type(common_model.ScaleDistribution.LOG).log(10)
         panel = panel.scale_distribution(scale)
-    else:
+    elif not unit.startswith("dateTime"):
         panel = panel.axis_soft_min(0)
+    if unit in _LEAST_AXIS:
+        panel = panel.axis_soft_max(_LEAST_AXIS[unit])
+    if trouble:
+        panel = panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(RED))
     if ceiling is not None:
         panel = panel.max(ceiling)
     if limit is None:
@@ -233,6 +255,51 @@ def lines(
         common.GraphThresholdsStyleConfig().mode(common_model.GraphThresholdsStyleMode.DASHED)
     )
 
+
+def shades(
+    title: str, description: str, query: Sql, *, unit: str, steps: Sequence[float], few: str, span: int = HALF
+) -> statushistory.Panel:
+    """A row for each series, whose cells are the darker the higher they are: for series that would cross as lines.
+
+    `steps`: from which value on a cell is a shade darker, four at most. A cell of -1 is of too few events: it is grey,
+    and says `few`.
+    """
+    found = zip([None, *steps], _SHADES, strict=False)
+    scale = dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE)
+    return (
+        statushistory.Panel()
+        .title(title)
+        .description(description)
+        .datasource(_source(query))
+        .with_target(query)
+        .unit(unit)
+        .no_value("no data")
+        .thresholds(scale.steps([model.Threshold(value=value, color=shade) for value, shade in found]))
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+        .mappings([model.ValueMap(options={"-1": model.ValueMappingResult(text=few, color=_FAINT, index=0)})])
+        .show_value(common_model.VisibilityMode.NEVER)
+        .row_height(0.85)
+        .col_width(1)
+        .fill_opacity(100)
+        .line_width(0)
+        .legend(
+            common.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(common_model.LegendDisplayMode.LIST)
+            .placement(common_model.LegendPlacement.BOTTOM)
+        )
+        .tooltip(
+            common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.SINGLE).sort(common_model.SortOrder.NONE)
+        )
+        .interval("1m")
+        .span(span)
+        .height(8)
+    )
+
+
+_SHADES = ("#fef0c3", "#fecc5c", "#fd8d3c", "#e8402c", "#a50026")
+"""From light to dark, told apart on light and dark pages."""
+_FAINT = "#8e8e8e50"
 
 WRAPPED = prop("custom.cellOptions", {"type": "auto", "wrapText": True})
 """For a column of sentences, which would else be cut at its edge."""
@@ -299,25 +366,25 @@ def shaded(most: float) -> list[model.DynamicConfigValue]:
     ]
 
 
-def coloured(limits: Limits) -> list[model.DynamicConfigValue]:
-    """Cells whose background follows `limits`."""
+def coloured(limits: Limits, what: Literal["background", "text"] = "background") -> list[model.DynamicConfigValue]:
+    """Cells whose background, or text, follows `limits`."""
     steps: list[Mapping[str, Any]] = [{"value": value, "color": name} for value, name in limits.steps()]
     return [
-        prop("custom.cellOptions", {"type": "color-background", "mode": "basic"}),
+        prop("custom.cellOptions", {"type": f"color-{what}"} | ({"mode": "basic"} if what == "background" else {})),
         prop("color", {"mode": "thresholds"}),
         NO_VALUE,
         prop("thresholds", {"mode": "absolute", "steps": steps}),
     ]
 
 
-def gauge_cell() -> list[model.DynamicConfigValue]:
-    """Cells that hold a bar from 0 to 100 %, for shares."""
+def gauge_cell(most: float = 1) -> list[model.DynamicConfigValue]:
+    """Cells that hold a bar, for shares; one of `most` fills its cell."""
     return [
         prop("custom.cellOptions", {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
         prop("unit", "percentunit"),
         prop("decimals", 1),
         prop("min", 0),
-        prop("max", 1),
+        prop("max", most),
         colour(CALM),
     ]
 

@@ -21,7 +21,7 @@ _MACRO = re.compile(r"\$(\w+)\(([^)]*)\)")
 _INTERVAL = re.compile(r"(\d+)(s|m|h|d)")
 _STRETCH = re.compile(r"\$\{stretch_\w+\}")
 """Ends a title with the stretch that is summed, where it is not the time range."""
-_POINTS = ("bucket", "sample")
+_POINTS = ("bucket", "sample", "each")
 """Variables of how wide a point of a chart is."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

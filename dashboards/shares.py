@@ -9,7 +9,7 @@ from dashboards.panels import GREY, HALF, PROVISIONAL_LINE, colour, lines, prop
 from dashboards.postgres import Sql
 
 FEW = f"too few (n < {EVENTS})"
-"""Ends the name of a series, or is one: points of fewer events, which are drawn faint."""
+"""A series: points of fewer events, which are drawn faint."""
 LOW, HIGH = "95 % from", "95 % to"
 FEW_POINTS = [
     colour(GREY),
@@ -55,12 +55,16 @@ def share_chart(
     )
 
 
+_FEW_OF = "◦ "
+"""Begins the name of a series of such points. It sorts behind letters, so that these take no colour from the others."""
+
+
 def told_apart(series: str, events: str) -> str:
     """SQL of a series' name: its own, or where its point has few events, one that is drawn faint."""
-    return f"{series} || CASE WHEN {events} < {EVENTS} THEN ', {FEW}' ELSE '' END"
+    return f"CASE WHEN {events} < {EVENTS} THEN '{_FEW_OF}' || {series} || ' (n < {EVENTS})' ELSE {series} END"
 
 
 def with_few(panel: timeseries.Panel) -> timeseries.Panel:
     """The panel with such series drawn faint; a legend would name each line twice."""
     hidden = prop("custom.hideFrom", {"legend": True, "tooltip": False, "viz": False})
-    return panel.override_by_regexp(f"/{FEW.replace('(', '[(]').replace(')', '[)]')}$/", [*FEW_POINTS[:-1], hidden])
+    return panel.override_by_regexp(f"/^{_FEW_OF}/", [*FEW_POINTS[:-1], hidden])

@@ -14,6 +14,7 @@ from dashboards.annotations import Annotation, firmware_annotation, provisional_
 from dashboards.buckets import sample_variable
 from dashboards.frame import Filter, filled, filter_link, new_dashboard, of_range, stretch
 from dashboards.panels import (
+    COLOURS,
     DOWNWARDS,
     FULL,
     HALF,
@@ -42,7 +43,7 @@ OF_SUSPECTS = "Not filtered by model. Source: metrics.suspect_vehicle_day; docs/
 OF_SILENCE = "Not filtered by model. Source: metrics.device_silence_day; docs/metrics/device_report.md."
 OF_ERRORS = "Source: metrics.device_error_$grain, or its smallest subset that fits; docs/metrics/device_error.md."
 OF_FALLS = "Source: metrics.tip_over_$grain; docs/metrics/tip_over.md."
-MOST_CODES = 8
+MOST_CODES = COLOURS - 1
 EVIDENCE_DAYS = 28
 
 AS_OF = """
@@ -54,6 +55,9 @@ WITH as_of AS ({AS_OF}
 ), suspect AS (
   SELECT s.* FROM as_of CROSS JOIN LATERAL metrics.suspects(as_of.day) AS s
 )"""
+SUSPECTS_COUNT = f"""{SUSPECTS}
+SELECT count(s.vehicle) AS "suspects" FROM as_of LEFT JOIN suspect AS s ON true WHERE as_of.day IS NOT NULL
+HAVING count(*) > 0"""
 LAST_DAY = """
   SELECT max(date) AS day FROM metrics.device_report_day
   WHERE NOT provisional
@@ -89,7 +93,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
         ("Faults and falls", _faults()),
     )
     return filled(found, rows), [
-        provisional_annotation("device_error_by_code"),
+        provisional_annotation("device_error_by_code", "device_error"),
         firmware_annotation(),
         restated_annotation("device_error"),
     ]
@@ -116,7 +120,8 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Suspects",
             f"Vehicles with a score of 0 or more as of the newest judged day, up to the range's end. {OF_SUSPECTS}",
-            Sql(f'{SUSPECTS}\nSELECT count(*) AS "suspects" FROM suspect'),
+            Sql(SUSPECTS_COUNT),
+            no_value="none judged",
         ),
         tile(
             "Judged up to",
@@ -183,7 +188,7 @@ def _suspects() -> list[Builder[Panel]]:
         ),
     )
     evidence = table_panel(
-        "Evidence: $vehicle",
+        "Evidence $vehicle",
         "Each day of the last four weeks on which the chosen vehicle stood for long at the end of a trip: every reason "
         "with its points, and the events behind it: an event's id finds the document in Elasticsearch. "
         f"{OF_SUSPECTS}",
@@ -237,8 +242,8 @@ def _silent() -> list[Builder[Panel]]:
     return [
         listed.no_value("none")
         .override_by_name("Last heard", [prop("custom.width", 140)])
-        .override_by_name("Quiet for", number("s", 0))
-        .override_by_name("Usually", number("s", 0))
+        .override_by_name("Quiet for", number("dtdurations", 0))
+        .override_by_name("Usually", number("dtdurations", 0))
         .override_by_name("Usual reports", number("locale", 0)),
         day_bars(
             "Devices that report, per day",
@@ -253,7 +258,7 @@ def _silent() -> list[Builder[Panel]]:
                   AND $__timeTo()::timestamptz
                 GROUP BY 1 ORDER BY 1"""
             ),
-        ).override_by_name("time", number("time:MM/DD")),
+        ).override_by_name("time", [*number("time:MM/DD"), prop("noValue", " ")]),
     ]
 
 
@@ -336,7 +341,7 @@ def _faults() -> list[Builder[Panel]]:
                   GROUP BY 1 ORDER BY sum(errors) DESC, 1 LIMIT {MOST_CODES}
                 )
                 SELECT bucket_start AS "time",
-                  CASE WHEN error_code IN (SELECT error_code FROM most) THEN error_code ELSE 'others' END AS metric,
+                  CASE WHEN error_code IN (SELECT error_code FROM most) THEN error_code ELSE 'all others' END AS metric,
                   sum(errors) AS "errors"
                 FROM {ERRORS_BY_CODE.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",

@@ -12,7 +12,20 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from dashboards.annotations import provisional_annotation, restated_annotation
 from dashboards.buckets import BUCKET, EVENTS, SAMPLE, sample_variable
 from dashboards.frame import Filter, Per, filled, final_until, new_dashboard, stretch
-from dashboards.panels import HALF, HOURS, KILOMETRES, MINUTES, SECONDS, bars, lines, table_panel, tile
+from dashboards.panels import (
+    CALM,
+    COLOURS,
+    HALF,
+    HOURS,
+    KILOMETRES,
+    MINUTES,
+    SECONDS,
+    bars,
+    colour,
+    lines,
+    table_panel,
+    tile,
+)
 from dashboards.postgres import Sql
 from dashboards.shares import told_apart, with_few
 from dashboards.views import Views
@@ -32,6 +45,8 @@ from fleetgauge.rollup.definitions.measures import (
     unit_of,
 )
 from fleetgauge.rollup.operating.metric_reference import over_rows
+
+OTHERS = "all others"
 
 UNITS: Mapping[Unit, tuple[str, int]] = {
     "count": ("locale", 1),
@@ -58,6 +73,9 @@ def shown_in(name: str, measure: Measure) -> tuple[str, int]:
     return (HOURS, 3600) if isinstance(measure, Duration) else UNITS[unit_of(name, measure)]
 
 
+_TOLD_APART = f" Split: the {COLOURS - 1} values with most in the range, and all others together."
+
+
 def uid(metric: str) -> str:
     """The dashboard's uid, at most 40 characters, as Grafana wants."""
     return f"metric-{metric}"
@@ -74,6 +92,8 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
         filters,
         [one.metric],
     ).timezone(one.time_zone)
+    if one.finest == "day":
+        found = found.time("now-30d", "now")  # the point of a day lies at its beginning, left of a shorter range
     if one.dimensions:
         found = found.with_variable(_split(one))
     views = Views(one.metric, tuple(one.dimensions), one.rollups, filters, split=True)
@@ -83,7 +103,7 @@ def build(one: Definition) -> tuple[dashboard.Dashboard, Sequence[dict[str, obje
         (f"Over the range{stretch(one.metric)}", [_final(one), _left_out(one)]),
         (f"Measures{stretch(one.metric)}", list(_panels(one, views))),
     )
-    return filled(found, rows), [provisional_annotation(_shortest(one)), restated_annotation(one.metric)]
+    return filled(found, rows), [provisional_annotation(_shortest(one), one.metric), restated_annotation(one.metric)]
 
 
 def _shortest(one: Definition) -> str:
@@ -99,6 +119,14 @@ def _events(one: Definition, views: Views) -> str | None:
         return None
     each = f"SELECT sum({counts[0]}) FROM {views.rows(_split_by(one), per='range')} GROUP BY split"
     return f"SELECT sum(n) / nullif(count(*), 0) FROM ({each}) AS each (n)"
+
+
+def _most(one: Definition, views: Views) -> str:
+    """SQL of the values that have series of their own: as many as can be told apart, those with most in the range."""
+    adds = [over_rows(name, measure) for name, measure in one.measures.items() if isinstance(measure, Count | Sum)]
+    size = adds[0] if adds else "count(*)"
+    rows = views.rows(_split_by(one), per="range")
+    return f"WITH most AS (SELECT split FROM {rows} GROUP BY 1 ORDER BY {size} DESC NULLS LAST, 1 LIMIT {COLOURS - 1})"
 
 
 def _split_by(one: Definition) -> str:
@@ -123,7 +151,7 @@ def _final(one: Definition) -> Builder[Panel]:
         "Final until",
         "Up to this instant every window of the time range is final. Later windows are shaded and may still change. "
         f"Source: metrics.{one.metric}_$grain.",
-        Sql(final_until(_shortest(one))),
+        Sql(final_until(_shortest(one), one.metric)),
         unit="time:MMM D, HH:mm",
         no_value="not yet",
         span=HALF,
@@ -152,23 +180,43 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
         unit, scale = shown_in(name, measure)
         value = over_rows(name, measure) + (f" / {scale}.0" if scale != 1 else "")
         few = None if adds else _sampled(one, name, measure)
-        series = "split" if few is None else told_apart("split", few)
+        series = "series" if few is None else told_apart("series", few)
         query = f"""
+            {_most(one, views)}
             SELECT bucket_start AS "time", {series} AS metric, {value} AS "value"
-            FROM {views.rows(_split_by(one), per=_per(measure))}
-            GROUP BY bucket_start, split ORDER BY 1, 2"""
-        target = Sql(views.counted(name) if isinstance(measure, Distinct) else query, "time_series")
+            FROM (SELECT *, coalesce(most.split, '{OTHERS}') AS series
+              FROM {views.rows(_split_by(one), per=_per(measure))} LEFT JOIN most USING (split)) AS told
+            GROUP BY bucket_start, series ORDER BY 1, 2"""
+        distinct = isinstance(measure, Distinct)
+        target = Sql(_counted(one, views, name) if distinct else query, "time_series")
         says = f"{measure.description.rstrip('.')}. " if measure.description else ""
         note = (
-            f"{says}{_what(measure)} Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
+            f"{says}{_what(measure)}{_TOLD_APART if one.dimensions else ''} "
+            f"Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
         )
         said = title(name, measure)
         if adds:
-            yield bars(said, note, target, unit=unit, stacked=True)
+            panel = bars(said, note, target, unit=unit, stacked=True)
         elif few is None:
-            yield lines(said, note, target, unit=unit)
+            panel = lines(said, note, target, unit=unit)
         else:
-            yield with_few(lines(said, f"{note} Small grey points have fewer than {EVENTS} events.", target, unit=unit))
+            panel = with_few(
+                lines(said, f"{note} Small grey points have fewer than {EVENTS} events.", target, unit=unit)
+            )
+        if distinct:  # a window without values has none, and no line leads over it
+            panel = panel.span_nulls(False).no_value("nothing, or too few persons to be shown")
+        yield panel.override_by_name("all", [colour(CALM)])
+
+
+def _counted(one: Definition, views: Views, measure: str) -> str:
+    """SQL of a distinct measure; sets of other values cannot be put together here, so those are left out."""
+    if not one.dimensions:
+        return views.counted(measure)
+    most = _most(one, views)
+    return f"""
+        {most}
+        SELECT * FROM ({views.counted(measure)}) AS counted
+        WHERE metric = 'all' OR metric IN (SELECT split FROM most) ORDER BY 1, 2"""
 
 
 def _sampled(one: Definition, name: str, measure: Measure) -> str | None:
@@ -202,7 +250,10 @@ def _what(measure: Measure) -> str:
         case Tally():
             return "95th percentile, exact."
         case Distinct():
-            return "Different values, within some 2 %. Where so few persons may not be shown, nothing is."
+            return (
+                "Different values, within some 2 %; those of all others are not shown. Where so few persons may not be "
+                "shown, nothing is."
+            )
         case Ratio():
             return f"{measure.numerator} / {measure.denominator}."
         case _:

@@ -83,7 +83,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[Annotation]]:
         (f"Zones{STRETCH}", [_zones()]),
     )
     return filled(found, rows), [
-        provisional_annotation("vehicle_state_total"),
+        provisional_annotation("vehicle_state_total", "vehicle_state"),
         firmware_annotation(),
         restated_annotation("vehicle_state"),
     ]
@@ -141,7 +141,7 @@ def _tiles() -> list[Builder[Panel]]:
         tile(
             "Final until",
             f"Up to this instant every window of the range is final. Later ones are shaded and may change. {OF_STATES}",
-            Sql(final_until("vehicle_state_total")),
+            Sql(final_until("vehicle_state_total", "vehicle_state")),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
         ),
@@ -291,7 +291,7 @@ def _zones() -> Builder[Panel]:
         .unit("locale")
         .decimals(0)
         .override_by_name("Zone", [filter_link(UID, "zone", "Only this zone", FILTERS), prop("custom.width", 120)])
-        .override_by_name("In service", number("locale", 1))
-        .override_by_name("On trip", number("locale", 1))
-        .override_by_name("Utilisation", gauge_cell())
+        .override_by_name("In service", number("none", 1))
+        .override_by_name("On trip", number("none", 1))
+        .override_by_name("Utilisation", gauge_cell(0.25))
     )

@@ -78,7 +78,7 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
         (f"Where and when{STRETCH}", _breakdown()),
     )
     return filled(found, rows), [
-        provisional_annotation("rental_total"),
+        provisional_annotation("rental_total", "rental"),
         firmware_annotation(),
         restated_annotation("rental"),
     ]
@@ -145,7 +145,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Final until",
             "Up to this instant every window of the time range is final: its sources are complete and "
             f"no ride of it is under way. Later windows are shaded and drawn faintly, and may still change. {SOURCE}",
-            Sql(final_until("rental_total")),
+            Sql(final_until("rental_total", "rental")),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
         ),
@@ -268,7 +268,7 @@ def _breakdown() -> list[Builder[Panel]]:
         .override_by_name("Completed", number("percentunit", 1))
         .override_by_name("Refunded", number("percentunit", 2))
         .override_by_name("Revenue", number(EXACT_KRW, 0))
-        .override_by_name("Share of revenue", gauge_cell())
+        .override_by_name("Share of revenue", gauge_cell(0.4))
         .override_by_name("Per rental", number(EXACT_KRW, 0))
         .override_by_name("Mean ride", number(KILOMETRES, 2))
         .override_by_name("Median ride", number(MINUTES, 1))

@@ -74,7 +74,8 @@ def _company() -> list[Builder[Panel]]:
         ),
         tile(
             "Completed",
-            "Completed rentals divided by started ones. Source: metrics.rental_$grain; docs/metrics/rental.md.",
+            "Completed rentals divided by started ones; rides that are still under way lower it. "
+            "Source: metrics.rental_$grain; docs/metrics/rental.md.",
             _one("rental_by_zone", "sum(completed)::float8 / nullif(sum(started), 0)", "completion"),
             unit="percentunit",
             decimals=1,
@@ -117,7 +118,8 @@ def _fleet() -> list[Builder[Panel]]:
             "Vehicles that may stop under their rider, as of the newest judged day. "
             "Source: metrics.suspect_vehicle_day; "
             "docs/suspects.md.",
-            Sql(f'{fleet_health.SUSPECTS}\nSELECT count(*) AS "suspects" FROM suspect'),
+            Sql(fleet_health.SUSPECTS_COUNT),
+            no_value="none judged",
             link=fleet_health.UID,
             span=6,
         ),

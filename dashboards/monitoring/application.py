@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard
-from dashboards.panels import FULL, SECONDS, THIRD, Limits, lines, tile
+from dashboards.panels import COLOURS, FULL, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-application"
@@ -77,11 +77,16 @@ def requests(by: str, status: str = ".*", window: str = EVERY) -> str:
     return " or ".join(counted)
 
 
-def by_route(status: str) -> str:
+def by_route(status: str, window: str = EVERY) -> str:
     """The same by route, which one calls `handler` and the other `uri`."""
-    fastapi = f'sum by (handler) (rate(http_requests_total{{{JOB}, status=~"{status}"}}{EVERY}))'
-    micrometer = f'rate(http_server_requests_seconds_count{{{JOB}, status=~"{status}"}}{EVERY})'
+    fastapi = f'sum by (handler) (rate(http_requests_total{{{JOB}, status=~"{status}"}}{window}))'
+    micrometer = f'rate(http_server_requests_seconds_count{{{JOB}, status=~"{status}"}}{window})'
     return f'{fastapi} or sum by (handler) (label_replace({micrometer}, "handler", "$1", "uri", "(.*)"))'
+
+
+def busiest(status: str) -> str:
+    """Of the routes that have most over the range; the most of each instant would be many more."""
+    return f"({by_route(status)}) and topk({COLOURS}, {by_route(status, '[$__range] @ end()')})"
 
 
 def latency(share: float, by: str = "") -> str:
@@ -140,7 +145,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Duration p95",
             "95 of 100 requests are answered within this time. An alert fires above a second for three minutes.",
             value(latency(0.95)),
-            unit=SECONDS,
+            unit="s",
             limits=Limits(warn=1, bad=1),
             span=6,
         ),
@@ -161,6 +166,7 @@ def _requests() -> list[Builder[Panel]]:
             "Answers 4xx and 5xx in percent of all answers of the service; dashed where the alert on errors fires.",
             series(f"({requests('job', '[45]..')}) / ({requests('job')})", "{{job}}"),
             unit="percentunit",
+            trouble=True,
             limit=0.05,
         ),
         lines(
@@ -169,22 +175,23 @@ def _requests() -> list[Builder[Panel]]:
             series(latency(0.5), "median"),
             series(latency(0.95), "p95", "B"),
             series(latency(0.99), "p99", "C"),
-            unit=SECONDS,
+            unit="s",
             limit=1,
             span=THIRD,
         ),
         lines(
             "Requests per second by route",
-            "By the route's pattern, not by its parameters.",
-            series(f"topk(10, {by_route('.*')})", "{{handler}}"),
+            f"By the route's pattern, not by its parameters: the {COLOURS} that are asked most.",
+            series(busiest(".*"), "{{handler}}"),
             unit="reqps",
             span=THIRD,
         ),
         lines(
             "Server errors per second by route",
-            "Answers 5xx: the ten routes that have most of them.",
-            series(f"topk(10, {by_route('5..')})", "{{handler}}"),
+            f"Answers 5xx: the {COLOURS} routes that have most of them.",
+            series(busiest("5.."), "{{handler}}"),
             unit="reqps",
+            trouble=True,
             span=THIRD,
         ),
     ]
@@ -204,6 +211,7 @@ def _calls() -> list[Builder[Panel]]:
             "In percent of all calls of that target; dashed where the alert on external failures fires.",
             series(f"({calls('failed')}) / ({calls('all')})", "{{target}}"),
             unit="percentunit",
+            trouble=True,
             limit=0.15,
         ),
     ]

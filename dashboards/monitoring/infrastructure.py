@@ -266,7 +266,7 @@ def _postgres() -> list[Builder[Panel]]:
             series(
                 f"sum by (instance) (rate(pg_stat_database_xact_rollback{EVERY}))", "{{instance}}, rolled back", "B"
             ),
-            unit="cps",
+            unit="ops",
             span=THIRD,
         ),
     ]
@@ -292,14 +292,14 @@ def _servers() -> list[Builder[Panel]]:
             "Kafka: records appended",
             "Records per second by topic: what ingest has to keep up with.",
             series(f"sum by (topic) (rate(kafka_topic_partition_current_offset{EVERY}))", "{{topic}}"),
-            unit="cps",
+            unit="recps",
             span=THIRD,
         ),
         lines(
             "Elasticsearch: indexing",
             "Documents per second by node, copies included: a document with one copy counts twice.",
             series(f"sum by (name) (rate(elasticsearch_indices_indexing_index_total{EVERY}))", "{{name}}"),
-            unit="cps",
+            unit="wps",
             span=THIRD,
         ),
         lines(
@@ -309,7 +309,8 @@ def _servers() -> list[Builder[Panel]]:
             series(
                 f'sum by (name) (rate(elasticsearch_thread_pool_rejected_count{{type="write"}}{EVERY}))', "{{name}}"
             ),
-            unit="cps",
+            unit="wps",
+            trouble=True,
             span=THIRD,
         ),
         lines(

@@ -9,7 +9,7 @@ from dashboards.frame import filled
 from dashboards.monitoring import pipeline_ingest
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
 from dashboards.monitoring.pipeline_ingest import CONSUMER, EVERY, behind
-from dashboards.panels import CLOCK, MINUTES, SECONDS, THIRD, Limits, lines, tile
+from dashboards.panels import BLUE, CLOCK, MINUTES, RED, SECONDS, THIRD, Limits, colour, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-pipeline"
@@ -30,7 +30,7 @@ def where_any(
     title: str, description: str, *queries: prometheus.Dataquery, limit: float | None = None
 ) -> Builder[Panel]:
     """Counts of what should not be, only where there is any: a line on the floor for each metric would say nothing."""
-    panel = lines(title, description, *queries, unit="locale", limit=limit, span=THIRD)
+    panel = lines(title, description, *queries, unit="locale", limit=limit, trouble=True, span=THIRD)
     return panel.no_value("none").show_points(VisibilityMode.AUTO)
 
 
@@ -273,6 +273,7 @@ def _commands() -> list[Builder[Panel]]:
             series("max(fleetgauge_commands_disagreeing)", "disagreeing events", "B"),
             series("max(fleetgauge_commands_unseen)", "messages without an event", "C"),
             unit="locale",
+            trouble=True,
         ),
         lines(
             "Command events left out",
@@ -282,6 +283,7 @@ def _commands() -> list[Builder[Panel]]:
             series("max(fleetgauge_commands_expired_total)", "expired", "B"),
             series("max(fleetgauge_commands_reused_ids_total)", "ids used twice", "C"),
             unit="locale",
+            trouble=True,
         ),
     ]
 
@@ -313,5 +315,7 @@ def _sources() -> list[Builder[Panel]]:
             series(f"sum(increase(fleetgauge_reconcile_differed_total{{{METRIC}}}[24h]))", "different", "B"),
             unit="locale",
             span=THIRD,
-        ),
+        )
+        .override_by_name("compared", [colour(BLUE)])
+        .override_by_name("different", [colour(RED)]),
     ]

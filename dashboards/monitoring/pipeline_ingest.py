@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.panels import SECONDS, THIRD, lines
+from dashboards.panels import AMBER, BLUE, GREEN, RED, SECONDS, THIRD, colour, lines
 from dashboards.prometheus import series
 
 CONSUMER = 'consumer=~"$consumer"'
@@ -28,9 +28,14 @@ def panels() -> list[Builder[Panel]]:
             "Events that are final: ok, duplicate (sent again, or read again after a restart), poison, quarantine and "
             "collision (kept as dead letters).",
             series(f"sum by (class) (rate(fleetgauge_ingest_events_total{{{CONSUMER}}}{EVERY}))", "{{class}}"),
-            unit="cps",
+            unit="eps",
             stacked=True,
-        ),
+        )
+        .override_by_name("ok", [colour(GREEN)])
+        .override_by_name("duplicate", [colour(BLUE)])
+        .override_by_name("collision", [colour("purple")])
+        .override_by_name("poison", [colour(AMBER)])
+        .override_by_name("quarantine", [colour(RED)]),
         lines(
             "Lag in seconds",
             "Age of the oldest event that is not stored, by its append to Kafka; and the age of the newest stored "
@@ -64,7 +69,7 @@ def panels() -> list[Builder[Panel]]:
             "Append to acknowledgement",
             "From the append in Kafka to the acknowledgement by Elasticsearch, of the oldest record of each fetch.",
             *_quantiles("fleetgauge_ingest_append_to_ack_seconds_bucket"),
-            unit="s",
+            unit=SECONDS,
             span=THIRD,
         ),
         lines(
@@ -73,7 +78,8 @@ def panels() -> list[Builder[Panel]]:
             "longest: Elasticsearch is slow or away.",
             series(f"sum by (consumer) (fleetgauge_ingest_paused_partitions{{{CONSUMER}}})", "{{consumer}}, paused"),
             series(f"max by (consumer) (fleetgauge_ingest_retry_depth{{{CONSUMER}}})", "{{consumer}}, tries", "B"),
-            unit="none",
+            unit="locale",
+            trouble=True,
             span=THIRD,
         ),
         lines(
@@ -105,8 +111,9 @@ def dead_letters() -> list[Builder[Panel]]:
                 f"sum by (error_type) (rate(fleetgauge_ingest_dead_letters_total{{{CONSUMER}}}{EVERY}))",
                 "{{error_type}}",
             ),
-            unit="cps",
+            unit="recps",
             stacked=True,
+            trouble=True,
             span=THIRD,
         ),
         lines(
@@ -119,7 +126,8 @@ def dead_letters() -> list[Builder[Panel]]:
                 "{{consumer}}, {{value}}",
                 "B",
             ),
-            unit="none",
+            unit="locale",
+            trouble=True,
             span=THIRD,
         ),
         lines(
@@ -131,6 +139,7 @@ def dead_letters() -> list[Builder[Panel]]:
             series(f"sum(fleetgauge_ingest_missed_records_total{{{CONSUMER}}})", "missed", "B"),
             series(f"sum(fleetgauge_ingest_resent_total{{{CONSUMER}}})", "sent again", "C"),
             unit="locale",
+            trouble=True,
             span=THIRD,
         ),
     ]

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, organised
-from dashboards.panels import FULL, HALF, WRAPPED, lines, number, prop, table_panel, tile
+from dashboards.panels import COLOURS, FULL, HALF, WRAPPED, lines, number, prop, table_panel, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-queries"
@@ -18,7 +18,7 @@ LOAD = f"fleetgauge_source_statement_load{{{OF}}}"
 CALLS = f"fleetgauge_source_statement_calls{{{OF}}}"
 SCRAPES = "on (instance) group_left () count_over_time(fleetgauge_exporter_up[1h])"
 """In an hour. A statement is exported while it runs alone, so the mean of its samples would be that of its minutes."""
-MOST = 8
+MOST = COLOURS
 """Statements that a chart tells apart; the table has all that the exporter names."""
 
 
@@ -53,20 +53,18 @@ def _tiles() -> list[Builder[Panel]]:
             "replica is full.",
             value(f"sum({LOAD})"),
             unit="none",
-            decimals=2,
         ),
         tile(
             "Heaviest one",
             "Busy sessions by the one statement that takes most. See which it is below.",
             value(f"max({LOAD})"),
             unit="none",
-            decimals=2,
         ),
         tile(
             "Calls",
             "Statements that ended, for each second, of the chosen logins.",
             value(f"sum({CALLS})"),
-            unit="cps",
+            unit="ops",
             decimals=1,
         ),
         tile(
@@ -149,5 +147,5 @@ def _statements() -> Builder[Panel]:
         .unit("none")
         .override_by_name("Login", [prop("custom.width", 150)])
         .override_by_name("Statement", [WRAPPED])
-        .override_by_name("Value", [*number("none", 3), prop("custom.width", 110), prop("displayName", "Busy")])
+        .override_by_name("Value", [*number("none"), prop("custom.width", 110), prop("displayName", "Busy")])
     )

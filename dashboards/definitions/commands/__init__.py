@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models.common import BigValueGraphMode, BigValueText
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import firmware_annotation, provisional_annotation, restated_annotation
-from dashboards.buckets import sample_variable
+from dashboards.buckets import EACH, sample_variable
 from dashboards.definitions.commands import cost, failures, latency
 from dashboards.definitions.commands.reads import (
     BY_CARRIER,
@@ -48,14 +48,17 @@ def build() -> tuple[dashboard.Dashboard, Sequence[dict[str, object]]]:
     for views in (VIEWS, BY_COMMAND, BY_FIRMWARE, BY_CARRIER, REQUESTS, REQUESTS_BY_COMMAND):
         found = found.with_variable(views.variable())
     found = found.with_variable(sample_variable(f"SELECT sum(requested) FROM {VIEWS.rows(per='range')}"))
+    by_command = f"SELECT sum(requested) FROM {BY_COMMAND.rows(per='range')} GROUP BY command_type"
+    mean = f"SELECT sum(n) / nullif(count(*), 0) FROM ({by_command}) AS each_command (n)"
+    found = found.with_variable(sample_variable(mean, EACH))
     rows = (
         (f"Over the range{STRETCH}", _tiles()),
         (f"How often do commands fail?{STRETCH}", failures.panels()),
         (f"How long do they take?{STRETCH}", latency.panels()),
-        (f"What do they cost?{COST_STRETCH}", cost.panels()),
+        (f"What do they cost? By Command and Carrier only{COST_STRETCH}", cost.panels()),
     )
     return filled(found, rows), [
-        provisional_annotation("device_command_total"),
+        provisional_annotation("device_command_total", "device_command"),
         firmware_annotation(),
         restated_annotation("device_command"),
     ]
@@ -128,7 +131,7 @@ def _tiles() -> list[Builder[Panel]]:
             "Final until",
             "Up to this instant every window of the time range is final: all deadlines have passed and all events "
             f"are in. Later windows are shaded and may still change. {SOURCE}",
-            Sql(final_until("device_command_total")),
+            Sql(final_until("device_command_total", "device_command")),
             unit="time:MMM D, HH:mm",
             no_value="not yet",
         ),

@@ -5,6 +5,7 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from dashboards.buckets import EACH
 from dashboards.definitions.commands.reads import (
     BOTH,
     COMMAND_CELLS,
@@ -17,6 +18,7 @@ from dashboards.definitions.commands.reads import (
 )
 from dashboards.frame import of_range
 from dashboards.panels import (
+    COLOURS,
     EXACT_KRW,
     FULL,
     KRW,
@@ -57,7 +59,8 @@ def panels() -> list[Builder[Panel]]:
         span=FULL,
     )
     by_type = (
-        by_type.unit("locale")
+        by_type.height(10)  # of eight rows none is out of sight
+        .unit("locale")
         .decimals(0)
         .override_by_name("Command", COMMAND_CELLS)
         .override_by_name("Bytes", number("decbytes", 1))
@@ -65,16 +68,23 @@ def panels() -> list[Builder[Panel]]:
         .override_by_name("Cost", number(EXACT_KRW, 0))
         .override_by_name("Share", gauge_cell())
         .override_by_name("Per 1,000", number(EXACT_KRW, 0))
-        .override_by_name("Unpriced", coloured(Limits(warn=1, bad=1)))
+        .override_by_name("Unpriced", coloured(Limits(warn=1, bad=1), "text"))
     )
     return [
         bars(
             "Cost per $bucket by command",
-            f"Traffic cost in KRW by the time of the message, stacked by command type. {COST_SOURCE}",
+            "Traffic cost in KRW by the time of the message, stacked by command type: those that cost most in the "
+            f"range, and all others together. {COST_SOURCE}",
             Sql(
                 f"""
-                SELECT bucket_start AS "time", command_type AS metric, sum(cost_krw) AS "cost"
-                FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2 ORDER BY 1, 2""",
+                WITH dearest AS (
+                  SELECT command_type FROM {COST} WHERE {TRAFFIC_WHERE}
+                  GROUP BY 1 ORDER BY sum(cost_krw) DESC NULLS LAST, 1 LIMIT {COLOURS - 1}
+                )
+                SELECT bucket_start AS "time", coalesce(d.command_type, 'all others') AS metric,
+                  sum(cost_krw) AS "cost"
+                FROM {COST_VIEW} LEFT JOIN dearest AS d USING (command_type) WHERE {TRAFFIC_WHERE}
+                GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
             unit=KRW,
@@ -126,14 +136,14 @@ def panels() -> list[Builder[Panel]]:
                 WITH point AS (
                   SELECT bucket_start, command_type, sum(billed_bytes) AS billed, sum(bytes) AS bytes,
                     sum(cost_krw) AS krw
-                  FROM {of_range("command_cost", "sample")} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2
+                  FROM {of_range("command_cost", EACH)} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2
                 ), dearest AS (
                   -- Days are what a cost of the whole range is made of; where points are, they are not read again.
                   SELECT command_type FROM (
-                    SELECT command_type, krw FROM point WHERE fleetgauge.bucket_grain('${{sample}}') = 'day'
+                    SELECT command_type, krw FROM point WHERE fleetgauge.bucket_grain('${{each}}') = 'day'
                     UNION ALL
                     SELECT command_type, cost_krw FROM {COST}
-                    WHERE fleetgauge.bucket_grain('${{sample}}') <> 'day' AND {TRAFFIC_WHERE}
+                    WHERE fleetgauge.bucket_grain('${{each}}') <> 'day' AND {TRAFFIC_WHERE}
                   ) AS cost
                   GROUP BY 1 ORDER BY sum(krw) DESC NULLS LAST, 1 LIMIT {MOST_SERIES}
                 )

@@ -5,10 +5,10 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, COMMAND_CELLS, MOST_SERIES, SOURCE, VIEWS
-from dashboards.panels import GREY, SECONDS, colour, lines, ranking, table_panel
+from dashboards.buckets import EACH, EVENTS
+from dashboards.definitions.commands.reads import BY_CARRIER, BY_COMMAND, COMMAND_CELLS, SOURCE, VIEWS
+from dashboards.panels import GREY, SECONDS, colour, lines, ranking, shades, table_panel
 from dashboards.postgres import Sql
-from dashboards.shares import told_apart, with_few
 
 
 def panels() -> list[Builder[Panel]]:
@@ -31,7 +31,7 @@ def panels() -> list[Builder[Panel]]:
         ),
         span=16,
     )
-    by_type = by_type.unit(SECONDS).decimals(2).override_by_name("Command", COMMAND_CELLS)
+    by_type = by_type.height(10).unit(SECONDS).decimals(2).override_by_name("Command", COMMAND_CELLS)
     return [
         lines(
             "Latency per $sample: p50 and p95",
@@ -56,30 +56,25 @@ def panels() -> list[Builder[Panel]]:
         .override_by_name("p50", [colour("blue")])
         .override_by_name("p95", [colour("purple")])
         .override_by_name("ack p95", [colour(GREY)]),
-        with_few(
-            lines(
-                "Latency p95 by command per $sample",
-                "95 of 100 succeeded commands were answered within this time, by command type: the five "
-                f"most frequent. Logarithmic; small grey points have fewer than 30 answers. {SOURCE}",
-                Sql(
-                    f"""
-                    WITH most AS (
-                      SELECT command_type FROM {BY_COMMAND.rows(per="range")}
-                      GROUP BY 1 ORDER BY sum(requested) DESC, 1 LIMIT {MOST_SERIES}
-                    ), point AS (
-                      SELECT bucket_start, command_type, fleetgauge.sketch_merge(latency_ms) AS latency
-                      FROM {BY_COMMAND.rows(per="sample")} WHERE command_type IN (SELECT command_type FROM most)
-                      GROUP BY 1, 2
-                    )
-                    SELECT bucket_start AS "time",
-                      {told_apart("command_type", "fleetgauge.sketch_count(latency)")} AS metric,
-                      fleetgauge.quantile(latency, 0.95) / 1000 AS "p95"
-                    FROM point WHERE latency IS NOT NULL ORDER BY 1, 2""",
-                    "time_series",
-                ),
-                unit=SECONDS,
-                logarithmic=True,
-            )
+        shades(
+            "Latency p95 by command per $each",
+            "95 of 100 succeeded commands were answered within this time, by command type: the darker the longer. "
+            f"Grey: fewer than {EVENTS} answers. {SOURCE}",
+            Sql(
+                f"""
+                WITH point AS (
+                  SELECT bucket_start, command_type, fleetgauge.sketch_merge(latency_ms) AS latency
+                  FROM {BY_COMMAND.rows(per=EACH)} GROUP BY 1, 2
+                )
+                SELECT bucket_start AS "time", command_type AS metric,
+                  CASE WHEN fleetgauge.sketch_count(latency) < {EVENTS} THEN -1
+                    ELSE fleetgauge.quantile(latency, 0.95) / 1000 END AS "p95"
+                FROM point WHERE latency IS NOT NULL ORDER BY 1, 2""",
+                "time_series",
+            ),
+            unit=SECONDS,
+            steps=(2, 5, 15, 45),
+            few=f"fewer than {EVENTS} answers",
         ),
         by_type,
         ranking(
@@ -93,5 +88,5 @@ def panels() -> list[Builder[Panel]]:
             ),
             unit=SECONDS,
             decimals=1,
-        ),
+        ).height(10),
     ]

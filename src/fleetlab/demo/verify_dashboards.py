@@ -139,7 +139,7 @@ class Looked:
         """The variables as Grafana computes them, but for a point being one window."""
         chosen = {filtered: [page.only]} if page.only is not None else {}
         found: dict[str, Any] = self.queries.settled(dashboard, chosen, page.since, page.until, self._ask)
-        return {**found, "bucket": found["grain"], "sample": found["grain"]}
+        return found | {name: found["grain"] for name in ("bucket", "sample", "each") if name in found}
 
     def _shown(self, dashboard: Mapping[str, Any], page: Page, filtered: str) -> dict[str, Cells]:
         variables = self._settled(dashboard, page, filtered)

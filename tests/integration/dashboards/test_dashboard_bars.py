@@ -45,8 +45,9 @@ def test_few_points_of_the_right_grain(grafana: psycopg.Connection[Any], filled:
     assert chosen["grain"] == span.rstrip("s"), "minutes up to twelve hours, hours up to a month, else days"
     widths = {name: timedelta(minutes=minutes) for name, minutes in STEPS}
     assert SPANS[span] / widths[str(chosen["bucket"])] <= POINTS
-    if "sample" in chosen:
-        assert widths[str(chosen["sample"])] >= widths[str(chosen["bucket"])]
+    for wider, narrow in (("sample", "bucket"), ("each", "sample")):
+        if wider in chosen:
+            assert widths[str(chosen[wider])] >= widths[str(chosen[narrow])]
     for variables in (chosen, *narrowed(dashboard, chosen, filled, ask)):
         for query in dashboard_queries(dashboard, variables, since, until):
             if query.kind != "panel":

@@ -95,7 +95,7 @@ def test_variables_and_shading(
         if query.kind == "panel":
             continue
         names, rows = run(grafana, query)
-        if query.name in ("bucket", "sample"):
+        if query.name in ("bucket", "sample", "each"):
             assert rows and len(rows) == 1, query.name
         elif query.name == "grain":
             assert rows == [(max(grain, finest, key=GRAINS.index),)]

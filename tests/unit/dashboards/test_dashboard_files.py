@@ -18,6 +18,7 @@ SOURCE = {"type": "grafana-postgresql-datasource", "uid": "fleetgauge-metrics"}
 PROMETHEUS = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
 UNITS = {
     "dthms",
+    "dtdurations",
     "suffix:h",
     "s",
     "locale",
@@ -158,7 +159,7 @@ def pixels(title: str) -> float:
 
 
 def test_titles_are_not_cut_off() -> None:
-    said = {"sample": "15 minutes", "bucket": "15 minutes", "vehicle": "sc-00019"}
+    said = {"sample": "15 minutes", "each": "15 minutes", "bucket": "15 minutes", "vehicle": "sc-00019"}
     for path in (ROOT / "dashboards" / "generated").rglob("*.json"):
         for panel in panels(json.loads(path.read_text("utf-8"))):
             title = re.sub(r"\$\{stretch_\w+\}", "", panel["title"])
@@ -187,7 +188,7 @@ def test_variables(dashboard: dict[str, Any]) -> None:
     for variable in dashboard["templating"]["list"][2:]:
         if variable["name"] == "vehicle":
             continue
-        if variable["name"].startswith(("stem", "stretch_", "bucket", "sample")):
+        if variable["name"].startswith(("stem", "stretch_", "bucket", "sample", "each")):
             assert (variable["hide"], variable["refresh"], variable["skipUrlSync"]) == (2, 2, True)
             continue
         assert variable["multi"]

@@ -42,6 +42,8 @@ def test_only_the_metrics_own_views_are_read_and_cut_by_time(dashboard: dict[str
             elif isinstance(table.this, exp.Anonymous):
                 assert (table.db, table.this.this.startswith(f"{name}_")) == ("metrics", True), query.name
                 assert {"2025-05-29T03:21:00Z", "2025-06-01T03:21:00Z"} <= {x.this for x in table.find_all(exp.Literal)}
+            elif (table.db, table.name) == ("metrics", "metric"):
+                assert f"name = '{name}' AND " in query.sql
             elif table.name == "restatement":
                 assert f"metric = '{name}' AND restated_at BETWEEN" in query.sql
             elif table.db or table.name.startswith(name):
