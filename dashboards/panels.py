@@ -201,7 +201,12 @@ def day_bars(title: str, description: str, query: Sql, *, span: int = HALF) -> b
     )
 
 
-_LEAST_AXIS = {"locale": 1, "percentunit": 0.01, "percent": 1}
+_LEAST_AXIS = {
+    "locale": 1,
+    "percentunit": 0.01,
+    "percent": 1,
+    **dict.fromkeys(("eps", "ops", "recps", "wps", "iops", "reqps"), 0.1),
+}
 """Up to where an axis of nothing goes, by its unit; Grafana's goes to 100, of a share to 10,000 %."""
 
 

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.panels import AMBER, CLOCK, GREEN, HOURS, RED, THIRD, Limits, lines, tile, worded
+from dashboards.panels import AMBER, GREEN, HOURS, RED, SECONDS, THIRD, Limits, lines, tile, worded
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-infrastructure"
@@ -216,8 +216,8 @@ def _postgres() -> list[Builder[Panel]]:
     return [
         lines(
             "Connections",
-            "Sessions of each database, and the most that the server allows.",
-            series("sum by (instance, datname) (pg_stat_database_numbackends)", "{{instance}} {{datname}}"),
+            "Sessions of all databases of a server, and the most that it allows.",
+            series("sum by (instance) (pg_stat_database_numbackends)", "{{instance}}"),
             series("max by (instance) (pg_settings_max_connections)", "{{instance}}, allowed", "B"),
             unit="locale",
             span=THIRD,
@@ -247,16 +247,16 @@ def _postgres() -> list[Builder[Panel]]:
         ),
         lines(
             "Oldest transaction",
-            "How long the longest transaction of each database has been open. It holds back vacuum, and what is final.",
-            series("max by (instance, datname) (pg_stat_activity_max_tx_duration)", "{{instance}} {{datname}}"),
-            unit=CLOCK,
+            "How long the longest transaction of each server has been open. It holds back vacuum, and what is final.",
+            series("max by (instance) (pg_stat_activity_max_tx_duration)", "{{instance}}"),
+            unit=SECONDS,
             span=THIRD,
         ),
         lines(
             "Replica behind",
             "How long ago the last transaction was replayed. An idle primary makes it grow too.",
             series("max by (instance) (pg_replication_lag_seconds)", "{{instance}}"),
-            unit=CLOCK,
+            unit=SECONDS,
             span=THIRD,
         ),
         lines(

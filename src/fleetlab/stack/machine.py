@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from fleetgauge.errors import FleetgaugeError
-from fleetlab.stack import artifacts, layout, monitoring
+from fleetlab.stack import artifacts, exporters, layout, monitoring
 from fleetlab.stack.java import find_jdk
 from fleetlab.stack.ports import LOOPBACK, choose
 from fleetlab.stack.stack import NEEDED_BYTES
@@ -113,4 +113,5 @@ def _monitors() -> list[Check]:
         found = monitoring.programs()
     except FleetgaugeError as error:
         return [Check("grafana", False, str(error))]
-    return [Check(name, True, monitoring.said(found, name)) for name in monitoring.MONITORS]
+    checks = [Check(name, True, monitoring.said(found, name)) for name in monitoring.MONITORS]
+    return [*checks, Check("exporters", True, exporters.said())]

@@ -13,7 +13,7 @@ from urllib.error import URLError
 import yaml
 
 from fleetgauge.errors import Terminal
-from fleetlab.stack import grafana, postgres
+from fleetlab.stack import exporters, grafana, postgres
 from fleetlab.stack.context import Context
 from fleetlab.stack.ports import LOOPBACK, get
 from fleetlab.stack.state import SCRAPED, Endpoint, MonitorState, Service, write_private
@@ -103,7 +103,7 @@ def _prometheus(context: Context, folder: Path, beside: Collection[Service]) -> 
         "global": {"scrape_interval": f"{_SCRAPE_S}s", "evaluation_interval": "15s"},
         "rule_files": [str(context.project / "deploy" / "prometheus" / "rules" / "*.yaml")],
         "alerting": {"alertmanagers": [{"static_configs": up.get("alertmanager", [])}]},
-        "scrape_configs": [*fleetgauge, *servers],
+        "scrape_configs": [*fleetgauge, *servers, *exporters.start(context, beside)],
     }
     write_private(folder / "prometheus.yml", yaml.safe_dump(settings))
     return [

@@ -19,6 +19,7 @@ from fleetlab.stack import (
     artifacts,
     class_archive,
     elasticsearch,
+    exporters,
     kafka,
     layout,
     mariadb,
@@ -46,12 +47,14 @@ _PROCESSES: dict[Service, tuple[str, ...]] = {
     **{name: (name,) for name in monitoring.MONITORS},
     "mariadb": (mariadb.PRIMARY, mariadb.REPLICA),
 }
+_BESIDE: dict[Service, tuple[str, ...]] = {"prometheus": exporters.NAMES}
+"""Processes of a service that come and go with it, where the machine has them; without them it is up all the same."""
 _PORTS: dict[Service, tuple[str, ...]] = {
     "postgres": postgres.PORTS,
     "kafka": kafka.PORTS,
     "elasticsearch": elasticsearch.PORTS,
     "airflow": airflow.PORTS,
-    **{name: (name,) for name in monitoring.MONITORS},
+    **{name: (name, *_BESIDE.get(name, ())) for name in monitoring.MONITORS},
     "mariadb": mariadb.PORTS,
 }
 _ENDPOINTS = ("endpoint", "primary", "replica", "metrics")
@@ -159,7 +162,7 @@ class Stack:
 
         With `kill` nothing is said to its processes, as with `kill -9`.
         """
-        processes, names = Processes(layout.find(self.home)), _PROCESSES[service]
+        processes, names = Processes(layout.find(self.home)), _PROCESSES[service] + _BESIDE.get(service, ())
         with locked(self.home):
             if kill:
                 processes.stop(names, signals=dict.fromkeys(names, signal.SIGKILL), grace_s=0)
@@ -195,7 +198,7 @@ class Stack:
     def logs(self, service: Service) -> dict[str, Path]:
         """The log file of each process of the service."""
         folder = layout.find(self.home).logs
-        return {name: folder / f"{name}.log" for name in _PROCESSES[service]}
+        return {name: folder / f"{name}.log" for name in _PROCESSES[service] + _BESIDE.get(service, ())}
 
     # --- starting
 
@@ -346,7 +349,8 @@ class Stack:
         if not before.services:
             return []
         beside = [name for name in processes.names() if not name.startswith(tuple(_PROCESSES))]
-        return [*beside, *(name for service in before.services for name in _PROCESSES[service])]
+        up = [name for service in before.services for name in _PROCESSES[service] + _BESIDE.get(service, ())]
+        return [*beside, *up]
 
     @staticmethod
     def _stop_all_but(keep: Collection[str], processes: Processes) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-from fleetlab.stack import Service, StackState, layout, monitoring, project_root
+from fleetlab.stack import Service, StackState, exporters, layout, monitoring, project_root
 from fleetlab.stack.ports import LOOPBACK, get
 from fleetlab.stack.processes import Processes
 
@@ -68,9 +68,24 @@ def test_nobody_outside_can_reach_them(monitors: StackState) -> None:
     processes = Processes(layout.find(Path(monitors.home)))
     listening = [
         connection.laddr.ip
-        for name in sorted(NEEDED)
+        for name in sorted({*NEEDED, *exporters.NAMES} & set(processes.names()))
         for process in processes.family(name)
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
     ]
     assert set(listening) == {LOOPBACK} and len(listening) >= len(NEEDED)
+
+
+@pytest.mark.skipif(not exporters.programs(), reason="no exporter of Prometheus is installed")
+def test_exporters_that_are_installed_are_scraped(monitors: StackState) -> None:
+    """Of servers that are up, and with the series that the dashboard of machines and servers asks for."""
+    of = {exporters.NODE: "node_filesystem_avail_bytes", exporters.ELASTICSEARCH: "elasticsearch_cluster_health_status"}
+    of |= dict.fromkeys(exporters.POSTGRES, "pg_stat_database_numbackends")
+    wanted = {
+        one["scrapePool"] for one in prometheus(monitors, "targets")["activeTargets"]
+    } & exporters.programs().keys()
+    assert exporters.NODE in wanted or exporters.NODE not in exporters.programs()
+    until = monotonic() + 60
+    while missing := [name for name in wanted if not prometheus(monitors, f"query?query={of[name]}")["result"]]:
+        assert monotonic() < until, missing
+        sleep(0.2)

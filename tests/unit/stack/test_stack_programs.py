@@ -1,11 +1,14 @@
 """Which of the programs that only look on are there, and what is said of those that are not."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from fleetgauge.errors import Terminal
-from fleetlab.stack import grafana, machine, monitoring
+from fleetlab.stack import exporters, grafana, layout, machine, monitoring, postgres
+from fleetlab.stack.context import Context
+from fleetlab.stack.progress import Silent
 from fleetlab.stack.state import Endpoint, PostgresState
 
 
@@ -68,3 +71,33 @@ def test_what_is_missing_is_no_failure_and_said(monkeypatch: pytest.MonkeyPatch,
     checks = {check.name: check for check in machine.check_machine(tmp_path / "lab")}
     assert all(checks[name].ok and "not installed" in checks[name].detail for name in monitoring.MONITORS)
     assert grafana.HOME_VARIABLE in checks["grafana"].detail
+
+
+def test_exporters_are_told_of_servers_that_are_there_and_no_password_stands_on_a_command_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert exporters.programs() == {} and "prometheus-node-exporter" in exporters.said()
+    for name in ("prometheus-node-exporter", "prometheus-postgres-exporter", "prometheus-elasticsearch-exporter"):
+        program(tmp_path, name)
+    assert exporters.programs().keys() == set(exporters.NAMES)
+    assert "not installed" not in exporters.said()
+    spawned: dict[str, tuple[list[str], dict[str, str]]] = {}
+
+    class Kept:
+        def spawn(self, name: str, command: list[str], *, environment: dict[str, str], **_: object) -> None:
+            spawned[name] = [str(part) for part in command], environment
+
+    folders = layout.find(tmp_path / "lab")
+    names = (*postgres.PORTS, *postgres.LOGINS)
+    ports = {name: number for number, name in enumerate((*exporters.NAMES, *postgres.PORTS, "elasticsearch"), 1)}
+    kept = cast(Any, Kept())
+    context = Context(folders, kept, tmp_path, Silent(), cast(Any, dict.fromkeys(names, "hidden")), ports, tmp_path)
+    assert [one["job_name"] for one in exporters.start(context, {"prometheus"})] == ["prometheus-node-exporter"]
+    found = exporters.start(context, {"prometheus", "postgres", "elasticsearch"})
+    assert [one["static_configs"][0]["labels"]["instance"] for one in found] == [
+        *("this machine", "primary", "replica", "metrics", "elasticsearch")
+    ]
+    assert all("hidden" not in " ".join(command) for command, _ in spawned.values())
+    assert spawned["prometheus-postgres-exporter-replica"][1]["DATA_SOURCE_PASS"] == "hidden"
+    assert all(f"--web.listen-address=127.0.0.1:{ports[name]}" in command for name, (command, _) in spawned.items())
