@@ -308,6 +308,13 @@ _FAINT = "#8e8e8e50"
 
 WRAPPED = prop("custom.cellOptions", {"type": "auto", "wrapText": True})
 """For a column of sentences, which would else be cut at its edge."""
+BARS = [
+    prop("custom.drawStyle", "bars"),
+    prop("custom.barAlignment", 1),
+    prop("custom.fillOpacity", 70),
+    prop("custom.lineWidth", 0),
+]
+"""For a series of its own beside others that are drawn otherwise."""
 DOWNWARDS = prop("custom.transform", "negative-Y")
 """For the second of two kinds of bars: over each other they would mix their colours."""
 PROVISIONAL_BAR = [

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import GraphDrawStyle
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import provisional_annotation, restated_annotation
 from dashboards.buckets import BUCKET, EVENTS, SAMPLE, sample_variable
 from dashboards.frame import Filter, Per, filled, final_until, new_dashboard, stretch
 from dashboards.panels import (
+    BARS,
     CALM,
     COLOURS,
     HALF,
@@ -203,20 +205,23 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
             panel = with_few(
                 lines(said, f"{note} Small grey points have fewer than {EVENTS} events.", target, unit=unit)
             )
-        if distinct:  # a window without values has none, and no line leads over it
-            panel = panel.span_nulls(False).no_value("nothing, or too few persons to be shown")
-        yield panel.override_by_name("all", [colour(CALM)])
+        whole = [colour(CALM)]
+        if distinct:  # a line would lead over windows without values, and numbers of different values do not add up
+            panel = (
+                panel.draw_style(GraphDrawStyle.POINTS).point_size(6).no_value("none, or too few persons to be shown")
+            )
+            whole += BARS
+        yield panel.override_by_name("all", whole)
 
 
 def _counted(one: Definition, views: Views, measure: str) -> str:
     """SQL of a distinct measure; sets of other values cannot be put together here, so those are left out."""
-    if not one.dimensions:
-        return views.counted(measure)
-    most = _most(one, views)
+    counted, most, told = f"({views.counted(measure)}) AS counted", "", ""
+    if one.dimensions:
+        most, told = _most(one, views), " AND (metric = 'all' OR metric IN (SELECT split FROM most))"
     return f"""
         {most}
-        SELECT * FROM ({views.counted(measure)}) AS counted
-        WHERE metric = 'all' OR metric IN (SELECT split FROM most) ORDER BY 1, 2"""
+        SELECT * FROM {counted} WHERE "value" IS NOT NULL{told} ORDER BY 1, 2"""
 
 
 def _sampled(one: Definition, name: str, measure: Measure) -> str | None:
