@@ -77,14 +77,16 @@ def panels() -> list[Builder[Panel]]:
             f"range, and all others together. {COST_SOURCE}",
             Sql(
                 f"""
-                WITH dearest AS (
-                  SELECT command_type FROM {COST} WHERE {TRAFFIC_WHERE}
-                  GROUP BY 1 ORDER BY sum(cost_krw) DESC NULLS LAST, 1 LIMIT {COLOURS - 1}
+                WITH point AS (
+                  SELECT bucket_start, command_type, sum(cost_krw) AS cost
+                  FROM {COST_VIEW} WHERE {TRAFFIC_WHERE} GROUP BY 1, 2
+                ), dearest AS (
+                  SELECT command_type FROM point
+                  GROUP BY 1 ORDER BY sum(cost) DESC NULLS LAST, 1 LIMIT {COLOURS - 1}
                 )
-                SELECT bucket_start AS "time", coalesce(d.command_type, 'all others') AS metric,
-                  sum(cost_krw) AS "cost"
-                FROM {COST_VIEW} LEFT JOIN dearest AS d USING (command_type) WHERE {TRAFFIC_WHERE}
-                GROUP BY 1, 2 ORDER BY 1, 2""",
+                SELECT bucket_start AS "time", coalesce(dearest.command_type, 'all others') AS metric,
+                  sum(cost) AS "cost"
+                FROM point LEFT JOIN dearest USING (command_type) GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",
             ),
             unit=KRW,
