@@ -371,7 +371,7 @@ def shaded(most: float) -> list[model.DynamicConfigValue]:
     """Cells that are the darker the higher they are, up to `most`: for what has no limit from which on it is bad."""
     return [
         prop("custom.cellOptions", {"type": "color-background", "mode": "basic"}),
-        prop("color", {"mode": "continuous-YlRd"}),
+        prop("color", {"mode": "continuous-reds"}),  # from the page's own colour: text stays readable in light and dark
         prop("min", 0),
         prop("max", most),
         NO_VALUE,
