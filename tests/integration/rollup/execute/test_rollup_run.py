@@ -7,11 +7,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from rollup_world import KEY, World, definition
+from rollup_world import KEY, QUICK, World, definition
 from run_world import HOUR_AGO, NOW, migrated_metric, ready
 
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures
+from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup.execute import metrics_run
+from fleetgauge.rollup.execute.options import connect_metrics
 from fleetgauge.rollup.operating.freshness import freshness
 from fleetgauge.rollup.store.migrate import migrate
 
@@ -41,6 +43,36 @@ def test_a_long_transaction_and_a_stale_heartbeat_hold_windows_open(world: World
     assert report.watermark is not None
     assert report.watermark > began
     world.assert_right(one)
+
+
+def test_metrics_are_written_through_one_connection_whatever_their_columns(
+    world: World, one: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary tables of the one must not be the other's; a connection that is cut is opened again."""
+    other = definition("plain", measures={"n": {"agg": "count"}, "amounts": {"agg": "sum", "of": "amount"}})
+    world.migrate(one, other)
+    world.forget(one)
+    opened: list[psycopg.Connection[Any]] = []
+
+    def connect(*arguments: Any) -> psycopg.Connection[Any]:
+        opened.append(connect_metrics(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(metrics_run, "connect_metrics", connect)
+    fact = world.insert(HOUR_AGO)
+    ready(world)
+    raise_failures(run_metrics(world.settings, [one, other], "minute", options=QUICK))
+    world.change(fact, amount=7)
+    ready(world)
+    reports = run_metrics(world.settings, [one, other, one], "minute", options=QUICK)
+    raise_failures(reports)
+    assert [report.cells for report in reports[:2]] == [1, 1]
+    world.assert_right(one)
+    assert [row[1] for row in world.stored(other, "minute").values()] == [7]
+    assert len(opened) == 2 and all(connection.closed for connection in opened)
+    told = world.metrics.execute("SELECT metric, outcome FROM fleetgauge.run ORDER BY id DESC LIMIT 5").fetchall()
+    assert told == [(d.metric, "ok") for d in (one, other, one, other, one)]
+    assert not world.metrics.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'").fetchall()
 
 
 def test_windows_close_by_the_given_watermark_where_it_is_earlier(world: World, one: Definition) -> None:
