@@ -38,7 +38,7 @@ CITY = "Asia/Seoul"
 METRICS = ("vehicle_state", "battery_swap", "rebalancing", "connectivity", "battery", "device_error", "tip_over")
 """Those of the panels that have minutes."""
 IN_SERVICE = {"available", "reserved", "on_trip"}
-MOST_CODES = 8
+MOST_CODES = 5
 MOST_SILENT = 100
 _NEAR = {"State of charge per $sample: p10 and median"}
 """Quantiles, which a sketch tells within its error."""
@@ -314,7 +314,7 @@ class _Health:
             "Faults by code": {(code, "Errors"): float(n) for code, n in codes.items()}
             | {(code, "Share"): n / codes.total() for code, n in codes.items()},
             "Faults by code per $bucket": _summed(
-                ((point, code if code in most else "others"), n) for point, code, n in errors
+                ((point, code if code in most else "all others"), n) for point, code, n in errors
             ),
             "Fallen over": _summed(((point, "fallen"), 1) for point, _ in down),
             "Fallen and set upright per $bucket": _summed(

@@ -256,7 +256,8 @@ class Planner:
             free = self._finish_course(rng, rental, rental.course, spot)
         elif rental.stopped_ms is not None:
             self._log(rental.stopped_ms + 2 * _MINUTE, vehicle, "non_contactable", ("comms_lost",), rental)
-            self._log(rental.ended_ms, vehicle, "non_operational", ("comms_restored", "trip_end"), rental)
+            events = ("comms_restored", "trip_end", "maintenance")
+            self._log(rental.ended_ms, vehicle, "non_operational", events, rental)
             free = rental.ended_ms + rng.randrange(4 * 60, 10 * 60) * _MINUTE
             self._log(free, vehicle, "available", ("maintenance_end",), None)
         elif spot.battery < 22:
