@@ -207,11 +207,16 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
             )
         whole = [colour(CALM)]
         if distinct:  # a line would lead over windows without values, and numbers of different values do not add up
-            panel = (
-                panel.draw_style(GraphDrawStyle.POINTS).point_size(6).no_value("none, or too few persons to be shown")
-            )
+            panel = panel.draw_style(GraphDrawStyle.POINTS).point_size(6)
             whole += BARS
-        yield panel.override_by_name("all", whole)
+        yield panel.no_value(_nothing(one, name)).override_by_name("all", whole)
+
+
+def _nothing(one: Definition, measure: str) -> str:
+    """What a panel without a point says."""
+    if one.privacy is not None and measure in one.personal:
+        return "none, or too few persons to be shown"
+    return "no whole day in the range, or nothing" if one.finest == "day" else "nothing in the range"
 
 
 def _counted(one: Definition, views: Views, measure: str) -> str:

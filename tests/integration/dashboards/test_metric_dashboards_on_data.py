@@ -9,7 +9,7 @@ import pytest
 from dashboard_world import Filled
 from dashboards.build import CONTENT, dashboard_json
 from dashboards.definitions import metric
-from dashboards.queries import dashboard_queries, panel_queries
+from dashboards.queries import dashboard_queries, may_be_empty, panel_queries
 
 from fleetgauge.rollup import load_definitions
 
@@ -45,7 +45,7 @@ def test_a_smaller_view_says_the_same(
         assert len(smaller) == len(whole) > 1
         for one, other in zip(smaller, whole, strict=True):
             rows = grafana.execute(one.sql).fetchall()
-            assert rows, one.name
+            assert rows or one.name in may_be_empty(dashboard), one.name
             assert rows == grafana.execute(other.sql).fetchall(), one.name
 
 
