@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from dashboards.buckets import EVENTS
 from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, COMMAND_CELLS, MOST_FAILURES, SOURCE, VIEWS
 from dashboards.panels import FULL, GREY, HALF, bars, colour, number, prop, shaded, table_panel
 from dashboards.postgres import Sql
@@ -43,7 +44,8 @@ def panels() -> list[Builder[Panel]]:
 
     types = table_panel(
         "Failures by command",
-        "One row a command type, the worst first. Click a command to see it alone. Late: a success that came "
+        "One row a command type, the worst first, by what its failure rate is at least with 95 % certainty: of few "
+        "commands that is little. Click a command to see it alone. Late: a success that came "
         "after the deadline; those commands stay unsuccessful. Rolled back: a success that the device took back later. "
         "In conflict: attempts whose events disagree. Attempts: sent attempts for each command. "
         f"{SOURCE}",
@@ -51,11 +53,12 @@ def panels() -> list[Builder[Panel]]:
             f"""
         SELECT command_type AS "Command", sum(requested) AS "Requested",
           sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "Failure rate",
+          (fleetgauge.wilson(sum(unsuccessful), sum(requested))).low AS "At least",
           sum(failed) AS "Failed", sum(rejected) AS "Rejected", sum(timed_out) AS "Timed out",
           sum(expired) AS "Expired", sum(open) AS "Open", sum(late_success) AS "Late",
           sum(rolled_back) AS "Rolled back", sum(conflicting) AS "In conflict",
           sum(attempts)::float8 / nullif(sum(requested), 0) AS "Attempts"
-        FROM {BY_COMMAND.rows(per="range")} GROUP BY command_type ORDER BY 3 DESC NULLS LAST, 1"""
+        FROM {BY_COMMAND.rows(per="range")} GROUP BY command_type ORDER BY 4 DESC NULLS LAST, 3 DESC, 1"""
         ),
         span=FULL,
     )
@@ -65,18 +68,20 @@ def panels() -> list[Builder[Panel]]:
         .decimals(0)
         .override_by_name("Command", COMMAND_CELLS)
         .override_by_name("Requested", [prop("custom.width", 90)])
-        .override_by_name("Failure rate", [*number("percentunit", 2), *shaded(MOST_FAILURES)])
+        .override_by_name("Failure rate", number("percentunit", 2))
+        .override_by_name("At least", [*number("percentunit", 2), *shaded(MOST_FAILURES)])
         .override_by_name("Attempts", number("none", 2))
     )
 
     matrix = table_panel(
         "Failure rate by firmware and vehicle model",
         "Failure rate of each pair of vehicle model (row) and firmware (column). A dark column is a bad firmware, a "
-        f"dark row a bad model; an empty cell had no commands. {SOURCE}",
+        f"dark row a bad model; an empty cell had fewer than {EVENTS} commands. {SOURCE}",
         Sql(
             f"""
         SELECT vehicle_model AS "Model", firmware AS "Firmware",
-          sum(unsuccessful)::float8 / nullif(sum(requested), 0) AS "Failure rate"
+          CASE WHEN sum(requested) >= {EVENTS} THEN sum(unsuccessful)::float8 / nullif(sum(requested), 0) END
+            AS "Failure rate"
         FROM {BY_FIRMWARE.rows(per="range")} GROUP BY 1, 2 ORDER BY 2, 1"""
         ),
         span=HALF,
