@@ -30,11 +30,16 @@ def provisional_sql(view: str, metric: str) -> str:
           'Provisional: these windows may still change' AS "text"
         FROM runs WHERE provisional GROUP BY run
         UNION ALL
-        SELECT greatest(final_until, $__timeFrom()::timestamptz), $__timeTo(), 'Provisional: nothing yet'
-        FROM metrics.metric
-        WHERE name = '{metric}' AND final_until < $__timeTo()::timestamptz AND NOT EXISTS (
+        SELECT tail.since, $__timeTo(), 'Provisional: nothing yet'
+        FROM metrics.metric CROSS JOIN LATERAL (
+          -- The ledger may end at a gap, such as a blocked cell, behind which windows are final again.
+          SELECT greatest(final_until, $__timeFrom()::timestamptz,
+            max(bucket_start + fleetgauge.bucket_width('${{{BUCKET}}}')) FILTER (WHERE NOT provisional)) AS since
+          FROM windows
+        ) AS tail
+        WHERE name = '{metric}' AND tail.since < $__timeTo()::timestamptz AND NOT EXISTS (
           SELECT FROM windows
-          WHERE provisional AND bucket_start + fleetgauge.bucket_width('${{{BUCKET}}}') > final_until)
+          WHERE provisional AND bucket_start + fleetgauge.bucket_width('${{{BUCKET}}}') > tail.since)
         ORDER BY 1"""
     return dedent(sql).strip()
 

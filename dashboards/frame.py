@@ -121,13 +121,23 @@ def stretch_variable(metric: str) -> dashboard.QueryVariable:
 def final_until(view: str, metric: str) -> str:
     """SQL of the instant (milliseconds) up to which every window of the range is final.
 
-    `view`: of the metric's, one with few rows. Windows without rows are final too, which the ledger alone knows.
+    `view`: of the metric's, one with few rows. Windows without rows are final too, which the ledger alone knows; where
+    it ends at a gap before the range, such as a blocked cell, the rows say how far the range itself is final.
     """
     return f"""
-        SELECT extract(epoch FROM least(
-          known.final_until, $__timeTo()::timestamptz,
-          (SELECT min(window_start) FROM {of_range(view)} WHERE provisional))) * 1000 AS "final until"
-        FROM metrics.metric AS known WHERE name = '{metric}' AND known.final_until > $__timeFrom()::timestamptz"""
+        WITH windows AS (
+          SELECT window_start + ('1 ' || window_grain)::interval AS window_end, window_start, provisional
+          FROM {of_range(view)}
+        ), open AS (
+          SELECT coalesce(min(window_start), 'infinity') AS since FROM windows WHERE provisional
+        ), final AS (
+          SELECT since, coalesce(known.final_until,
+            (SELECT max(window_end) FROM windows WHERE NOT provisional AND window_start < since)) AS upto
+          FROM open LEFT JOIN metrics.metric AS known
+            ON name = '{metric}' AND known.final_until > $__timeFrom()::timestamptz
+        )
+        SELECT extract(epoch FROM least(upto, since, $__timeTo()::timestamptz)) * 1000 AS "final until"
+        FROM final WHERE upto IS NOT NULL"""
 
 
 Panels = Sequence[Builder[model.Panel]]

@@ -33,6 +33,8 @@ HALF, THIRD, FULL = 12, 8, 24
 """Widths of panels; a dashboard is 24 wide."""
 COLOURS = 6
 """So many series have colours that differ: of Grafana's palette the seventh is the first again, a little darker."""
+OTHERS = "all others"
+"""The series of those that have none of their own."""
 CALM = BLUE
 """The colour of a plain quantity, which is neither good nor bad."""
 
@@ -126,9 +128,27 @@ def tile(
     return panel if whole is None else panel.decimals(whole)
 
 
+_LEAST_AXIS = {
+    "locale": 1,
+    "percentunit": 0.01,
+    "percent": 1,
+    **dict.fromkeys(("eps", "ops", "recps", "wps", "iops", "reqps"), 0.1),
+}
+"""Up to where an axis of nothing goes, by its unit; Grafana's goes to 100, of a share to 10,000 %."""
+
+
+def _legend() -> common.VizLegendOptions:
+    """A list takes the lines that it needs, where a table would show three rows of eight."""
+    return (
+        common.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common_model.LegendDisplayMode.LIST)
+        .placement(common_model.LegendPlacement.BOTTOM)
+    )
+
+
 def _chart(title: str, description: str, queries: Sequence[Query], unit: str, span: int) -> timeseries.Panel:
-    """A legend as a list takes the lines that it needs, where a table would show three rows of eight; colours follow
-    the order of the series, since by name two may get nearly the same one."""
+    """Colours follow the order of the series, since by name two may get nearly the same one."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -138,12 +158,7 @@ def _chart(title: str, description: str, queries: Sequence[Query], unit: str, sp
         .no_value("no data")
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
         .thresholds(thresholds(None))
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_model.LegendDisplayMode.LIST)
-            .placement(common_model.LegendPlacement.BOTTOM)
-        )
+        .legend(_legend())
         .tooltip(
             common.VizTooltipOptions()
             .mode(common_model.TooltipDisplayMode.MULTI)
@@ -155,7 +170,7 @@ def _chart(title: str, description: str, queries: Sequence[Query], unit: str, sp
     )
     for query in queries:
         panel = panel.with_target(query)
-    return panel
+    return panel.axis_soft_max(_LEAST_AXIS[unit]) if unit in _LEAST_AXIS else panel
 
 
 def bars(
@@ -165,7 +180,7 @@ def bars(
     mode = common_model.StackingMode.NORMAL if stacked else common_model.StackingMode.NONE
     panel = _chart(title, description, queries, unit, span)
     if unit == "locale":
-        panel = panel.decimals(0).axis_soft_max(1)  # no axis that counts in halves, or of nothing up to 100
+        panel = panel.decimals(0)  # no axis that counts in halves
     return (
         panel.draw_style(common_model.GraphDrawStyle.BARS)
         .bar_alignment(common_model.BarAlignment.AFTER)  # a window starts at its time
@@ -199,15 +214,6 @@ def day_bars(title: str, description: str, query: Sql, *, span: int = HALF) -> b
         .span(span)
         .height(8)
     )
-
-
-_LEAST_AXIS = {
-    "locale": 1,
-    "percentunit": 0.01,
-    "percent": 1,
-    **dict.fromkeys(("eps", "ops", "recps", "wps", "iops", "reqps"), 0.1),
-}
-"""Up to where an axis of nothing goes, by its unit; Grafana's goes to 100, of a share to 10,000 %."""
 
 
 def lines(
@@ -246,8 +252,6 @@ def lines(
         panel = panel.scale_distribution(scale)
     elif not unit.startswith("dateTime"):
         panel = panel.axis_soft_min(0)
-    if unit in _LEAST_AXIS:
-        panel = panel.axis_soft_max(_LEAST_AXIS[unit])
     if trouble:
         panel = panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(RED))
     if ceiling is not None:
@@ -287,12 +291,7 @@ def shades(
         .col_width(1)
         .fill_opacity(100)
         .line_width(0)
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(common_model.LegendDisplayMode.LIST)
-            .placement(common_model.LegendPlacement.BOTTOM)
-        )
+        .legend(_legend())
         .tooltip(
             common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.SINGLE).sort(common_model.SortOrder.NONE)
         )

@@ -18,6 +18,7 @@ from dashboards.panels import (
     DOWNWARDS,
     FULL,
     HALF,
+    OTHERS,
     WRAPPED,
     bars,
     colour,
@@ -341,7 +342,7 @@ def _faults() -> list[Builder[Panel]]:
                   GROUP BY 1 ORDER BY sum(errors) DESC, 1 LIMIT {MOST_CODES}
                 )
                 SELECT bucket_start AS "time",
-                  CASE WHEN error_code IN (SELECT error_code FROM most) THEN error_code ELSE 'all others' END AS metric,
+                  CASE WHEN error_code IN (SELECT error_code FROM most) THEN error_code ELSE '{OTHERS}' END AS metric,
                   sum(errors) AS "errors"
                 FROM {ERRORS_BY_CODE.rows()} GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",

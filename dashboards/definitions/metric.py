@@ -21,6 +21,7 @@ from dashboards.panels import (
     HOURS,
     KILOMETRES,
     MINUTES,
+    OTHERS,
     SECONDS,
     bars,
     colour,
@@ -48,8 +49,6 @@ from fleetgauge.rollup.definitions.measures import (
 )
 from fleetgauge.rollup.operating.metric_reference import over_rows
 
-OTHERS = "all others"
-
 UNITS: Mapping[Unit, tuple[str, int]] = {
     "count": ("locale", 1),
     "ratio": ("percentunit", 1),
@@ -73,9 +72,6 @@ UNITS: Mapping[Unit, tuple[str, int]] = {
 def shown_in(name: str, measure: Measure) -> tuple[str, int]:
     """In which unit a measure is drawn, and how many of its own that is. The time of many vehicles adds up to hours."""
     return (HOURS, 3600) if isinstance(measure, Duration) else UNITS[unit_of(name, measure)]
-
-
-_TOLD_APART = f" Split: the {COLOURS - 1} values with most in the range, and all others together."
 
 
 def uid(metric: str) -> str:
@@ -124,11 +120,17 @@ def _events(one: Definition, views: Views) -> str | None:
 
 
 def _most(one: Definition, views: Views) -> str:
-    """SQL of the values that have series of their own: as many as can be told apart, those with most in the range."""
+    """SQL of the values that have series of their own: as many as can be told apart, those with most in the range.
+
+    Where nothing is split by, nothing is read for it.
+    """
     adds = [over_rows(name, measure) for name, measure in one.measures.items() if isinstance(measure, Count | Sum)]
     size = adds[0] if adds else "count(*)"
-    rows = views.rows(_split_by(one), per="range")
-    return f"WITH most AS (SELECT split FROM {rows} GROUP BY 1 ORDER BY {size} DESC NULLS LAST, 1 LIMIT {COLOURS - 1})"
+    return f"""
+        WITH most AS (
+          SELECT split FROM {views.rows(_split_by(one), per="range")} WHERE ${{by:sqlstring}} <> 'nothing'
+          GROUP BY 1 ORDER BY {size} DESC NULLS LAST, 1 LIMIT {COLOURS - 1}
+        )"""
 
 
 def _split_by(one: Definition) -> str:
@@ -183,17 +185,16 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
         value = over_rows(name, measure) + (f" / {scale}.0" if scale != 1 else "")
         few = None if adds else _sampled(one, name, measure)
         series = "series" if few is None else told_apart("series", few)
+        most, rows = _rows(one, views, _per(measure))
         query = f"""
-            {_most(one, views)}
+            {most}
             SELECT bucket_start AS "time", {series} AS metric, {value} AS "value"
-            FROM (SELECT *, coalesce(most.split, '{OTHERS}') AS series
-              FROM {views.rows(_split_by(one), per=_per(measure))} LEFT JOIN most USING (split)) AS told
-            GROUP BY bucket_start, series ORDER BY 1, 2"""
+            FROM {rows} GROUP BY bucket_start, series ORDER BY 1, 2"""
         distinct = isinstance(measure, Distinct)
         target = Sql(_counted(one, views, name) if distinct else query, "time_series")
         says = f"{measure.description.rstrip('.')}. " if measure.description else ""
         note = (
-            f"{says}{_what(measure)}{_TOLD_APART if one.dimensions else ''} "
+            f"{says}{_what(measure)}{_told(measure) if one.dimensions else ''} "
             f"Source: metrics.{one.metric}_$grain, or a smaller view that has what is asked for."
         )
         said = title(name, measure)
@@ -210,6 +211,21 @@ def _panels(one: Definition, views: Views) -> Iterator[Builder[Panel]]:
             panel = panel.draw_style(GraphDrawStyle.POINTS).point_size(6)
             whole += BARS
         yield panel.no_value(_nothing(one, name)).override_by_name("all", whole)
+
+
+def _rows(one: Definition, views: Views, per: Per) -> tuple[str, str]:
+    """SQL of `_most`, and of the rows with the name of the series that each belongs to."""
+    rows = views.rows(_split_by(one), per=per)
+    if not one.dimensions:
+        return "", f"(SELECT *, split AS series FROM {rows}) AS told"
+    series = f"CASE WHEN ${{by:sqlstring}} = 'nothing' THEN split ELSE coalesce(most.split, '{OTHERS}') END"
+    return _most(one, views), f"(SELECT *, {series} AS series FROM {rows} LEFT JOIN most USING (split)) AS told"
+
+
+def _told(measure: Measure) -> str:
+    """Which values a split tells apart; sets of the others cannot be put together here."""
+    others = "not the others" if isinstance(measure, Distinct) else f"and {OTHERS} together"
+    return f" Split: the {COLOURS - 1} values with most in the range, {others}."
 
 
 def _nothing(one: Definition, measure: str) -> str:
@@ -260,10 +276,7 @@ def _what(measure: Measure) -> str:
         case Tally():
             return "95th percentile, exact."
         case Distinct():
-            return (
-                "Different values, within some 2 %; those of all others are not shown. Where so few persons may not be "
-                "shown, nothing is."
-            )
+            return "Different values, within some 2 %. Where so few persons may not be shown, nothing is."
         case Ratio():
             return f"{measure.numerator} / {measure.denominator}."
         case _:

@@ -22,6 +22,7 @@ from dashboards.panels import (
     EXACT_KRW,
     FULL,
     KRW,
+    OTHERS,
     THIRD,
     Limits,
     bars,
@@ -84,7 +85,7 @@ def panels() -> list[Builder[Panel]]:
                   SELECT command_type FROM point
                   GROUP BY 1 ORDER BY sum(cost) DESC NULLS LAST, 1 LIMIT {COLOURS - 1}
                 )
-                SELECT bucket_start AS "time", coalesce(dearest.command_type, 'all others') AS metric,
+                SELECT bucket_start AS "time", coalesce(dearest.command_type, '{OTHERS}') AS metric,
                   sum(cost) AS "cost"
                 FROM point LEFT JOIN dearest USING (command_type) GROUP BY 1, 2 ORDER BY 1, 2""",
                 "time_series",

@@ -85,8 +85,8 @@ def _wanted(context: Context, beside: Collection[Service]) -> list[_Exporter]:
             database = METRICS_DATABASE if server == "metrics" else PRODUCTION_DATABASE
             login = {
                 "DATA_SOURCE_URI": f"{end}/{database}?sslmode=disable",
-                "DATA_SOURCE_USER": "postgres",
-                "DATA_SOURCE_PASS": servers.passwords["postgres"],
+                "DATA_SOURCE_USER": postgres.ADMIN,
+                "DATA_SOURCE_PASS": servers.passwords[postgres.ADMIN],
             }
             found.append(_Exporter(name, "postgres", server, environment=login))
     if "elasticsearch" in beside:

@@ -59,8 +59,10 @@ def start(context: Context, name: Service, beside: Collection[Service]) -> None:
         arguments = _grafana(context, program, folder)
         prometheus = _endpoint(context, "prometheus") if "prometheus" in beside else None
         environment |= grafana.environment(context.project, postgres.state(context), prometheus)
+    elif name == "prometheus":
+        arguments = _prometheus(context, folder, beside, exporters.start(context, beside))
     else:
-        arguments = _prometheus(context, folder, beside) if name == "prometheus" else _alertmanager(context, folder)
+        arguments = _alertmanager(context, folder)
     log = context.log(name)
     context.processes.spawn(name, [program, *arguments], log=log, environment=environment, folder=folder)
     context.processes.wait_ready(
@@ -93,7 +95,10 @@ def _endpoint(context: Context, name: Service) -> Endpoint:
     return Endpoint(LOOPBACK, context.ports[name])
 
 
-def _prometheus(context: Context, folder: Path, beside: Collection[Service]) -> list[str]:
+def _prometheus(
+    context: Context, folder: Path, beside: Collection[Service], also: Collection[dict[str, Any]]
+) -> list[str]:
+    """`also`: what else is scraped."""
     fleetgauge = [
         {"job_name": job, "file_sd_configs": [{"files": [str(_targets(context.layout.run, job))]}]} for job in JOBS
     ]
@@ -103,7 +108,7 @@ def _prometheus(context: Context, folder: Path, beside: Collection[Service]) -> 
         "global": {"scrape_interval": f"{_SCRAPE_S}s", "evaluation_interval": "15s"},
         "rule_files": [str(context.project / "deploy" / "prometheus" / "rules" / "*.yaml")],
         "alerting": {"alertmanagers": [{"static_configs": up.get("alertmanager", [])}]},
-        "scrape_configs": [*fleetgauge, *servers, *exporters.start(context, beside)],
+        "scrape_configs": [*fleetgauge, *servers, *also],
     }
     write_private(folder / "prometheus.yml", yaml.safe_dump(settings))
     return [

@@ -162,7 +162,7 @@ class Stack:
 
         With `kill` nothing is said to its processes, as with `kill -9`.
         """
-        processes, names = Processes(layout.find(self.home)), _PROCESSES[service] + _BESIDE.get(service, ())
+        processes, names = Processes(layout.find(self.home)), _all_of(service)
         with locked(self.home):
             if kill:
                 processes.stop(names, signals=dict.fromkeys(names, signal.SIGKILL), grace_s=0)
@@ -198,7 +198,7 @@ class Stack:
     def logs(self, service: Service) -> dict[str, Path]:
         """The log file of each process of the service."""
         folder = layout.find(self.home).logs
-        return {name: folder / f"{name}.log" for name in _PROCESSES[service] + _BESIDE.get(service, ())}
+        return {name: folder / f"{name}.log" for name in _all_of(service)}
 
     # --- starting
 
@@ -349,7 +349,7 @@ class Stack:
         if not before.services:
             return []
         beside = [name for name in processes.names() if not name.startswith(tuple(_PROCESSES))]
-        up = [name for service in before.services for name in _PROCESSES[service] + _BESIDE.get(service, ())]
+        up = [name for service in before.services for name in _all_of(service)]
         return [*beside, *up]
 
     @staticmethod
@@ -375,7 +375,7 @@ class Stack:
         ends = {name: getattr(part, name) for name in _ENDPOINTS if hasattr(part, name)}
         several = ", ".join(f"{name} {end}" for name, end in ends.items())
         address = several if len(ends) > 1 else getattr(part, "url", str(ends["endpoint"]))
-        memory = sum(_memory(p) for name in names for p in processes.family(name))
+        memory = sum(_memory(p) for name in _all_of(service) for p in processes.family(name))
         if gone:
             return ServiceStatus(
                 service, False, address, memory, f"{', '.join(gone)} ended; see `fleetlab logs {service}`"
@@ -384,6 +384,10 @@ class Stack:
         return ServiceStatus(
             service, not closed, address, memory, f"does not answer on {', '.join(closed)}" if closed else "up"
         )
+
+
+def _all_of(service: Service) -> tuple[str, ...]:
+    return _PROCESSES[service] + _BESIDE.get(service, ())
 
 
 def _wanted(services: Collection[Service]) -> frozenset[Service]:
