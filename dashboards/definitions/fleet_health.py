@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import sample_variable
+from dashboards.cells import WRAPPED, number
 from dashboards.frame import Filter, filled, filter_link, new_dashboard, of_range, stretch
 from dashboards.panels import (
     COLOURS,
@@ -19,11 +20,9 @@ from dashboards.panels import (
     FULL,
     HALF,
     OTHERS,
-    WRAPPED,
     bars,
     colour,
     day_bars,
-    number,
     prop,
     table_panel,
     thresholds,

@@ -10,21 +10,9 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import Annotation, firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import sample_variable
+from dashboards.cells import gauge_cell, number
 from dashboards.frame import Filter, filled, filter_link, final_until, new_dashboard, stretch
-from dashboards.panels import (
-    DOWNWARDS,
-    FULL,
-    HALF,
-    THIRD,
-    bars,
-    colour,
-    gauge_cell,
-    lines,
-    number,
-    prop,
-    table_panel,
-    tile,
-)
+from dashboards.panels import DOWNWARDS, FULL, HALF, THIRD, bars, colour, lines, prop, table_panel, tile
 from dashboards.postgres import Sql
 from dashboards.views import Views, of_metric
 

@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import sample_variable
+from dashboards.cells import NO_VALUE, gauge_cell, number
 from dashboards.frame import (
     Filter,
     filled,
@@ -29,13 +30,10 @@ from dashboards.panels import (
     KILOMETRES,
     KRW,
     MINUTES,
-    NO_VALUE,
     PROVISIONAL_BAR,
     bars,
     colour,
-    gauge_cell,
     lines,
-    number,
     prop,
     ranking,
     table_panel,

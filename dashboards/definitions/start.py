@@ -9,13 +9,14 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import Annotation, firmware_annotation
+from dashboards.cells import number
 from dashboards.definitions import fleet_health, operations, service
 from dashboards.definitions.commands import reads as commands
 from dashboards.frame import filled, new_dashboard, of_range, stretch
 from dashboards.monitoring import infrastructure, pipeline
 from dashboards.monitoring.monitoring_panels import rows
 from dashboards.monitoring.pipeline_ingest import behind
-from dashboards.panels import CLOCK, EXACT_KRW, HALF, HOURS, KRW, Limits, number, prop, table_panel, tile
+from dashboards.panels import CLOCK, EXACT_KRW, HALF, HOURS, KRW, Limits, prop, table_panel, tile
 from dashboards.postgres import Sql
 from dashboards.prometheus import value
 

@@ -7,9 +7,10 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from dashboards.cells import worded
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, rows
-from dashboards.panels import AMBER, GREEN, HOURS, RED, SECONDS, THIRD, Limits, lines, tile, worded
+from dashboards.panels import AMBER, GREEN, HOURS, RED, SECONDS, THIRD, Limits, lines, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-infrastructure"

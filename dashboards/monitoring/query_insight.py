@@ -7,9 +7,10 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from dashboards.cells import WRAPPED, number
 from dashboards.frame import filled
 from dashboards.monitoring.monitoring_panels import monitoring_dashboard, organised
-from dashboards.panels import COLOURS, FULL, HALF, WRAPPED, lines, number, prop, table_panel, tile
+from dashboards.panels import COLOURS, FULL, HALF, lines, prop, table_panel, tile
 from dashboards.prometheus import label_variable, series, value
 
 UID = "fleetgauge-queries"

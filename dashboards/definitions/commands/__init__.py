@@ -11,6 +11,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.annotations import firmware_annotation, provisional_annotation, restated_annotation
 from dashboards.buckets import EACH, sample_variable
+from dashboards.cells import coloured, number
 from dashboards.definitions.commands import cost, failures, latency
 from dashboards.definitions.commands.reads import (
     BY_CARRIER,
@@ -30,7 +31,7 @@ from dashboards.definitions.commands.reads import (
     VIEWS,
 )
 from dashboards.frame import filled, final_until, new_dashboard
-from dashboards.panels import EXACT_KRW, KRW, SECONDS, Limits, coloured, number, tile
+from dashboards.panels import EXACT_KRW, KRW, SECONDS, Limits, tile
 from dashboards.postgres import Sql
 
 

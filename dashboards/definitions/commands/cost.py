@@ -6,6 +6,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.buckets import EACH
+from dashboards.cells import coloured, gauge_cell, number
 from dashboards.definitions.commands.reads import (
     BOTH,
     COMMAND_CELLS,
@@ -17,22 +18,7 @@ from dashboards.definitions.commands.reads import (
     TRAFFIC_WHERE,
 )
 from dashboards.frame import of_range
-from dashboards.panels import (
-    COLOURS,
-    EXACT_KRW,
-    FULL,
-    KRW,
-    OTHERS,
-    THIRD,
-    Limits,
-    bars,
-    coloured,
-    gauge_cell,
-    lines,
-    number,
-    ranking,
-    table_panel,
-)
+from dashboards.panels import COLOURS, EXACT_KRW, FULL, KRW, OTHERS, THIRD, Limits, bars, lines, ranking, table_panel
 from dashboards.postgres import Sql
 
 

@@ -8,8 +8,9 @@ from grafana_foundation_sdk.models.common import FieldTextAlignment
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from dashboards.buckets import EVENTS
+from dashboards.cells import number, shaded
 from dashboards.definitions.commands.reads import BY_COMMAND, BY_FIRMWARE, COMMAND_CELLS, MOST_FAILURES, SOURCE, VIEWS
-from dashboards.panels import FULL, GREY, HALF, bars, colour, number, prop, shaded, table_panel
+from dashboards.panels import FULL, GREY, HALF, bars, colour, prop, table_panel
 from dashboards.postgres import Sql
 from dashboards.shares import share_chart
 
