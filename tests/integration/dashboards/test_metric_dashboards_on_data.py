@@ -11,6 +11,7 @@ from dashboards.build import CONTENT, dashboard_json
 from dashboards.definitions import metric
 from dashboards.queries import dashboard_queries, may_be_empty, panel_queries
 
+from fleetgauge import postgres
 from fleetgauge.rollup import load_definitions
 
 CHOICES: list[tuple[str, str, dict[str, int], str]] = [
@@ -68,3 +69,27 @@ def test_dashboards_written_by_hand_say_the_same_from_subsets(
         for one, other in zip(less, whole, strict=True):
             rows = sorted(map(str, grafana.execute(one.sql).fetchall()))  # of equal values, any may come first
             assert rows == sorted(map(str, grafana.execute(other.sql).fetchall())), one.name
+
+
+def test_a_gap_before_the_range_does_not_hide_how_far_the_range_is_final(filled: Filled) -> None:
+    """The ledger ends at a cell that is blocked; windows behind it are final all the same, and the page says so."""
+    dashboard = dashboard_json(*metric.build(load_definitions(CONTENT)["rental"]))
+    gap = filled.now - timedelta(days=4)
+    queries = dashboard_queries(dashboard, {"grain": "hour"}, filled.now - timedelta(days=2), filled.now)
+    shaded, until = (
+        next(query.sql for query in queries if query.name == name) for name in ("Provisional", "Final until")
+    )
+    with (
+        postgres.metrics(filled.settings.metrics).connect("test") as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        regions, ((final,),) = (connection.execute(sql).fetchall() for sql in (shaded, until))
+        connection.execute(
+            "UPDATE fleetgauge.ledger SET closed = closed - tstzmultirange(tstzrange(%s, %s)) WHERE metric = 'rental'",
+            [gap, gap + timedelta(minutes=1)],
+        )
+        known = connection.execute("SELECT final_until FROM metrics.metric WHERE name = 'rental'").fetchall()
+        assert known == [(gap,)]
+        assert regions and connection.execute(shaded).fetchall() == regions
+        ((by_rows,),) = connection.execute(until).fetchall()
+        assert final - 86_400_000 < by_rows <= final, "the last row before what is open ends a little earlier"
