@@ -31,7 +31,7 @@ from fleetgauge.rollup.execute.metrics_run import trace_report
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import severity
 from fleetgauge.rollup.execute.run_counts import Progress
-from fleetgauge.rollup.execute.session import Session
+from fleetgauge.rollup.execute.session import Reconnecting, Session
 from fleetgauge.rollup.execute.summed_runs import SummedRuns
 from fleetgauge.rollup.plan.planner import Plan
 from fleetgauge.rollup.sources.opened import open_source
@@ -306,7 +306,7 @@ class Follower:
         if session is None or version != definition.version:
             if session is not None:
                 session.close()
-            session = Session(definition, self._connect, self._options)
+            session = Session(definition, Reconnecting(self._connect), self._options)
             self._sessions[definition.metric] = (definition.version, session)
         return session
 

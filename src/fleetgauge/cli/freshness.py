@@ -25,6 +25,9 @@ def freshness(
 ) -> None:
     """Show up to where each metric is final and computed, and what else is wrong with its numbers.
 
+    `compared`: when reconcile last began that has come to its end. What no run can see, such as deleted rows, is right
+    as far as then; a metric that was not compared for 50 hours is told.
+
     Exits with 75 when one is overdue beyond `error`, with 78 when a number is withheld, as by a broken check. A window
     is overdue once its end and the grace have passed and it is not final. Limits come from the definition (freshness:
     warn, error), by default 5m and 15m.
@@ -80,7 +83,7 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
         print_json([one.to_dict() for one in found])
         return
     print_table(
-        ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", ""),
+        ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", "compared", ""),
         [
             (
                 one.metric,
@@ -90,6 +93,7 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
                 brief(one.behind),
                 brief(one.overdue),
                 one.blocked,
+                utc(one.reconciled_at),
                 one.verdict,
             )
             for one in found

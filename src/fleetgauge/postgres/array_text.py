@@ -6,10 +6,9 @@ from datetime import datetime
 
 def array_text(values: Iterable[str | int | datetime]) -> str:
     """The text of a one-dimensional array without NULLs, to be cast to its type by whoever uses it."""
-    return f"{{{','.join(_quoted(str(value)) for value in values)}}}"
-
-
-def _quoted(value: str) -> str:
-    if "\\" in value or '"' in value:
-        value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'
+    texts = [str(value) for value in values]
+    plain = "".join(texts)
+    if "\\" in plain or '"' in plain:
+        texts = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+    quoted = '","'.join(texts)
+    return f'{{"{quoted}"}}' if texts else "{}"

@@ -20,14 +20,13 @@ PAST = timedelta(days=3 * 365)
 """How far back rules are compared."""
 AHEAD = timedelta(days=2)
 """How far ahead: windows that are computed soon."""
-_STEP = timedelta(hours=12)
+_STEP = timedelta(days=1)
 _FINE = timedelta(hours=1)
 
 _DIFFERS = f"""
-SELECT min(at) FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS _(first, last, here)
+SELECT to_timestamp(min(second)) FROM unnest(%s::bigint[], %s::bigint[], %s::integer[]) AS _(first, last, here)
 CROSS JOIN LATERAL generate_series(first, last, {round(_STEP.total_seconds())}) AS known(second)
-CROSS JOIN LATERAL (SELECT to_timestamp(second) AS at) AS instant
-WHERE (at AT TIME ZONE %s) - (at AT TIME ZONE 'UTC') <> make_interval(secs => here)
+WHERE date_part('epoch', to_timestamp(second) AT TIME ZONE %s) <> second + here
 """  # noqa: S608
 
 
@@ -75,14 +74,14 @@ def offsets(zone: str, today: datetime, ahead: timedelta) -> tuple[str, str, str
 
 
 def _samples(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[int, int]]:
-    """Each half day, in seconds since the epoch, and the zone's offset."""
+    """Each day, in seconds since the epoch, and the zone's offset."""
     for n in range((end - begin) // _STEP + 1):
         at = begin + n * _STEP
         yield round(at.timestamp()), _offset(tz, at)
 
 
 def _changes(tz: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[int, int]]:
-    """The same of each hour within the half days in which the offset changes."""
+    """The same of each hour within the days in which the offset changes."""
     for (one, before), (_, after) in pairwise(_samples(tz, begin, end)):
         if before != after:
             for n in range(1, _STEP // _FINE):

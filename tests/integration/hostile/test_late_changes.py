@@ -112,8 +112,8 @@ def test_rows_that_change_once_more_are_no_news(world: World, one: Definition) -
 @fault(
     "An application writes `updated_at` by its own clock, which lags by more than 10 min",
     number="wrong until the next reconcile",
-    freshness="ok until then, for nothing tells; then restated, and what lags less is told by `late_changes`",
-    doctor="ok until then",
+    freshness="ok until then, with when it was last compared; warn once that is 50 h ago",
+    doctor="ok until then; warn the same",
     exporter="fleetgauge_reconcile_differed_total",
     exit_code="0",
 )

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from clock_world import doctor_says, gauge
 from fault_table import fault
 from rollup_world import QUICK, World, definition
 
 from fleetgauge.errors import Terminal
 from fleetgauge.rollup import Definition
+from fleetgauge.rollup.operating.freshness import freshness
 from fleetgauge.rollup.operating.reconcile import Reconciliation, reconcile_metrics
 from fleetgauge.rollup.operating.runs import list_runs
 from fleetgauge.rollup.sources.port import Conflict
@@ -64,7 +66,7 @@ CHANGES = {
 @fault(
     "rows change without their change time: two values are swapped within an hour, another rider, a time that moves",
     number="wrong until `reconcile` has compared the hour, right then; the change is in metrics.restatement",
-    freshness="ok",
+    freshness="ok, with when it was last compared; warn once that is 50 h ago",
     doctor="ok: how many values changed in the last day",
     exporter="fleetgauge_reconcile_differed_total, fleetgauge_rollup_restatements_last_day",
     exit_code="0 (1 with --dry-run)",
@@ -86,6 +88,48 @@ def test_a_silent_change_of_any_measure_is_found_restated_and_written_down(
     assert compare(world, one).different == 0
     told = world.metrics.execute("SELECT DISTINCT level FROM fleetgauge.restatement WHERE reason = 'reconcile'")
     assert {"minute", "hour"} <= {level for (level,) in told}
+
+
+@fault(
+    "the daily comparison has stopped, or never came to its end: nobody finds what only a comparison can",
+    number="as before: rows that were deleted, or changed without their change time, are in it as they were",
+    freshness="warn: since when, and what to look at",
+    doctor="warn: the same",
+    exporter='`fleetgauge_rollup_condition{condition="unreconciled"}` 1, '
+    "fleetgauge_reconcile_completed_timestamp_seconds",
+    exit_code="0",
+)
+def test_a_comparison_that_has_stopped_is_told(world: World, one: Definition) -> None:
+    now = datetime.now(UTC)
+    world.metrics.execute("DELETE FROM fleetgauge.activity WHERE metric = %s", [one.metric])
+    assert told(world, one) == (set(), None)
+    shown = "UPDATE fleetgauge.metric_version SET published_at = now() - interval '51 hours' WHERE metric = %s"
+    world.metrics.execute(shown, [one.metric])
+    assert told(world, one) == ({"unreconciled"}, None)
+    assert "never compared" in doctor_says(world, one, "warn")
+    assert gauge(world, one, "fleetgauge_rollup_condition", condition="unreconciled") == 1
+
+    ready(world)
+    for short in ((now - timedelta(days=3), now), (now - timedelta(days=50), now - timedelta(days=2))):
+        assert reconcile_metrics(world.settings, [one], short, options=QUICK)[0].error is None
+        assert told(world, one) == ({"unreconciled"}, None)  # the rest was not compared
+    assert reconcile_metrics(world.settings, [one], (now - timedelta(days=35), now), options=QUICK)[0].error is None
+    assert told(world, one) == (set(), now)
+    assert gauge(world, one, "fleetgauge_reconcile_completed_timestamp_seconds") == now.timestamp()
+
+    aged = "UPDATE fleetgauge.activity SET reconciled_at = now() - interval '51 hours' WHERE metric = %s"
+    world.metrics.execute(aged, [one.metric])
+    ready(world)
+    assert world.run(one).error is None
+    assert told(world, one)[0] == {"unreconciled"}
+    assert "2 days ago" in doctor_says(world, one, "warn")
+
+
+def told(world: World, one: Definition) -> tuple[set[str], datetime | None]:
+    """What holds of the metric, and when it was last compared."""
+    found = freshness(world.settings, [one])
+    assert {standing.verdict for standing in found} == {"warn" if found[0].conditions else "ok"}
+    return {held.condition.name for held in found[0].conditions}, found[0].reconciled_at
 
 
 @fault(

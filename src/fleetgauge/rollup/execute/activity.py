@@ -61,9 +61,10 @@ INSERT INTO fleetgauge.run (metric, version, command, grain, started_at, outcome
 VALUES (%(metric)s, %(version)s, %(command)s, %(grain)s, clock_timestamp() - make_interval(secs => %(elapsed)s),
     'running', %(stages)s, %(host)s, %(pid)s, %(airflow_run)s) RETURNING id
 """
+# It need not be on disk by itself: whatever the run writes is there after it.
 _FIRST = f"""
 WITH lost AS ({_LOST}), begun AS ({_BEGIN})
-SELECT id, pg_advisory_lock({_LOCK.format(id="id")}) FROM begun
+SELECT id, pg_advisory_lock({_LOCK.format(id="id")}), set_config('synchronous_commit', 'off', true) FROM begun
 """  # noqa: S608
 _UNLOCK = f"SELECT pg_advisory_unlock({_LOCK.format(id='%s::bigint')})"
 _END = """

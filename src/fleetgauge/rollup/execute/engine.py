@@ -16,7 +16,7 @@ from fleetgauge.rollup.execute.observe import Observer
 from fleetgauge.rollup.execute.options import RunOptions
 from fleetgauge.rollup.execute.report import RunReport
 from fleetgauge.rollup.execute.run_counts import RunCounts, Watch
-from fleetgauge.rollup.execute.session import Connect, Session
+from fleetgauge.rollup.execute.session import Connect, Reconnecting, Session
 from fleetgauge.rollup.plan.clock_bounds import TOLERANCE, agreed
 from fleetgauge.rollup.plan.look import Look
 from fleetgauge.rollup.plan.planner import Plan, above, at_rest, plan
@@ -45,7 +45,7 @@ class Engine:
         self.definition = definition
         self.source = source
         self.options = options or RunOptions()
-        self.session = session or Session(definition, connect, self.options)
+        self.session = session or Session(definition, Reconnecting(connect), self.options)
         self._shared = session is not None
         self._watch = watch
         self._observer = Observer(definition, source, self.session, self.options)

@@ -24,12 +24,16 @@ class Noted:
 
     heartbeat_at: datetime | None
     """The newest heartbeat that rows were computed under."""
+    has_other: bool
+    """Whether values were ever counted together in `(other)`."""
     now: datetime
     """What this server's clock says."""
     left_out: bool
     """Whether facts are noted that cannot be counted."""
     unfollowed: bool
     """Whether facts are noted that have no time of change."""
+    blocked: bool
+    """Whether any cell is blocked."""
 
 
 class LedgerWriter:
@@ -186,14 +190,23 @@ class LedgerWriter:
             heartbeat_at=heartbeat_at,
         )
 
+    def note_other(self) -> None:
+        """Values are counted together in `(other)` from now on."""
+        self._run(
+            "UPDATE fleetgauge.ledger SET has_other = true"
+            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'"
+        )
+
     def noted(self) -> "Noted":
         """What is known before the source is read."""
         of_version = "WHERE metric = %(metric)s AND version = %(version)s"
         row = only_row(
             self._run(
-                f"SELECT (SELECT beat_at FROM fleetgauge.ledger {of_version} AND grain = 'minute'), clock_timestamp(),"  # noqa: S608
+                "SELECT beat_at, has_other, clock_timestamp(),"  # noqa: S608
                 f" EXISTS (SELECT FROM fleetgauge.left_out {of_version}),"
-                f" EXISTS (SELECT FROM fleetgauge.unfollowed {of_version})"
+                f" EXISTS (SELECT FROM fleetgauge.unfollowed {of_version}),"
+                f" EXISTS (SELECT FROM fleetgauge.blocked {of_version})"
+                f" FROM fleetgauge.ledger {of_version} AND grain = 'minute'"
             )
         )
         return Noted(*row)
@@ -247,37 +260,20 @@ class LedgerWriter:
     def advance(self, cursor: Cursor, heartbeat_at: datetime, closed_until: datetime) -> None:
         """End of a run: every change before `cursor_at` is applied, windows that end by `closed_until` close."""
         self._run(
-            "UPDATE fleetgauge.ledger SET"
-            " cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
-            " cursor_at = greatest(cursor_at, %(cursor)s),"
-            " beat_at = greatest(beat_at, %(heartbeat_at)s)"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute'",
+            _ADVANCE,
+            until=closed_until,
             cursor=cursor.at,
             token=_json(cursor),
             heartbeat_at=heartbeat_at,
         )
-        self.settle(closed_until)
 
-    def settle(self, until: datetime | None = None) -> None:
+    def settle(self) -> None:
         """Bring `closed` in line: never beyond done, no minute that is blocked or unavailable (a coarser window may be
         computed around it), above only what consists of closed minutes.
 
-        `until`: close what ends by it. What was closed and is not any more is `reopened`, until it closes again.
+        What was closed and is not any more is `reopened`, until it closes again.
         """
-        self._run(
-            f"{_CLOSE} FROM (SELECT (closed + CASE WHEN %(until)s::timestamptz IS NULL THEN '{{}}' ELSE"  # noqa: S608
-            " tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s::timestamptz, 'minute', 'UTC'))) END)"
-            f" * done - unavailable - {_BLOCKED} AS closed FROM fleetgauge.ledger"
-            " WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute' OFFSET 0) AS now"
-            " WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute'",
-            until=until,
-        )
-        self._run(
-            f"{_CLOSE} FROM (SELECT g.grain, g.done * fleetgauge.whole_windows(m.closed, g.grain, %(zone)s) AS closed"  # noqa: S608
-            " FROM fleetgauge.ledger AS g JOIN fleetgauge.ledger AS m USING (metric, version)"
-            " WHERE metric = %(metric)s AND version = %(version)s AND g.grain <> 'minute' AND m.grain = 'minute'"
-            " OFFSET 0) AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = now.grain"
-        )
+        self._run(_SETTLE, until=None)
 
     def _each(self, query: LiteralString, rows: Sequence[Sequence[Any]]) -> None:
         """Once for each of the rows; the driver would ask the server even for none."""
@@ -292,12 +288,33 @@ def _json(cursor: Cursor) -> Jsonb | None:
     return None if cursor.token is None else Jsonb(dict(cursor.token))
 
 
-# What is read from has OFFSET 0: `now.closed` would else be computed three times.
-_CLOSE = (
-    "UPDATE fleetgauge.ledger AS l SET closed = now.closed, updated_at = clock_timestamp(),"
-    " reopened = l.reopened + (l.closed - now.closed) - now.closed"
-)
 _BLOCKED = (
     "(SELECT coalesce(range_agg(tstzrange(b.window_start, b.window_start + interval '1 minute')), '{}')"
     " FROM fleetgauge.blocked AS b WHERE b.metric = %(metric)s AND b.version = %(version)s)"
 )
+# What is read from has OFFSET 0: `now.closed` would else be computed three times.
+_CLOSE = (
+    "closed = now.closed, updated_at = clock_timestamp(), reopened = l.reopened + (l.closed - now.closed) - now.closed"
+)
+_SETTLE = f"""
+WITH minute AS (
+    UPDATE fleetgauge.ledger AS l SET {_CLOSE} FROM (
+        SELECT (closed + CASE WHEN %(until)s::timestamptz IS NULL THEN '{{}}' ELSE
+            tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s::timestamptz, 'minute', 'UTC'))) END)
+            * done - unavailable - {_BLOCKED} AS closed
+        FROM fleetgauge.ledger WHERE metric = %(metric)s AND version = %(version)s AND grain = 'minute' OFFSET 0
+    ) AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'minute' RETURNING l.closed
+)
+UPDATE fleetgauge.ledger AS l SET {_CLOSE} FROM (
+    SELECT g.grain, g.done * fleetgauge.whole_windows(minute.closed, g.grain, %(zone)s) AS closed
+    FROM fleetgauge.ledger AS g CROSS JOIN minute
+    WHERE metric = %(metric)s AND version = %(version)s AND grain <> 'minute' OFFSET 0
+) AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = now.grain
+"""  # noqa: S608
+_ADVANCE = _SETTLE.replace(
+    "SET ",
+    "SET cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
+    " cursor_at = greatest(cursor_at, %(cursor)s), beat_at = greatest(beat_at, %(heartbeat_at)s), ",
+    1,
+)
+"""The same, and how far changes are applied."""

@@ -18,7 +18,7 @@ from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.execute.report import RunReport, severity
 from fleetgauge.rollup.execute.run_counts import Watch
-from fleetgauge.rollup.execute.session import Connect, Reconnecting, Session
+from fleetgauge.rollup.execute.session import Reconnecting, Session
 from fleetgauge.rollup.plan.describe import summary
 from fleetgauge.rollup.plan.planner import Plan
 from fleetgauge.rollup.sources.opened import open_source
@@ -62,7 +62,7 @@ def run_metrics(
                     settings, "run", definition.metric, definition.version, grain, shared=metrics.connect
                 ) as run,
             ):
-                report = _one(definition, grain, interval, watermark, options, opened, metrics.connect, watch, run)
+                report = _one(definition, grain, interval, watermark, options, opened, metrics, watch, run)
                 activity.take_report(run, report)
                 trace_report(traced, report)
             structlog.contextvars.unbind_contextvars("run")
@@ -107,7 +107,7 @@ def _one(
     watermark: datetime | None,
     options: RunOptions,
     opened: Callable[[str], Source],
-    connect: Connect,
+    metrics: Reconnecting,
     watch: Watch | None,
     run: activity.Run,
 ) -> RunReport:
@@ -121,8 +121,8 @@ def _one(
 
     try:
         source = opened(definition.source)
-        session = Session(definition, connect, options)
-        engine = Engine(definition, source, connect, options, watch, session)
+        session = Session(definition, metrics, options)
+        engine = Engine(definition, source, metrics.connect, options, watch, session)
         return engine.run(grain, interval, watermark, announce)
     except FleetgaugeError as error:
         run.failed(error)

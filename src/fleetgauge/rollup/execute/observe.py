@@ -45,7 +45,9 @@ class Observer:
         with self._session.locked() as connection:
             at = now(connection)
             self.clocks.note(METRICS, at)
-            refuse_differing(connection, self._definition.metric, self._definition.time_zone, at)
+            zone = self._definition.time_zone
+            if self._session.first(("zone", zone, at.date())):
+                refuse_differing(connection, self._definition.metric, zone, at)
             return read_state(connection, self._definition)
 
     @property

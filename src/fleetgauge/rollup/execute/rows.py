@@ -58,11 +58,12 @@ class LosingError(Exception):
 
 
 # Estimates about rows of this very transaction are guesses: a loop of scans would be slow for many rows, a scan for a
-# few.
-_FOR_SPANS = "SELECT set_config('enable_nestloop', 'off', true)"
+# few. And it need not wait for the disk: the run's last transaction does, and what was lost before that is done again.
+_LATER_ON_DISK = "set_config('synchronous_commit', 'off', true)"
+_FOR_SPANS = f"SELECT set_config('enable_nestloop', 'off', true), {_LATER_ON_DISK}"
 _FOR_CELLS = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
-    " set_config('enable_mergejoin', 'off', true)"
+    f" set_config('enable_mergejoin', 'off', true), {_LATER_ON_DISK}"
 )
 
 
@@ -86,7 +87,7 @@ class Rows:
     run_id: int | None = None
     """Of the run log."""
     _noted: Noted = field(init=False)
-    """When the source was last read."""
+    """Before the source is read."""
 
     def __post_init__(self) -> None:
         self._sql = Statements(self.definition)
@@ -104,6 +105,7 @@ class Rows:
         limit = sure(self.plan.computing_watermark, "the computing watermark")
         grain = stage.grain
         tells = self.definition.key is not None and stage.reason not in FORCED
+        self._note()
         rows, placed, left = self._read(
             lambda facts: (
                 self._windows(facts, span),
@@ -115,6 +117,8 @@ class Rows:
         self._leave_out([span], left)
         placements.note(self.connection, self.definition, placed)
         merged = self._stage(rows, Admission(self.definition, self.ledger.admitted()))
+        if merged and not self._noted.has_other:
+            self.ledger.note_other()
         self._look_for_emptied(stage, span)
         broken = self._broken()
         self._withhold(broken, grain)
@@ -131,9 +135,7 @@ class Rows:
             written = self.connection.execute(self._sql.fill(merged)).rowcount
         else:
             written = self.connection.execute(self._sql.merge_span(lowest, None), values).rowcount
-        changed = self.ledger.update_blocked(
-            lambda cell: span[0] <= cell[0] < span[1], broken, self.plan.source_watermark
-        )
+        changed = self._block(lambda cell: span[0] <= cell[0] < span[1], broken)
         self.ledger.minutes_done(span, limit)
         written += self._merge_upwards(levels[1:], spans, lowest.grain)
         restated = self._restatements.write(why(self.plan.request, stage.reason))
@@ -186,10 +188,11 @@ class Rows:
 
         Raises `LosingError` where final hours lose facts by that.
         """
+        self._note()
         admission = Admission(self.definition, self.ledger.admitted())
         fit: list[Cell] = []
         whole: set[datetime] = set()
-        together = self._counted_together(cells)
+        together = self._counted_together(cells) if self._noted.has_other else ()
         for cell in cells:
             if cell not in together and not _once_written_otherwise(cell) and admission.fits(cell[1]):
                 fit.append(cell)
@@ -207,7 +210,7 @@ class Rows:
         self._restatements.begin(widened((minutes[0][0], minutes[-1][1]), self.definition.time_zone))
         withheld = {one.cell for one in broken}
         self._write_touched([cell for cell in fit if cell not in withheld])
-        changed = self.ledger.update_blocked(frozenset(fit).__contains__, broken, self.plan.source_watermark)
+        changed = self._block(frozenset(fit).__contains__, broken)
         self.tally.cells += len(fit)
         if changed:
             self.ledger.settle()
@@ -315,11 +318,14 @@ class Rows:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
+    def _note(self) -> None:
+        """Before `_read`."""
+        self._noted = self.ledger.noted()
+        self.clocks.note(METRICS, self._noted.now)
+
     def _read(self, ask: Callable[[Facts], _T]) -> _T:
         """The answer of a new look, which must not be older than any that rows were computed under."""
-        self._noted = noted = self.ledger.noted()
-        self.clocks.note(METRICS, noted.now)
-        newest = max(filter(None, (noted.heartbeat_at, self.plan.heartbeat_at)), default=None)
+        newest = max(filter(None, (self._noted.heartbeat_at, self.plan.heartbeat_at)), default=None)
         with self.source.look(self.definition) as facts:
             if facts.source_watermark is None:
                 raise Conflict(f"source {self.source.name} lost its heartbeat row; let production write it again")
@@ -361,6 +367,11 @@ class Rows:
         names = self.definition.dimensions
         rows = self.connection.execute(query).fetchall()
         return [BlockedCell(at, tuple(zip(names, values, strict=True)), check) for check, at, *values in rows]
+
+    def _block(self, computed: Callable[[Cell], bool], broken: Sequence[BlockedCell]) -> bool:
+        if not (broken or self._noted.blocked):
+            return False
+        return self.ledger.update_blocked(computed, broken, self.plan.source_watermark)
 
     def _withhold(self, broken: Sequence[BlockedCell], grain: Grain) -> None:
         """Let these cells keep the rows that they have: at `grain`, the finest whose rows are kept."""

@@ -1,6 +1,6 @@
 """The connection that a metric is written through, one transaction at a time under the metric's lock."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 from fleetgauge.errors import Transient
@@ -24,12 +24,20 @@ class Reconnecting:
     def __init__(self, connect: Connect) -> None:
         self._open = connect
         self._connection: Connection[Row] | None = None
+        self._asked: set[Hashable] = set()
 
     def connect(self) -> Connection[Row]:
         """The connection, which the caller may close but need not. Blocks where it is opened; raises as that does."""
         if self._connection is None or self._connection.closed:
             self._connection = self._open()
+            self._asked.clear()
         return self._connection
+
+    def first(self, what: Hashable) -> bool:
+        """Whether this connection is asked `what` for the first time: of what its server's process never changes."""
+        found = what not in self._asked
+        self._asked.add(what)
+        return found
 
     def clear(self) -> None:
         """Drop the temporary tables of one metric: the next one's have other columns. Blocks; never raises."""
@@ -59,16 +67,20 @@ def lock(connection: Connection[Row], metric: str) -> None:
 
 
 class Session:
-    """Of one metric, whatever its version. Opens its connection when first needed; not thread-safe."""
+    """Of one metric, whatever its version, on a connection that others may use between; not thread-safe."""
 
-    def __init__(self, definition: Definition, connect: Connect, options: RunOptions) -> None:
+    def __init__(self, definition: Definition, connection: Reconnecting, options: RunOptions) -> None:
         self._definition = definition
         self._options = options
-        self._connection = Reconnecting(connect)
+        self._connection = connection
 
     def close(self) -> None:
         """Give the connection back."""
         self._connection.close()
+
+    def first(self, what: Hashable) -> bool:
+        """See `Reconnecting.first`."""
+        return self._connection.first(what)
 
     @contextmanager
     def locked(self) -> Iterator[Connection[Row]]:

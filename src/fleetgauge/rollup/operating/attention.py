@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fleetgauge.postgres import Connection
+from fleetgauge.postgres import Connection, only_row
 from fleetgauge.rollup.definitions.definition import COMMANDS, Definition
 from fleetgauge.rollup.operating import repeated_events
 from fleetgauge.rollup.sources.late_changes import LATE
@@ -31,6 +31,11 @@ WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = 'day'
 AND d.until > clock_timestamp() - interval '7 days' AND NOT EXISTS (SELECT FROM fleetgauge.ledger AS c
     WHERE c.metric = l.metric AND c.grain = 'day' AND c.closed @> tstzrange(d.since, d.until))
 ORDER BY m.beat_at DESC NULLS LAST LIMIT 1
+"""
+_ACTIVITY = """
+SELECT a.error, a.deferred, a.reconciled_at, clock_timestamp() - coalesce(a.reconciled_at, v.since)
+FROM (SELECT min(published_at) AS since FROM fleetgauge.metric_version WHERE metric = %(metric)s) AS v
+LEFT JOIN fleetgauge.activity AS a ON a.metric = %(metric)s
 """
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""
@@ -138,14 +143,17 @@ class MetricStatus:
     """When changes last appeared behind the cursor, how many, and by how much: see `sources.late_changes`."""
     detached: Sequence[str] = ()
     """Partitions of its own tables that somebody has detached, so that their rows are not shown."""
+    reconciled_at: datetime | None = None
+    """When the last comparison of all that is reconciled daily began (UTC); None: none came to its end."""
+    unreconciled: timedelta | None = None
+    """How long ago that was, or else, since the metric is shown; None: it is not."""
 
 
 def status_of(connection: Connection[Any], definition: Definition, *, undefined: bool = False) -> MetricStatus:
     """Blocks for some short questions; reads the catalogue where it must. `undefined`: `definition` is the last one."""
-    row = connection.execute(
-        "SELECT error, deferred FROM fleetgauge.activity WHERE metric = %s", [definition.metric]
-    ).fetchone()
-    error, deferred = row or (None, None)
+    error, deferred, reconciled_at, unreconciled = only_row(
+        connection.execute(_ACTIVITY, {"metric": definition.metric})
+    )
     days = {} if undefined else noted_days(connection, definition)
     mistyped = days.get("mistyped", {})
     return MetricStatus(
@@ -169,6 +177,8 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
         removed=() if undefined else emptied_partitions(connection, definition),
         detached=() if undefined else detached(connection, definition),
         mistyped=mistyped,
+        reconciled_at=reconciled_at,
+        unreconciled=None if undefined else unreconciled,
         emptied=[one for one in emptied_hours.known(connection, definition.metric) if one.accepted is None],
     )
 

@@ -1,8 +1,13 @@
 """What of a metric's status makes each of `conditions.CONDITIONS` hold: how many, and what is said of it."""
 
+from datetime import timedelta
+
 from fleetgauge.rollup.execute.report import blocked_message, retried
 from fleetgauge.rollup.operating.attention import MetricStatus
 from fleetgauge.rollup.store.partitions import CURE
+
+UNRECONCILED = timedelta(hours=50)
+"""So long after a comparison two of the daily ones have not come to their end."""
 
 Found = tuple[int, str] | None
 """How many, and one sentence that names the first; None if there is none."""
@@ -177,6 +182,20 @@ def late_changes(status: MetricStatus) -> Found:
     )
     said += "a clock that writes it lags. Runs look for such as far as 10 minutes back; what lags more is "
     return late["changes"], f"{said}found by reconcile alone. Let the database write it (now()); it is told for a day"
+
+
+def unreconciled(status: MetricStatus) -> Found:
+    if status.unreconciled is None or status.unreconciled < UNRECONCILED:
+        return None
+    days, at = status.unreconciled.days, status.reconciled_at
+    said = (
+        "it was never compared with its source"
+        if at is None
+        else f"it was last compared with its source {at:%F %H:%MZ}"
+    )
+    said += f", and is shown for {days} days" if at is None else f", {days} days ago"
+    said += ": rows that were deleted, or changed without their change time, are in its numbers as they were. See the "
+    return 1, f"{said}task fleetgauge_reconcile, or run fleetgauge reconcile {status.metric}"
 
 
 def nearly_full(status: MetricStatus) -> Found:

@@ -221,6 +221,14 @@ CONDITIONS: tuple[Condition, ...] = (
         find.late_changes,
     ),
     Condition(
+        "unreconciled",
+        "warn",
+        "transient",
+        "It was not compared with its source for 50 hours, so that what only a comparison finds is in no number.",
+        "see why the daily comparison does not come to its end (the task fleetgauge_reconcile)",
+        find.unreconciled,
+    ),
+    Condition(
         "dimension_limit",
         "warn",
         "terminal",

@@ -116,6 +116,13 @@ CLOCK_SKEW = Export(
     "How far the clocks of worker, metrics database and replica were apart at the last run. Over 10: see NTP.",
     column="clock_skew_s",
 )
+RECONCILED = Export(
+    "gauge",
+    "fleetgauge_reconcile_completed_timestamp_seconds",
+    "When the last comparison with the source began that took in all of the last 35 days and came to its end. Absent: "
+    "none has.",
+    column="reconciled_at",
+)
 AHEAD = Export(
     "gauge",
     "fleetgauge_rollup_ahead_seconds",
@@ -202,6 +209,7 @@ _GAUGES = (
     PRIMARY,
     SOURCE_LAG,
     CLOCK_SKEW,
+    RECONCILED,
     AHEAD,
     FAILING,
     DEFERRED,

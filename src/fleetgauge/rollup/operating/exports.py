@@ -37,6 +37,7 @@ from fleetgauge.rollup.operating.exported_series import (
     OVERDUE,
     PENDING,
     PRIMARY,
+    RECONCILED,
     RESTATED,
     SOURCE_LAG,
     UNDEFINED,
@@ -203,5 +204,7 @@ def _activity(row: Mapping[str, Any], samples: _Samples) -> None:
     metric = row["metric"]
     for export in (SOURCE_LAG, CLOCK_SKEW, *COUNTED):
         samples.add(export, row[export.column or ""], metric)
+    if row["reconciled_at"] is not None:
+        samples.add(RECONCILED, row["reconciled_at"].timestamp(), metric)
     samples.add(FAILING, float(row["error"] is not None), metric)
     samples.add(DEFERRED, float(row["deferred"] is not None), metric)

@@ -65,6 +65,8 @@ class MetricFreshness:
     """The gravest of lateness and of what `conditions` say."""
     conditions: tuple[HeldCondition, ...] = ()
     """What else is wrong, late, withheld or not shown."""
+    reconciled_at: datetime | None = None
+    """When the last comparison of all that is reconciled daily began; None: none has come to its end."""
     ahead: timedelta | None = None
     """By how much the ledger calls the future final or computed: a clock was wrong. None: it does not."""
 
@@ -94,9 +96,12 @@ def freshness(
     with postgres.metrics(settings.metrics).session("freshness") as connection:
         tolerance = timedelta(seconds=settings.clocks.tolerance_s)
         return [
-            metric_freshness(connection, definition, grain, held, warn, error, tolerance)
+            replace(
+                metric_freshness(connection, definition, grain, conditions(status), warn, error, tolerance),
+                reconciled_at=status.reconciled_at,
+            )
             for definition in definitions
-            for held in [conditions(status_of(connection, definition))]
+            for status in [status_of(connection, definition)]
             for grain in definition.grains
         ]
 

@@ -78,5 +78,9 @@ def _kind(name: str, scale: int | None) -> str:
 
 
 def _named(connection: Connection[Any], oids: set[int]) -> Mapping[int, str]:
-    rows = connection.execute("SELECT oid::int8, typname::text FROM pg_type WHERE oid = ANY (%s)", [list(oids)])
-    return dict(rows.fetchall())
+    """The driver knows the server's own types; of others, and of arrays, the server is asked."""
+    known = {oid: found.name for oid in oids if (found := connection.adapters.types.get(oid)) and found.oid == oid}
+    if asked := list(oids - known.keys()):
+        rows = connection.execute("SELECT oid::int8, typname::text FROM pg_type WHERE oid = ANY (%s)", [asked])
+        known |= dict(rows.fetchall())
+    return known
