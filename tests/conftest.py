@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 
@@ -15,8 +16,10 @@ from fleetgauge.settings import CONFIG_VARIABLE
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A shell that runs pytest in the background lets it ignore Ctrl-C, and what tests start would inherit that."""
+    """No example is timed. A shell that runs pytest in the background lets it, and what it starts, ignore Ctrl-C."""
     config.pluginmanager.register(Costs(), "costs")
+    hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy we are
+    hypothesis.settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
