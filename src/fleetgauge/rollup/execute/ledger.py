@@ -296,9 +296,13 @@ _BLOCKED = (
 _CLOSE = (
     "closed = now.closed, updated_at = clock_timestamp(), reopened = l.reopened + (l.closed - now.closed) - now.closed"
 )
-_SETTLE = f"""
+
+
+def _settling(also: str = "") -> str:
+    """One statement for all grains; `also`: what else is set of the minute's row."""
+    return f"""
 WITH minute AS (
-    UPDATE fleetgauge.ledger AS l SET {_CLOSE} FROM (
+    UPDATE fleetgauge.ledger AS l SET {also}{_CLOSE} FROM (
         SELECT (closed + CASE WHEN %(until)s::timestamptz IS NULL THEN '{{}}' ELSE
             tstzmultirange(tstzrange(NULL, fleetgauge.window_start(%(until)s::timestamptz, 'minute', 'UTC'))) END)
             * done - unavailable - {_BLOCKED} AS closed
@@ -311,10 +315,10 @@ UPDATE fleetgauge.ledger AS l SET {_CLOSE} FROM (
     WHERE metric = %(metric)s AND version = %(version)s AND grain <> 'minute' OFFSET 0
 ) AS now WHERE l.metric = %(metric)s AND l.version = %(version)s AND l.grain = now.grain
 """  # noqa: S608
-_ADVANCE = _SETTLE.replace(
-    "SET ",
-    "SET cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
-    " cursor_at = greatest(cursor_at, %(cursor)s), beat_at = greatest(beat_at, %(heartbeat_at)s), ",
-    1,
+
+
+_SETTLE = _settling()
+_ADVANCE = _settling(
+    "cursor_token = CASE WHEN %(cursor)s >= cursor_at THEN %(token)s::jsonb ELSE cursor_token END,"
+    " cursor_at = greatest(cursor_at, %(cursor)s), beat_at = greatest(beat_at, %(heartbeat_at)s), "
 )
-"""The same, and how far changes are applied."""
