@@ -1,5 +1,6 @@
 """`fleetgauge freshness`: how far behind now the metrics are."""
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,8 +26,8 @@ def freshness(
 ) -> None:
     """Show up to where each metric is final and computed, and what else is wrong with its numbers.
 
-    `compared`: when reconcile last began that has come to its end. What no run can see, such as deleted rows, is right
-    as far as then; a metric that was not compared for 50 hours is told.
+    `compared`: how long ago reconcile last began that has come to its end. What no run can see, such as deleted rows,
+    is right as far as then; a metric that was not compared for 50 hours is told.
 
     Exits with 75 when one is overdue beyond `error`, with 78 when a number is withheld, as by a broken check. A window
     is overdue once its end and the grace have passed and it is not final. Limits come from the definition (freshness:
@@ -82,6 +83,7 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
     if as_json:
         print_json([one.to_dict() for one in found])
         return
+    now = datetime.now(UTC)
     print_table(
         ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", "compared", ""),
         [
@@ -93,7 +95,7 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
                 brief(one.behind),
                 brief(one.overdue),
                 one.blocked,
-                utc(one.reconciled_at),
+                brief(None if one.reconciled_at is None else max(now - one.reconciled_at, timedelta())),
                 one.verdict,
             )
             for one in found
