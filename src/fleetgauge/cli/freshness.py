@@ -1,6 +1,5 @@
 """`fleetgauge freshness`: how far behind now the metrics are."""
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,7 +82,6 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
     if as_json:
         print_json([one.to_dict() for one in found])
         return
-    now = datetime.now(UTC)
     print_table(
         ("metric", "grain", "final until", "computed until", "behind", "overdue", "blocked", "compared", ""),
         [
@@ -95,7 +93,7 @@ def _show(found: "list[MetricFreshness]", *, as_json: bool) -> None:
                 brief(one.behind),
                 brief(one.overdue),
                 one.blocked,
-                brief(None if one.reconciled_at is None else max(now - one.reconciled_at, timedelta())),
+                brief(one.compared),
                 one.verdict,
             )
             for one in found

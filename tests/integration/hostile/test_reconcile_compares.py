@@ -114,8 +114,22 @@ def test_a_comparison_that_has_stopped_is_told(world: World, one: Definition) ->
         assert reconcile_metrics(world.settings, [one], short, options=QUICK)[0].error is None
         assert told(world, one) == ({"unreconciled"}, None)  # the rest was not compared
     assert reconcile_metrics(world.settings, [one], (now - timedelta(days=35), now), options=QUICK)[0].error is None
-    assert told(world, one) == (set(), now)
-    assert gauge(world, one, "fleetgauge_reconcile_completed_timestamp_seconds") == now.timestamp()
+    held, at = told(world, one)
+    assert at is not None
+    assert (held, now < at < datetime.now(UTC)) == (set(), True)
+    assert gauge(world, one, "fleetgauge_reconcile_completed_timestamp_seconds") == at.timestamp()
+
+    world.metrics.execute(
+        "INSERT INTO fleetgauge.reconcile_progress (metric, version, span, started_at) VALUES (%s, %s,"
+        " tstzrange(%s, %s), %s)",
+        [one.metric, one.version, now - timedelta(days=35), now, now - timedelta(hours=19)],
+    )
+    assert reconcile_metrics(world.settings, [one], (now - timedelta(days=35), now), options=QUICK)[0].error is None
+    assert told(world, one)[1] == now - timedelta(hours=19)  # what goes on was begun then
+
+    ahead = "UPDATE fleetgauge.activity SET reconciled_at = now() + interval '1 day' WHERE metric = %s"
+    world.metrics.execute(ahead, [one.metric])
+    assert told(world, one) == ({"unreconciled"}, None)  # a clock was wrong
 
     aged = "UPDATE fleetgauge.activity SET reconciled_at = now() - interval '51 hours' WHERE metric = %s"
     world.metrics.execute(aged, [one.metric])

@@ -33,9 +33,11 @@ AND d.until > clock_timestamp() - interval '7 days' AND NOT EXISTS (SELECT FROM 
 ORDER BY m.beat_at DESC NULLS LAST LIMIT 1
 """
 _ACTIVITY = """
-SELECT a.error, a.deferred, a.reconciled_at, clock_timestamp() - coalesce(a.reconciled_at, v.since)
+SELECT a.error, a.deferred, r.at, clock_timestamp() - coalesce(r.at, v.since)
 FROM (SELECT min(published_at) AS since FROM fleetgauge.metric_version WHERE metric = %(metric)s) AS v
 LEFT JOIN fleetgauge.activity AS a ON a.metric = %(metric)s
+-- What a clock that was wrong has put into the future is no comparison.
+CROSS JOIN LATERAL (SELECT CASE WHEN a.reconciled_at <= clock_timestamp() THEN a.reconciled_at END AS at) AS r
 """
 NEARLY_FULL = 0.8
 """The share of a dimension's limit from which on it is told."""

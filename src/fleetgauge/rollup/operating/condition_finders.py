@@ -188,12 +188,9 @@ def unreconciled(status: MetricStatus) -> Found:
     if status.unreconciled is None or status.unreconciled < UNRECONCILED:
         return None
     days, at = status.unreconciled.days, status.reconciled_at
-    said = (
-        "it was never compared with its source"
-        if at is None
-        else f"it was last compared with its source {at:%F %H:%MZ}"
-    )
-    said += f", and is shown for {days} days" if at is None else f", {days} days ago"
+    said = f"it was never compared with its source, and is shown for {days} days"
+    if at is not None:
+        said = f"it was last compared with its source {at:%Y-%m-%d %H:%MZ}, {days} days ago"
     said += ": rows that were deleted, or changed without their change time, are in its numbers as they were. See the "
     return 1, f"{said}task fleetgauge_reconcile, or run fleetgauge reconcile {status.metric}"
 

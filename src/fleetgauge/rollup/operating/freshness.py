@@ -67,6 +67,8 @@ class MetricFreshness:
     """What else is wrong, late, withheld or not shown."""
     reconciled_at: datetime | None = None
     """When the last comparison of all that is reconciled daily began; None: none has come to its end."""
+    compared: timedelta | None = None
+    """Now less that, by the metrics database's clock."""
     ahead: timedelta | None = None
     """By how much the ledger calls the future final or computed: a clock was wrong. None: it does not."""
 
@@ -76,7 +78,7 @@ class MetricFreshness:
         found["conditions"] = [
             {"condition": one.condition.name, "count": one.count, "said": one.said} for one in self.conditions
         ]
-        for name in ("behind", "overdue", "ahead"):
+        for name in ("behind", "overdue", "compared", "ahead"):
             value = found.pop(name)
             found[f"{name}_s"] = None if value is None else value.total_seconds()
         return found
@@ -99,6 +101,7 @@ def freshness(
             replace(
                 metric_freshness(connection, definition, grain, conditions(status), warn, error, tolerance),
                 reconciled_at=status.reconciled_at,
+                compared=None if status.reconciled_at is None else status.unreconciled,
             )
             for definition in definitions
             for status in [status_of(connection, definition)]

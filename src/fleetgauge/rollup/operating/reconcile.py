@@ -8,7 +8,7 @@ hours, read days.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -18,7 +18,7 @@ from fleetgauge.postgres import Connection
 from fleetgauge.progress.clock_samples import METRICS
 from fleetgauge.progress.pace import Pace
 from fleetgauge.rollup.definitions.admission import Admission
-from fleetgauge.rollup.definitions.definition import RECONCILED, Definition
+from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.execute import activity
 from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.evidence import now, unbelievable
@@ -47,7 +47,6 @@ from fleetgauge.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-_JUST_NOW = timedelta(hours=1)
 _LONGEST = 24
 """Hours that are compared at once, at most."""
 _SHOWN = 50
@@ -133,7 +132,6 @@ def reconcile_metrics(
     """
     options = options or RunOptions.of(settings)
     found: list[Reconciliation] = []
-    whole = span[1] - span[0] >= RECONCILED and span[1] > options.clock.now() - _JUST_NOW
     with open_sources(settings, streams, options.clock) as opened:
         for one in definitions:
             if dry_run:
@@ -142,8 +140,6 @@ def reconcile_metrics(
             with activity.logged(settings, "reconcile", one.metric, one.version, "minute") as run:
                 report = _one(settings, one, span, opened, options, run, anew=anew, accept_losses=accept_losses)
                 run.counts = {"reconciled": report.hours, "differed": report.different}
-                if report.error is None and whole:
-                    run.states = {"reconciled_at": span[1].isoformat()}
             found.append(report)
     return found
 
@@ -226,7 +222,9 @@ class _Comparing:
         self._look_for_repeated()
         if self.run is not None:
             with self.engine.session.locked() as connection:
-                reconcile_progress.finish(connection, self.engine.definition)
+                began = reconcile_progress.finish(connection, self.engine.definition)
+            if began is not None:
+                self.run.states = {"reconciled_at": began.isoformat()}
 
     def _look_for_repeated(self) -> None:
         definition = self.engine.definition

@@ -5,11 +5,11 @@ it if it asks for a span of the same length that begins within a day, as the sch
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fleetgauge.postgres import Connection, only_row
-from fleetgauge.rollup.definitions.definition import Definition
+from fleetgauge.rollup.definitions.definition import RECONCILED, Definition
 from fleetgauge.rollup.spans import Span
 
 RESUMED = timedelta(hours=20)
@@ -30,6 +30,12 @@ _COMPARED = """
 UPDATE fleetgauge.reconcile_progress SET compared = compared + (SELECT coalesce(range_agg(tstzrange(b, e)), '{}')
     FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS _(b, e))
 WHERE metric = %(metric)s AND version = %(version)s
+"""
+
+_FINISH = """
+DELETE FROM fleetgauge.reconcile_progress WHERE metric = %(metric)s
+RETURNING CASE WHEN upper(span) - lower(span) >= %(whole)s AND upper(span) > started_at - interval '1 hour'
+    AND NOT isempty(compared) THEN started_at END
 """
 
 
@@ -58,6 +64,11 @@ def compared(connection: Connection[Any], definition: Definition, hours: Sequenc
     connection.execute(_COMPARED, values)
 
 
-def finish(connection: Connection[Any], definition: Definition) -> None:
-    """It has come to its end: the next one compares everything."""
-    connection.execute("DELETE FROM fleetgauge.reconcile_progress WHERE metric = %s", [definition.metric])
+def finish(connection: Connection[Any], definition: Definition) -> datetime | None:
+    """It has come to its end: the next one compares everything.
+
+    Returns when it began, by the metrics database's clock and before any interruption; None where it took in less than
+    what is reconciled daily, or could compare nothing.
+    """
+    row = connection.execute(_FINISH, {"metric": definition.metric, "whole": RECONCILED}).fetchone()
+    return None if row is None else row[0]
