@@ -121,6 +121,8 @@ def _one(
 
     try:
         source = opened(definition.source)
+        if grain == "minute" and definition.finest == "minute":  # others may not need it
+            source.connect_ahead(definition)
         session = Session(definition, metrics, options)
         engine = Engine(definition, source, metrics.connect, options, watch, session)
         return engine.run(grain, interval, watermark, announce)

@@ -58,6 +58,9 @@ class GivenDocuments:
                 f"running Elasticsearch, and a login that may create and delete indices called {PREFIX}*"
             ) from error
 
+    def connect_ahead(self, definition: Definition) -> None:
+        """See `Source`."""
+
     def close(self) -> None:
         """See `Source`."""
         if self._client is not None:

@@ -105,6 +105,9 @@ class GivenSource:
         except Error as error:
             raise translate(error, "source.sql on the given rows", "metrics.url", "correct one of the two") from error
 
+    def connect_ahead(self, definition: Definition) -> None:
+        """See `Source`."""
+
     def close(self) -> None:
         """See `Source`."""
 

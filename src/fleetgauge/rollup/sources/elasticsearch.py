@@ -360,6 +360,9 @@ class ElasticsearchSource:
                     definition, source_watermark, search, progress, token, key, kept_from, days, own.missed, shared
                 )
 
+    def connect_ahead(self, definition: Definition) -> None:
+        """See `Source`. Its client connects with each first request."""
+
     def close(self) -> None:
         """See `Source`."""
         if self._client is not None:

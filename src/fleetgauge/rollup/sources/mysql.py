@@ -20,6 +20,7 @@ from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.definitions.measures import Distinct, Last, Percentile, Tally
 from fleetgauge.rollup.sources import mysql_relations, mysql_sql
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
+from fleetgauge.rollup.sources.connecting import Connecting
 from fleetgauge.rollup.sources.indexes import LARGE, time_columns, warnings
 from fleetgauge.rollup.sources.late_changes import late_changes
 from fleetgauge.rollup.sources.mysql_columns import mysql_columns
@@ -224,6 +225,7 @@ class MysqlSource:
         self._database = mysql_source(name, settings)
         self._key = key
         self._session: MysqlSession | None = None
+        self._coming: Connecting[MysqlSession] | None = None
         self._columns: dict[str, SourceColumns] = {}
         """By versions of definitions, as this connection was told them."""
 
@@ -233,7 +235,8 @@ class MysqlSource:
         with looking(self), self._database.translated():
             key = key_of(definition, self._key)
             if self._session is None:
-                self._session = self._connect()
+                coming, self._coming = self._coming, None
+                self._session = self._connect() if coming is None else coming.take()
             session = self._session
             with session.snapshot():
                 guard_replica(session, self._database, self._settings)
@@ -245,8 +248,16 @@ class MysqlSource:
                 columns = replace(self._columns[definition.version], definition=definition)
                 yield MysqlFacts(session, columns, source_watermark, key, token_of(source_watermark))
 
+    def connect_ahead(self, definition: Definition) -> None:  # noqa: ARG002
+        """See `Source`."""
+        if self._session is None and self._coming is None:
+            self._coming = Connecting(self._connect)
+
     def close(self) -> None:
         """See `Source`."""
+        if self._coming is not None:
+            self._coming.drop()
+            self._coming = None
         if self._session is not None:
             self._session.close()
             self._session = None

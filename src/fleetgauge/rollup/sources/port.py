@@ -1,6 +1,6 @@
 """What the engine asks of a source, whatever stands behind it: aggregates by minute and dimension, and what changed.
 
-A second dialect is one more class with `Source`'s three members, whose looks answer the questions of `Facts`.
+A second dialect is one more class with the members of `Source`, whose looks answer the questions of `Facts`.
 """
 
 import time
@@ -112,6 +112,13 @@ class Source(Protocol):
 
     def look(self, definition: Definition) -> AbstractContextManager[Facts]:
         """Open a guarded, consistent look; blocks. Raises `Stop` on a primary, `Conflict` when it breaks off."""
+        ...
+
+    def connect_ahead(self, definition: Definition) -> None:
+        """Begin to connect, where that takes long and is not done yet: a look will follow, which raises what fails.
+
+        Does not block, and never raises.
+        """
         ...
 
     def close(self) -> None:

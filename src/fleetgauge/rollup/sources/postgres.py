@@ -1,9 +1,10 @@
 """Facts in Postgres: a read replica, guarded in every transaction, or the metrics database itself."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fleetgauge import postgres
@@ -15,6 +16,7 @@ from fleetgauge.progress.heartbeat import SourceWatermark, of_sessions, of_snaps
 from fleetgauge.rollup.definitions.definition import Definition
 from fleetgauge.rollup.sources import postgres_columns, postgres_held, postgres_relations, postgres_sql, postgres_zones
 from fleetgauge.rollup.sources.clock_steps import before_steps, token_of
+from fleetgauge.rollup.sources.connecting import Connecting
 from fleetgauge.rollup.sources.indexes import time_columns, unserved, warnings
 from fleetgauge.rollup.sources.late_changes import late_changes
 from fleetgauge.rollup.sources.port import ROLLUP, Row, key_of, latest_time, looking
@@ -187,6 +189,7 @@ class PostgresSource:
         self._key = key
         self._has_key = False
         self._connection: Connection[Row] | None = None
+        self._coming: Connecting[Connection[Row]] | None = None
         self._fitting: set[str] = set()
         """Versions of definitions whose columns were looked at through this connection."""
 
@@ -208,8 +211,16 @@ class PostgresSource:
                     self._fitting.add(definition.version)
                 yield PostgresFacts(connection, definition, source_watermark, token_of(source_watermark))
 
+    def connect_ahead(self, definition: Definition) -> None:
+        """See `Source`."""
+        if self._connection is None and self._coming is None:
+            self._coming = Connecting(self._opening(self._key if definition.personal else None))
+
     def close(self) -> None:
         """See `Source`."""
+        if self._coming is not None:
+            self._coming.drop()
+            self._coming = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -219,16 +230,20 @@ class PostgresSource:
         if key is not None and not self._has_key:
             self.close()
         if self._connection is None or self._connection.closed:
-            anything = self._itself or self._settings.allow_primary
-            options = {"target_session_attrs": "any" if anything else "standby"}
-            self._has_key = key is not None
-            if key is not None:
-                options["options"] = self._database.started_with({INNER: key.inner.hex(), OUTER: key.outer.hex()})
-            connection = self._connect(**options)
+            coming, self._coming = self._coming, None
+            connection = self._opening(key)() if coming is None else coming.take()
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             self._connection = connection
         return self._connection
+
+    def _opening(self, key: DistinctKey | None) -> Callable[[], Connection[Row]]:
+        anything = self._itself or self._settings.allow_primary
+        options = {"target_session_attrs": "any" if anything else "standby"}
+        self._has_key = key is not None
+        if key is not None:
+            options["options"] = self._database.started_with({INNER: key.inner.hex(), OUTER: key.outer.hex()})
+        return partial(self._connect, **options)
 
     def _connect(self, **options: Any) -> Connection[Row]:
         return self._database.connect(ROLLUP, **options)

@@ -1,6 +1,8 @@
 """What a run refuses, blocks, defers and reports, on a real standby."""
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from rollup_world import KEY, QUICK, World, definition
 from run_world import HOUR_AGO, NOW, migrated_metric, ready
 
 from fleetgauge.errors import Terminal
-from fleetgauge.rollup import COMMANDS, Definition, load_definitions, raise_failures, run_metrics
+from fleetgauge.rollup import COMMANDS, Definition, RunReport, load_definitions, raise_failures, run_metrics
 from fleetgauge.rollup.execute import metrics_run
 from fleetgauge.rollup.execute.options import connect_metrics
 from fleetgauge.rollup.operating.freshness import freshness
@@ -43,6 +45,40 @@ def test_a_long_transaction_and_a_stale_heartbeat_hold_windows_open(world: World
     assert report.watermark is not None
     assert report.watermark > began
     world.assert_right(one)
+
+
+def test_source_and_metrics_are_connected_to_at_once(world: World, one: Definition) -> None:
+    """A handshake takes as long as many questions, and a run that waits for another worker has it behind itself."""
+    world.insert(HOUR_AGO)
+    ready(world)
+    lock = "(hashtextextended('fleetgauge rollup ' || %s, 0))"
+    reports: list[RunReport] = []
+    with psycopg.connect(world.postgres.url("metrics", "postgres", world.name), autocommit=True) as worker:
+        worker.execute(f"SELECT pg_advisory_lock{lock}", [one.metric])
+        run = threading.Thread(target=lambda: reports.append(world.run(one)))
+        run.start()
+        try:
+            wait_for(lambda: _sessions(world.metrics, world, "wait_event = 'advisory'") == 1)
+            wait_for(lambda: _sessions(world.replica, world, "application_name = 'fleetgauge-rollup'") == 1)
+            assert not reports
+        finally:
+            worker.execute(f"SELECT pg_advisory_unlock{lock}", [one.metric])
+            run.join(60)
+    assert reports[0].error is None
+    world.assert_right(one)
+    wait_for(lambda: _sessions(world.replica, world, "application_name = 'fleetgauge-rollup'") == 0)
+
+
+def _sessions(connection: psycopg.Connection[Any], world: World, condition: str) -> int:
+    asked = f"SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND {condition}"
+    return int(connection.execute(asked, [world.name]).fetchone()[0])
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float = 30) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_metrics_are_written_through_one_connection_whatever_their_columns(

@@ -123,6 +123,8 @@ class SqliteSource:
         finally:
             connection.close()
 
+    def connect_ahead(self, definition: Definition) -> None: ...
+
     def close(self) -> None: ...
 
 

@@ -1,0 +1,67 @@
+"""A connection that is opened while its owner does something else."""
+
+import threading
+
+import pytest
+
+from fleetgauge.errors import Transient
+from fleetgauge.rollup.sources.connecting import Connecting
+
+
+class _Connection:
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_who_begins_it_goes_on_and_takes_it_later() -> None:
+    let, found = threading.Event(), _Connection()
+
+    def connect() -> _Connection:
+        assert let.wait(10)
+        return found
+
+    coming = Connecting(connect)
+    let.set()
+    assert coming.take() is found
+    assert not found.closed.is_set()
+
+
+def test_what_fails_is_raised_where_the_connection_is_wanted() -> None:
+    def connect() -> _Connection:
+        raise Transient("source shop is away")
+
+    with pytest.raises(Transient, match="source shop is away"):
+        Connecting(connect).take()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_one_that_is_dropped_is_closed_also_if_it_comes_later(late: bool) -> None:
+    let, found = threading.Event(), _Connection()
+
+    def connect() -> _Connection:
+        assert let.wait(10)
+        return found
+
+    coming = Connecting(connect)
+    if late:
+        coming.drop()
+        assert not found.closed.is_set()
+        let.set()
+    else:
+        let.set()
+        assert coming.take() is found
+        coming.drop()
+    assert found.closed.wait(10)
+
+
+def test_dropping_one_that_fails_raises_nothing() -> None:
+    def connect() -> _Connection:
+        raise Transient("source shop is away")
+
+    coming = Connecting(connect)
+    with pytest.raises(Transient):
+        coming.take()
+    coming.drop()
