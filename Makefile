@@ -37,8 +37,12 @@ test: $(READY) ## all tests but the long ones, on the embedded servers (PYTEST="
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not long" $(PYTEST)
 
 .PHONY: test-unit
-test-unit: $(READY) ## tests that need no server, but the long ones
+test-unit: $(READY) ## quick tests that need no server, in under half a minute
 	@$(BIN)/pytest -n auto -m "not long" tests/unit $(PYTEST)
+
+.PHONY: test-component
+test-component: $(READY) ## tests that need no server, but other processes or seconds each; without the long ones
+	@$(BIN)/pytest -n auto -m "not long" tests/component $(PYTEST)
 
 .PHONY: test-long
 test-long: $(READY) ## the tests that run for minutes each

@@ -13,13 +13,15 @@ from typing import Any
 
 from xdist.scheduler import LoadFileScheduling
 
+SERVERLESS = ("tests/component/", "tests/unit/")
+"""They need no server at all."""
 ALONE = (
     "tests/integration/demo/",
     "tests/integration/dags/",
     "tests/integration/stack/test_stack_lifecycle.py",
     "tests/integration/ingest/test_ingest_secured.py",
     "tests/integration/rollup/sources/test_rollup_standby.py",
-    "tests/unit/",
+    *SERVERLESS,
 )
 """They need none of the servers of the run; in the order in which they are begun."""
 FILLED = (
@@ -95,7 +97,7 @@ def chosen(waiting: Sequence[str], *, worker: int, workers: int) -> str | None:
     if worker < (2 if workers > 3 else 1) or worker >= workers:  # xdist numbers whoever stands in for one that died
         order = [*streamed, *plain, *alone]
     elif workers > 2 and worker == workers - 1:
-        order = sorted([*alone, *plain], key=lambda file: (file.startswith(ALONE[-1]), not is_alone(file)))
+        order = sorted([*alone, *plain], key=lambda file: (file.startswith(SERVERLESS), not is_alone(file)))
     else:
         order = [*plain, *alone, *(streamed if workers < 4 and len(streamed) > FEW else ())]
     return next(iter(order), None)

@@ -15,7 +15,7 @@ def folders(below: Path) -> set[str]:
     return {str(path.relative_to(below)) for path in below.rglob("*") if path.is_dir() and not DATA & set(path.parts)}
 
 
-@pytest.mark.parametrize("kind", ["unit", "integration"])
+@pytest.mark.parametrize("kind", ["unit", "component", "integration"])
 def test_the_folders_are_those_of_src(kind: str) -> None:
     known = BESIDE.union(*(folders(package) for package in PACKAGES))
     assert folders(ROOT / "tests" / kind) <= known

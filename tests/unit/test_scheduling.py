@@ -1,14 +1,11 @@
 """Which worker runs which file; each file runs once, and few workers start the servers that take long to start."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from scheduling import ALONE, FEW, FILLED, LONG, STREAMED, chosen, is_alone, is_streamed, unit
+from scheduling import ALONE, FEW, FILLED, LONG, SERVERLESS, STREAMED, chosen, is_alone, is_streamed, unit
 
 ROOT = Path(__file__).parents[2]
 FILES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
@@ -77,47 +74,6 @@ def test_long_files_come_first_and_those_without_servers_last() -> None:
     assert chosen(UNITS, worker=2, workers=4) == FILLED[0]
     for worker in range(4):
         waiting = list(UNITS)
-        while not (file := str(chosen(waiting, worker=worker, workers=4))).startswith("tests/unit/"):
+        while not (file := str(chosen(waiting, worker=worker, workers=4))).startswith(SERVERLESS):
             waiting.remove(file)
-        assert all(one.startswith("tests/unit/") or is_streamed(one) for one in waiting)
-
-
-CONFTEST = """
-import sys
-sys.path.insert(0, {tests!r})
-import scheduling
-
-def pytest_xdist_make_scheduler(config, log):
-    return scheduling.Scheduling(config, log)
-"""
-TEST = """
-import os, pytest
-
-@pytest.mark.parametrize("number", range(4))
-def test_of_it(number):
-    with open({log!r}, "a") as log:
-        log.write(os.environ["PYTEST_XDIST_WORKER"] + " " + __file__ + "\\n")
-"""
-
-
-def test_workers_of_xdist_obey(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    filled = ["analytics/test_f.py", "dashboards/test_g.py"]
-    files = ["demo/test_a.py", "dags/test_b.py", "hostile/test_c.py", "hostile/test_d.py", "rollup/test_e.py", *filled]
-    for file in files:
-        (tmp_path / "tests" / "integration" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "tests" / "integration" / file).write_text(TEST.format(log=str(log)))
-    (tmp_path / "conftest.py").write_text(CONFTEST.format(tests=str(ROOT / "tests")))
-    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "-p", "xdist", "-n", "3", "--dist", "loadfile", str(tmp_path)],
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    ran = [tuple(line.split()) for line in log.read_text().splitlines()]
-    assert len(ran) == 28 and {file for _, file in ran} == {str(tmp_path / "tests" / "integration" / f) for f in files}
-    assert next(file for worker, file in ran if worker == "gw2").endswith("demo/test_a.py")
-    assert len({worker for worker, file in ran if file.endswith(tuple(filled))}) == 1
+        assert all(one.startswith(SERVERLESS) or is_streamed(one) for one in waiting)

@@ -1,9 +1,6 @@
 """The command line as a whole: one name for one meaning, an example in every help, completion."""
 
-import os
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,18 +181,3 @@ def test_metrics_and_consumers_are_completed(context: typer.Context) -> None:
 def test_without_settings_nothing_is_completed(context: typer.Context) -> None:
     context.params["config"] = Path("/nowhere/at/all.toml")
     assert metrics(context, "") == consumers(context, "") == []
-
-
-def test_a_shell_gets_its_completion(context: typer.Context) -> None:
-    asked = {
-        **os.environ,
-        "FLEETGAUGE_CONFIG": str(context.params["config"]),
-        "_FLEETGAUGE_COMPLETE": "complete_bash",
-        "COMP_WORDS": "fleetgauge show ren",
-        "COMP_CWORD": "2",
-    }
-    tool = Path(sys.executable).parent / "fleetgauge"
-    done = subprocess.run([tool], env=asked, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["rental"], done.stderr
-    options = subprocess.run([tool, "--help"], capture_output=True, text=True, timeout=60).stdout
-    assert "--install-completion" in options and "--show-completion" in options

@@ -1,16 +1,11 @@
-"""Dashboards on Prometheus: laid out without gaps, in PromQL that parses, about metrics that somebody exports."""
+"""Dashboards on Prometheus: laid out without gaps, about metrics that somebody exports."""
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from dashboards.queries import panels
 
 from fleetgauge.commands.health import Health
@@ -18,9 +13,8 @@ from fleetgauge.ingest.consumer_metrics import CATALOGUE as INGEST
 from fleetgauge.ingest.operate import limit_exports
 from fleetgauge.rollup.operating import statement_exports
 from fleetgauge.rollup.operating.exported_series import CATALOGUE as ROLLUP
+from monitoring_files import FILES, expressions
 
-ROOT = Path(__file__).parents[3]
-FILES = sorted((ROOT / "dashboards" / "generated" / "monitoring").glob("*.json"))
 SOURCE = {"type": "prometheus", "uid": "fleetgauge-prometheus"}
 LOKI = {"type": "loki", "uid": "fleetgauge-loki"}
 OF_PROCESSES = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
@@ -48,14 +42,6 @@ UNITS = {
 def monitoring(request: pytest.FixtureRequest) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(request.param.read_text("utf-8"))
     return found
-
-
-def expressions(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for panel in panels(dashboard):
-        for target in panel["targets"] if panel["type"] != "logs" else ():
-            yield panel["title"], target["expr"]
-    for variable in dashboard["templating"]["list"]:
-        yield variable["name"], variable["query"]["query"].removeprefix("label_values(").split(",")[0]
 
 
 def exported() -> dict[str, set[str]]:
@@ -111,16 +97,3 @@ def test_every_series_is_exported_and_has_its_labels(monitoring: dict[str, Any])
             assert name in known, (title, name)
             if name not in OF_PROCESSES:
                 assert set(re.findall(r"(\w+)=", matchers)) <= known[name], (title, matchers)
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing; it comes with Prometheus")
-def test_every_expression_parses(monitoring: dict[str, Any], tmp_path: Path) -> None:
-    rules = [
-        {"record": f"panel:{number}", "expr": expr.replace("$__rate_interval", "5m").replace("$__range", "6h")}
-        for number, (_, expr) in enumerate(expressions(monitoring))
-    ]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    done = subprocess.run(
-        ["promtool", "check", "rules", "--lint=none", str(tmp_path / "rules.yaml")], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,13 +1,9 @@
 """A record batch within bounded memory: every codec, what was small only while compressed, damage of any kind."""
 
 import struct
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,27 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import TopicPartition
 from kafka.errors import CorruptRecordError
-from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
+from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import calc_crc32c
 
 from fleetgauge.kafka import batches
 from fleetgauge.kafka.batches import CORRUPT, TOO_LARGE, columns
 from fleetgauge.kafka.decompress import PIECE, Undecodable, pieces
 from fleetgauge.kafka.records import DamagedError, PartitionRecords, Record, Records
+from record_batches import CODECS, MIB, made
 
 TP = TopicPartition("device-events", 3)
-CODECS = {"plain": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-MIB = 1024 * 1024
-
-
-def made(values: Sequence[bytes | None], codec: int = 0, base: int = 0, headers: Any = ()) -> bytes:
-    builder = MemoryRecordsBuilder(magic=2, compression_type=codec, batch_size=1 << 31)
-    for number, value in enumerate(values):
-        builder.append(1_000 + number, b"k", value, list(headers))
-    builder.close()
-    batch = bytearray(builder.buffer())
-    struct.pack_into(">q", batch, 0, base)
-    return bytes(batch)
 
 
 def signed(batch: bytearray) -> bytes:
@@ -129,32 +114,6 @@ def test_a_batch_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     last = found[-1]
     assert sum(len(part.offsets) for part in found[:-1]) == last.offsets[0] == 49
     assert "51 of 100 records lie beyond 50000 bytes" in last.unreadable[0].reason
-
-
-@pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_memory_is_bounded_whatever_a_batch_becomes(codec: str, tmp_path: Path) -> None:
-    """Many records in one batch, a giant in the next, empty ones in a third."""
-    script = """
-import sys
-from kafka.record.memory_records import MemoryRecords
-from fleetgauge.kafka.batches import columns
-def peak():
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-before, total, bad = peak(), 0, 0
-for name in sys.argv[1:]:
-    for part in columns(MemoryRecords(open(name, "rb").read()).next_batch()):
-        total += len(part.offsets)
-        bad += len(part.unreadable)
-print(total, bad, peak() - before)
-"""
-    names = []
-    for number, values in enumerate(([b" " * 20_000] * 3_000, [b"a", b" " * (110 * MIB), b"b"], [None] * 25_000)):
-        names.append(tmp_path / str(number))
-        names[-1].write_bytes(made(values, CODECS[codec]))
-    answer = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True)
-    total, bad, kib = map(int, answer.stdout.split())
-    assert (total, bad) == (3_000 + 3 + 25_000, 1)
-    assert kib < 80 * 1024
 
 
 def test_a_damaged_batch_is_fetched_again_before_it_counts_as_damaged() -> None:

@@ -1,7 +1,5 @@
 """Declarations, the status server and the log set-up around the ingest loop."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -115,15 +113,3 @@ def test_a_missing_contract_is_named() -> None:
     consumer = Consumer(name="a", topic="a", contracts=("location", "teleport"), index="a")
     with pytest.raises(Terminal, match="names contract teleport"):
         contracts_of(Settings(content=ROOT), consumer)
-
-
-def test_the_command_line_starts_without_heavy_imports() -> None:
-    code = (
-        "import sys, fleetgauge.cli\n"
-        "heavy = {'pandas', 'airflow', 'sqlalchemy', 'elasticsearch', 'kafka', 'alembic'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "import fleetgauge.ingest.operate.launch\n"
-        "heavy = {'pandas', 'airflow', 'sqlalchemy', 'alembic'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -15,7 +15,7 @@ from fleetgauge.ingest.operate import limit_exports
 from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.operating import business_exports, exported_series
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yaml"))
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
