@@ -38,11 +38,11 @@ test: $(READY) ## all tests but the long ones, on the embedded servers (PYTEST="
 
 .PHONY: test-unit
 test-unit: $(READY) ## quick tests that need no server, in under half a minute
-	@$(BIN)/pytest -n auto -m "not long" tests/unit $(PYTEST)
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long" tests/unit $(PYTEST)
 
 .PHONY: test-component
 test-component: $(READY) ## tests that need no server, but other processes or seconds each; without the long ones
-	@$(BIN)/pytest -n auto -m "not long" tests/component $(PYTEST)
+	@$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long" tests/component $(PYTEST)
 
 .PHONY: test-long
 test-long: $(READY) ## the tests that run for minutes each

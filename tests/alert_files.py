@@ -12,8 +12,8 @@ from fleetgauge.commands import health
 from fleetgauge.fleet import suspect_exports
 from fleetgauge.ingest import consumer_metrics
 from fleetgauge.ingest.operate import limit_exports
-from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.operating import business_exports, exported_series
+from own_metrics import own_metrics
 
 ROOT = Path(__file__).parents[1]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -76,7 +76,7 @@ def exported() -> dict[str, frozenset[str]]:
             found[one.name] = labels
     for export in exported_series.CATALOGUE:
         found |= {name: labels | SCRAPE for name, labels in export.samples.items()}
-    for definition in load_definitions(ROOT).values():
+    for definition in own_metrics().values():
         found |= {name: labels | SCRAPE for name, labels in business_exports.series_names(definition).items()}
     found[limit_exports.REACHED] = frozenset({"consumer"}) | SCRAPE
     found[limit_exports.UNREAD] = frozenset({"consumer"}) | SCRAPE

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from syntax import nodes_of
+
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "src" / "fleetgauge"
 FOUNDATION = {"settings", "addresses", "http_in_time", "errors", "clock", "files"}
@@ -74,11 +76,6 @@ ROLLUP = {
     "operating": {"definitions", "sketches", "plan", "sources", "store", "execute", "metric_tests"},
 }
 """Within the rollup; besides these, all may use what lies beside the folders (spans, windows, values)."""
-
-
-@functools.cache
-def nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 @functools.cache

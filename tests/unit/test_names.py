@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import fleetgauge
+from syntax import nodes_of
 
 PACKAGE = Path(fleetgauge.__file__).parent
 COMMANDS = PACKAGE / "cli"
@@ -14,7 +15,7 @@ REVISIONS = ("revision", "down_revision")
 def test_no_two_classes_have_the_same_name() -> None:
     found = defaultdict(list)
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert {name: files for name, files in found.items() if len(files) > 1} == {}

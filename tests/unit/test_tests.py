@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from syntax import nodes_of, walked
+
 TESTS = Path(__file__).parents[1]
 FILES = sorted(TESTS.rglob("*.py"))
 NAMED_TUPLE = {"_replace", "_asdict", "_make", "_fields"}
@@ -22,7 +24,7 @@ RAISES_NOTHING = {
 
 def private(path: Path) -> Iterator[str]:
     """Where a file reaches for what others keep to themselves."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr) and node.attr not in NAMED_TUPLE:
             owner = ast.unparse(node.value)
             if owner not in ("self", "cls", "super()"):
@@ -35,7 +37,7 @@ def private(path: Path) -> Iterator[str]:
 
 def vain(path: Path) -> Iterator[str]:
     """Assertions that hold whatever happens."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes_of(path):
         if not isinstance(node, ast.Assert):
             continue
         always = isinstance(node.test, ast.Tuple) and node.test.elts
@@ -46,37 +48,44 @@ def vain(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(TESTS)}:{node.lineno}: {ast.unparse(node)}"
 
 
-def can_fail(node: ast.AST, helpers: set[str]) -> bool:
-    """Whether there is an assertion, an expected error, a checked process, or a call of a helper that has one."""
-    for part in ast.walk(node):
+def outcome(node: ast.AST) -> tuple[bool, frozenset[str]]:
+    """Whether there is an assertion, an expected error or a checked process; and the names of all that is called."""
+    fails, called = False, set[str]()
+    for part in walked(node):
         if isinstance(part, ast.Assert):
-            return True
-        if isinstance(part, ast.Call):
-            name = part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", "")
-            checked = any(word.arg == "check" and ast.unparse(word.value) == "True" for word in part.keywords)
-            if checked or name in ("raises", "fail", "warns") or name in helpers:
-                return True
-    return False
+            fails = True
+        elif isinstance(part, ast.Call):
+            called.add(part.func.attr if isinstance(part.func, ast.Attribute) else getattr(part.func, "id", ""))
+            fails |= any(word.arg == "check" and ast.unparse(word.value) == "True" for word in part.keywords)
+    return fails or bool(called & {"raises", "fail", "warns"}), frozenset(called)
+
+
+def can_fail(node: ast.AST, helpers: set[str]) -> bool:
+    """Whether it does so itself, or calls a helper that does."""
+    fails, called = outcome(node)
+    return fails or bool(called & helpers)
 
 
 def without_an_assertion() -> list[str]:
     functions = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                functions[node.name].append((path, node))
+                functions[node.name].append((path, *outcome(node)))
     helpers: set[str] = set()
     while more := {
         name
         for name, found in functions.items()
-        if name not in helpers and not name.startswith("test_") and any(can_fail(node, helpers) for _, node in found)
+        if name not in helpers
+        and not name.startswith("test_")
+        and any(fails or called & helpers for _, fails, called in found)
     }:
         helpers |= more
     return [
         f"{path.relative_to(TESTS)}: {name}"
         for name, found in functions.items()
-        for path, node in found
-        if name.startswith("test_") and name not in RAISES_NOTHING and not can_fail(node, helpers)
+        for path, fails, called in found
+        if name.startswith("test_") and name not in RAISES_NOTHING and not fails and not called & helpers
     ]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,26 +85,35 @@ WORDS: dict[str, tuple[str, set[tuple[str, str]]]] = {
 }
 
 
-def lines() -> Iterator[tuple[str, int, str]]:
-    """File, number and text of every line of code and docs."""
-    for folder in ("src", "docs"):
-        for path in sorted((ROOT / folder).rglob("*")):
-            name = path.relative_to(ROOT).as_posix()
-            if path.suffix in SUFFIXES and not name.startswith(FROZEN):
-                for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-                    if text.strip() != "pass":  # the statement
-                        yield name, number, text
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
+    """File and text of all code and docs."""
+    return tuple(
+        (name, path.read_text(encoding="utf-8"))
+        for folder in ("src", "docs")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in SUFFIXES and not (name := path.relative_to(ROOT).as_posix()).startswith(FROZEN)
+    )
+
+
+def lines(pattern: str) -> Iterator[tuple[str, int, str]]:
+    """File, number and text of every line in which the pattern is found; most files have none, and are left at that."""
+    for name, whole in texts():
+        if re.search(pattern, whole, re.IGNORECASE):
+            for number, text in enumerate(whole.splitlines(), 1):
+                statement = text.strip() == "pass"
+                if not statement and re.search(pattern, text, re.IGNORECASE):
+                    yield name, number, text
 
 
 @pytest.mark.parametrize("term", WORDS)
 def test_one_word_stands_for_one_thing(term: str) -> None:
     pattern, plain_english = WORDS[term]
     wrong, unused = [], set(plain_english)
-    for name, number, text in lines():
-        if re.search(pattern, text, re.IGNORECASE):
-            allowed = {(at, part) for at, part in plain_english if at == name and part in text.lower()}
-            unused -= allowed
-            if not allowed:
-                wrong.append(f"{name}:{number}: {text.strip()}")
+    for name, number, text in lines(pattern):
+        allowed = {(at, part) for at, part in plain_english if at == name and part in text.lower()}
+        unused -= allowed
+        if not allowed:
+            wrong.append(f"{name}:{number}: {text.strip()}")
     assert wrong == [], f"say {term!r}, as docs/glossary.md does"
     assert unused == set(), "allowed, but stands nowhere any more"

@@ -7,6 +7,6 @@ import pytest
 from fleetgauge.ingest.consumer import Consumer, load_consumer
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def consumer() -> Consumer:
     return load_consumer(Path(__file__).parents[3], "device-events")

@@ -12,6 +12,7 @@ import pytest
 
 import core_only
 from fleetgauge.cli.extras import EXTRAS, missing
+from syntax import nodes_of
 
 ROOT = Path(__file__).parents[3]
 ENGINE = ROOT / "src" / "fleetgauge"
@@ -96,7 +97,7 @@ def test_a_command_whose_extra_is_missing_names_it_in_one_line() -> None:
 def test_everything_imported_beyond_the_core_belongs_to_an_extra() -> None:
     used = set()
     for path in ENGINE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 used |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:

@@ -14,11 +14,11 @@ from dashboards.definitions import metric
 from dashboards.queries import dashboard_queries, panels
 from sqlglot import exp
 
-from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.definitions.measures import Extreme, Percentile, unit_of
+from own_metrics import own_metrics
 
 ROOT = Path(__file__).parents[3]
-DEFINITIONS = load_definitions(ROOT)
+DEFINITIONS = own_metrics()
 TO = datetime(2025, 6, 1, 3, 21, tzinfo=UTC)
 FROM = TO - timedelta(days=3)
 

@@ -9,7 +9,7 @@ import yaml
 
 from fleetgauge import settings as settings_module
 from fleetgauge.observability.status_server import PORTS
-from fleetgauge.rollup import load_definitions
+from own_metrics import own_metrics
 
 ROOT = Path(__file__).parents[3]
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?::\?[^}]*)?\}")
@@ -149,7 +149,7 @@ def test_the_loop_answers_where_it_is_scraped(compose: dict[str, Any]) -> None:
     scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text("utf-8"))
     (job,) = [one for one in scraped["scrape_configs"] if one["job_name"] == "follow"]
     assert {name for one in job["dns_sd_configs"] for name in one["names"]} == {"follow"}
-    sources = len({one.source for one in load_definitions(ROOT).values()})
+    sources = len({one.source for one in own_metrics().values()})
     ports = [one["port"] for one in job["dns_sd_configs"]]
     assert ports == list(PORTS)[:sources], "a process for each source, each on the first free port"
     service = compose["services"]["follow"]

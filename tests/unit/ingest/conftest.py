@@ -113,12 +113,12 @@ class FakeDeadLetters:
         self.sent += dead_letters
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def consumer() -> Consumer:
     return load_consumer(ROOT, "device-events")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def contracts(consumer: Consumer) -> ContractSet:
     return contracts_of(Settings(content=ROOT), consumer)
 

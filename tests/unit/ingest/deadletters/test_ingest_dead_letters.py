@@ -177,9 +177,9 @@ def test_only_a_sound_origin_in_the_same_topic_counts(value: bytes | None, found
 
 
 def test_records_without_an_id_keep_that_of_their_first_try(
-    consumer: Consumer, contracts: ContractSet, world: Any
+    consumer: Consumer, contracts: ContractSet, world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contracts.identified = False  # as a contract without device.id and event.id has it
+    monkeypatch.setattr(contracts, "identified", False)  # as a contract without device.id and event.id has it
     decoder = Decoder(consumer, contracts, world.Clock(), "k")
     replay = world.record(world.tip_over(1), 70, headers=[(h.ORIGIN, b"device-events-3-12")])
     batch = Batch(0.0)

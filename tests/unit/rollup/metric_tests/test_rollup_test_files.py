@@ -7,6 +7,7 @@ import pytest
 from fleetgauge.rollup import DefinitionError, load_definitions
 from fleetgauge.rollup.metric_tests import load_tests
 from fleetgauge.rollup.metric_tests.given import rewritten
+from own_metrics import own_metrics
 
 ROOT = Path(__file__).parents[4]
 
@@ -71,7 +72,7 @@ def test_a_wrong_file_is_refused_with_its_line(tmp_path: Path, old: str, new: st
 
 
 def test_documents_that_the_metric_does_not_read_are_refused(tmp_path: Path) -> None:
-    definition = load_definitions(ROOT)["telemetry"]
+    definition = own_metrics()["telemetry"]
     tests = tmp_path / "sql" / "metrics" / "telemetry" / "tests"
     tests.mkdir(parents=True)
     text = (ROOT / "sql" / "metrics" / "telemetry" / "tests" / "two_vehicles.yaml").read_text()

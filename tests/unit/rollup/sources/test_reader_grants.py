@@ -6,13 +6,13 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
-from fleetgauge.rollup import load_definitions
+from own_metrics import own_metrics
 
 ROOT = Path(__file__).parents[4]
 
 
 def test_the_list_of_grants_is_what_the_definitions_read() -> None:
-    definitions = load_definitions(ROOT)
+    definitions = own_metrics()
     read = {
         table.name
         for one in definitions.values()

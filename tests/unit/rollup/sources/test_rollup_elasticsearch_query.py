@@ -23,7 +23,6 @@ from fleetgauge.elasticsearch.elasticsearch_errors import Forbidden
 from fleetgauge.errors import FleetgaugeError, Stop, Terminal
 from fleetgauge.ingest.indices.event_indices import SUFFIX
 from fleetgauge.progress.offsets import GroupProgress
-from fleetgauge.rollup import load_definitions
 from fleetgauge.rollup.definitions.loader import DefinitionError, load_definition
 from fleetgauge.rollup.definitions.measures import Comparison, Extreme, Sum
 from fleetgauge.rollup.definitions.parts import Dimension
@@ -33,6 +32,7 @@ from fleetgauge.rollup.sources.elasticsearch import ElasticsearchSource
 from fleetgauge.rollup.sources.elasticsearch_fields import problems, searchable
 from fleetgauge.rollup.sources.port import Conflict
 from fleetgauge.settings import ElasticsearchSettings, Settings
+from own_metrics import own_metrics
 
 ROOT = Path(__file__).parents[4]
 FIELDS = {
@@ -56,14 +56,14 @@ def definition(tmp_path: Path, **changes: Any):
 
 
 def test_the_projects_own_metrics_ask_for_what_documents_have() -> None:
-    definitions = load_definitions(ROOT)
+    definitions = own_metrics()
     assert document_problems(ROOT, definitions.values()) == []
     stream = event_streams(ROOT, definitions.values())["device_events"]
     assert (stream.topic, stream.group, stream.index) == ("device-events", "fleetgauge-device-events", "device-events")
 
 
 def test_a_tile_is_grouped_by_and_found_again() -> None:
-    one = load_definitions(ROOT)["tip_over_tile"]
+    one = own_metrics()["tip_over_tile"]
     tile = one.dimensions["tile"]
     assert query.keys(one)[1] == {
         "0": {"geotile_grid": {"field": "geo.location", "precision": 15, "missing_bucket": True}}
@@ -75,7 +75,7 @@ def test_a_tile_is_grouped_by_and_found_again() -> None:
 
 
 def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
-    telemetry = load_definitions(ROOT)["telemetry"]
+    telemetry = own_metrics()["telemetry"]
     (found,) = document_problems(ROOT, [replace(telemetry, source_kept=None)])
     lines = (ROOT / "sql/metrics/telemetry/metric.yaml").read_text().splitlines()
     line = lines.index("source_kept: 90d") + 1
@@ -90,7 +90,7 @@ def test_what_the_consumer_deletes_is_known_to_the_metric() -> None:
 def test_a_metric_may_not_read_a_field_for_longer_than_it_is_kept(tmp_path: Path) -> None:
     for part in ("schemas", "consumers", "sql/metrics/telemetry"):
         copytree(ROOT / part, tmp_path / part)
-    telemetry = load_definitions(ROOT)["telemetry"]
+    telemetry = own_metrics()["telemetry"]
     assert document_problems(tmp_path, [telemetry]) == []
     contract = tmp_path / "schemas" / "events" / "location.json"
     changed = json.loads(contract.read_text())
@@ -278,7 +278,7 @@ def test_a_refusal_has_a_class_and_says_what_to_do(
 
     one = definition(tmp_path)
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         with pytest.raises(expected, match="device-events") as caught:
             _look(one, f"http://127.0.0.1:{server.server_address[1]}", monkeypatch)
         server.shutdown()
@@ -298,7 +298,7 @@ def _look(one: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         elasticsearch, "read_progress", lambda _, topic, group, __: GroupProgress(topic, group, "t", now, ())
     )
     settings = Settings(elasticsearch=ElasticsearchSettings(url=url))
-    stream = event_streams(ROOT, load_definitions(ROOT).values())["device_events"]
+    stream = event_streams(ROOT, own_metrics().values())["device_events"]
     source = ElasticsearchSource("device_events", stream, settings, SystemClock())
     with source.look(one):
         pass
