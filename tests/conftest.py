@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import socketserver
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Costs(), "costs")
     hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy we are
     hypothesis.settings.load_profile("untimed")
+    socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)  # else who stops a server waits half a second for it
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

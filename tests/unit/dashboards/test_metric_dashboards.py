@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,14 @@ TO = datetime(2025, 6, 1, 3, 21, tzinfo=UTC)
 FROM = TO - timedelta(days=3)
 
 
+@cache
+def made(name: str) -> dict[str, Any]:
+    return dashboard_json(*metric.build(DEFINITIONS[name]))
+
+
 @pytest.fixture(params=sorted(DEFINITIONS))
 def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return dashboard_json(*metric.build(DEFINITIONS[request.param]))
+    return made(request.param)
 
 
 @pytest.mark.parametrize("narrowed", [False, True])
@@ -86,7 +92,7 @@ STEMS = [
 @pytest.mark.parametrize(("grain", "filters", "by", "stem"), STEMS)
 def test_the_smallest_view_that_fits_is_chosen(grain: str, filters: dict[str, Any], by: str, stem: str) -> None:
     """The query is plain enough for SQLite; the integration test asks Postgres."""
-    dashboard = dashboard_json(*metric.build(DEFINITIONS["vehicle_state"]))
+    dashboard = made("vehicle_state")
     queries = dashboard_queries(dashboard, {"grain": grain, "by": by, **filters}, FROM, TO)
     sql = next(query.sql for query in queries if query.name == "stem")
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -113,7 +119,7 @@ def test_another_content_gets_boards_of_its_metrics_alone(tmp_path: Path) -> Non
 
 def test_a_title_says_which_statistic_is_drawn_and_the_axis_in_what_unit() -> None:
     """Of a measure that says nothing of itself, name and kind tell as much as they can."""
-    board = dashboard_json(*metric.build(DEFINITIONS["rental"]))
+    board = made("rental")
     found = {p["title"].partition("$")[0]: p["fieldConfig"]["defaults"].get("unit") for p in panels(board)}
     assert found["Fares: sum per "] == "currencyKRW"
     assert found["Length of a rental: 95th percentile per "] == "suffix:min"

@@ -104,7 +104,7 @@ class Server(HTTPServer):
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server()
-    thread = threading.Thread(target=made.serve_forever, args=[0.01])
+    thread = threading.Thread(target=made.serve_forever)
     thread.start()
     yield made
     made.shutdown()

@@ -278,7 +278,7 @@ def test_a_refusal_has_a_class_and_says_what_to_do(
 
     one = definition(tmp_path)
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(expected, match="device-events") as caught:
             _look(one, f"http://127.0.0.1:{server.server_address[1]}", monkeypatch)
         server.shutdown()
