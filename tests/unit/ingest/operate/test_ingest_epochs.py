@@ -16,7 +16,7 @@ from fleetgauge.errors import Transient
 from fleetgauge.ingest.consumer import Consumer, DeadLetterLimit
 from fleetgauge.ingest.consumer_metrics import Metrics
 from fleetgauge.ingest.deadletters.limit import DeadLetterGuard
-from fleetgauge.ingest.operate import commits
+from fleetgauge.ingest.operate import commits, service
 from fleetgauge.ingest.operate.service import ConsumeOptions, Service
 from fleetgauge.ingest.read.rewind import Rewind
 from fleetgauge.ingest.stopping import StopRequest
@@ -143,6 +143,12 @@ class Instant:
 
     def drop(self) -> None:
         self.ends = {}
+
+
+@pytest.fixture(autouse=True)
+def commits_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step waits for the commit of those before it."""
+    monkeypatch.setattr(service, "_COMMIT_EVERY_S", 0.05)
 
 
 def records(*offsets: int) -> Polled:
