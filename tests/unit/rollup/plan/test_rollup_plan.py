@@ -237,7 +237,7 @@ def _rolled_up(state: State, span: Span, lowest: Grain) -> State:
 LAW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(LAW, max_examples=40)
+@settings(LAW, max_examples=100)
 @given(cases(RUNS))
 def test_a_run_does_what_there_is_to_do(case: tuple[Definition, State, Look, RunRequest]) -> None:
     """Planning twice gives the same plan; once it is executed, the same look plans nothing."""
@@ -254,7 +254,7 @@ def test_a_run_does_what_there_is_to_do(case: tuple[Definition, State, Look, Run
     assert again.empty, again
 
 
-@settings(LAW, max_examples=40)
+@settings(LAW, max_examples=60)
 @given(cases(RUNS))
 def test_all_that_is_kept_and_missing_or_touched_is_computed(case: tuple[Definition, State, Look, RunRequest]) -> None:
     definition, state, look, request = case
