@@ -13,8 +13,8 @@ from typing import Any
 
 from xdist.scheduler import LoadFileScheduling
 
-SERVERLESS = ("tests/component/", "tests/unit/")
-"""They need no server at all."""
+SERVERLESS = ("tests/component/", "tests/unit/test_", "tests/unit/")
+"""They need no server at all; the longest of the units are those that read all files of the project."""
 ALONE = (
     "tests/integration/demo/",
     "tests/integration/dags/",
