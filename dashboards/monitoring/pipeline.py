@@ -158,13 +158,14 @@ def _rollup() -> list[Builder[Panel]]:
         ),
         lines(
             "Time on the sources",
-            "Seconds per second in transactions on the replica and the metrics database: the metrics that take most.",
+            "The share of time that is spent in transactions on the replica and the metrics database: the metrics that "
+            "take most.",
             series(
                 f"sum by (metric) (rate(fleetgauge_source_query_seconds_total{{{METRIC}}}{EVERY})) and topk({MOST}, "
                 f"sum by (metric) (increase(fleetgauge_source_query_seconds_total{{{METRIC}}}[$__range] @ end())))",
                 "{{metric}}",
             ),
-            unit="none",
+            unit="percentunit",
             stacked=True,
             span=THIRD,
         ),

@@ -91,9 +91,9 @@ def panels() -> list[Builder[Panel]]:
         ),
         lines(
             "Processor time of consumers",
-            "Cores in use by each process. At one it is at its limit: add processes, up to one for each partition.",
+            "Each process, of one core. At 100 % it is at its limit: add processes, up to one for each partition.",
             series(f'rate(process_cpu_seconds_total{{job="consumers"}}{EVERY})', "{{instance}}"),
-            unit="none",
+            unit="percentunit",
             limit=0.95,
             span=THIRD,
         ),

@@ -10,7 +10,7 @@ from fleetgauge.elasticsearch.client import ApiError, Elasticsearch, TransportEr
 from fleetgauge.errors import Terminal
 from fleetgauge.progress.heartbeat import SourceWatermark
 from fleetgauge.rollup.definitions.definition import Definition
-from fleetgauge.rollup.sources.elasticsearch import ElasticsearchFacts
+from fleetgauge.rollup.sources.elasticsearch_facts import ElasticsearchFacts
 from fleetgauge.rollup.sources.elasticsearch_search import Search
 from fleetgauge.settings import ElasticsearchSettings
 

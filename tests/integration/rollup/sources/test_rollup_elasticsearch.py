@@ -25,7 +25,7 @@ from fleetgauge.rollup.execute.engine import Engine
 from fleetgauge.rollup.execute.options import RunOptions, connect_metrics
 from fleetgauge.rollup.operating import doctor
 from fleetgauge.rollup.operating.findings import Finding
-from fleetgauge.rollup.sources import elasticsearch as source_module
+from fleetgauge.rollup.sources import elasticsearch_facts
 from fleetgauge.rollup.sources.opened import open_source
 from fleetgauge.settings import ElasticsearchSettings, KafkaSettings
 
@@ -135,8 +135,8 @@ def test_a_topic_made_anew_is_read_from_its_start(world: World, start: datetime)
 def test_pages_slices_and_scattered_minutes_make_no_difference(
     world: World, start: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module.query, "PAGE", 7)
-    monkeypatch.setattr(source_module, "SPANS", 3)
+    monkeypatch.setattr(elasticsearch_facts.query, "PAGE", 7)
+    monkeypatch.setattr(elasticsearch_facts, "SPANS", 3)
     world.send(*mixed(start, 12, 120))
     world.ingest()
     world.run()
