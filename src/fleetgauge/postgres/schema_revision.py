@@ -3,9 +3,10 @@
 Here, and not with the migrations, since all parts that write there compare it under their own lock.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from fleetgauge.errors import Terminal
 from fleetgauge.postgres import Connection, errors
@@ -37,15 +38,19 @@ def require(revision: str) -> None:
         raise Terminal(f"the metrics database {found[0]}; {found[1]}")
 
 
-def check(connection: Connection[Any]) -> None:
+def check(connection: Connection[Any], also: LiteralString = "true", values: Sequence[object] = ()) -> bool:
     """`require` of a database. Called by whoever writes numbers, in each transaction: a worker may outlive a release.
 
-    Raises `Terminal`, also where nothing is migrated.
+    `also`: a condition that is asked with it; whether it holds. Raises `Terminal`, also where nothing is migrated.
     """
     try:
-        row = connection.execute("SELECT version_num FROM fleetgauge.alembic_version").fetchone()
+        row = connection.execute(
+            f"SELECT version_num, {also} FROM fleetgauge.alembic_version",  # noqa: S608
+            values,
+        ).fetchone()
     except errors.UndefinedTable as error:
         raise Terminal(_NONE) from error
     if row is None:
         raise Terminal(_NONE)
     require(row[0])
+    return bool(row[1])

@@ -344,11 +344,13 @@ def add_delays(connection: Connection[Any], metric: str, delays: Iterable[Delay]
     for delay in delays:
         seconds.update(delay.buckets())
         sums += delay.sum_s
-    connection.cursor().executemany(
-        "INSERT INTO fleetgauge.delay AS d (metric, at_most_s, seconds, sum_s) VALUES (%s, %s, %s, %s)"
+    bounds = sorted(seconds)
+    connection.execute(
+        "INSERT INTO fleetgauge.delay AS d (metric, at_most_s, seconds, sum_s)"
+        " SELECT %s, * FROM unnest(%s::float8[], %s::float8[], %s::float8[])"
         " ON CONFLICT (metric, at_most_s) DO UPDATE SET seconds = d.seconds + excluded.seconds,"
         " sum_s = d.sum_s + excluded.sum_s",
-        [(metric, bound, n, sums if bound == max(seconds) else 0.0) for bound, n in sorted(seconds.items())],
+        [metric, bounds, [seconds[one] for one in bounds], [sums if one == bounds[-1] else 0.0 for one in bounds]],
     )
 
 

@@ -24,7 +24,7 @@ from fleetgauge.rollup.plan.request import BackfillRequest, Request, RunRequest
 from fleetgauge.rollup.plan.state import State
 from fleetgauge.rollup.sources.port import Behind, Source
 from fleetgauge.rollup.spans import Span
-from fleetgauge.rollup.store.state_reader import blocked, closed_until
+from fleetgauge.rollup.store.state_reader import read_outcome
 
 log = structlog.get_logger(__name__)
 
@@ -90,8 +90,7 @@ class Engine:
             if report.deferred is not None:
                 log.warning("run deferred", metric=self.definition.metric, reason=report.deferred)
             with self.session.reading() as connection:
-                report.closed_until = closed_until(connection, self.definition)
-                report.blocked = tuple(blocked(connection, self.definition))
+                report.closed_until, report.blocked = read_outcome(connection, self.definition)
         finally:
             report.run = self.run_id
             report.conflicts += self._observer.conflicts

@@ -54,7 +54,7 @@ class Reconnecting:
             self._connection = None
 
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('fleetgauge rollup ' || %s, 0))"
+_KEY = "hashtextextended('fleetgauge rollup ' || %s, 0)"
 
 
 def lock(connection: Connection[Row], metric: str) -> None:
@@ -62,8 +62,9 @@ def lock(connection: Connection[Row], metric: str) -> None:
 
     Raises `Terminal` when the database is of another release than this worker.
     """
-    connection.execute(_LOCK, [metric])
-    check(connection)
+    if not check(connection, f"pg_try_advisory_xact_lock({_KEY})", [metric]):
+        connection.execute(f"SELECT pg_advisory_xact_lock({_KEY})", [metric])
+        check(connection)  # it may have been migrated meanwhile
 
 
 class Session:

@@ -160,7 +160,7 @@ def status_of(connection: Connection[Any], definition: Definition, *, undefined:
     mistyped = days.get("mistyped", {})
     return MetricStatus(
         definition.metric,
-        tuple(blocked(connection, definition)),
+        blocked(connection, definition),
         omissions(connection, definition),
         fillings(connection, definition),
         None if undefined else waiting(connection, definition),

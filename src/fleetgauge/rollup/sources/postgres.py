@@ -1,8 +1,8 @@
 """Facts in Postgres: a read replica, guarded in every transaction, or the metrics database itself."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -187,63 +187,91 @@ class PostgresSource:
         self._database = postgres.source(name, settings, itself=itself)
         self._itself = itself  # the metrics database: written and read there, so no standby is asked for
         self._key = key
-        self._has_key = False
-        self._connection: Connection[Row] | None = None
-        self._coming: Connecting[Connection[Row]] | None = None
-        self._fitting: set[str] = set()
-        """Versions of definitions whose columns were looked at through this connection."""
+        self._opened: _Opened | None = None
+        self._coming: Connecting[_Opened] | None = None
 
     @contextmanager
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
         """See `Source`."""
         with looking(self), self._database.translated():
-            connection = self._connected(key_of(definition, self._key))
-            source_watermark = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}") if self._itself else None
-            with connection.transaction():
-                guard(connection, self._database, self._settings, itself=self._itself)
-                if not self._itself:
-                    source_watermark = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
-                if definition.version not in self._fitting:
-                    _of_this_dialect(definition)
-                    postgres_columns.check(connection, definition)
-                    postgres_relations.check(connection, definition)
-                    postgres_zones.check(connection, definition, self.name)
-                    self._fitting.add(definition.version)
-                yield PostgresFacts(connection, definition, source_watermark, token_of(source_watermark))
+            opened = self._open(key_of(definition, self._key))
+            with self._transaction(opened, definition) as source_watermark:
+                yield PostgresFacts(opened.connection, definition, source_watermark, token_of(source_watermark))
 
     def connect_ahead(self, definition: Definition) -> None:
-        """See `Source`."""
-        if self._connection is None and self._coming is None:
-            self._coming = Connecting(self._opening(self._key if definition.personal else None))
+        """See `Source`. All that precedes the first question is asked too: a new session is slow at first."""
+        if self._opened is None and self._coming is None:
+            key = self._key if definition.personal else None
+            self._coming = Connecting(partial(self._begin, key, definition))
 
     def close(self) -> None:
         """See `Source`."""
         if self._coming is not None:
             self._coming.drop()
             self._coming = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-            self._fitting.clear()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
-    def _connected(self, key: DistinctKey | None) -> Connection[Row]:
-        if key is not None and not self._has_key:
+    def _open(self, key: DistinctKey | None) -> "_Opened":
+        if self._coming is not None:
+            self._opened, self._coming = self._coming.take(), None
+        if self._opened is not None and key is not None and not self._opened.has_key:
             self.close()
-        if self._connection is None or self._connection.closed:
-            coming, self._coming = self._coming, None
-            connection = self._opening(key)() if coming is None else coming.take()
-            connection.isolation_level = IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-            self._connection = connection
-        return self._connection
+        if self._opened is None or self._opened.connection.closed:
+            self._opened = self._connected(key)
+        return self._opened
 
-    def _opening(self, key: DistinctKey | None) -> Callable[[], Connection[Row]]:
+    def _begin(self, key: DistinctKey | None, definition: Definition) -> "_Opened":
+        opened = self._connected(key)
+        try:
+            with self._transaction(opened, definition):
+                return opened
+        except BaseException:
+            opened.close()
+            raise
+
+    @contextmanager
+    def _transaction(self, opened: "_Opened", definition: Definition) -> Iterator[SourceWatermark | None]:
+        """A guarded snapshot that the definition fits."""
+        connection, source_watermark = opened.connection, None
+        if self._itself:
+            source_watermark = of_sessions(connection, f"{postgres.APPLICATION}-{ROLLUP}")
+        with connection.transaction():
+            guard(connection, self._database, self._settings, itself=self._itself)
+            if not self._itself:
+                source_watermark = of_snapshot(connection, self.name, self._settings.max_transaction_age_s)
+            if definition.version not in opened.fitting:
+                _of_this_dialect(definition)
+                postgres_columns.check(connection, definition)
+                postgres_relations.check(connection, definition)
+                postgres_zones.check(connection, definition, self.name)
+                opened.fitting.add(definition.version)
+            yield source_watermark
+
+    def _connected(self, key: DistinctKey | None) -> "_Opened":
         anything = self._itself or self._settings.allow_primary
         options = {"target_session_attrs": "any" if anything else "standby"}
-        self._has_key = key is not None
         if key is not None:
             options["options"] = self._database.started_with({INNER: key.inner.hex(), OUTER: key.outer.hex()})
-        return partial(self._connect, **options)
+        connection = self._connect(**options)
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        return _Opened(connection, key is not None)
 
     def _connect(self, **options: Any) -> Connection[Row]:
         return self._database.connect(ROLLUP, **options)
+
+
+@dataclass
+class _Opened:
+    """A session on a source."""
+
+    connection: Connection[Row]
+    has_key: bool
+    """Whether it can make fingerprints of persons."""
+    fitting: set[str] = field(default_factory=set)
+    """Versions of definitions whose columns and relations were looked at through it."""
+
+    def close(self) -> None:
+        self.connection.close()

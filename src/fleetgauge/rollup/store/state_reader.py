@@ -19,12 +19,9 @@ from fleetgauge.rollup.values import BlockedCell, Cursor
 from fleetgauge.rollup.windows import BEGINNING, FOREVER
 
 _LEDGER = """
-SELECT grain, done, closed, kept_from, cursor_at, cursor_token, beat_at, unavailable FROM fleetgauge.ledger
-WHERE metric = %s AND version = %s
-"""
-_CLOSED_UNTIL = """
-SELECT grain, (SELECT upper(r) FROM unnest(closed) AS r ORDER BY r LIMIT 1) FROM fleetgauge.ledger
-WHERE metric = %s AND version = %s
+SELECT grain, done, closed, kept_from, cursor_at, cursor_token, beat_at, unavailable,
+    EXISTS (SELECT FROM fleetgauge.blocked AS b WHERE b.metric = l.metric AND b.version = l.version)
+FROM fleetgauge.ledger AS l WHERE metric = %s AND version = %s
 """
 _INHERITED = """
 SELECT l.cursor_at, jsonb_set(l.cursor_token, '{"",inherit}', 'true') FROM fleetgauge.ledger AS l
@@ -45,20 +42,19 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
 
     Raises `Terminal` when `fleetgauge migrate` has not made this version's tables.
     """
-    key = [definition.metric, definition.version]
-    rows = {row[0]: row[1:] for row in connection.execute(_LEDGER, key).fetchall()}
+    rows = _rows(connection, definition)
     if not rows:
         lacking = f"metric {definition.metric} version {definition.version} has no tables; run fleetgauge migrate"
         raise Terminal(definition.lacks_key or lacking)
     known = versions(connection, definition.metric)
-    _, _, _, at, token, heartbeat_at, _ = rows["minute"]
+    _, _, _, at, token, heartbeat_at, _, any_blocked = rows["minute"]
     unavailable = {grain: _spans(rows[grain][6]) for grain in GRAINS}
     begun = bool(rows["minute"][0]) or at is not None
     kept = {grain: rows[grain][2] for grain in GRAINS}
     return State(
         done={grain: _spans(rows[grain][0]) for grain in GRAINS},
         closed={grain: _spans(rows[grain][1]) for grain in GRAINS},
-        blocked=tuple(blocked(connection, definition)),
+        blocked=_blocked(connection, definition, rows) if any_blocked else (),
         emptied=tuple(emptied_hours.known(connection, definition.metric)),
         gone=_gone(connection, definition),
         cursor=None if at is None else Cursor(at, token),
@@ -67,7 +63,7 @@ def read_state(connection: Connection[Any], definition: Definition) -> State:
         unavailable=unavailable,
         older=None if begun else oldest_window(connection, definition, known),
         inherited=None if begun else inherited(connection, definition),
-        admitted=frozenset(connection.execute(_ADMITTED, key).fetchall()),
+        admitted=frozenset(connection.execute(_ADMITTED, [definition.metric, definition.version]).fetchall()),
         shown=_shown(known),
         views=_VIEWS[current_publication(definition, known).state],
         zone=definition.time_zone,
@@ -101,25 +97,39 @@ def exists(connection: Connection[Any], table: str) -> bool:
     return bool(row and row[0])
 
 
-def closed_until(connection: Connection[Any], definition: Definition) -> dict[str, datetime | None]:
-    """By grain, the end of what is closed without a break; None before the first run."""
-    return dict(connection.execute(_CLOSED_UNTIL, [definition.metric, definition.version]).fetchall())
+def read_outcome(
+    connection: Connection[Any], definition: Definition
+) -> tuple[dict[str, datetime | None], tuple[BlockedCell, ...]]:
+    """By grain, the end of what is closed without a break (None: nothing is); and blocked cells, oldest first."""
+    rows = _rows(connection, definition)
+    ends: dict[str, datetime | None] = {
+        grain: next((end for _, end in _spans(row[1])), None) for grain, row in rows.items()
+    }
+    return ends, _blocked(connection, definition, rows) if any(row[7] for row in rows.values()) else ()
 
 
-def blocked(connection: Connection[Any], definition: Definition) -> list[BlockedCell]:
-    """Blocked cells, oldest first."""
+def blocked(connection: Connection[Any], definition: Definition) -> tuple[BlockedCell, ...]:
+    """Those of `read_outcome`."""
+    return read_outcome(connection, definition)[1]
+
+
+def _rows(connection: Connection[Any], definition: Definition) -> dict[Grain, tuple[Any, ...]]:
     key = [definition.metric, definition.version]
-    rows = connection.execute(_BLOCKED, key).fetchall()
-    if not rows:
-        return []
-    ledger = {row[0]: row[1:] for row in connection.execute(_LEDGER, key).fetchall()}
-    kept = {grain: ledger[grain][2] for grain in GRAINS}
-    known = ages(definition, kept, ledger["minute"][5], _spans(ledger["minute"][6]))
+    return {row[0]: row[1:] for row in connection.execute(_LEDGER, key).fetchall()}
+
+
+def _blocked(
+    connection: Connection[Any], definition: Definition, rows: Mapping[Grain, tuple[Any, ...]]
+) -> tuple[BlockedCell, ...]:
+    kept = {grain: rows[grain][2] for grain in GRAINS}
+    known = ages(definition, kept, rows["minute"][5], _spans(rows["minute"][6]))
     names = definition.dimensions
-    return [
+    return tuple(
         BlockedCell(window, tuple(zip(names, values, strict=False)), check, tries, retry_at, known.frozen(window))
-        for window, values, check, tries, retry_at in rows
-    ]
+        for window, values, check, tries, retry_at in connection.execute(
+            _BLOCKED, [definition.metric, definition.version]
+        )
+    )
 
 
 def shown_before(connection: Connection[Any], definition: Definition) -> Definition | None:
