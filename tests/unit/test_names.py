@@ -1,11 +1,11 @@
 """A name says one thing: no two classes and no two modules of the package are called the same."""
 
 import ast
-import re
 from collections import defaultdict
 from pathlib import Path
 
 import fleetgauge
+from syntax import nodes_of
 
 PACKAGE = Path(fleetgauge.__file__).parent
 COMMANDS = PACKAGE / "cli"
@@ -15,10 +15,9 @@ REVISIONS = ("revision", "down_revision")
 def test_no_two_classes_have_the_same_name() -> None:
     found = defaultdict(list)
     for path in PACKAGE.rglob("*.py"):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if named := re.match(r"\s*class (\w+)[(:\[]", line):
-                found[named[1]].append(f"{path.relative_to(PACKAGE)}:{number}")
-    assert len(found) > 300, "the classes are seen"
+        for node in nodes_of(path):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
 
 

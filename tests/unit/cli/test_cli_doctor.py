@@ -46,7 +46,7 @@ def test_kafkas_many_tries_do_not_drown_the_verdict(
 ) -> None:
     def ask(settings: Settings) -> Iterator[Finding]:
         try:
-            with administering(settings.kafka, "test", 0.4):
+            with administering(settings.kafka, "test", 1.0):
                 pass
         except KafkaError as error:
             yield Finding("topics", "fail", str(error))

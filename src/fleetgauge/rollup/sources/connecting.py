@@ -15,26 +15,40 @@ _T = TypeVar("_T", bound=_Closes)
 
 
 class Connecting(Generic[_T]):
-    """One connection on its way. Its owner either takes it or drops it, once."""
+    """At most one connection on its way. Its owner's methods belong to one thread."""
 
-    def __init__(self, connect: Callable[[], _T]) -> None:
-        """Calls `connect` at once, in a thread that holds up no end of the process."""
-        self._found: Future[_T] = Future()
-        threading.Thread(target=self._open, args=[connect], name="connect", daemon=True).start()
+    def __init__(self) -> None:
+        self._coming: Future[_T] | None = None
 
-    def take(self) -> _T:
-        """The connection; blocks until it is there, and raises what `connect` has raised."""
-        return self._found.result()
+    def begin(self, connect: Callable[[], _T]) -> None:
+        """Call `connect` in a thread that holds up no end of the process, unless one is on its way already."""
+        if self._coming is None:
+            self._coming = Future()
+            threading.Thread(target=_open, args=[connect, self._coming], name="connect", daemon=True).start()
+
+    def take(self) -> _T | None:
+        """The connection, None if none was begun; blocks until it is there, and raises what `connect` has raised.
+
+        Whoever is interrupted meanwhile, or gets an error, drops it.
+        """
+        if self._coming is None:
+            return None
+        found = self._coming.result()
+        self._coming = None
+        return found
 
     def drop(self) -> None:
         """Nobody wants it any more: close it, now or when it comes. Does not block, and never raises."""
-        self._found.add_done_callback(_close)
+        if self._coming is not None:
+            self._coming.add_done_callback(_close)
+            self._coming = None
 
-    def _open(self, connect: Callable[[], _T]) -> None:
-        try:
-            self._found.set_result(connect())
-        except BaseException as error:  # is raised where the connection is wanted
-            self._found.set_exception(error)
+
+def _open(connect: Callable[[], _T], coming: "Future[_T]") -> None:
+    try:
+        coming.set_result(connect())
+    except BaseException as error:  # is raised where the connection is wanted
+        coming.set_exception(error)
 
 
 def _close(found: "Future[_T]") -> None:

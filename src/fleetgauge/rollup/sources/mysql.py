@@ -225,7 +225,7 @@ class MysqlSource:
         self._database = mysql_source(name, settings)
         self._key = key
         self._session: MysqlSession | None = None
-        self._coming: Connecting[MysqlSession] | None = None
+        self._connecting = Connecting[MysqlSession]()
         self._columns: dict[str, SourceColumns] = {}
         """By versions of definitions, as this connection was told them."""
 
@@ -235,8 +235,7 @@ class MysqlSource:
         with looking(self), self._database.translated():
             key = key_of(definition, self._key)
             if self._session is None:
-                coming, self._coming = self._coming, None
-                self._session = self._connect() if coming is None else coming.take()
+                self._session = self._connecting.take() or self._connect()
             session = self._session
             with session.snapshot():
                 guard_replica(session, self._database, self._settings)
@@ -250,14 +249,12 @@ class MysqlSource:
 
     def connect_ahead(self, definition: Definition) -> None:  # noqa: ARG002
         """See `Source`."""
-        if self._session is None and self._coming is None:
-            self._coming = Connecting(self._connect)
+        if self._session is None:
+            self._connecting.begin(self._connect)
 
     def close(self) -> None:
         """See `Source`."""
-        if self._coming is not None:
-            self._coming.drop()
-            self._coming = None
+        self._connecting.drop()
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -188,7 +188,7 @@ class PostgresSource:
         self._itself = itself  # the metrics database: written and read there, so no standby is asked for
         self._key = key
         self._opened: _Opened | None = None
-        self._coming: Connecting[_Opened] | None = None
+        self._connecting = Connecting[_Opened]()
 
     @contextmanager
     def look(self, definition: Definition) -> Iterator[PostgresFacts]:
@@ -200,22 +200,19 @@ class PostgresSource:
 
     def connect_ahead(self, definition: Definition) -> None:
         """See `Source`. All that precedes the first question is asked too: a new session is slow at first."""
-        if self._opened is None and self._coming is None:
+        if self._opened is None:
             key = self._key if definition.personal else None
-            self._coming = Connecting(partial(self._begin, key, definition))
+            self._connecting.begin(partial(self._begin, key, definition))
 
     def close(self) -> None:
         """See `Source`."""
-        if self._coming is not None:
-            self._coming.drop()
-            self._coming = None
+        self._connecting.drop()
         if self._opened is not None:
             self._opened.close()
             self._opened = None
 
     def _open(self, key: DistinctKey | None) -> "_Opened":
-        if self._coming is not None:
-            self._opened, self._coming = self._coming.take(), None
+        self._opened = self._connecting.take() or self._opened
         if self._opened is not None and key is not None and not self._opened.has_key:
             self.close()
         if self._opened is None or self._opened.connection.closed:
